@@ -1,0 +1,160 @@
+//! What a job store does.
+
+use jiff::Timestamp;
+
+use super::Fixture;
+use crate::idempotency::{Fingerprint, IdempotencyEntry, IdempotencyKey};
+use crate::ids::Token;
+use crate::job::{Event, FailureReason, Job, JobStatus, JobType, Progress};
+use crate::ports::{AcceptError, Acceptance, Cancellation, DueJob, IdSource, JobStore, UpdateError, UsageStore};
+use crate::window::Window;
+
+/// Runs all behaviours of a [`JobStore`] and of the limits that its acceptance writes.
+pub async fn jobs(jobs: &dyn JobStore, usage: &dyn UsageStore, seed: u64, now: Timestamp) {
+    acceptance_is_all_or_nothing(jobs, usage, &Fixture::new(seed, now)).await;
+    jobs_stay_in_their_partition(jobs, &Fixture::new(seed + 1, now)).await;
+    an_update_follows_the_stored_revision(jobs, &Fixture::new(seed + 2, now)).await;
+    every_state_survives_storage(jobs, usage, &Fixture::new(seed + 3, now)).await;
+    what_is_due_is_found_until_moved(jobs, &Fixture::new(seed + 4, now)).await;
+}
+
+fn acceptance(fixture: &Fixture, job: Job, window: Window) -> Acceptance {
+    let request_token = format!("{:032x}", fixture.ids.random());
+    Acceptance { job, window, month_limit: Some(100), idempotency: None, request_token }
+}
+
+async fn accepted(jobs: &dyn JobStore, fixture: &Fixture) -> Job {
+    let job = fixture.export_job(1);
+    let window = Window::default().admit(fixture.now, 5).unwrap();
+    jobs.accept(&fixture.partition, &acceptance(fixture, job.clone(), window)).await.unwrap();
+    job
+}
+
+fn cancelled(result: Result<(), AcceptError>) -> Cancellation {
+    match result {
+        Err(AcceptError::Cancelled(cancellation)) => cancellation,
+        other => panic!("expected a cancellation, got {other:?}"),
+    }
+}
+
+async fn acceptance_is_all_or_nothing(jobs: &dyn JobStore, usage: &dyn UsageStore, fixture: &Fixture) {
+    let Fixture { partition, now, .. } = fixture;
+    let tenant = &partition.tenant;
+    let key = IdempotencyKey::parse(b"retry-1").unwrap();
+    let first = fixture.export_job(60);
+    let entry = IdempotencyEntry {
+        fingerprint: Fingerprint::of("POST", "/v1/bulk/export", b"{}"),
+        job_id: first.id().clone(),
+        expires_at: fixture.later(86_400),
+    };
+    let window = usage.window(tenant).await.unwrap();
+    assert_eq!(window, Window::default());
+    let mut first = acceptance(fixture, first, window.admit(*now, 5).unwrap());
+    first.idempotency = Some((key.clone(), entry.clone()));
+    jobs.accept(partition, &first).await.unwrap();
+    let stored = jobs.get(partition, first.job.id(), *now).await.unwrap();
+    assert_eq!(stored.as_ref(), Some(&first.job));
+    assert_eq!(usage.window(tenant).await.unwrap(), first.window);
+    assert_eq!(usage.idempotency(partition, &key, *now).await.unwrap(), Some(entry.clone()));
+    assert_eq!(usage.idempotency(&fixture.live(), &key, *now).await.unwrap(), None);
+    assert_eq!(usage.idempotency(partition, &key, fixture.later(86_400)).await.unwrap(), None);
+
+    // The same call again, as after a lost answer: no second effect, whether it is told or not.
+    match jobs.accept(partition, &first).await {
+        Ok(()) => {}
+        other => assert!(cancelled(other).job_exists),
+    }
+    assert_eq!(usage.month(tenant, &first.job.reservation().month).await.unwrap().test, 60);
+
+    let mut second = acceptance(fixture, fixture.export_job(41), first.window.clone());
+    second.idempotency = Some((key.clone(), entry));
+    let reasons = cancelled(jobs.accept(partition, &second).await);
+    assert!(reasons.idempotency_key_used && reasons.window_changed && reasons.month_full, "{reasons:?}");
+    assert!(!reasons.job_exists);
+    assert_eq!(jobs.get(partition, second.job.id(), *now).await.unwrap(), None);
+    assert_eq!(usage.window(tenant).await.unwrap(), first.window);
+
+    // What exactly fits is taken, and an expired idempotency entry is written over.
+    let mut third = acceptance(fixture, fixture.export_job(40), first.window.admit(*now, 5).unwrap());
+    let renewed = IdempotencyEntry {
+        fingerprint: Fingerprint::of("POST", "/v1/bulk/export", b"other"),
+        job_id: third.job.id().clone(),
+        expires_at: fixture.later(2 * 86_400),
+    };
+    third.idempotency = Some((IdempotencyKey::parse(b"retry-2").unwrap(), renewed));
+    jobs.accept(partition, &third).await.unwrap();
+    assert_eq!(usage.month(tenant, &first.job.reservation().month).await.unwrap().test, 100);
+
+    let mut unlimited = acceptance(fixture, fixture.export_job(1_000), third.window.admit(*now, 5).unwrap());
+    unlimited.month_limit = None;
+    jobs.accept(partition, &unlimited).await.unwrap();
+    assert_eq!(usage.month(tenant, &first.job.reservation().month).await.unwrap().test, 1_100);
+}
+
+async fn jobs_stay_in_their_partition(jobs: &dyn JobStore, fixture: &Fixture) {
+    let job = accepted(jobs, fixture).await;
+    assert!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap().is_some());
+    assert_eq!(jobs.get(&fixture.live(), job.id(), fixture.now).await.unwrap(), None);
+    assert_eq!(jobs.get(&fixture.partition, job.id(), job.expires_at()).await.unwrap(), None);
+}
+
+fn taken(fixture: &Fixture, token: &Token) -> Event {
+    Event::Taken { token: token.clone(), expires_at: fixture.later(60), due_at: fixture.later(70) }
+}
+
+async fn an_update_follows_the_stored_revision(jobs: &dyn JobStore, fixture: &Fixture) {
+    let job = accepted(jobs, fixture).await;
+    let one = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
+    let other = job.apply(taken(fixture, &Token::new(2)), fixture.now).unwrap();
+    jobs.update(&fixture.partition, &one, None).await.unwrap();
+    let late = jobs.update(&fixture.partition, &other, None).await;
+    assert!(matches!(late, Err(UpdateError::Conflict)), "{late:?}");
+    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(one.clone()));
+    let absent = fixture.export_job(1).apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
+    let nowhere = jobs.update(&fixture.partition, &absent, None).await;
+    assert!(matches!(nowhere, Err(UpdateError::Conflict)), "{nowhere:?}");
+}
+
+async fn every_state_survives_storage(jobs: &dyn JobStore, usage: &dyn UsageStore, fixture: &Fixture) {
+    let token = Token::new(7);
+    let mut job = accepted(jobs, fixture).await;
+    let progress = Progress { total: 9, processed: 4, succeeded: 3, failed: 1 };
+    let renewed = Event::Renewed {
+        token: token.clone(),
+        expires_at: fixture.later(90),
+        due_at: fixture.later(100),
+        progress,
+    };
+    let released = Event::Released { token: token.clone(), due_at: fixture.later(30), because_unavailable: true };
+    let failed = Event::Failed { token: token.clone(), reason: FailureReason::SourceMissing };
+    for event in [Event::SendFailed, taken(fixture, &token), renewed, released, taken(fixture, &token), failed] {
+        job = job.apply(event, fixture.now).unwrap();
+        let refund = crate::hold::refund(&job);
+        jobs.update(&fixture.partition, &job, refund).await.unwrap();
+        let stored = jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap();
+        assert_eq!(stored.as_ref(), Some(&job));
+    }
+    assert_eq!(job.status(), &JobStatus::Failed(FailureReason::SourceMissing));
+    let month = usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap();
+    assert_eq!(month.test, 0, "a failed job gives its reservation back");
+}
+
+async fn what_is_due_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture) {
+    let job = accepted(jobs, fixture).await;
+    let find = async |seconds| -> Option<DueJob> {
+        let mut due = jobs.due(JobType::Export, fixture.later(seconds), 1_000).await.unwrap();
+        due.retain(|due| due.id == *job.id());
+        assert!(due.len() <= 1);
+        due.pop()
+    };
+    assert_eq!(find(299).await, None);
+    let due = find(300).await.unwrap();
+    assert_eq!((&due.partition, due.job_type, due.due_at), (&fixture.partition, JobType::Export, fixture.later(300)));
+    assert!(jobs.postpone(&due, fixture.later(600)).await.unwrap());
+    assert!(!jobs.postpone(&due, fixture.later(900)).await.unwrap(), "it is no longer due as it was found");
+    assert_eq!(find(599).await, None);
+    assert_eq!(find(600).await.unwrap().due_at, fixture.later(600));
+    let failed = job.apply(Event::Expired, fixture.now).unwrap();
+    jobs.update(&fixture.partition, &failed, None).await.unwrap();
+    assert_eq!(find(10_000).await, None, "an ended job is never due");
+}

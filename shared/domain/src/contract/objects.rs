@@ -1,0 +1,81 @@
+//! What an object store does.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use jiff::Timestamp;
+
+use super::Fixture;
+use crate::ids::{JobId, Token};
+use crate::object_key::ObjectKey;
+use crate::ports::{IdSource, ObjectStore};
+
+/// Runs all behaviours of an [`ObjectStore`].
+pub async fn objects(objects: &dyn ObjectStore, seed: u64, now: Timestamp) {
+    an_object_is_read_as_it_was_written(objects, &Fixture::new(seed, now)).await;
+    parts_become_visible_together(objects, &Fixture::new(seed + 1, now)).await;
+    an_aborted_upload_leaves_nothing(objects, &Fixture::new(seed + 2, now)).await;
+    other_partitions_objects_are_refused(objects, &Fixture::new(seed + 3, now)).await;
+    a_download_lasts_an_hour_at_most(objects, &Fixture::new(seed + 4, now)).await;
+}
+
+fn file(fixture: &Fixture) -> ObjectKey {
+    let job = JobId::new(fixture.now, fixture.ids.random());
+    ObjectKey::export(&fixture.partition, &job, &Token::new(1))
+}
+
+async fn content(objects: &dyn ObjectStore, fixture: &Fixture, key: &ObjectKey) -> Option<Vec<u8>> {
+    let stream = objects.get(&fixture.partition, key).await.unwrap()?;
+    let chunks: Vec<Bytes> = stream.try_collect().await.unwrap();
+    Some(chunks.concat())
+}
+
+async fn an_object_is_read_as_it_was_written(objects: &dyn ObjectStore, fixture: &Fixture) {
+    let key = file(fixture);
+    assert_eq!(content(objects, fixture, &key).await, None);
+    for bytes in [Bytes::from_static(b""), Bytes::from(vec![0xA5; 300_000])] {
+        objects.put(&fixture.partition, &key, bytes.clone()).await.unwrap();
+        assert_eq!(content(objects, fixture, &key).await.as_deref(), Some(bytes.as_ref()));
+    }
+}
+
+async fn parts_become_visible_together(objects: &dyn ObjectStore, fixture: &Fixture) {
+    let (partition, key) = (&fixture.partition, file(fixture));
+    let upload = objects.begin(partition, &key).await.unwrap();
+    let large = Bytes::from(vec![b'a'; 5 << 20]);
+    let tail = Bytes::from_static(b"tail");
+    let second = objects.upload_part(partition, &key, &upload, 2, tail.clone()).await.unwrap();
+    let first = objects.upload_part(partition, &key, &upload, 1, large.clone()).await.unwrap();
+    assert_eq!(content(objects, fixture, &key).await, None, "nothing is visible before it is whole");
+    objects.complete(partition, &key, &upload, &[first, second]).await.unwrap();
+    assert_eq!(content(objects, fixture, &key).await, Some([large, tail].concat()));
+}
+
+async fn an_aborted_upload_leaves_nothing(objects: &dyn ObjectStore, fixture: &Fixture) {
+    let (partition, key) = (&fixture.partition, file(fixture));
+    let upload = objects.begin(partition, &key).await.unwrap();
+    objects.upload_part(partition, &key, &upload, 1, Bytes::from_static(b"x")).await.unwrap();
+    objects.abort(partition, &key, &upload).await.unwrap();
+    assert_eq!(content(objects, fixture, &key).await, None);
+    let late = objects.upload_part(partition, &key, &upload, 2, Bytes::from_static(b"x")).await;
+    assert!(late.is_err());
+}
+
+async fn other_partitions_objects_are_refused(objects: &dyn ObjectStore, fixture: &Fixture) {
+    let key = file(fixture);
+    objects.put(&fixture.partition, &key, Bytes::from_static(b"x")).await.unwrap();
+    let other = fixture.live();
+    assert!(objects.get(&other, &key).await.is_err());
+    assert!(objects.put(&other, &key, Bytes::new()).await.is_err());
+    assert!(objects.sign_download(&other, &key, "x.ndjson", fixture.now, fixture.later(60)).await.is_err());
+}
+
+async fn a_download_lasts_an_hour_at_most(objects: &dyn ObjectStore, fixture: &Fixture) {
+    let key = file(fixture);
+    let sign = async |until| {
+        objects.sign_download(&fixture.partition, &key, "job_x.ndjson", fixture.now, fixture.later(until)).await.unwrap()
+    };
+    let long = sign(86_400).await;
+    assert_eq!(long.expires_at, fixture.later(3_600));
+    assert!(long.url.contains("job_x.ndjson"), "the file has a good name");
+    assert_eq!(sign(60).await.expires_at, fixture.later(60));
+}

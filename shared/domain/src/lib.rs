@@ -1,0 +1,44 @@
+//! The rules of the service: who may do what, how a job goes from accepted to ended, and what it needs
+//! from outside, as traits.
+//!
+//! Nothing here does I/O, knows HTTP or AWS, reads a clock or draws randomness by itself: the ports are
+//! handed in, so that every rule runs in tests exactly as it runs in production.
+
+mod accept;
+mod authenticate;
+#[cfg(feature = "testing")]
+pub mod contract;
+mod file_writer;
+mod hold;
+mod idempotency;
+mod ids;
+mod job;
+mod keys;
+#[cfg(feature = "testing")]
+pub mod memory;
+mod object_key;
+mod pace;
+mod plan;
+pub mod ports;
+mod retry;
+mod sweep;
+mod window;
+mod worker;
+
+pub use accept::{StartError, StartJob, Started, Starter, Work};
+pub use authenticate::{AuthenticationError, Authenticator, KEY_CACHE_TIME};
+pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
+pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
+pub use job::{
+    Event, FailureReason, IllegalTransition, Job, JobResult, JobSpec, JobStatus, JobType, Lease, LineFault,
+    MAX_INLINE_FAULTS, MAX_TAKE_OVERS, NewJob, Phase, Progress, Reservation,
+};
+pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
+pub use object_key::ObjectKey;
+pub use pace::{Pace, after};
+pub use plan::{
+    DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, Tenant, UnknownPlan, next_month,
+};
+pub use sweep::{Sweeper, Swept};
+pub use window::{RateLimit, Window};
+pub use worker::{Delivery, Worker};

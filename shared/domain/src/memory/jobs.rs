@@ -1,0 +1,88 @@
+//! Jobs in memory.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Memory, defect};
+use crate::ids::{JobId, Partition};
+use crate::job::{Job, JobType, Reservation};
+use crate::ports::{AcceptError, Acceptance, Cancellation, DueJob, JobStore, PortError, UpdateError};
+
+#[async_trait]
+impl JobStore for Memory {
+    async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
+        let Acceptance { job, window, month_limit, idempotency, request_token: _ } = acceptance;
+        let mut state = self.lock();
+        let tenant = &partition.tenant;
+        let reservation = job.reservation();
+        let month = (tenant.clone(), reservation.pool, reservation.month.clone());
+        let used = state.months.get(&month).copied().unwrap_or(0) + reservation.requests;
+        let idempotency = idempotency.as_ref().map(|(key, entry)| {
+            let key = (partition.clone(), key.as_str().to_owned());
+            let in_use = state.idempotency.get(&key).is_some_and(|old| old.expires_at > job.created_at());
+            (key, entry.clone(), in_use)
+        });
+        let cancellation = Cancellation {
+            job_exists: state.jobs.contains_key(&(partition.clone(), job.id().clone())),
+            idempotency_key_used: idempotency.as_ref().is_some_and(|(_, _, in_use)| *in_use),
+            window_changed: state.windows.get(tenant).map_or(0, |old| old.version) + 1 != window.version,
+            month_full: month_limit.is_some_and(|limit| used > limit),
+            contention: false,
+        };
+        if cancellation != Cancellation::default() {
+            return Err(AcceptError::Cancelled(cancellation));
+        }
+        state.jobs.insert((partition.clone(), job.id().clone()), job.clone());
+        state.windows.insert(tenant.clone(), window.clone());
+        state.months.insert(month, used);
+        if let Some((key, entry, _)) = idempotency {
+            state.idempotency.insert(key, entry);
+        }
+        Ok(())
+    }
+
+    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
+        let state = self.lock();
+        let job = state.jobs.get(&(partition.clone(), id.clone()));
+        Ok(job.filter(|job| job.expires_at() > now).cloned())
+    }
+
+    async fn update(&self, partition: &Partition, job: &Job, refund: Option<&Reservation>) -> Result<(), UpdateError> {
+        let mut state = self.lock();
+        let stored = state.jobs.get_mut(&(partition.clone(), job.id().clone()));
+        match stored {
+            Some(stored) if stored.revision() + 1 == job.revision() => *stored = job.clone(),
+            _ => return Err(UpdateError::Conflict),
+        }
+        if let Some(refund) = refund {
+            let month = (partition.tenant.clone(), refund.pool, refund.month.clone());
+            let used = state.months.get_mut(&month).ok_or_else(|| defect("refund", "nothing was reserved"))?;
+            *used = used.saturating_sub(refund.requests);
+        }
+        Ok(())
+    }
+
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+        let state = self.lock();
+        let mut due: Vec<_> = state
+            .jobs
+            .values()
+            .filter(|job| job.job_type() == job_type)
+            .filter_map(|job| {
+                let due_at = job.due_at().filter(|due_at| *due_at <= now)?;
+                Some(DueJob { partition: job.partition().clone(), id: job.id().clone(), job_type, due_at })
+            })
+            .collect();
+        due.sort_by_key(|due| due.due_at);
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
+        let mut state = self.lock();
+        let stored = state.jobs.get_mut(&(due.partition.clone(), due.id.clone()));
+        let Some(job) = stored.filter(|job| job.due_at() == Some(due.due_at)) else { return Ok(false) };
+        *job = job.clone().restored(job.revision(), Some(until));
+        Ok(true)
+    }
+}

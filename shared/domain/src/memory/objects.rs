@@ -1,0 +1,118 @@
+//! Files in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+
+use super::{Memory, defect};
+use crate::ids::Partition;
+use crate::object_key::ObjectKey;
+use crate::pace::after;
+use crate::ports::{ByteStream, MultipartId, ObjectStore, PortError, SignedUrl, UploadedPart};
+
+pub(super) struct Multipart {
+    key: ObjectKey,
+    parts: BTreeMap<u32, Bytes>,
+}
+
+/// S3's least size of every part but the last.
+const LEAST_PART: usize = 5 << 20;
+
+/// The size of the chunks in which an object is read: odd, so that lines are cut anywhere.
+const CHUNK: usize = 4_093;
+
+fn check(partition: &Partition, key: &ObjectKey) -> Result<(), PortError> {
+    if key.belongs_to(partition) { Ok(()) } else { Err(defect("reach object", "key of another partition")) }
+}
+
+#[async_trait]
+impl ObjectStore for Memory {
+    async fn put(&self, partition: &Partition, key: &ObjectKey, content: Bytes) -> Result<(), PortError> {
+        check(partition, key)?;
+        self.lock().objects.insert(key.clone(), content);
+        Ok(())
+    }
+
+    async fn get(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ByteStream>, PortError> {
+        check(partition, key)?;
+        let Some(mut rest) = self.object(key) else { return Ok(None) };
+        let chunks = std::iter::from_fn(move || {
+            (!rest.is_empty()).then(|| Ok(rest.split_to(CHUNK.min(rest.len()))))
+        });
+        Ok(Some(stream::iter(chunks).boxed()))
+    }
+
+    async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
+        check(partition, key)?;
+        let mut state = self.lock();
+        state.multiparts_begun += 1;
+        let id = format!("multipart-{}", state.multiparts_begun);
+        state.multiparts.insert(id.clone(), Multipart { key: key.clone(), parts: BTreeMap::new() });
+        Ok(MultipartId(id))
+    }
+
+    async fn upload_part(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+        number: u32,
+        content: Bytes,
+    ) -> Result<UploadedPart, PortError> {
+        check(partition, key)?;
+        let mut state = self.lock();
+        let multipart = state.multiparts.get_mut(&upload.0).filter(|multipart| multipart.key == *key);
+        let multipart = multipart.ok_or_else(|| defect("upload part", "no such upload"))?;
+        let etag = format!("{:08x}", crc32fast::hash(&content));
+        multipart.parts.insert(number, content);
+        Ok(UploadedPart { number, etag })
+    }
+
+    async fn complete(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+        parts: &[UploadedPart],
+    ) -> Result<(), PortError> {
+        check(partition, key)?;
+        let mut state = self.lock();
+        let multipart = state.multiparts.remove(&upload.0).filter(|multipart| multipart.key == *key);
+        let multipart = multipart.ok_or_else(|| defect("complete upload", "no such upload"))?;
+        let mut content = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let bytes = multipart.parts.get(&part.number);
+            let bytes = bytes.filter(|bytes| part.etag == format!("{:08x}", crc32fast::hash(bytes)));
+            let bytes = bytes.ok_or_else(|| defect("complete upload", "no such part"))?;
+            if bytes.len() < LEAST_PART && index + 1 < parts.len() {
+                return Err(defect("complete upload", "part is too small"));
+            }
+            content.extend_from_slice(bytes);
+        }
+        state.objects.insert(key.clone(), content.into());
+        Ok(())
+    }
+
+    async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError> {
+        check(partition, key)?;
+        self.lock().multiparts.remove(&upload.0);
+        Ok(())
+    }
+
+    async fn sign_download(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        file_name: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError> {
+        check(partition, key)?;
+        let expires_at = after(now, Duration::from_secs(3600)).min(until);
+        Ok(SignedUrl { url: format!("memory:///{}?filename={file_name}&expires={expires_at}", key.as_str()), expires_at })
+    }
+}

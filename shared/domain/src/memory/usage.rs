@@ -1,0 +1,58 @@
+//! Plans and counters in memory.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::Memory;
+use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
+use crate::ids::{Partition, TenantId};
+use crate::plan::{Month, Pool, Tenant};
+use crate::ports::{MonthUsage, PortError, UsageStore};
+use crate::window::Window;
+
+#[async_trait]
+impl UsageStore for Memory {
+    async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
+        Ok(self.lock().tenants.get(tenant).cloned())
+    }
+
+    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
+        self.lock().tenants.insert(tenant.id.clone(), tenant.clone());
+        Ok(())
+    }
+
+    async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {
+        let mut state = self.lock();
+        let count = state.minutes.entry((tenant.clone(), now.as_second().div_euclid(60))).or_default();
+        *count += 1;
+        Ok(*count)
+    }
+
+    async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError> {
+        let state = self.lock();
+        let of = |pool| state.months.get(&(tenant.clone(), pool, month.clone())).copied().unwrap_or(0);
+        Ok(MonthUsage { live: of(Pool::Live), test: of(Pool::Test), shared: of(Pool::Shared) })
+    }
+
+    async fn count_month(&self, tenant: &TenantId, pool: Pool, month: &Month) -> Result<u64, PortError> {
+        let mut state = self.lock();
+        let count = state.months.entry((tenant.clone(), pool, month.clone())).or_default();
+        *count += 1;
+        Ok(*count)
+    }
+
+    async fn window(&self, tenant: &TenantId) -> Result<Window, PortError> {
+        Ok(self.lock().windows.get(tenant).cloned().unwrap_or_default())
+    }
+
+    async fn idempotency(
+        &self,
+        partition: &Partition,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyEntry>, PortError> {
+        let state = self.lock();
+        let entry = state.idempotency.get(&(partition.clone(), key.as_str().to_owned()));
+        Ok(entry.filter(|entry| entry.expires_at > now).cloned())
+    }
+}

@@ -1,0 +1,69 @@
+//! Where objects stand in the bucket: every key is formatted here, and begins with what it is for and
+//! whose it is.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{JobId, Partition, Token};
+
+/// The key of an object: `<kind>/<tenant>/<environment>/…`.
+///
+/// The bucket's lifecycle rules and the functions' policies go by the first segment. What a worker
+/// writes whole has the token of its lease in the key, so that a worker that lost its lease can only
+/// ever write objects that nobody names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// The NDJSON of an import, as the API function received it.
+    #[must_use]
+    pub fn import(partition: &Partition, job: &JobId) -> Self {
+        Self::new("imports", partition, format_args!("{job}.ndjson"))
+    }
+
+    /// The file of an export.
+    #[must_use]
+    pub fn export(partition: &Partition, job: &JobId, token: &Token) -> Self {
+        Self::new("exports", partition, format_args!("{job}/{}.ndjson", token.as_str()))
+    }
+
+    fn new(kind: &str, partition: &Partition, rest: fmt::Arguments<'_>) -> Self {
+        Self(format!("{kind}/{}/{}/{rest}", partition.tenant, partition.environment))
+    }
+
+    /// Whether the object belongs to the partition.
+    #[must_use]
+    pub fn belongs_to(&self, partition: &Partition) -> bool {
+        let mut segments = self.0.split('/').skip(1);
+        segments.next() == Some(partition.tenant.as_str())
+            && segments.next() == Some(partition.environment.as_str())
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    #[test]
+    fn keys_begin_with_kind_and_partition() {
+        let partition: Partition = "clinic#live".parse().unwrap();
+        let job = JobId::new(Timestamp::UNIX_EPOCH, 0);
+        let key = ObjectKey::export(&partition, &job, &Token::new(1));
+        assert_eq!(
+            key.as_str(),
+            "exports/clinic/live/job_00000000000000000000000000/00000000000000000000000000000001.ndjson"
+        );
+        assert!(key.belongs_to(&partition));
+        assert!(!key.belongs_to(&"clinic#test".parse().unwrap()));
+        assert!(!key.belongs_to(&"clini#live".parse().unwrap()));
+    }
+}

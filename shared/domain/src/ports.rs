@@ -1,0 +1,391 @@
+//! What the use cases need from outside, as traits. The partition is the first argument of everything
+//! that belongs to one, so that a forgotten filter does not compile.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use records::{RecordId, ResourceType, StoredLine};
+
+use crate::ids::{JobId, Partition, TenantId};
+use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
+use crate::job::{Job, JobType, Reservation};
+use crate::keys::{ApiKeyHash, StoredKey};
+use crate::object_key::ObjectKey;
+use crate::plan::{Month, Pool, Tenant};
+use crate::window::Window;
+
+/// The cause of a failure, kept for the log; it never names a value of a record.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A call to the outside went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// A dependency throttles, is down, or did not answer: the same call may work later. Whether it
+    /// had its effect is not known.
+    #[error("{operation}: unavailable")]
+    Unavailable {
+        /// What was being done.
+        operation: &'static str,
+        /// What the dependency said.
+        #[source]
+        cause: Cause,
+    },
+    /// A refusal that will not go away by itself: a missing permission, an item that cannot be read.
+    #[error("{operation}: defect")]
+    Defect {
+        /// What was being done.
+        operation: &'static str,
+        /// What the dependency said.
+        #[source]
+        cause: Cause,
+    },
+}
+
+/// Reads the wall clock.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Draws randomness.
+pub trait IdSource: Send + Sync {
+    /// 128 unguessable bits.
+    fn random(&self) -> u128;
+}
+
+/// The stored job is not the one that the write follows.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// Another write came first.
+    #[error("job was changed meanwhile")]
+    Conflict,
+    /// See [`PortError`].
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// All that one accepted call changes, together or not at all.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    /// The new job.
+    pub job: Job,
+    /// The window with the new operation; on condition that the stored one is of the version before.
+    pub window: Window,
+    /// The month's limit that the job's reservation must fit, if any refuses.
+    pub month_limit: Option<u64>,
+    /// The idempotency entry to write; on condition that there is none, or an expired one.
+    pub idempotency: Option<(IdempotencyKey, IdempotencyEntry)>,
+    /// The same for every try of one acceptance whose outcome is unknown.
+    pub request_token: String,
+}
+
+/// Why an acceptance had no effect.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The conditions that did not hold.
+    #[error("acceptance was cancelled")]
+    Cancelled(Cancellation),
+    /// See [`PortError`]; the outcome is unknown.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// The conditions of an acceptance that did not hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "one independent condition each, as the store tells them")]
+pub struct Cancellation {
+    /// There is a job of this id: this call's own, of an earlier try.
+    pub job_exists: bool,
+    /// The idempotency key is in use.
+    pub idempotency_key_used: bool,
+    /// The window has changed since it was read.
+    pub window_changed: bool,
+    /// The month's counter has no room.
+    pub month_full: bool,
+    /// Another transaction was at work on the same items.
+    pub contention: bool,
+}
+
+/// Something due: a job that nobody may be looking after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueJob {
+    /// Whose job.
+    pub partition: Partition,
+    /// Which job.
+    pub id: JobId,
+    /// Which queue it goes through.
+    pub job_type: JobType,
+    /// Since when it is due.
+    pub due_at: Timestamp,
+}
+
+/// Keeps jobs.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Accepts a job, in one transaction with all that limits it.
+    async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError>;
+
+    /// The job as it is now (strongly consistent), unless there is none or it has expired by `now`.
+    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError>;
+
+    /// Replaces the job by its next revision. With `refund` the month gets that reservation back, in
+    /// the same transaction.
+    async fn update(&self, partition: &Partition, job: &Job, refund: Option<&Reservation>) -> Result<(), UpdateError>;
+
+    /// Up to `limit` jobs that are due at `now`. The sweeper's: it looks across partitions.
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError>;
+
+    /// Moves a due job to `until`; false when it is no longer due as it was found.
+    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError>;
+}
+
+/// How a batch of writes ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "what was not written has to be tried again"]
+pub struct BatchOutcome {
+    /// The records that the store did not take this time.
+    pub unwritten: Vec<RecordId>,
+}
+
+/// The most records of one batch (`BatchWriteItem`'s limit).
+pub const MAX_BATCH: usize = 25;
+
+/// In how many shards the records of one type and partition are spread. A partition of `DynamoDB`
+/// takes 1,000 writes a second; so many times that is a type's limit.
+pub const SHARDS: u8 = 16;
+
+/// The shard of a record: fixed for ever, since records are found by it.
+#[must_use]
+pub fn shard_of(id: &RecordId) -> u8 {
+    u8::try_from(crc32fast::hash(id.as_str().as_bytes()) % u32::from(SHARDS)).unwrap_or(0)
+}
+
+/// One shard of one type's records in a partition: what one series of pages reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slice {
+    /// The type.
+    pub resource_type: ResourceType,
+    /// The shard, below [`SHARDS`].
+    pub shard: u8,
+}
+
+impl Slice {
+    /// All slices of the types, in order.
+    pub fn all(types: &[ResourceType]) -> impl Iterator<Item = Self> {
+        types.iter().flat_map(|resource_type| {
+            (0..SHARDS).map(|shard| Self { resource_type: *resource_type, shard })
+        })
+    }
+}
+
+/// Which records of a slice are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadRange {
+    /// All of them, strongly consistent.
+    All,
+    /// Those last updated between the two moments, both included, from the index.
+    Updated {
+        /// The first moment.
+        since: Timestamp,
+        /// The last moment.
+        until: Timestamp,
+    },
+}
+
+/// Where a page ended; only the store that made it can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageKey(pub String);
+
+/// Some records of a slice.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The stored lines.
+    pub lines: Vec<String>,
+    /// Where to read on; `None` at the end of the slice.
+    pub next: Option<PageKey>,
+}
+
+/// Some records of a slice, counted.
+#[derive(Debug, Clone, Default)]
+pub struct CountPage {
+    /// How many.
+    pub count: u64,
+    /// Where to count on; `None` at the end of the slice.
+    pub next: Option<PageKey>,
+}
+
+/// Keeps records.
+#[async_trait]
+pub trait RecordStore: Send + Sync {
+    /// Writes up to [`MAX_BATCH`] records of different ids, each new or in place of an older one, all
+    /// stamped with `stamp`, once: what is not written is told, and left to the caller.
+    async fn write_batch(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        batch: &mut [StoredLine],
+        stamp: Timestamp,
+    ) -> Result<BatchOutcome, PortError>;
+
+    /// A page of a slice, from its beginning or on from where the last one ended.
+    async fn read(
+        &self,
+        partition: &Partition,
+        slice: Slice,
+        range: ReadRange,
+        from: Option<&PageKey>,
+    ) -> Result<Page, PortError>;
+
+    /// Counts part of a slice, eventually consistent.
+    async fn count(
+        &self,
+        partition: &Partition,
+        slice: Slice,
+        range: ReadRange,
+        from: Option<&PageKey>,
+    ) -> Result<CountPage, PortError>;
+}
+
+/// The bytes of an object as they arrive.
+pub type ByteStream = BoxStream<'static, Result<Bytes, PortError>>;
+
+/// A multipart upload that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MultipartId(pub String);
+
+/// A part that has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadedPart {
+    /// Its place in the file, from 1.
+    pub number: u32,
+    /// What the store calls its content.
+    pub etag: String,
+}
+
+/// A URL that opens one object for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedUrl {
+    /// The URL: as good as a key, so never logged.
+    pub url: String,
+    /// The latest moment at which it can work.
+    pub expires_at: Timestamp,
+}
+
+/// Keeps files.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Writes a whole object.
+    async fn put(&self, partition: &Partition, key: &ObjectKey, content: Bytes) -> Result<(), PortError>;
+
+    /// Reads an object; `None` when there is none.
+    async fn get(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ByteStream>, PortError>;
+
+    /// Begins an upload in parts. Nothing is visible before it is completed.
+    async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError>;
+
+    /// Uploads one part; all but the last have at least 5 MiB.
+    async fn upload_part(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+        number: u32,
+        content: Bytes,
+    ) -> Result<UploadedPart, PortError>;
+
+    /// Makes the object of these parts, in order, visible at once.
+    async fn complete(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+        parts: &[UploadedPart],
+    ) -> Result<(), PortError>;
+
+    /// Gives an upload up.
+    async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError>;
+
+    /// A URL that downloads the object under a file name, for an hour at most and not beyond `until`.
+    async fn sign_download(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        file_name: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError>;
+}
+
+/// Carries messages to the processors. A message says "look at this job" and nothing else.
+#[async_trait]
+pub trait JobQueue: Send + Sync {
+    /// Sends a message.
+    async fn send(&self, partition: &Partition, id: &JobId, job_type: JobType) -> Result<(), PortError>;
+}
+
+/// Keeps API keys, by their hash.
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// The key of that hash.
+    async fn find(&self, hash: &ApiKeyHash) -> Result<Option<StoredKey>, PortError>;
+
+    /// Adds a key, or replaces the one of the same hash.
+    async fn save(&self, key: &StoredKey) -> Result<(), PortError>;
+
+    /// All keys of a tenant, in no order.
+    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, PortError>;
+}
+
+/// A month's requests in each pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MonthUsage {
+    /// Counted in [`Pool::Live`].
+    pub live: u64,
+    /// Counted in [`Pool::Test`].
+    pub test: u64,
+    /// Counted in [`Pool::Shared`].
+    pub shared: u64,
+}
+
+impl MonthUsage {
+    /// The requests of one pool.
+    #[must_use]
+    pub fn of(&self, pool: Pool) -> u64 {
+        match pool {
+            Pool::Live => self.live,
+            Pool::Test => self.test,
+            Pool::Shared => self.shared,
+        }
+    }
+}
+
+/// Keeps tenants' plans and counts what they use.
+#[async_trait]
+pub trait UsageStore: Send + Sync {
+    /// The tenant's plan and limits.
+    async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError>;
+
+    /// Adds a tenant, or replaces it.
+    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError>;
+
+    /// Counts one call in the running minute and returns the minute's count.
+    async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError>;
+
+    /// The month's requests.
+    async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError>;
+
+    /// Counts one request in the month, whatever its limit, and returns the pool's count.
+    async fn count_month(&self, tenant: &TenantId, pool: Pool, month: &Month) -> Result<u64, PortError>;
+
+    /// The rolling hour of bulk operations (strongly consistent).
+    async fn window(&self, tenant: &TenantId) -> Result<Window, PortError>;
+
+    /// The entry of an idempotency key (strongly consistent), unless it has expired by `now`.
+    async fn idempotency(
+        &self,
+        partition: &Partition,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyEntry>, PortError>;
+}

@@ -1,0 +1,30 @@
+//! The in-memory ports keep the contract of the ports.
+
+use domain::memory::Memory;
+use jiff::Timestamp;
+
+fn now() -> Timestamp {
+    "2026-01-15T09:15:00.123Z".parse().unwrap()
+}
+
+#[tokio::test]
+async fn memory_keeps_jobs() {
+    let memory = Memory::new();
+    domain::contract::jobs(&memory, &memory, 1, now()).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_records() {
+    domain::contract::records(&Memory::new(), 1, now()).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_objects() {
+    domain::contract::objects(&Memory::new(), 1, now()).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_usage_and_keys() {
+    domain::contract::usage(&Memory::new(), 1, now()).await;
+    domain::contract::keys(&Memory::new(), 1, now()).await;
+}

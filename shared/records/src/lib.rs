@@ -1,0 +1,23 @@
+//! The clinical record types and what the service does to a record.
+//!
+//! Rules are data: one JSON Schema per type under `schemas/`. One scanner walks an NDJSON line once,
+//! checks its grammar, judges it by the rules of its type and notes where its members stand; the stored
+//! line is then put together from the original bytes. Nothing here does I/O, knows a job or a tenant's
+//! plan, or puts a value of a record into an error.
+
+mod decimal;
+mod fault;
+mod format;
+mod id;
+mod resource_type;
+mod scan;
+mod schema;
+mod stored;
+mod text;
+
+pub use fault::{Fault, FaultCode, MAX_FAULTS_PER_RECORD};
+pub use id::{InvalidRecordId, RecordId};
+pub use resource_type::{ResourceType, UnknownResourceType};
+pub use scan::Record;
+pub use schema::{Schema, SchemaError};
+pub use stored::{MAX_STORED_LINE, StoredLine, TAG_SYSTEM};

@@ -1,0 +1,178 @@
+//! Judging values by the rules of their type.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::grammar::Invalid;
+use super::report::Segment;
+use super::Scan;
+use crate::decimal::Decimal;
+use crate::fault::FaultCode;
+use crate::schema::{ArrayRule, NumberRule, ObjectRule, Rule, StringRule};
+use crate::text::Text;
+
+/// More names than this in one object are told apart by sorting, not pair by pair.
+const FEW_NAMES: usize = 16;
+
+/// An object with rules whose members are being read.
+pub(super) struct OpenObject<'a> {
+    rule: &'a ObjectRule,
+    /// One bit a member of the rule.
+    seen: u64,
+    last_found: usize,
+    own_names: usize,
+}
+
+impl<'a> OpenObject<'a> {
+    pub(super) fn new(rule: &'a ObjectRule, own_names: usize) -> Self {
+        Self { rule, seen: 0, last_found: 0, own_names }
+    }
+}
+
+impl<'a> Scan<'a> {
+    /// Reads one member's value: judged when the object has a rule for the name, else only skipped.
+    pub(super) fn member(&mut self, object: &mut OpenObject<'a>, name: Cow<'a, str>) -> Result<(), Invalid> {
+        let Some((index, member)) = object.rule.find(&name, &mut object.last_found) else {
+            self.names.push(name);
+            return self.skip();
+        };
+        self.report.enter(Segment::Member(&member.name));
+        let bit = 1u64 << index;
+        if object.seen & bit != 0 {
+            self.report.duplicate_member();
+        }
+        object.seen |= bit;
+        if member.required && self.cursor.peek() == Some(b'n') {
+            self.cursor.literal("null")?;
+            self.report.fault(FaultCode::Required, "Required");
+        } else {
+            self.value(&member.rule)?;
+        }
+        self.report.leave();
+        Ok(())
+    }
+
+    /// Ends an object: what is missing, and what stands twice.
+    pub(super) fn close(&mut self, object: OpenObject<'a>) {
+        for (index, member) in object.rule.members.iter().enumerate() {
+            if member.required && object.seen & (1u64 << index) == 0 {
+                self.report.enter(Segment::Member(&member.name));
+                self.report.fault(FaultCode::Required, "Required");
+                self.report.leave();
+            }
+        }
+        self.close_names(object.own_names);
+    }
+
+    /// Ends an object's names without a rule: one fault for each name that stands more than once.
+    pub(super) fn close_names(&mut self, own_names: usize) {
+        let names = self.names.get_mut(own_names..).unwrap_or_default();
+        let duplicates = if names.len() <= FEW_NAMES {
+            let stands_before = |(index, name): &(usize, &Cow<'_, str>)| {
+                names.iter().take(*index).any(|earlier| earlier == *name)
+            };
+            names.iter().enumerate().filter(stands_before).count()
+        } else {
+            names.sort_unstable();
+            names.array_windows().filter(|[a, b]| a == b).count()
+        };
+        for _ in 0..duplicates {
+            self.report.duplicate_member();
+        }
+        self.names.truncate(own_names);
+    }
+
+    fn value(&mut self, rule: &'a Rule) -> Result<(), Invalid> {
+        match self.cursor.peek() {
+            Some(b'"') => match &rule.string {
+                Some(string) => {
+                    let text = self.cursor.string()?;
+                    self.judge_string(string, text);
+                    Ok(())
+                }
+                None => self.wrong_type(rule),
+            },
+            Some(b'{') => match &rule.object {
+                Some(object) => {
+                    let mut object = OpenObject::new(object, self.names.len());
+                    self.members(|scan, name, _| scan.member(&mut object, name))?;
+                    self.close(object);
+                    Ok(())
+                }
+                None => self.wrong_type(rule),
+            },
+            Some(b'[') => match &rule.array {
+                Some(array) => self.array(array),
+                None => self.wrong_type(rule),
+            },
+            Some(b'-' | b'0'..=b'9') => match &rule.number {
+                Some(number) => {
+                    let digits = self.cursor.number()?;
+                    self.judge_number(number, digits);
+                    Ok(())
+                }
+                None => self.wrong_type(rule),
+            },
+            Some(b't' | b'f') if rule.boolean => self.skip(),
+            Some(b'n') if rule.null => self.skip(),
+            _ => self.wrong_type(rule),
+        }
+    }
+
+    #[cold]
+    fn wrong_type(&mut self, rule: &Rule) -> Result<(), Invalid> {
+        self.skip()?;
+        self.report.fault(FaultCode::Type, &format!("Expected {}", rule.expected()));
+        Ok(())
+    }
+
+    fn array(&mut self, rule: &'a ArrayRule) -> Result<(), Invalid> {
+        let count = self.items(|scan, index| {
+            scan.report.enter(Segment::Item(index));
+            scan.value(&rule.items)?;
+            scan.report.leave();
+            Ok(())
+        })?;
+        if count < rule.min_items {
+            self.report.fault(FaultCode::MinItems, &format!("Must have at least {} items", rule.min_items));
+        }
+        if let Some(most) = rule.max_items.filter(|most| count > *most) {
+            self.report.fault(FaultCode::MaxItems, &format!("Must have at most {most} items"));
+        }
+        Ok(())
+    }
+
+    fn judge_string(&mut self, rule: &StringRule, text: Text<'a>) {
+        if rule.min_length && text.is_empty() {
+            self.report.fault(FaultCode::MinLength, "Must not be empty");
+        }
+        if let Some(most) = rule.max_length.filter(|most| text.is_longer_than(*most)) {
+            self.report.fault(FaultCode::MaxLength, &format!("Must be at most {most} characters"));
+        }
+        if let Some(options) = &rule.options {
+            let value = text.unescape();
+            if options.iter().all(|option| *option != value) {
+                self.report.fault(FaultCode::Enum, &format!("Must be one of {}", options.join(", ")));
+            }
+        }
+        if let Some(format) = rule.format.filter(|format| !format.matches(&text.unescape())) {
+            self.report.fault(FaultCode::Format, &format!("Invalid {}", format.label()));
+        }
+    }
+
+    fn judge_number(&mut self, rule: &NumberRule, digits: &[u8]) {
+        if !rule.integer && rule.minimum.is_none() && rule.maximum.is_none() {
+            return;
+        }
+        let value = Decimal::of(digits);
+        if rule.integer && !value.is_whole() {
+            self.report.fault(FaultCode::Type, "Expected integer");
+        }
+        if let Some(least) = rule.minimum.filter(|least| value.cmp_whole(*least) == Ordering::Less) {
+            self.report.fault(FaultCode::Minimum, &format!("Must be at least {least}"));
+        }
+        if let Some(most) = rule.maximum.filter(|most| value.cmp_whole(*most) == Ordering::Greater) {
+            self.report.fault(FaultCode::Maximum, &format!("Must be at most {most}"));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The stored line: what the store keeps of a record, and an export writes.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use crate::fault::Fault;
+use crate::id::RecordId;
+use crate::scan::Record;
+
+/// The most bytes a stored line may have: a `DynamoDB` item holds 400 KB, keys and names included
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
+pub const MAX_STORED_LINE: usize = 380_000;
+
+/// The `system` of the tag that names a record's tenant.
+pub const TAG_SYSTEM: &str = "https://clinikapi.com/tenant";
+
+/// A placeholder of the stamp's width: RFC 3339, milliseconds, `Z`.
+const NO_STAMP: &str = "0000-00-00T00:00:00.000Z";
+
+/// A record as it is stored: a head with `resourceType`, `id` and `meta`, then the original bytes of
+/// all other members. Its `meta.lastUpdated` is stamped when the line is sent to the store.
+#[derive(Debug, Clone)]
+pub struct StoredLine {
+    id: RecordId,
+    line: String,
+    stamp_at: usize,
+}
+
+impl Record<'_> {
+    /// Puts the stored line together, under the record's own id or else `derived_id`, tagged with `tenant`.
+    ///
+    /// # Errors
+    /// [`FaultCode::TooLarge`](crate::FaultCode::TooLarge) when it has more than [`MAX_STORED_LINE`] bytes.
+    pub fn into_stored(self, tenant: &str, derived_id: impl FnOnce() -> RecordId) -> Result<StoredLine, Fault> {
+        let id = self.id.unwrap_or_else(derived_id);
+        let kept: usize = self.members.iter().chain(&self.meta).chain(&self.tags).map(|kept| kept.len() + 1).sum();
+        let mut line = String::with_capacity(kept + 256);
+        line.push_str(r#"{"resourceType":""#);
+        line.push_str(self.schema.resource_type.as_str());
+        line.push_str(r#"","id":""#);
+        line.push_str(id.as_str());
+        line.push_str(r#"","meta":{"lastUpdated":""#);
+        let stamp_at = line.len();
+        // A tenant id and the system need no JSON escapes; writing to a String cannot fail.
+        let _ = write!(line, r#"{NO_STAMP}","tag":[{{"system":"{TAG_SYSTEM}","code":"{tenant}"}}"#);
+        push_all(&mut line, &self.tags);
+        line.push(']');
+        push_all(&mut line, &self.meta);
+        line.push('}');
+        push_all(&mut line, &self.members);
+        line.push('}');
+        if line.len() > MAX_STORED_LINE {
+            return Err(Fault::too_large(MAX_STORED_LINE));
+        }
+        Ok(StoredLine { id, line, stamp_at })
+    }
+}
+
+fn push_all(line: &mut String, kept: &[&str]) {
+    for one in kept {
+        line.push(',');
+        line.push_str(one);
+    }
+}
+
+impl StoredLine {
+    /// The record's id.
+    #[must_use]
+    pub fn id(&self) -> &RecordId {
+        &self.id
+    }
+
+    /// The line, without a terminator.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.line
+    }
+
+    /// Writes `meta.lastUpdated` and returns it as text: RFC 3339, milliseconds, `Z`.
+    pub fn stamp(&mut self, now: Timestamp) -> String {
+        let stamp = format!("{now:.3}");
+        debug_assert_eq!(stamp.len(), NO_STAMP.len(), "years of four digits");
+        self.line.replace_range(self.stamp_at..self.stamp_at + NO_STAMP.len(), &stamp);
+        stamp
+    }
+}
