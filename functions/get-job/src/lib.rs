@@ -1,1 +1,89 @@
-//! x
+//! `GET /v1/bulk/jobs/{jobId}`: how far a job is, what came of it, and a fresh URL for its file.
+
+use std::sync::Arc;
+
+use domain::ports::{JobStore, ObjectStore};
+use domain::{Job, JobId, JobResult, JobSpec, JobStatus, LineFault, Scope};
+use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, RequestExt, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+
+mod report;
+
+use report::{Failure, Fault, JobReport, Link};
+
+/// The endpoint.
+pub struct GetJob {
+    /// Where jobs are kept.
+    pub jobs: Arc<dyn JobStore>,
+    /// Where their files are kept.
+    pub objects: Arc<dyn ObjectStore>,
+}
+
+/// How far before the start of its reading an export's next `since` lies: clocks may differ by a second,
+/// a write may be under way for three, and the rest is for the index to catch up.
+const SAFETY_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+
+impl Endpoint for GetJob {
+    const SCOPE: Scope = Scope::Read;
+    const GOVERNOR: Governor = Governor::Minute;
+
+    async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
+        let id: JobId = request
+            .path_parameters_ref()
+            .and_then(|parameters| parameters.first("jobId"))
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(ApiError::not_found)?;
+        let job = self.jobs.get(&call.principal.partition, &id, call.now).await?.ok_or_else(ApiError::not_found)?;
+        let report = self.report(&job, call.now).await?;
+        let reply = Reply::new(StatusCode::OK, report, Counted::Afterwards)?;
+        Ok(match retry_after(&job, call.now) {
+            Some(seconds) => reply.header("retry-after", seconds),
+            None => reply,
+        })
+    }
+}
+
+impl GetJob {
+    async fn report(&self, job: &Job, now: Timestamp) -> Result<JobReport, ApiError> {
+        let mut report = JobReport::new(job);
+        match job.result() {
+            Some(JobResult::Export { file, started_reading_at }) => {
+                let name = format!("{}.ndjson", job.id());
+                let signed = self.objects.sign_download(job.partition(), file, &name, now, job.expires_at()).await?;
+                report.download = Some(Link { url: signed.url, expires_at: signed.expires_at });
+                report.transaction_time = Some(*started_reading_at - SAFETY_WINDOW);
+            }
+            Some(JobResult::Import { faults, fault_count }) => {
+                report.errors = faults.iter().map(fault).collect();
+                report.error_count = *fault_count;
+            }
+            None => {}
+        }
+        if let JobStatus::Failed(reason) = job.status() {
+            report.errors = vec![Fault::Fatal(Failure { code: reason.code(), message: reason.message() })];
+            report.error_count = 1;
+        }
+        Ok(report)
+    }
+}
+
+fn fault(LineFault { line, fault }: &LineFault) -> Fault {
+    Fault::OfLine { index: line - 1, line: *line, fault: fault.clone() }
+}
+
+/// When to ask again, in seconds: soon for small jobs, later the more work is left. `None` once ended.
+fn retry_after(job: &Job, now: Timestamp) -> Option<u64> {
+    if job.has_ended() {
+        return None;
+    }
+    let progress = job.progress();
+    let elapsed = job.started_at().map_or(0, |started| now.duration_since(started).as_millis());
+    let elapsed = u64::try_from(elapsed).unwrap_or(0);
+    let left = progress.total.saturating_sub(progress.processed);
+    let milliseconds = match (&job.spec(), progress.processed) {
+        // Nothing is known of the speed yet: a little longer with every moment that passes.
+        (JobSpec::Import { .. } | JobSpec::Export { .. }, 0) => elapsed / 4,
+        (_, processed) => elapsed.saturating_mul(left) / processed,
+    };
+    Some((milliseconds / 1_000).clamp(1, 30))
+}

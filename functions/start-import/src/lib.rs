@@ -1,1 +1,109 @@
-//! x
+//! `POST /v1/bulk/import`: checks the call, counts its lines, and starts an import.
+
+use bytes::Bytes;
+use domain::{Fingerprint, Scope, Starter, Work};
+use edge::http::{ApiError, Call, Endpoint, Governor, Issue, JsonBody, Reply, Request, start};
+use records::ResourceType;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The most records of one batch.
+pub const MAX_RECORDS: u64 = 10_000;
+
+/// The endpoint.
+pub struct StartImport {
+    /// Starts jobs.
+    pub starter: Starter,
+}
+
+/// The body, before it is judged: every member may be anything, so that all faults are found at once.
+/// The data stays as it came until it is known to be a string, since it may be megabytes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ImportRequest {
+    resource_type: Option<Box<RawValue>>,
+    data: Option<Box<RawValue>>,
+}
+
+impl Endpoint for StartImport {
+    const SCOPE: Scope = Scope::Write;
+    const GOVERNOR: Governor = Governor::Bulk;
+
+    async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
+        let body = JsonBody::read(request)?;
+        let work = judge(body.parse()?)?;
+        let fingerprint = Fingerprint::of("POST", "/v1/bulk/import", body.bytes());
+        start(&self.starter, call, request, work, fingerprint, "Import job started").await
+    }
+}
+
+fn judge(request: ImportRequest) -> Result<Work, ApiError> {
+    let mut issues = Vec::new();
+    let resource_type = judge_type(request.resource_type.as_deref(), &mut issues);
+    let data = judge_data(request.data.as_deref(), &mut issues);
+    match (resource_type, data) {
+        (Some(resource_type), Some((data, lines))) => Ok(Work::Import { resource_type, data, lines }),
+        _ => Err(ApiError::validation(issues)),
+    }
+}
+
+/// A member's text; an issue when it is missing or something else.
+fn text(name: &str, raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<String> {
+    let rule = match raw.map(RawValue::get) {
+        None | Some("null") => "Required",
+        Some(raw) => match serde_json::from_str(raw) {
+            Ok(text) => return Some(text),
+            Err(_) => "Expected string",
+        },
+    };
+    issues.push(Issue::new(name, rule));
+    None
+}
+
+fn judge_type(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<ResourceType> {
+    let name = text("resourceType", raw, issues)?;
+    let known = name.parse().ok();
+    if known.is_none() {
+        issues.push(Issue::new("resourceType", "Unknown resource type"));
+    }
+    known
+}
+
+fn judge_data(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<(Bytes, u64)> {
+    let data = text("data", raw, issues)?;
+    let lines = count_lines(data.as_bytes());
+    let rule = match lines {
+        0 => "Must not be empty".to_owned(),
+        1..=MAX_RECORDS => return Some((Bytes::from(data), lines)),
+        _ => format!("Must have at most {MAX_RECORDS} records"),
+    };
+    issues.push(Issue::new("data", &rule));
+    None
+}
+
+/// How many lines the data has: a final terminator starts no further one. They are judged later.
+fn count_lines(data: &[u8]) -> u64 {
+    let content = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
+    let terminators = memchr::memchr_iter(b'\n', content).count() as u64;
+    terminators + u64::from(!content.is_empty() && !content.ends_with(b"\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_as_they_will_be_read() {
+        for (data, lines) in [("", 0), ("\u{feff}", 0), ("\n", 1), ("a", 1), ("a\n", 1), ("a\r\nb", 2), ("a\n\n", 2)] {
+            assert_eq!(count_lines(data.as_bytes()), lines, "{data:?}");
+            let mut splitter = ndjson::LineSplitter::new(1 << 20);
+            splitter.push(data.as_bytes());
+            splitter.finish();
+            let mut read = 0;
+            while splitter.next_frame().is_some() {
+                read += 1;
+            }
+            assert_eq!(read, lines, "{data:?}");
+        }
+    }
+}

@@ -1,1 +1,97 @@
-//! x
+//! The ports of the domain on AWS: one module per service. The only crate that names a type of the AWS
+//! SDK; it carries calls out and never decides about a state.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+mod dynamodb;
+mod error;
+mod s3;
+mod sqs;
+
+pub use dynamodb::{DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage};
+pub use s3::S3Objects;
+pub use sqs::SqsJobQueue;
+
+/// The connection to AWS: region, credentials and endpoint from the environment, and one pool of
+/// connections for all clients. Build it once, at the start of a function.
+pub struct Aws {
+    config: SdkConfig,
+}
+
+/// How long one try of a call may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one try of a record write may take: the stamp must not be older when the record appears.
+const WRITE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the upload of one part may take.
+const UPLOAD_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Aws {
+    /// Reads the configuration from the environment.
+    pub async fn from_env() -> Self {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(Duration::from_secs(3)).operation_attempt_timeout(ATTEMPT_TIMEOUT);
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts.build())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .load()
+            .await;
+        Self { config }
+    }
+
+    /// Jobs in their table; acceptance and refunds also write to the usage table.
+    #[must_use]
+    pub fn jobs(&self, jobs_table: String, usage_table: String) -> DynamoJobs {
+        DynamoJobs::new(aws_sdk_dynamodb::Client::new(&self.config), jobs_table, usage_table)
+    }
+
+    /// Records in their table. Writes are tried once: the import stamps every try anew.
+    #[must_use]
+    pub fn records(&self, table: String) -> DynamoRecords {
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(WRITE_ATTEMPT_TIMEOUT).build();
+        let writing = aws_sdk_dynamodb::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .build();
+        let reader = aws_sdk_dynamodb::Client::new(&self.config);
+        DynamoRecords::new(reader, aws_sdk_dynamodb::Client::from_conf(writing), table)
+    }
+
+    /// Keys in their table.
+    #[must_use]
+    pub fn keys(&self, table: String) -> DynamoKeys {
+        DynamoKeys::new(aws_sdk_dynamodb::Client::new(&self.config), table)
+    }
+
+    /// Plans and counters in their table.
+    #[must_use]
+    pub fn usage(&self, table: String) -> DynamoUsage {
+        DynamoUsage::new(aws_sdk_dynamodb::Client::new(&self.config), table)
+    }
+
+    /// Files in a bucket.
+    #[must_use]
+    pub fn objects(&self, bucket: String) -> S3Objects {
+        use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
+
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(UPLOAD_ATTEMPT_TIMEOUT).build();
+        // S3 refuses gaps in the part numbers of uploads whose parts carry checksums.
+        let config = Builder::from(&self.config)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .timeout_config(timeouts)
+            .build();
+        S3Objects::new(aws_sdk_s3::Client::from_conf(config), bucket)
+    }
+
+    /// The queues of imports and exports; one that a function does not send to may be left out.
+    #[must_use]
+    pub fn queue(&self, imports_url: Option<String>, exports_url: Option<String>) -> SqsJobQueue {
+        SqsJobQueue::new(aws_sdk_sqs::Client::new(&self.config), imports_url, exports_url)
+    }
+}

@@ -180,8 +180,7 @@ impl Starter {
         }
         let hourly = who.tenant.bulk_operations_per_hour;
         let window = self.usage.window(&who.partition.tenant).await?;
-        let window =
-            window.admit(now, hourly).ok_or_else(|| StartError::HourFull(window.rate_limit(now, hourly)))?;
+        let window = window.admit(now, hourly).ok_or_else(|| StartError::HourFull(window.rate_limit(now, hourly)))?;
         let bulk = window.rate_limit(now, hourly);
         let (spec, total) = match &call.work {
             Work::Import { resource_type, lines, .. } => {

@@ -80,12 +80,7 @@ impl Authenticator {
         }
         let tenant = self.usage.tenant(&stored.partition.tenant).await?.ok_or(AuthenticationError::Unknown)?;
         let validated = Validated {
-            principal: Principal {
-                partition: stored.partition,
-                scopes: stored.scopes,
-                tenant,
-                key_id: stored.id,
-            },
+            principal: Principal { partition: stored.partition, scopes: stored.scopes, tenant, key_id: stored.id },
             expires_at: stored.expires_at,
             forget_at: after(now, KEY_CACHE_TIME),
         };

@@ -18,9 +18,9 @@ use records::{ResourceType, StoredLine};
 
 use crate::ids::{Environment, JobId, Partition};
 use crate::job::{Job, JobSpec, NewJob, Reservation};
+use crate::memory::SeededIds;
 use crate::plan::{Month, Pool};
 use crate::ports::IdSource;
-use crate::memory::SeededIds;
 
 mod jobs;
 mod objects;

@@ -77,9 +77,8 @@ impl<'a> FileWriter<'a> {
         let (objects, partition, key) = (self.objects, self.partition, self.key);
         let number = self.next_number;
         self.next_number += 1;
-        self.uploading.push(Box::pin(async move {
-            objects.upload_part(partition, key, &upload, number, content).await
-        }));
+        self.uploading
+            .push(Box::pin(async move { objects.upload_part(partition, key, &upload, number, content).await }));
         Ok(())
     }
 

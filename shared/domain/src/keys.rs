@@ -210,8 +210,15 @@ mod tests {
         for good in ["clk_test_abcDEF", "clk_live_000000", &format!("clk_live_{}", "a".repeat(128))] {
             assert!(good.parse::<ApiKey>().is_ok(), "{good}");
         }
-        for bad in ["", "clk_test_abcde", "clk_prod_abcdef", "clk_test_abc-ef", "clk_test_abcdé",
-            "Clk_test_abcdef", &format!("clk_live_{}", "a".repeat(129))] {
+        for bad in [
+            "",
+            "clk_test_abcde",
+            "clk_prod_abcdef",
+            "clk_test_abc-ef",
+            "clk_test_abcdé",
+            "Clk_test_abcdef",
+            &format!("clk_live_{}", "a".repeat(129)),
+        ] {
             assert!(bad.parse::<ApiKey>().is_err(), "{bad}");
         }
     }

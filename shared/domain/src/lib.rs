@@ -16,6 +16,7 @@ mod job;
 mod keys;
 #[cfg(feature = "testing")]
 pub mod memory;
+mod message;
 mod object_key;
 mod pace;
 mod plan;
@@ -34,6 +35,7 @@ pub use job::{
     MAX_INLINE_FAULTS, MAX_TAKE_OVERS, NewJob, Phase, Progress, Reservation,
 };
 pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
+pub use message::{InvalidMessage, JobMessage};
 pub use object_key::ObjectKey;
 pub use pace::{Pace, after};
 pub use plan::{

@@ -37,8 +37,7 @@ impl ObjectKey {
     #[must_use]
     pub fn belongs_to(&self, partition: &Partition) -> bool {
         let mut segments = self.0.split('/').skip(1);
-        segments.next() == Some(partition.tenant.as_str())
-            && segments.next() == Some(partition.environment.as_str())
+        segments.next() == Some(partition.tenant.as_str()) && segments.next() == Some(partition.environment.as_str())
     }
 
     /// The key as text.

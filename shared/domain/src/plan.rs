@@ -156,6 +156,17 @@ impl Month {
         Self(now.strftime("%Y-%m").to_string())
     }
 
+    /// From when on the month's counters may be forgotten: more than a year later, for the bookkeepers.
+    #[must_use]
+    pub fn forget_at(&self) -> Timestamp {
+        format!("{}-01", self.0)
+            .parse::<jiff::civil::Date>()
+            .ok()
+            .and_then(|first| first.checked_add(14.months()).ok())
+            .and_then(|date| DateTime::from(date).to_zoned(TimeZone::UTC).ok())
+            .map_or(Timestamp::MAX, |moment| moment.timestamp())
+    }
+
     /// The month as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -185,6 +196,8 @@ mod tests {
         assert_eq!(Month::of(moment("2026-01-01T00:30:00+01:00")).as_str(), "2025-12");
         assert_eq!(next_month(moment("2025-12-31T23:59:59Z")), moment("2026-01-01T00:00:00Z"));
         assert_eq!(next_month(moment("2024-01-31T10:00:00Z")), moment("2024-02-01T00:00:00Z"));
+        let forget_at = Month::of(moment("2025-12-31T10:00:00Z")).forget_at();
+        assert_eq!(forget_at, moment("2027-02-01T00:00:00Z"));
     }
 
     #[test]

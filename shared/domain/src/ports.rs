@@ -7,8 +7,8 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
 
-use crate::ids::{JobId, Partition, TenantId};
 use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
+use crate::ids::{JobId, Partition, TenantId};
 use crate::job::{Job, JobType, Reservation};
 use crate::keys::{ApiKeyHash, StoredKey};
 use crate::object_key::ObjectKey;
@@ -23,7 +23,7 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub enum PortError {
     /// A dependency throttles, is down, or did not answer: the same call may work later. Whether it
     /// had its effect is not known.
-    #[error("{operation}: unavailable")]
+    #[error("{operation}: unavailable: {cause}")]
     Unavailable {
         /// What was being done.
         operation: &'static str,
@@ -32,7 +32,7 @@ pub enum PortError {
         cause: Cause,
     },
     /// A refusal that will not go away by itself: a missing permission, an item that cannot be read.
-    #[error("{operation}: defect")]
+    #[error("{operation}: defect: {cause}")]
     Defect {
         /// What was being done.
         operation: &'static str,
@@ -173,9 +173,7 @@ pub struct Slice {
 impl Slice {
     /// All slices of the types, in order.
     pub fn all(types: &[ResourceType]) -> impl Iterator<Item = Self> {
-        types.iter().flat_map(|resource_type| {
-            (0..SHARDS).map(|shard| Self { resource_type: *resource_type, shard })
-        })
+        types.iter().flat_map(|resource_type| (0..SHARDS).map(|shard| Self { resource_type: *resource_type, shard }))
     }
 }
 

@@ -115,11 +115,7 @@ impl Worker {
     }
 
     /// Writes down what came of the work.
-    async fn end(
-        &self,
-        hold: &Hold,
-        worked: Result<(JobResult, Progress), WorkError>,
-    ) -> Result<Delivery, HoldError> {
+    async fn end(&self, hold: &Hold, worked: Result<(JobResult, Progress), WorkError>) -> Result<Delivery, HoldError> {
         match worked {
             Ok((result, progress)) => {
                 hold.finish(|token| Event::Completed { token, result: result.clone(), progress }).await?;

@@ -119,10 +119,7 @@ impl LineSplitter {
 
     /// Drops a byte order mark; false while it cannot be told yet whether there is one.
     fn skip_byte_order_mark(&mut self) -> bool {
-        if self.buffer.len() < BYTE_ORDER_MARK.len()
-            && BYTE_ORDER_MARK.starts_with(&self.buffer)
-            && !self.finished
-        {
+        if self.buffer.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&self.buffer) && !self.finished {
             return false;
         }
         if self.buffer.starts_with(BYTE_ORDER_MARK) {
@@ -139,11 +136,7 @@ impl LineSplitter {
         let whole = self.buffer.get(start..end).unwrap_or_default();
         let bytes = whole.strip_suffix(b"\r").unwrap_or(whole);
         let oversize = std::mem::take(&mut self.oversize) || bytes.len() > self.limit;
-        if oversize {
-            Frame::Oversize { number, piece: bytes, last: true }
-        } else {
-            Frame::Line { number, bytes }
-        }
+        if oversize { Frame::Oversize { number, piece: bytes, last: true } } else { Frame::Line { number, bytes } }
     }
 }
 
@@ -220,10 +213,7 @@ mod tests {
     #[test]
     fn a_long_line_comes_in_pieces_and_the_next_one_whole() {
         let seen = split(4, [b"abcdef".as_slice(), b"ghi\r", b"\nxy\n"]);
-        assert_eq!(
-            seen,
-            [Seen::Oversize(1, b"abcdefghi".to_vec()), Seen::Line(2, b"xy".to_vec())]
-        );
+        assert_eq!(seen, [Seen::Oversize(1, b"abcdefghi".to_vec()), Seen::Line(2, b"xy".to_vec())]);
     }
 
     #[test]

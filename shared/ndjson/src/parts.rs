@@ -23,8 +23,7 @@ impl PartRoller {
 
     /// The next full part, or `None` while less than one is held.
     pub fn next_part(&mut self) -> Option<Bytes> {
-        (self.buffer.len() >= self.part_size)
-            .then(|| self.buffer.split_to(self.part_size).freeze())
+        (self.buffer.len() >= self.part_size).then(|| self.buffer.split_to(self.part_size).freeze())
     }
 
     /// What is held beyond the full parts.

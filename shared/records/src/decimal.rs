@@ -69,9 +69,10 @@ impl<'a> Decimal<'a> {
         }
         let other = other.unsigned_abs().to_string();
         let significant = trim_end(other.as_bytes());
-        let magnitude = self.point.cmp(&count(other.as_bytes())).then_with(|| {
-            self.digits.0.iter().chain(self.digits.1).cmp(significant.iter())
-        });
+        let magnitude = self
+            .point
+            .cmp(&count(other.as_bytes()))
+            .then_with(|| self.digits.0.iter().chain(self.digits.1).cmp(significant.iter()));
         if own_sign < 0 { magnitude.reverse() } else { magnitude }
     }
 }
@@ -83,9 +84,9 @@ fn saturating_exponent(text: &[u8]) -> i64 {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
-    let size = digits.iter().fold(0i64, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0')))
-    });
+    let size = digits
+        .iter()
+        .fold(0i64, |sum, digit| sum.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0'))));
     if negative { -size } else { size }
 }
 
@@ -114,8 +115,21 @@ mod tests {
 
     #[test]
     fn whole_values_are_whole_in_any_spelling() {
-        for number in ["0", "-0", "0.0", "0e-5", "2.0", "2e0", "20e-1", "0.2e1", "1E400", "1.5e1", "100e-2",
-            "123456789012345678901234567890", "0.00e-99999999999999999999"] {
+        for number in [
+            "0",
+            "-0",
+            "0.0",
+            "0e-5",
+            "2.0",
+            "2e0",
+            "20e-1",
+            "0.2e1",
+            "1E400",
+            "1.5e1",
+            "100e-2",
+            "123456789012345678901234567890",
+            "0.00e-99999999999999999999",
+        ] {
             assert!(whole(number), "{number}");
         }
         for number in ["0.1", "1.10", "2e-1", "1e-400", "15e-1", "0.001e2", "-1.5"] {

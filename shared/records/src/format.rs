@@ -51,9 +51,7 @@ impl Format {
 
 /// Exactly `width` digits as a number.
 fn digits(text: &str, width: usize) -> Option<u32> {
-    (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .then(|| text.parse().ok())
-        .flatten()
+    (text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 fn is_date(text: &str) -> bool {
@@ -81,7 +79,13 @@ fn is_time(text: &str) -> bool {
 }
 
 fn is_date_time(text: &str) -> bool {
-    let Some((date, rest)) = text.split_once(['T', 't']) else { return is_date(text) };
+    is_rfc3339(text) || is_date(text)
+}
+
+/// Whether the text is a moment as RFC 3339 writes it, with any offset, and a real one.
+#[must_use]
+pub fn is_rfc3339(text: &str) -> bool {
+    let Some((date, rest)) = text.split_once(['T', 't']) else { return false };
     let Some((time, rest)) = rest.split_at_checked(8) else { return false };
     // A leap second is 60 (RFC 3339, section 5.6).
     let is_leap = time.ends_with(":60") && time.get(..5).is_some_and(is_time);
@@ -107,9 +111,7 @@ fn is_date_time(text: &str) -> bool {
 
 fn is_email(text: &str) -> bool {
     !text.contains(|c: char| c.is_whitespace() || c.is_control())
-        && text
-            .rsplit_once('@')
-            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+        && text.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
 }
 
 fn is_uri(text: &str) -> bool {
@@ -139,8 +141,21 @@ mod tests {
         check(
             Format::Date,
             &["1980", "1980-02", "1980-02-29", "2000-02-29", "2024-12-31"],
-            &["", "80", "1980-", "1980-13", "1980-00", "1980-2-3", "1900-02-29", "2023-02-29",
-              "2023-04-31", "2023-04-00", "2023-04-01-", "2023-04-01T00:00:00Z", "+980-01-01"],
+            &[
+                "",
+                "80",
+                "1980-",
+                "1980-13",
+                "1980-00",
+                "1980-2-3",
+                "1900-02-29",
+                "2023-02-29",
+                "2023-04-31",
+                "2023-04-00",
+                "2023-04-01-",
+                "2023-04-01T00:00:00Z",
+                "+980-01-01",
+            ],
         );
     }
 
@@ -148,13 +163,32 @@ mod tests {
     fn date_times_are_rfc_3339_or_a_date() {
         check(
             Format::DateTime,
-            &["2025", "2025-01", "2025-01-31", "2025-01-31T10:20:30Z", "2025-01-31t10:20:30z",
-              "2025-01-31T10:20:30.5Z", "2025-01-31T10:20:30.123456789+05:30",
-              "2025-01-31T10:20:30-00:00", "2016-12-31T23:59:60Z"],
-            &["", "2025-01T10:20:30Z", "2025-01-31T10:20Z", "2025-01-31T10:20:30",
-              "2025-01-31T10:20:30.Z", "2025-01-31T24:00:00Z", "2025-02-30T10:20:30Z",
-              "2025-01-31T10:20:61Z", "2025-01-31T10:20:30+5:30", "2025-01-31T10:20:30+05:60",
-              "2025-01-31 10:20:30Z", "2025-01-31T10:20:30+05:30:00", "2025-01-31T1\u{e9}:20:3Z"],
+            &[
+                "2025",
+                "2025-01",
+                "2025-01-31",
+                "2025-01-31T10:20:30Z",
+                "2025-01-31t10:20:30z",
+                "2025-01-31T10:20:30.5Z",
+                "2025-01-31T10:20:30.123456789+05:30",
+                "2025-01-31T10:20:30-00:00",
+                "2016-12-31T23:59:60Z",
+            ],
+            &[
+                "",
+                "2025-01T10:20:30Z",
+                "2025-01-31T10:20Z",
+                "2025-01-31T10:20:30",
+                "2025-01-31T10:20:30.Z",
+                "2025-01-31T24:00:00Z",
+                "2025-02-30T10:20:30Z",
+                "2025-01-31T10:20:61Z",
+                "2025-01-31T10:20:30+5:30",
+                "2025-01-31T10:20:30+05:60",
+                "2025-01-31 10:20:30Z",
+                "2025-01-31T10:20:30+05:30:00",
+                "2025-01-31T1\u{e9}:20:3Z",
+            ],
         );
     }
 
@@ -169,11 +203,7 @@ mod tests {
 
     #[test]
     fn emails_and_uris_are_taken_leniently() {
-        check(
-            Format::Email,
-            &["a@b", "first.last+tag@example.org"],
-            &["", "a", "@b", "a@", "a b@c", "a@b\n"],
-        );
+        check(Format::Email, &["a@b", "first.last+tag@example.org"], &["", "a", "@b", "a@", "a b@c", "a@b\n"]);
         check(
             Format::Uri,
             &["https://example.org/a?b=c", "urn:oid:1.2", "mailto:a@b"],

@@ -16,6 +16,7 @@ mod stored;
 mod text;
 
 pub use fault::{Fault, FaultCode, MAX_FAULTS_PER_RECORD};
+pub use format::is_rfc3339;
 pub use id::{InvalidRecordId, RecordId};
 pub use resource_type::{ResourceType, UnknownResourceType};
 pub use scan::Record;

@@ -45,9 +45,7 @@ impl<'a> Text<'a> {
 
 /// The character that the text behind a backslash stands for, and how many bytes it takes.
 fn read_escape(escape: &str) -> (char, usize) {
-    let unit = |at: usize| {
-        escape.get(at..at + 4).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0xFFFD)
-    };
+    let unit = |at: usize| escape.get(at..at + 4).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0xFFFD);
     let replacement = char::REPLACEMENT_CHARACTER;
     match escape.as_bytes().first() {
         Some(b'b') => ('\u{8}', 1),

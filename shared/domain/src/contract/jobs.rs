@@ -119,12 +119,8 @@ async fn every_state_survives_storage(jobs: &dyn JobStore, usage: &dyn UsageStor
     let token = Token::new(7);
     let mut job = accepted(jobs, fixture).await;
     let progress = Progress { total: 9, processed: 4, succeeded: 3, failed: 1 };
-    let renewed = Event::Renewed {
-        token: token.clone(),
-        expires_at: fixture.later(90),
-        due_at: fixture.later(100),
-        progress,
-    };
+    let renewed =
+        Event::Renewed { token: token.clone(), expires_at: fixture.later(90), due_at: fixture.later(100), progress };
     let released = Event::Released { token: token.clone(), due_at: fixture.later(30), because_unavailable: true };
     let failed = Event::Failed { token: token.clone(), reason: FailureReason::SourceMissing };
     for event in [Event::SendFailed, taken(fixture, &token), renewed, released, taken(fixture, &token), failed] {

@@ -72,7 +72,10 @@ async fn other_partitions_objects_are_refused(objects: &dyn ObjectStore, fixture
 async fn a_download_lasts_an_hour_at_most(objects: &dyn ObjectStore, fixture: &Fixture) {
     let key = file(fixture);
     let sign = async |until| {
-        objects.sign_download(&fixture.partition, &key, "job_x.ndjson", fixture.now, fixture.later(until)).await.unwrap()
+        objects
+            .sign_download(&fixture.partition, &key, "job_x.ndjson", fixture.now, fixture.later(until))
+            .await
+            .unwrap()
     };
     let long = sign(86_400).await;
     assert_eq!(long.expires_at, fixture.later(3_600));

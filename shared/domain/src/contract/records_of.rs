@@ -94,9 +94,7 @@ async fn records_stay_in_their_partition_and_type(records: &dyn RecordStore, fix
 
 async fn pages_cover_a_slice_once(records: &dyn RecordStore, fixture: &Fixture) {
     // 90 records of 50 KB in one shard: several pages of 1 MiB.
-    let ids = (0..).map(|n| format!("r-{n}")).filter(|id| {
-        shard_of(&RecordId::try_from(id.clone()).unwrap()) == 3
-    });
+    let ids = (0..).map(|n| format!("r-{n}")).filter(|id| shard_of(&RecordId::try_from(id.clone()).unwrap()) == 3);
     let ids: Vec<_> = ids.take(90).collect();
     let name = "x".repeat(100);
     let filler = format!(r#"","note":"{}"#, "y".repeat(50_000));

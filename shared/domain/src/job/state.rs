@@ -162,9 +162,7 @@ impl Job {
                 next.releases = if because_unavailable { self.releases.saturating_add(1) } else { 0 };
                 next.due_at = Some(due_at);
             }
-            (Processing(Working(Some(held))), Event::Completed { token, result, progress })
-                if held.token == token =>
-            {
+            (Processing(Working(Some(held))), Event::Completed { token, result, progress }) if held.token == token => {
                 next.status = Completed;
                 next.progress = progress;
                 next.result = Some(result);

@@ -40,9 +40,7 @@ impl ObjectStore for Memory {
     async fn get(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ByteStream>, PortError> {
         check(partition, key)?;
         let Some(mut rest) = self.object(key) else { return Ok(None) };
-        let chunks = std::iter::from_fn(move || {
-            (!rest.is_empty()).then(|| Ok(rest.split_to(CHUNK.min(rest.len()))))
-        });
+        let chunks = std::iter::from_fn(move || (!rest.is_empty()).then(|| Ok(rest.split_to(CHUNK.min(rest.len())))));
         Ok(Some(stream::iter(chunks).boxed()))
     }
 
@@ -113,6 +111,9 @@ impl ObjectStore for Memory {
     ) -> Result<SignedUrl, PortError> {
         check(partition, key)?;
         let expires_at = after(now, Duration::from_secs(3600)).min(until);
-        Ok(SignedUrl { url: format!("memory:///{}?filename={file_name}&expires={expires_at}", key.as_str()), expires_at })
+        Ok(SignedUrl {
+            url: format!("memory:///{}?filename={file_name}&expires={expires_at}", key.as_str()),
+            expires_at,
+        })
     }
 }

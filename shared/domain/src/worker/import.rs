@@ -55,9 +55,8 @@ impl Worker {
                 if lines.is_empty() || upto.processed <= written_before {
                     frontier.end(ticket);
                 } else {
-                    writes.push(async move {
-                        self.write(hold, partition, resource_type, lines).await.map(|()| ticket)
-                    });
+                    writes
+                        .push(async move { self.write(hold, partition, resource_type, lines).await.map(|()| ticket) });
                 }
             }
             if at_end && writes.is_empty() {

@@ -271,10 +271,6 @@ impl<'a> Scan<'a> {
 
     /// Reads a string, or any other value without looking into it.
     pub(super) fn text_or_skip(&mut self) -> Result<Option<Text<'a>>, Invalid> {
-        if self.cursor.peek() == Some(b'"') {
-            self.cursor.string().map(Some)
-        } else {
-            self.skip().map(|()| None)
-        }
+        if self.cursor.peek() == Some(b'"') { self.cursor.string().map(Some) } else { self.skip().map(|()| None) }
     }
 }

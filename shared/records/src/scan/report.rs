@@ -47,9 +47,7 @@ impl<'a> Report<'a> {
                     let dot = if message.is_empty() { "" } else { "." };
                     write!(path, "/{name}").and_then(|()| write!(message, "{dot}{name}"))
                 }
-                Segment::Item(index) => {
-                    write!(path, "/{index}").and_then(|()| write!(message, "[{index}]"))
-                }
+                Segment::Item(index) => write!(path, "/{index}").and_then(|()| write!(message, "[{index}]")),
             };
         }
         let colon = if message.is_empty() { "" } else { ": " };
@@ -69,10 +67,8 @@ impl<'a> Report<'a> {
 
     pub(super) fn finish(mut self) -> Result<(), Vec<Fault>> {
         if self.more {
-            self.faults.push(Fault::of_line(
-                FaultCode::MoreFaults,
-                &format!("More than {MAX_FAULTS_PER_RECORD} faults"),
-            ));
+            self.faults
+                .push(Fault::of_line(FaultCode::MoreFaults, &format!("More than {MAX_FAULTS_PER_RECORD} faults")));
         }
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
     }

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use super::Scan;
 use super::grammar::Invalid;
 use super::report::Segment;
-use super::Scan;
 use crate::decimal::Decimal;
 use crate::fault::FaultCode;
 use crate::schema::{ArrayRule, NumberRule, ObjectRule, Rule, StringRule};
@@ -68,9 +68,8 @@ impl<'a> Scan<'a> {
     pub(super) fn close_names(&mut self, own_names: usize) {
         let names = self.names.get_mut(own_names..).unwrap_or_default();
         let duplicates = if names.len() <= FEW_NAMES {
-            let stands_before = |(index, name): &(usize, &Cow<'_, str>)| {
-                names.iter().take(*index).any(|earlier| earlier == *name)
-            };
+            let stands_before =
+                |(index, name): &(usize, &Cow<'_, str>)| names.iter().take(*index).any(|earlier| earlier == *name);
             names.iter().enumerate().filter(stands_before).count()
         } else {
             names.sort_unstable();

@@ -1,0 +1,57 @@
+# Two commands do everything: `make up` runs the service on this machine, `make test` passes every test.
+# `make help` lists the others.
+
+PORT ?= 4566
+PYTHON ?= python3
+VENV := .venv
+STACK := $(VENV)/bin/python local/stack.py
+
+.PHONY: help up down logs demo test quick check docs fmt tools clean
+
+help: ## List the commands.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+up: $(VENV)/ready ## Run the service on this machine (PORT=4566), or update what runs.
+	cargo build --workspace --locked
+	@$(STACK) up --port $(PORT)
+
+down: $(VENV)/ready ## Stop it and remove all it has stored.
+	@$(STACK) down
+
+logs: $(VENV)/ready ## Show what the functions say, and go on showing it.
+	@$(STACK) logs
+
+demo: $(VENV)/ready ## Import, poll, export and download the sample records.
+	@$(VENV)/bin/python local/demo.py
+
+test: $(VENV)/ready ## Pass every test, on a stack of its own that does not disturb `make up`.
+	cargo build --workspace --locked
+	@$(STACK) exec -- cargo test --workspace --locked
+
+quick: ## Pass the tests that need no stack.
+	cargo test --workspace --locked --exclude whole-system
+
+check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
+	@local/check-tools.sh
+
+fmt: ## Format the code.
+	cargo fmt --all
+
+tools: .venv-tools/ready ## Install sam, cargo lambda and cfn-lint into .venv-tools.
+
+clean: ## Remove what was built and installed here.
+	rm -rf target .venv .venv-tools .aws-sam .tools
+
+$(VENV)/ready: local/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.venv-tools/ready: local/requirements-tools.txt
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

@@ -1,0 +1,113 @@
+//! `clinik-bulk admin key`. A key's text is shown once, when it is made; only its hash is stored.
+
+use anyhow::{Result, bail};
+use clap::Subcommand;
+use domain::ports::{Clock, IdSource, KeyStore};
+use domain::{ApiKey, Environment, Partition, Scope, StoredKey};
+use edge::system::{SystemClock, SystemIds};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Stores, TenantArgument};
+use crate::output::OutputFormat;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates a key and shows it: this once, and never again.
+    Create {
+        #[command(flatten)]
+        tenant: TenantArgument,
+        /// What the key opens: test or live.
+        #[arg(long, default_value_t = Environment::Test)]
+        environment: Environment,
+        /// What the key may do: read, write, or * for everything.
+        #[arg(long, value_delimiter = ',', default_value = "*")]
+        scopes: Vec<Scope>,
+        /// From when on the key is refused (RFC 3339, as 2027-01-31T00:00:00Z) [default: never].
+        #[arg(long, value_name = "MOMENT")]
+        expires: Option<Timestamp>,
+    },
+    /// Lists a tenant's keys, without their secrets.
+    List {
+        #[command(flatten)]
+        tenant: TenantArgument,
+    },
+    /// Revokes a key. Functions refuse it within 60 seconds.
+    Revoke {
+        #[command(flatten)]
+        tenant: TenantArgument,
+        /// The key's id, as listed: key_…
+        key_id: String,
+    },
+}
+
+/// A key as it is listed: no secret, no hash.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedKey<'a> {
+    id: &'a str,
+    tenant: &'a str,
+    environment: Environment,
+    scopes: &'a [Scope],
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
+    /// The secret; only when it was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+}
+
+impl<'a> ListedKey<'a> {
+    fn new(stored: &'a StoredKey, secret: Option<&'a ApiKey>) -> Self {
+        Self {
+            id: &stored.id,
+            tenant: stored.partition.tenant.as_str(),
+            environment: stored.partition.environment,
+            scopes: &stored.scopes,
+            created_at: stored.created_at,
+            expires_at: stored.expires_at,
+            revoked_at: stored.revoked_at,
+            key: secret.map(ApiKey::reveal),
+        }
+    }
+}
+
+pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
+    let now = SystemClock.now();
+    match command {
+        Command::Create { tenant, environment, scopes, expires } => {
+            let tenant = stores.known_tenant(&tenant.tenant).await?.id;
+            if expires.is_some_and(|expires| expires <= now) {
+                bail!("--expires must be in the future");
+            }
+            let key = ApiKey::generate(environment, || SystemIds.random());
+            let stored = StoredKey {
+                id: format!("key_{:016x}", SystemIds.random() >> 64),
+                hash: key.hash(),
+                partition: Partition { tenant, environment },
+                scopes,
+                created_at: now,
+                expires_at: expires,
+                revoked_at: None,
+            };
+            stores.keys.save(&stored).await?;
+            output.print(&ListedKey::new(&stored, Some(&key)))
+        }
+        Command::List { tenant } => {
+            let mut keys = stores.keys.of_tenant(&tenant.tenant).await?;
+            keys.sort_by_key(|key| key.created_at);
+            output.print(&keys.iter().map(|key| ListedKey::new(key, None)).collect::<Vec<_>>())
+        }
+        Command::Revoke { tenant, key_id } => {
+            let keys = stores.keys.of_tenant(&tenant.tenant).await?;
+            let Some(mut key) = keys.into_iter().find(|key| key.id == key_id) else {
+                bail!("tenant {} has no key {key_id}; list them with: clinik-bulk admin key list", tenant.tenant);
+            };
+            key.revoked_at.get_or_insert(now);
+            stores.keys.save(&key).await?;
+            output.print(&ListedKey::new(&key, None))
+        }
+    }
+}

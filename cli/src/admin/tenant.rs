@@ -1,0 +1,88 @@
+//! `clinik-bulk admin tenant`.
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use domain::ports::UsageStore;
+use domain::{DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Plan, Tenant};
+
+use super::{Stores, TenantArgument};
+use crate::output::OutputFormat;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Creates a tenant.
+    Create {
+        #[command(flatten)]
+        tenant: TenantArgument,
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// Shows a tenant's plan and limits.
+    Show {
+        #[command(flatten)]
+        tenant: TenantArgument,
+    },
+    /// Changes what is given, and nothing else. Functions act on it within 60 seconds.
+    Set {
+        #[command(flatten)]
+        tenant: TenantArgument,
+        #[command(flatten)]
+        limits: Limits,
+    },
+}
+
+/// A tenant's plan and limits.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// The plan: sandbox, starter, pro, team or enterprise [a new tenant's: sandbox].
+    #[arg(long)]
+    plan: Option<Plan>,
+    /// Imports and exports together, in any rolling hour [a new tenant's: 5].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BULK_OPERATIONS_PER_HOUR)))]
+    bulk_operations_per_hour: Option<u32>,
+    /// Whether live traffic may pass the month's limit [a new tenant's: off].
+    #[arg(long, value_enum)]
+    overage: Option<Switch>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl Limits {
+    fn apply(self, tenant: Tenant) -> Tenant {
+        Tenant {
+            id: tenant.id,
+            plan: self.plan.unwrap_or(tenant.plan),
+            bulk_operations_per_hour: self.bulk_operations_per_hour.unwrap_or(tenant.bulk_operations_per_hour),
+            overage: self.overage.map_or(tenant.overage, |overage| overage == Switch::On),
+        }
+    }
+}
+
+pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
+    let tenant = match command {
+        Command::Create { tenant, limits } => {
+            if stores.usage.tenant(&tenant.tenant).await?.is_some() {
+                bail!("there is a tenant {} already; change it with: clinik-bulk admin tenant set", tenant.tenant);
+            }
+            let new = limits.apply(Tenant {
+                id: tenant.tenant,
+                plan: Plan::Sandbox,
+                bulk_operations_per_hour: DEFAULT_BULK_OPERATIONS_PER_HOUR,
+                overage: false,
+            });
+            stores.usage.save_tenant(&new).await?;
+            new
+        }
+        Command::Show { tenant } => stores.known_tenant(&tenant.tenant).await?,
+        Command::Set { tenant, limits } => {
+            let changed = limits.apply(stores.known_tenant(&tenant.tenant).await?);
+            stores.usage.save_tenant(&changed).await?;
+            changed
+        }
+    };
+    output.print(&tenant)
+}

@@ -1,0 +1,59 @@
+//! Printing: aligned lines for people, JSON for programs.
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::Value;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+impl OutputFormat {
+    /// Prints one thing: an object, or a list of objects.
+    pub(crate) fn print(self, thing: &impl Serialize) -> Result<()> {
+        let value = serde_json::to_value(thing)?;
+        match self {
+            Self::Json => println!("{}", serde_json::to_string_pretty(&value)?),
+            Self::Text => print!("{}", as_text(&value)),
+        }
+        Ok(())
+    }
+}
+
+fn as_text(value: &Value) -> String {
+    match value {
+        Value::Array(things) if things.is_empty() => "none\n".to_owned(),
+        Value::Array(things) => things.iter().map(as_text).collect::<Vec<_>>().join("\n"),
+        Value::Object(members) => {
+            let width = members.keys().map(String::len).max().unwrap_or(0);
+            members.iter().map(|(name, value)| format!("{name:width$}  {}\n", plain(value))).collect()
+        }
+        other => format!("{}\n", plain(other)),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn text_is_aligned() {
+        let text = as_text(&json!([{"id": "a", "scopes": ["read", "write"]}, {"id": "b"}]));
+        assert_eq!(text, "id      a\nscopes  read,write\n\nid  b\n");
+    }
+}

@@ -1,0 +1,23 @@
+//! The payloads under `events/fallback/` and their answers.
+
+use handler_tests::{Service, request, shown};
+
+async fn answer(name: &str) -> serde_json::Value {
+    let service = Service::start().await;
+    shown(&service.fallback().handle(&request("fallback", name)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_needs_no_key() {
+    insta::assert_json_snapshot!(answer("health").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_route_is_404_before_the_key_is_looked_at() {
+    insta::assert_json_snapshot!(answer("unknown-route").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_method_is_404() {
+    assert_eq!(answer("unknown-method").await["status"], 404);
+}

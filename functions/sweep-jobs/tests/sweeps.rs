@@ -1,0 +1,12 @@
+//! A sweep of an idle service, as the schedule invokes it.
+
+use domain::Swept;
+use handler_tests::{Service, payload};
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_service_has_nothing_to_sweep() {
+    let event: serde_json::Value = serde_json::from_str(&payload("sweep-jobs", "every-minute")).unwrap();
+    assert_eq!(event["detail-type"], "Scheduled Event");
+    let service = Service::start().await;
+    assert_eq!(sweep_jobs::handle(&service.sweeper()).await.unwrap(), Swept::default());
+}

@@ -1,0 +1,79 @@
+//! API keys: `pk` is the SHA-256 of the key; the index `byTenant` lists a tenant's keys for operators.
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use domain::ports::{KeyStore, PortError};
+use domain::{ApiKeyHash, StoredKey, TenantId};
+
+use super::{Item, VERSION, check_version, number, text};
+use crate::error::{port_error, unreadable};
+
+const BY_TENANT: &str = "byTenant";
+
+/// [`KeyStore`] on DynamoDB.
+pub struct DynamoKeys {
+    client: Client,
+    table: String,
+}
+
+impl DynamoKeys {
+    pub(crate) fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    fn key(mut item: Item) -> Result<StoredKey, PortError> {
+        check_version("read key", &item)?;
+        let broken = || unreadable("read key", "item cannot be read");
+        let content = item.remove("key").ok_or_else(broken)?;
+        serde_dynamo::from_attribute_value(content).map_err(|_| broken())
+    }
+}
+
+#[async_trait]
+impl KeyStore for DynamoKeys {
+    async fn find(&self, hash: &ApiKeyHash) -> Result<Option<StoredKey>, PortError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", text(hash.as_str()))
+            .send()
+            .await
+            .map_err(|error| port_error("read key", &error))?;
+        found.item.map(Self::key).transpose()
+    }
+
+    async fn save(&self, key: &StoredKey) -> Result<(), PortError> {
+        let content = serde_dynamo::to_attribute_value(key)
+            .map_err(|_| unreadable("save key", "key cannot be put into an item"))?;
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", text(key.hash.as_str()))
+            .item("v", number(VERSION))
+            .item("tenant", text(key.partition.tenant.as_str()))
+            .item("key", content)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| port_error("save key", &error))
+    }
+
+    async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, PortError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(BY_TENANT)
+            .key_condition_expression("tenant = :tenant")
+            .expression_attribute_values(":tenant", text(tenant.as_str()));
+        let mut keys = Vec::new();
+        let mut pages = query.into_paginator().send();
+        while let Some(page) = pages.try_next().await.map_err(|error| port_error("list keys", &error))? {
+            for item in page.items.unwrap_or_default() {
+                keys.push(Self::key(item)?);
+            }
+        }
+        Ok(keys)
+    }
+}

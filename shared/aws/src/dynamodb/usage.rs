@@ -1,0 +1,193 @@
+//! Plans and counters: `pk` is the tenant, `sk` says what the item is.
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue};
+use domain::ports::{MonthUsage, PortError, UsageStore};
+use domain::{IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Tenant, TenantId, Window, after};
+use jiff::Timestamp;
+use std::time::Duration;
+
+use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
+use crate::error::{port_error, unreadable};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// [`UsageStore`] on DynamoDB.
+pub struct DynamoUsage {
+    client: Client,
+    table: String,
+}
+
+impl DynamoUsage {
+    pub(crate) fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    async fn get(&self, operation: &'static str, key: Item) -> Result<Option<Item>, PortError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| port_error(operation, &error))?;
+        found.item.map(|item| check_version(operation, &item).map(|()| item)).transpose()
+    }
+
+    /// Adds one to a counter and returns what it stands at.
+    async fn count(&self, operation: &'static str, key: Item, forget_at: Timestamp) -> Result<u64, PortError> {
+        let counted = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .update_expression(COUNT)
+            .expression_attribute_values(":requests", number(1))
+            .expression_attribute_values(":forget", time_to_live(forget_at))
+            .expression_attribute_values(":v", number(VERSION))
+            .return_values(ReturnValue::UpdatedNew)
+            .send()
+            .await
+            .map_err(|error| port_error(operation, &error))?;
+        let stands = counted.attributes().and_then(|attributes| read_number(attributes, "used"));
+        stands.ok_or_else(|| unreadable(operation, "counter cannot be read"))
+    }
+}
+
+/// Counts `:requests` in an item that may not exist yet.
+const COUNT: &str = "ADD used :requests SET expiresAt = :forget, v = :v";
+
+fn key(tenant: &TenantId, sort: impl Into<String>) -> Item {
+    Item::from([("pk".to_owned(), text(tenant.as_str())), ("sk".to_owned(), text(sort))])
+}
+
+pub(super) fn month_key(tenant: &TenantId, pool: Pool, month: &Month) -> Item {
+    key(tenant, format!("month#{}#{}", pool.as_str(), month.as_str()))
+}
+
+/// The same counting, as part of a transaction.
+pub(super) fn counted(update: UpdateBuilder, requests: u64, month: &Month) -> UpdateBuilder {
+    update
+        .update_expression(COUNT)
+        .expression_attribute_values(":requests", number(requests))
+        .expression_attribute_values(":forget", time_to_live(month.forget_at()))
+        .expression_attribute_values(":v", number(VERSION))
+}
+
+fn window_key(tenant: &TenantId) -> Item {
+    key(tenant, "window")
+}
+
+pub(super) fn window_item(tenant: &TenantId, window: &Window) -> Item {
+    let mut item = window_key(tenant);
+    item.insert("v".to_owned(), number(VERSION));
+    item.insert("version".to_owned(), number(window.version));
+    item.insert("starts".to_owned(), AttributeValue::L(window.starts.iter().map(number).collect()));
+    // No time to live: the version has to go on counting for as long as a call may hold an older one.
+    item
+}
+
+fn idempotency_key(partition: &Partition, client_key: &IdempotencyKey) -> Item {
+    key(&partition.tenant, format!("idem#{}#{}", partition.environment, client_key.as_str()))
+}
+
+pub(super) fn idempotency_item(partition: &Partition, client_key: &IdempotencyKey, entry: &IdempotencyEntry) -> Item {
+    let mut item = idempotency_key(partition, client_key);
+    item.insert("v".to_owned(), number(VERSION));
+    item.insert("expiresAtMs".to_owned(), number(entry.expires_at.as_millisecond()));
+    item.insert("expiresAt".to_owned(), time_to_live(after(entry.expires_at, HOUR)));
+    if let Ok(content) = serde_dynamo::to_attribute_value(entry) {
+        item.insert("entry".to_owned(), content);
+    }
+    item
+}
+
+#[async_trait]
+impl UsageStore for DynamoUsage {
+    async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
+        let Some(mut item) = self.get("read tenant", key(tenant, "plan")).await? else { return Ok(None) };
+        let content = item.remove("tenant").ok_or_else(|| unreadable("read tenant", "item cannot be read"))?;
+        let read = serde_dynamo::from_attribute_value(content);
+        read.map(Some).map_err(|_| unreadable("read tenant", "item cannot be read"))
+    }
+
+    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
+        let content = serde_dynamo::to_attribute_value(tenant)
+            .map_err(|_| unreadable("save tenant", "tenant cannot be put into an item"))?;
+        let mut item = key(&tenant.id, "plan");
+        item.insert("v".to_owned(), number(VERSION));
+        item.insert("tenant".to_owned(), content);
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map(|_| ()).map_err(|error| port_error("save tenant", &error))
+    }
+
+    async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {
+        let minute = now.as_second().div_euclid(60);
+        self.count("count minute", key(tenant, format!("minute#{minute}")), after(now, HOUR)).await
+    }
+
+    async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError> {
+        const OPERATION: &str = "read month";
+        let pools = [Pool::Live, Pool::Test, Pool::Shared];
+        let keys = pools.iter().map(|pool| month_key(tenant, *pool, month)).collect();
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .build()
+            .map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
+        let found = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, wanted)
+            .send()
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        if found.unprocessed_keys().is_some_and(|keys| !keys.is_empty()) {
+            return Err(PortError::Unavailable { operation: OPERATION, cause: "throttled".into() });
+        }
+        let mut usage = MonthUsage::default();
+        for item in found.responses().into_iter().flatten().flat_map(|(_, items)| items) {
+            let used = read_number(item, "used").unwrap_or(0);
+            let sort = item.get("sk").and_then(|sort| sort.as_s().ok()).map(String::as_str);
+            match sort.and_then(|sort| sort.split('#').nth(1)) {
+                Some("live") => usage.live = used,
+                Some("test") => usage.test = used,
+                Some("shared") => usage.shared = used,
+                _ => return Err(unreadable(OPERATION, "item cannot be read")),
+            }
+        }
+        Ok(usage)
+    }
+
+    async fn count_month(&self, tenant: &TenantId, pool: Pool, month: &Month) -> Result<u64, PortError> {
+        self.count("count month", month_key(tenant, pool, month), month.forget_at()).await
+    }
+
+    async fn window(&self, tenant: &TenantId) -> Result<Window, PortError> {
+        const OPERATION: &str = "read window";
+        let Some(item) = self.get(OPERATION, window_key(tenant)).await? else { return Ok(Window::default()) };
+        let read = || {
+            let starts = item.get("starts")?.as_l().ok()?;
+            let starts = starts.iter().map(|start| start.as_n().ok()?.parse().ok()).collect::<Option<_>>()?;
+            Some(Window { version: read_number(&item, "version")?, starts })
+        };
+        read().ok_or_else(|| unreadable(OPERATION, "item cannot be read"))
+    }
+
+    async fn idempotency(
+        &self,
+        partition: &Partition,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyEntry>, PortError> {
+        const OPERATION: &str = "read idempotency entry";
+        let Some(mut item) = self.get(OPERATION, idempotency_key(partition, key)).await? else { return Ok(None) };
+        let content = item.remove("entry").ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
+        let entry: IdempotencyEntry =
+            serde_dynamo::from_attribute_value(content).map_err(|_| unreadable(OPERATION, "item cannot be read"))?;
+        Ok(Some(entry).filter(|entry| entry.expires_at > now))
+    }
+}

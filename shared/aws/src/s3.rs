@@ -1,0 +1,172 @@
+//! Files in one bucket. Every call checks that the key is the partition's.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+use domain::ports::{ByteStream, MultipartId, ObjectStore, PortError, SignedUrl, UploadedPart};
+use domain::{ObjectKey, Partition, after};
+use futures::StreamExt;
+use futures::stream;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::{port_error, unreadable};
+
+/// The media type of NDJSON.
+const NDJSON: &str = "application/x-ndjson";
+
+/// For how long a signed URL works at most.
+const URL_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// [`ObjectStore`] on S3.
+pub struct S3Objects {
+    client: Client,
+    bucket: String,
+}
+
+impl S3Objects {
+    pub(crate) fn new(client: Client, bucket: String) -> Self {
+        Self { client, bucket }
+    }
+}
+
+fn check(operation: &'static str, partition: &Partition, key: &ObjectKey) -> Result<(), PortError> {
+    if key.belongs_to(partition) { Ok(()) } else { Err(unreadable(operation, "key of another partition")) }
+}
+
+#[async_trait]
+impl ObjectStore for S3Objects {
+    async fn put(&self, partition: &Partition, key: &ObjectKey, content: Bytes) -> Result<(), PortError> {
+        const OPERATION: &str = "write object";
+        check(OPERATION, partition, key)?;
+        let put = self.client.put_object().bucket(&self.bucket).key(key.as_str()).content_type(NDJSON);
+        put.body(content.into()).send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
+    }
+
+    async fn get(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ByteStream>, PortError> {
+        const OPERATION: &str = "read object";
+        check(OPERATION, partition, key)?;
+        match self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await {
+            Ok(object) => {
+                let chunks = stream::unfold(Some(object.body), async |body| {
+                    let mut body = body?;
+                    match body.next().await? {
+                        Ok(chunk) => Some((Ok(chunk), Some(body))),
+                        Err(_) => {
+                            let cause = "connection broke".into();
+                            Some((Err(PortError::Unavailable { operation: OPERATION, cause }), None))
+                        }
+                    }
+                });
+                Ok(Some(chunks.boxed()))
+            }
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
+            Err(error) => Err(port_error(OPERATION, &error)),
+        }
+    }
+
+    async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
+        const OPERATION: &str = "begin upload";
+        check(OPERATION, partition, key)?;
+        let begin = self.client.create_multipart_upload().bucket(&self.bucket).key(key.as_str());
+        let begun = begin.content_type(NDJSON).send().await.map_err(|error| port_error(OPERATION, &error))?;
+        begun.upload_id.map(MultipartId).ok_or_else(|| unreadable(OPERATION, "no upload id"))
+    }
+
+    async fn upload_part(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+        number: u32,
+        content: Bytes,
+    ) -> Result<UploadedPart, PortError> {
+        const OPERATION: &str = "upload part";
+        check(OPERATION, partition, key)?;
+        let part = self
+            .client
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(&upload.0)
+            .part_number(i32::try_from(number).unwrap_or(i32::MAX))
+            .body(content.into())
+            .send()
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        let etag = part.e_tag.ok_or_else(|| unreadable(OPERATION, "no ETag"))?;
+        Ok(UploadedPart { number, etag })
+    }
+
+    async fn complete(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+        parts: &[UploadedPart],
+    ) -> Result<(), PortError> {
+        const OPERATION: &str = "complete upload";
+        check(OPERATION, partition, key)?;
+        let parts = parts.iter().map(|part| {
+            let number = i32::try_from(part.number).unwrap_or(i32::MAX);
+            CompletedPart::builder().part_number(number).e_tag(&part.etag).build()
+        });
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        let complete = self.client.complete_multipart_upload().bucket(&self.bucket).key(key.as_str());
+        match complete.upload_id(&upload.0).multipart_upload(parts).send().await {
+            Ok(_) => Ok(()),
+            // An earlier try whose answer was lost has done it, when the object is there: the key has the
+            // worker's token, so nobody else can have written it.
+            Err(SdkError::ServiceError(refusal)) if refusal.err().code() == Some("NoSuchUpload") => {
+                let head = self.client.head_object().bucket(&self.bucket).key(key.as_str());
+                head.send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
+            }
+            Err(error) => Err(port_error(OPERATION, &error)),
+        }
+    }
+
+    async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError> {
+        const OPERATION: &str = "abort upload";
+        check(OPERATION, partition, key)?;
+        let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str());
+        abort.upload_id(&upload.0).send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
+    }
+
+    async fn sign_download(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        file_name: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError> {
+        const OPERATION: &str = "sign download";
+        check(OPERATION, partition, key)?;
+        // S3 counts whole seconds.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        let expires_at = after(now, URL_LIFETIME).min(until);
+        let lifetime = SignedDuration::from_secs(expires_at.as_second() - now.as_second());
+        let broken = |_| unreadable(OPERATION, "request cannot be built");
+        let signing = PresigningConfig::builder()
+            .start_time(SystemTime::from(now))
+            .expires_in(Duration::try_from(lifetime).unwrap_or_default())
+            .build()
+            .map_err(broken)?;
+        let signed = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .response_content_type(NDJSON)
+            .response_content_disposition(format!("attachment; filename=\"{file_name}\""))
+            .presigned(signing)
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        Ok(SignedUrl { url: signed.uri().to_owned(), expires_at })
+    }
+}

@@ -1,0 +1,41 @@
+//! The queues of the processors.
+
+use async_trait::async_trait;
+use aws_sdk_sqs::Client;
+use domain::ports::{JobQueue, PortError};
+use domain::{JobId, JobMessage, JobType, Partition};
+
+use crate::error::{port_error, unreadable};
+
+/// [`JobQueue`] on SQS: one queue of imports, one of exports.
+pub struct SqsJobQueue {
+    client: Client,
+    imports_url: Option<String>,
+    exports_url: Option<String>,
+}
+
+impl SqsJobQueue {
+    pub(crate) fn new(client: Client, imports_url: Option<String>, exports_url: Option<String>) -> Self {
+        Self { client, imports_url, exports_url }
+    }
+}
+
+#[async_trait]
+impl JobQueue for SqsJobQueue {
+    async fn send(&self, partition: &Partition, id: &JobId, job_type: JobType) -> Result<(), PortError> {
+        const OPERATION: &str = "send message";
+        let url = match job_type {
+            JobType::Import => &self.imports_url,
+            JobType::Export => &self.exports_url,
+        };
+        let url = url.as_ref().ok_or_else(|| unreadable(OPERATION, "no queue for this type of job"))?;
+        self.client
+            .send_message()
+            .queue_url(url)
+            .message_body(JobMessage::new(partition.clone(), id.clone()).encode())
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| port_error(OPERATION, &error))
+    }
+}

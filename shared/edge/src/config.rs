@@ -1,0 +1,124 @@
+//! Configuration from the environment: a function starts completely or not at all.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use domain::Pace;
+
+/// Reads settings and collects what is wrong with them, so that all faults are reported at once.
+pub struct Settings<'a> {
+    read: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    faults: Vec<String>,
+}
+
+/// All that is wrong with the configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidSettings(Vec<String>);
+
+impl fmt::Display for InvalidSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "invalid configuration: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for InvalidSettings {}
+
+impl<'a> Settings<'a> {
+    /// The settings of this process.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::from_source(|name| std::env::var(name).ok())
+    }
+
+    /// The settings of any source.
+    #[must_use]
+    pub fn from_source(read: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { read: Box::new(read), faults: Vec::new() }
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        (self.read)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A text that must be there. Use it only after [`check`](Self::check) has passed.
+    pub fn required(&mut self, name: &str) -> String {
+        self.value(name).unwrap_or_else(|| {
+            self.faults.push(format!("{name} is not set"));
+            String::new()
+        })
+    }
+
+    /// A text that may be left out.
+    #[must_use]
+    pub fn optional(&self, name: &str) -> Option<String> {
+        self.value(name)
+    }
+
+    /// A number that may be left out.
+    pub fn number_or<N: FromStr>(&mut self, name: &str, default: N) -> N {
+        let Some(text) = self.value(name) else { return default };
+        text.parse().unwrap_or_else(|_| {
+            self.faults.push(format!("{name} is not a number in range"));
+            default
+        })
+    }
+
+    /// The times of the machinery: `LEASE_SECONDS` and `RESEND_SECONDS`.
+    pub fn pace(&mut self) -> Pace {
+        let default = Pace::default();
+        let lease = self.number_or("LEASE_SECONDS", default.lease.as_secs());
+        let resend = self.number_or("RESEND_SECONDS", default.resend.as_secs());
+        if lease < 3 {
+            self.faults.push("LEASE_SECONDS is less than 3".to_owned());
+        }
+        Pace { lease: Duration::from_secs(lease), resend: Duration::from_secs(resend), ..default }
+    }
+
+    /// For how long jobs and their files are kept: `RETENTION_DAYS`, 7 unless set, at least 2.
+    pub fn retention(&mut self) -> Duration {
+        let days: u64 = self.number_or("RETENTION_DAYS", 7);
+        if days < 2 {
+            self.faults.push("RETENTION_DAYS is less than 2".to_owned());
+        }
+        Duration::from_secs(days * 24 * 3600)
+    }
+
+    /// Ends the reading: an error that names every fault, or the go-ahead.
+    pub fn check(self) -> Result<(), InvalidSettings> {
+        if self.faults.is_empty() { Ok(()) } else { Err(InvalidSettings(self.faults)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_are_reported_together() {
+        let mut settings = Settings::from_source(|name| match name {
+            "RETENTION_DAYS" => Some("1".to_owned()),
+            "LEASE_SECONDS" => Some("soon".to_owned()),
+            "BUCKET" => Some(String::new()),
+            _ => None,
+        });
+        settings.required("BUCKET");
+        settings.retention();
+        settings.pace();
+        let error = settings.check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid configuration: BUCKET is not set; RETENTION_DAYS is less than 2; \
+             LEASE_SECONDS is not a number in range"
+        );
+    }
+
+    #[test]
+    fn what_may_be_left_out_has_its_default() {
+        let mut settings = Settings::from_source(|_| None);
+        assert_eq!(settings.pace(), Pace::default());
+        assert_eq!(settings.retention(), Duration::from_secs(7 * 24 * 3600));
+        assert_eq!(settings.optional("X"), None);
+        assert_eq!(settings.check(), Ok(()));
+    }
+}

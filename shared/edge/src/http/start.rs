@@ -1,0 +1,72 @@
+//! What the two routes that start jobs share: the idempotency key, the start, the answer.
+
+use domain::{
+    Environment, Fingerprint, IdempotencyKey, JobId, StartError, StartJob, Started, Starter, Work, next_month,
+};
+use lambda_http::Request;
+use lambda_http::http::StatusCode;
+use serde::Serialize;
+
+use super::answer::{Counted, Reply};
+use super::error::{ApiError, ErrorCode, Issue};
+use super::gate::Call;
+
+/// The `data` of the 202.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StartedJob<'a> {
+    job_id: JobId,
+    status: &'static str,
+    message: &'a str,
+}
+
+/// Starts a job for a call whose body has been judged, and answers 202 with `message`.
+pub async fn start(
+    starter: &Starter,
+    call: &Call,
+    request: &Request,
+    work: Work,
+    fingerprint: Fingerprint,
+    message: &str,
+) -> Result<Reply, ApiError> {
+    let idempotency = idempotency_key(request)?.map(|key| (key, fingerprint));
+    let started = starter.start(&call.principal, StartJob { work, idempotency }).await;
+    let Started { job_id, replayed, bulk, requests } = started.map_err(|error| refusal(call, error))?;
+    tracing::info!(request_id = %call.request_id, tenant = %call.principal.tenant.id,
+        key_id = call.principal.key_id, %job_id, replayed, "job started");
+    let data = StartedJob { job_id, status: "pending", message };
+    let counted = if replayed { Counted::Nothing } else { Counted::Already(requests) };
+    let reply = Reply::new(StatusCode::ACCEPTED, data, counted)?.bulk(bulk);
+    Ok(if replayed { reply.header("idempotency-replayed", true) } else { reply })
+}
+
+fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
+    IdempotencyKey::parse(header.as_bytes()).map(Some).map_err(|_| {
+        ApiError::validation(vec![Issue::new("Idempotency-Key", "Must be 1 to 255 visible ASCII characters")])
+    })
+}
+
+fn refusal(call: &Call, error: StartError) -> ApiError {
+    match error {
+        StartError::IdempotencyConflict => ApiError::new(
+            ErrorCode::IdempotencyConflict,
+            "This Idempotency-Key was used with another body in the last 24 hours",
+        ),
+        StartError::MonthFull => {
+            let code = match call.principal.partition.environment {
+                Environment::Live => ErrorCode::MonthlyQuotaExceeded,
+                Environment::Test => ErrorCode::SandboxQuotaExceeded,
+            };
+            let seconds = next_month(call.now).as_second() - call.now.as_second();
+            ApiError::new(code, "The month's requests do not suffice for this job")
+                .retry_after(u64::try_from(seconds).unwrap_or(0))
+        }
+        StartError::HourFull(limit) => {
+            ApiError::new(ErrorCode::RateLimited, "All bulk operations of this hour are used up")
+                .retry_after(limit.reset_seconds)
+        }
+        StartError::Contention => ApiError::unavailable("lost every race for the acceptance"),
+        StartError::Port(error) => error.into(),
+    }
+}

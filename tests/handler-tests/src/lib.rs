@@ -1,0 +1,212 @@
+//! What the tests of the functions' handlers share: the whole service on in-memory ports, the payloads
+//! under `events/`, and answers in a form that reads well in a snapshot.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::memory::{Memory, MemoryClock, SeededIds};
+use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
+use domain::{ApiKey, Authenticator, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper, Tenant, Worker};
+use edge::http::{Fallback, Gate};
+use jiff::{SignedDuration, Timestamp};
+use lambda_http::{Body, Request, Response};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+/// The keys that the payloads under `events/` show.
+pub const TEST_KEY: &str = "clk_test_EXAMPLEKEY000";
+
+/// The job that the payloads under `events/` ask for.
+pub const JOB_ID: &str = "job_01KF0G8B50ZZZZZZZZZZZZZZZZ";
+
+/// When the tests' time begins.
+pub const START: &str = "2026-01-15T09:15:00.000Z";
+
+/// The whole service on in-memory ports, with two tenants and their keys.
+pub struct Service {
+    /// All stores and the queue.
+    pub memory: Memory,
+    /// The time; moves with tokio's.
+    pub clock: Arc<MemoryClock>,
+    ids: Arc<SeededIds>,
+}
+
+impl Service {
+    /// A service at [`START`], with the keys of the payloads.
+    pub async fn start() -> Self {
+        let start: Timestamp = START.parse().unwrap();
+        let service = Self {
+            memory: Memory::new(),
+            clock: Arc::new(MemoryClock::starting_at(start)),
+            ids: Arc::new(SeededIds::new(1)),
+        };
+        for tenant in ["clinic-one", "clinic-two"] {
+            service.tenant(tenant, Plan::Pro, 5).await;
+        }
+        let all = || vec![Scope::All];
+        service.key(TEST_KEY, "clinic-one#test", all(), |_| {}).await;
+        service.key("clk_live_EXAMPLEKEY000", "clinic-one#live", all(), |_| {}).await;
+        service.key("clk_test_OTHERKEY00000", "clinic-two#test", all(), |_| {}).await;
+        service.key("clk_test_READONLYKEY000", "clinic-one#test", vec![Scope::Read], |_| {}).await;
+        service.key("clk_test_REVOKEDKEY000", "clinic-one#test", all(), |key| key.revoked_at = Some(start)).await;
+        service.key("clk_test_EXPIREDKEY000", "clinic-one#test", all(), |key| key.expires_at = Some(start)).await;
+        service
+    }
+
+    /// Adds a tenant, or changes it.
+    pub async fn tenant(&self, id: &str, plan: Plan, bulk_operations_per_hour: u32) {
+        let tenant = Tenant { id: id.parse().unwrap(), plan, bulk_operations_per_hour, overage: false };
+        self.memory.save_tenant(&tenant).await.unwrap();
+    }
+
+    /// Adds a key.
+    pub async fn key(&self, key: &str, partition: &str, scopes: Vec<Scope>, change: impl FnOnce(&mut StoredKey)) {
+        let mut stored = StoredKey {
+            id: format!("key_{}", key.len()),
+            hash: key.parse::<ApiKey>().unwrap().hash(),
+            partition: partition.parse().unwrap(),
+            scopes,
+            created_at: self.clock.now(),
+            expires_at: None,
+            revoked_at: None,
+        };
+        change(&mut stored);
+        self.memory.save(&stored).await.unwrap();
+    }
+
+    /// What stands before an endpoint; with nothing remembered.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        let memory = Arc::new(self.memory.clone());
+        Gate {
+            authenticator: Authenticator::new(memory.clone(), memory.clone(), self.clock()),
+            usage: memory,
+            clock: self.clock(),
+            ids: self.ids(),
+        }
+    }
+
+    /// The routes without a key.
+    #[must_use]
+    pub fn fallback(&self) -> Fallback {
+        Fallback { clock: self.clock(), ids: self.ids() }
+    }
+
+    /// What starts jobs.
+    #[must_use]
+    pub fn starter(&self) -> Starter {
+        let memory = Arc::new(self.memory.clone());
+        Starter {
+            jobs: memory.clone(),
+            usage: memory.clone(),
+            objects: memory.clone(),
+            queue: memory,
+            clock: self.clock(),
+            ids: self.ids(),
+            pace: Pace::default(),
+            retention: Duration::from_secs(7 * 86_400),
+        }
+    }
+
+    /// What works on jobs.
+    #[must_use]
+    pub fn worker(&self) -> Worker {
+        let memory = Arc::new(self.memory.clone());
+        Worker {
+            jobs: memory.clone(),
+            records: memory.clone(),
+            objects: memory.clone(),
+            queue: memory,
+            clock: self.clock(),
+            ids: self.ids(),
+            pace: Pace::default(),
+        }
+    }
+
+    /// What sends due jobs again.
+    #[must_use]
+    pub fn sweeper(&self) -> Sweeper {
+        let memory = Arc::new(self.memory.clone());
+        Sweeper { jobs: memory.clone(), queue: memory, clock: self.clock(), pace: Pace::default() }
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
+    fn ids(&self) -> Arc<dyn IdSource> {
+        self.ids.clone()
+    }
+
+    /// Works on all messages in the queue, and on those that come of it.
+    pub async fn work(&self) {
+        let worker = self.worker();
+        loop {
+            let messages = self.memory.take_messages();
+            if messages.is_empty() {
+                return;
+            }
+            for (partition, id, _) in messages {
+                let deadline = Instant::now() + Duration::from_secs(600);
+                worker.deliver(&partition, &id, deadline).await.unwrap();
+            }
+        }
+    }
+
+    /// The moment `seconds` after [`START`].
+    #[must_use]
+    pub fn at(seconds: i64) -> Timestamp {
+        START.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
+    }
+}
+
+/// The partition of [`TEST_KEY`].
+#[must_use]
+pub fn test_partition() -> Partition {
+    "clinic-one#test".parse().unwrap()
+}
+
+/// The job of the payloads.
+#[must_use]
+pub fn job_id() -> JobId {
+    JOB_ID.parse().unwrap()
+}
+
+/// A payload's text: `events/<function>/<name>.json`.
+#[must_use]
+pub fn payload(function: &str, name: &str) -> String {
+    let events: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "events", function].iter().collect();
+    std::fs::read_to_string(events.join(format!("{name}.json"))).expect("payload is there")
+}
+
+/// A payload of API Gateway as the handler gets it.
+#[must_use]
+pub fn request(function: &str, name: &str) -> Request {
+    lambda_http::request::from_str(&payload(function, name)).expect("payload is of API Gateway")
+}
+
+/// An answer as a snapshot shows it: status, headers, body.
+#[must_use]
+pub fn shown(response: &Response<Body>) -> Value {
+    let headers = response.headers().iter();
+    let headers: Map<_, _> = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().into())).collect();
+    json!({"status": response.status().as_u16(), "headers": headers, "body": body(response)})
+}
+
+/// An answer's body.
+#[must_use]
+pub fn body(response: &Response<Body>) -> Value {
+    match response.body() {
+        Body::Text(text) => serde_json::from_str(text).expect("body is JSON"),
+        other => panic!("body is text, not {other:?}"),
+    }
+}
