@@ -29,7 +29,7 @@ test: $(VENV)/ready ## Pass every test, on a stack of its own that does not dist
 	@$(STACK) exec -- cargo test --workspace --locked
 
 quick: ## Pass the tests that need no stack.
-	cargo test --workspace --locked --exclude whole-system
+	cargo test --workspace --locked --exclude over-http
 
 check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
 	cargo fmt --all --check

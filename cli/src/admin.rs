@@ -24,7 +24,7 @@ pub(crate) enum Command {
 
 /// A tenant, as an argument.
 #[derive(Debug, Args)]
-struct TenantArgument {
+pub(crate) struct TenantArgument {
     /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
     tenant: TenantId,
 }

@@ -1,6 +1,6 @@
 //! The payloads under `events/fallback/` and their answers.
 
-use handler_tests::{Service, request, shown};
+use in_process::{Service, request, shown};
 
 async fn answer(name: &str) -> serde_json::Value {
     let service = Service::start().await;

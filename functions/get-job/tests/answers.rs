@@ -7,7 +7,7 @@ use domain::{Event, FailureReason, Job, JobSpec, Month, NewJob, Pool, Progress, 
 use domain::{JobResult, LineFault, ObjectKey};
 use edge::http::Api;
 use get_job::GetJob;
-use handler_tests::{Service, job_id, request, shown, test_partition};
+use in_process::{Service, job_id, request, shown, test_partition};
 use records::{Fault, FaultCode, ResourceType};
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use handler_tests::{Service, payload};
+use in_process::{Service, payload};
 use tokio::time::Instant;
 
 /// The ids of the messages that have to come again.

@@ -1,7 +1,7 @@
 //! Every payload under `events/start-export/` and its answer.
 
 use edge::http::Api;
-use handler_tests::{Service, request, shown};
+use in_process::{Service, request, shown};
 use start_export::StartExport;
 
 async fn answer(name: &str) -> serde_json::Value {

@@ -1,7 +1,7 @@
 //! Every payload under `events/start-import/` and its answer.
 
 use edge::http::Api;
-use handler_tests::{Service, request, shown};
+use in_process::{Service, request, shown};
 use start_import::StartImport;
 
 async fn answer(name: &str) -> serde_json::Value {
@@ -43,7 +43,7 @@ payloads! {
     mixed_lines: "mixed-lines",
     no_key: "no-key",
     not_an_object: "not-an-object",
-    not.json: "not.json",
+    not_json: "not-json",
     read_only_key: "read-only-key",
     revoked_key: "revoked-key",
     two_patients_bearer: "two-patients-bearer",

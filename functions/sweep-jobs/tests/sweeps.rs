@@ -1,7 +1,7 @@
 //! A sweep of an idle service, as the schedule invokes it.
 
 use domain::Swept;
-use handler_tests::{Service, payload};
+use in_process::{Service, payload};
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_service_has_nothing_to_sweep() {

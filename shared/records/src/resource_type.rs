@@ -26,7 +26,7 @@ macro_rules! resource_types {
                 match self { $(Self::$name => stringify!($name)),* }
             }
 
-            fn source(self) -> &'static str {
+            pub(crate) fn source(self) -> &'static str {
                 match self {
                     $(Self::$name => include_str!(concat!("../schemas/", stringify!($name), ".json"))),*
                 }

@@ -205,3 +205,6 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@
     reason = "helpers of tests"
 )]
 
+pub mod faulty;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

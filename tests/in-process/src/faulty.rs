@@ -1,0 +1,121 @@
+//! Ports with bad luck: what a test tells them to do wrong, they do, and then go on as usual.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use domain::memory::Memory;
+use domain::ports::{BatchOutcome, CountPage, JobQueue, Page, PageKey, PortError, ReadRange, RecordStore, Slice};
+use domain::{JobId, JobType, Partition};
+use jiff::Timestamp;
+use records::{ResourceType, StoredLine};
+
+/// What goes wrong with one batch of record writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Every other record is not taken.
+    Partial,
+    /// The store refuses the whole batch for now.
+    Throttled,
+    /// The batch is written, and the answer is lost.
+    AnswerLost,
+    /// The call never ends: the worker is dead to the world.
+    Hangs,
+}
+
+/// A record store that follows a script of faults, one for each batch.
+pub struct FaultyRecords {
+    memory: Memory,
+    script: Mutex<VecDeque<Fault>>,
+    /// How many batches were sent, and how many records.
+    sent: Mutex<(usize, usize)>,
+}
+
+impl FaultyRecords {
+    /// The store, and what is to go wrong.
+    #[must_use]
+    pub fn new(memory: &Memory, script: impl IntoIterator<Item = Fault>) -> Arc<Self> {
+        let script = Mutex::new(script.into_iter().collect());
+        Arc::new(Self { memory: memory.clone(), script, sent: Mutex::default() })
+    }
+
+    /// How many batches were sent, and how many records in them.
+    #[must_use]
+    pub fn sent(&self) -> (usize, usize) {
+        *self.sent.lock().unwrap()
+    }
+}
+
+fn unavailable() -> PortError {
+    PortError::Unavailable { operation: "write records", cause: "as the test wants it".into() }
+}
+
+#[async_trait]
+impl RecordStore for FaultyRecords {
+    async fn write_batch(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        batch: &mut [StoredLine],
+        stamp: Timestamp,
+    ) -> Result<BatchOutcome, PortError> {
+        let fault = self.script.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        {
+            let mut sent = self.sent.lock().unwrap();
+            sent.0 += 1;
+            sent.1 += batch.len();
+        }
+        match fault {
+            Fault::None => self.memory.write_batch(partition, resource_type, batch, stamp).await,
+            Fault::Throttled => Err(unavailable()),
+            Fault::AnswerLost => {
+                let _lost = self.memory.write_batch(partition, resource_type, batch, stamp).await?;
+                Err(unavailable())
+            }
+            Fault::Hangs => std::future::pending().await,
+            Fault::Partial => {
+                let mut unwritten = Vec::new();
+                for (index, line) in batch.chunks_mut(1).enumerate() {
+                    if index % 2 == 0 {
+                        let _written = self.memory.write_batch(partition, resource_type, line, stamp).await?;
+                    } else {
+                        unwritten.extend(line.iter().map(|line| line.id().clone()));
+                    }
+                }
+                Ok(BatchOutcome { unwritten })
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        partition: &Partition,
+        slice: Slice,
+        range: ReadRange,
+        from: Option<&PageKey>,
+    ) -> Result<Page, PortError> {
+        self.memory.read(partition, slice, range, from).await
+    }
+
+    async fn count(
+        &self,
+        partition: &Partition,
+        slice: Slice,
+        range: ReadRange,
+        from: Option<&PageKey>,
+    ) -> Result<CountPage, PortError> {
+        self.memory.count(partition, slice, range, from).await
+    }
+}
+
+/// A queue that takes no message.
+pub struct DeadQueue;
+
+#[async_trait]
+impl JobQueue for DeadQueue {
+    async fn send(&self, _: &Partition, _: &JobId, _: JobType) -> Result<(), PortError> {
+        Err(PortError::Unavailable { operation: "send message", cause: "as the test wants it".into() })
+    }
+}

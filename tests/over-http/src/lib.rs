@@ -1,0 +1,206 @@
+//! A client of the deployed service, for the tests over HTTP. `make test` starts a stack of its own and
+//! says in the environment where it is; without one these tests fail and say so.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "helpers of tests"
+)]
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use ureq::Agent;
+
+/// A setting of the stack under test.
+#[must_use]
+pub fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test`"))
+}
+
+/// An answer of the service.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers, their names in lower case.
+    pub headers: HashMap<String, String>,
+    /// The body as it came.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// The `data` of a success.
+    #[must_use]
+    pub fn data(&self) -> Value {
+        self.json()["data"].clone()
+    }
+
+    /// The `code` of an error.
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The job that was started.
+    #[must_use]
+    pub fn job_id(&self) -> String {
+        assert_eq!(self.status, 202, "{self:?}");
+        self.data()["jobId"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A client with one key.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    base: String,
+    key: String,
+}
+
+impl Client {
+    /// A client with the key that the environment names: `API_KEY` and its like.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self::with_key(&setting(name))
+    }
+
+    /// A client with this key.
+    #[must_use]
+    pub fn with_key(key: &str) -> Self {
+        let config =
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build();
+        Self { agent: config.into(), base: setting("API_URL"), key: key.to_owned() }
+    }
+
+    /// A client of a new tenant with these limits, and its key.
+    #[must_use]
+    pub fn of_new_tenant(name: &str, limits: &[&str]) -> Self {
+        let tenant = format!("{name}-{:x}", std::process::id());
+        let _created = admin(&[&["tenant", "create", &tenant], limits].concat());
+        Self::with_key(admin(&["key", "create", &tenant])["key"].as_str().unwrap())
+    }
+
+    /// The client's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Sends a body as JSON, with further headers.
+    #[must_use]
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.base)).header("x-api-key", &self.key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body))
+    }
+
+    /// Sends a JSON body.
+    #[must_use]
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[("content-type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// Asks with the client's key.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Answer {
+        read(self.agent.get(format!("{}{path}", self.base)).header("x-api-key", &self.key).call())
+    }
+
+    /// Fetches a URL as it is, without a key.
+    #[must_use]
+    pub fn fetch(&self, url: &str) -> Answer {
+        read(self.agent.get(url).call())
+    }
+
+    /// Starts an import.
+    #[must_use]
+    pub fn import(&self, resource_type: &str, data: &str) -> Answer {
+        self.post("/v1/bulk/import", &json!({"resourceType": resource_type, "data": data}))
+    }
+
+    /// Starts an export.
+    #[must_use]
+    pub fn export(&self, types: &[&str], since: Option<&str>) -> Answer {
+        let mut body = json!({"resourceTypes": types});
+        if let Some(since) = since {
+            body["since"] = since.into();
+        }
+        self.post("/v1/bulk/export", &body)
+    }
+
+    /// Asks for a job.
+    #[must_use]
+    pub fn job(&self, id: &str) -> Answer {
+        self.get(&format!("/v1/bulk/jobs/{id}"))
+    }
+
+    /// Polls until a job has ended, and returns its last state.
+    #[must_use]
+    pub fn ended(&self, id: &str) -> Value {
+        let start = Instant::now();
+        let mut processed = 0;
+        loop {
+            let answer = self.job(id);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let job = answer.data();
+            let now = job["processedRecords"].as_u64().unwrap();
+            assert!(now >= processed, "progress went back: {job}");
+            processed = now;
+            match job["status"].as_str().unwrap() {
+                "completed" | "failed" => return job,
+                "pending" | "processing" => assert!(answer.headers.contains_key("retry-after")),
+                other => panic!("unknown status {other}"),
+            }
+            assert!(start.elapsed() < Duration::from_secs(120), "job does not end: {job}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Imports, and waits for the job's end.
+    #[must_use]
+    pub fn imported(&self, resource_type: &str, data: &str) -> Value {
+        self.ended(&self.import(resource_type, data).job_id())
+    }
+
+    /// Exports, waits for the job's end, and downloads the file.
+    #[must_use]
+    pub fn exported(&self, types: &[&str], since: Option<&str>) -> (Value, String) {
+        let job = self.ended(&self.export(types, since).job_id());
+        assert_eq!(job["status"], "completed", "{job}");
+        let file = self.fetch(job["downloadUrl"].as_str().unwrap());
+        assert_eq!(file.status, 200, "{file:?}");
+        (job, file.text)
+    }
+}
+
+fn read(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    let mut response = sent.expect("the service answers");
+    let headers = response.headers().iter();
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+    let status = response.status().as_u16();
+    let text = response.body_mut().with_config().limit(1 << 30).read_to_string().expect("the body is text");
+    Answer { status, headers, text }
+}
+
+/// Calls the operator's command line and returns what it prints.
+#[must_use]
+pub fn admin(arguments: &[&str]) -> Value {
+    let done = Command::new(setting("CLINIK_BULK")).args(["--output", "json", "admin"]).args(arguments).output();
+    let done = done.expect("clinik-bulk runs");
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).expect("clinik-bulk prints JSON")
+}

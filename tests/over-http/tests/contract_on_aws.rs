@@ -1,0 +1,39 @@
+//! The AWS adapters keep the contract of the ports, against the local stack.
+
+use std::hash::{BuildHasher, RandomState};
+
+use aws::Aws;
+use domain::ports::Clock;
+use edge::system::SystemClock;
+use over_http::setting;
+
+/// A seed that no other run against the same stack has.
+fn seed() -> u64 {
+    RandomState::new().hash_one(std::process::id()) >> 1
+}
+
+#[tokio::test]
+async fn dynamodb_keeps_jobs() {
+    let aws = Aws::from_env().await;
+    let jobs = aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"));
+    domain::contract::jobs(&jobs, &aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
+}
+
+#[tokio::test]
+async fn dynamodb_keeps_records() {
+    let aws = Aws::from_env().await;
+    domain::contract::records(&aws.records(setting("RECORDS_TABLE")), seed(), SystemClock.now()).await;
+}
+
+#[tokio::test]
+async fn dynamodb_keeps_usage_and_keys() {
+    let aws = Aws::from_env().await;
+    domain::contract::usage(&aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
+    domain::contract::keys(&aws.keys(setting("API_KEYS_TABLE")), seed(), SystemClock.now()).await;
+}
+
+#[tokio::test]
+async fn s3_keeps_objects() {
+    let aws = Aws::from_env().await;
+    domain::contract::objects(&aws.objects(setting("BUCKET")), seed(), SystemClock.now()).await;
+}
