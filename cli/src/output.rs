@@ -32,7 +32,8 @@ fn as_text(value: &Value) -> String {
         Value::Array(things) => things.iter().map(as_text).collect::<Vec<_>>().join("\n"),
         Value::Object(members) => {
             let width = members.keys().map(String::len).max().unwrap_or(0);
-            members.iter().map(|(name, value)| format!("{name:width$}  {}\n", plain(value))).collect()
+            let line = |(name, value)| format!("{name:width$}  {}\n", plain(value));
+            members.iter().map(line).collect::<Vec<_>>().concat()
         }
         other => format!("{}\n", plain(other)),
     }

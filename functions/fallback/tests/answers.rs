@@ -1,5 +1,14 @@
 //! The payloads under `events/fallback/` and their answers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use in_process::{Service, request, shown};
 
 async fn answer(name: &str) -> serde_json::Value {

@@ -37,7 +37,7 @@ impl Endpoint for GetJob {
         let report = self.report(&job, call.now).await?;
         let reply = Reply::new(StatusCode::OK, report, Counted::Afterwards)?;
         Ok(match retry_after(&job, call.now) {
-            Some(seconds) => reply.header("retry-after", seconds),
+            Some(seconds) => reply.header("retry-after", seconds.to_string()),
             None => reply,
         })
     }

@@ -114,6 +114,7 @@ fn moment<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(&format_args!("{moment:.3}"))
 }
 
+#[expect(clippy::ref_option, reason = "serde hands the field over like this")]
 fn optional_moment<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => moment(at, serializer),

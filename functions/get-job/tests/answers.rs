@@ -1,5 +1,14 @@
 //! Every payload under `events/get-job/` and its answer, for a job in each of its states.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use std::time::Duration;
 
 use domain::ports::JobStore;
@@ -50,7 +59,7 @@ async fn happens(service: &Service, mut job: Job, events: impl IntoIterator<Item
         job = job.apply(event, Service::at(step * 10)).unwrap();
         service.memory.update(&test_partition(), &job, None).await.unwrap();
     }
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
 }
 
 async fn answer(service: &Service, name: &str) -> serde_json::Value {

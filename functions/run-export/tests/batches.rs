@@ -1,5 +1,14 @@
 //! The payloads under `events/run-export/` and what comes of them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use std::time::Duration;
 
 use in_process::{Service, payload};
@@ -9,7 +18,7 @@ use tokio::time::Instant;
 async fn failures(name: &str) -> Vec<String> {
     let service = Service::start().await;
     let event = serde_json::from_str(&payload("run-export", name)).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let response = edge::sqs::handle(&service.worker(), event, deadline).await;
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }

@@ -27,13 +27,13 @@ impl Endpoint for StartExport {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let work = judge(body.parse()?, call.now)?;
+        let work = judge(&body.parse()?, call.now)?;
         let fingerprint = Fingerprint::of("POST", "/v1/bulk/export", body.bytes());
         start(&self.starter, call, request, work, fingerprint, "Export job started").await
     }
 }
 
-fn judge(request: ExportRequest, now: Timestamp) -> Result<Work, ApiError> {
+fn judge(request: &ExportRequest, now: Timestamp) -> Result<Work, ApiError> {
     let mut issues = Vec::new();
     let resource_types = judge_types(request.resource_types.as_ref(), &mut issues);
     let since = judge_since(request.since.as_ref(), now, &mut issues);

@@ -1,5 +1,14 @@
 //! Every payload under `events/start-export/` and its answer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use edge::http::Api;
 use in_process::{Service, request, shown};
 use start_export::StartExport;

@@ -31,13 +31,13 @@ impl Endpoint for StartImport {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let work = judge(body.parse()?)?;
+        let work = judge(&body.parse()?)?;
         let fingerprint = Fingerprint::of("POST", "/v1/bulk/import", body.bytes());
         start(&self.starter, call, request, work, fingerprint, "Import job started").await
     }
 }
 
-fn judge(request: ImportRequest) -> Result<Work, ApiError> {
+fn judge(request: &ImportRequest) -> Result<Work, ApiError> {
     let mut issues = Vec::new();
     let resource_type = judge_type(request.resource_type.as_deref(), &mut issues);
     let data = judge_data(request.data.as_deref(), &mut issues);

@@ -1,5 +1,14 @@
 //! A sweep of an idle service, as the schedule invokes it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use domain::Swept;
 use in_process::{Service, payload};
 

@@ -29,7 +29,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the upload of one part may take.
-const UPLOAD_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
+const UPLOAD_ATTEMPT_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Aws {
     /// Reads the configuration from the environment.

@@ -21,7 +21,7 @@ use crate::error::{port_error, unreadable};
 const NDJSON: &str = "application/x-ndjson";
 
 /// For how long a signed URL works at most.
-const URL_LIFETIME: Duration = Duration::from_secs(3600);
+const URL_LIFETIME: Duration = Duration::from_hours(1);
 
 /// [`ObjectStore`] on S3.
 pub struct S3Objects {

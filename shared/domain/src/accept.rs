@@ -230,9 +230,8 @@ impl Starter {
                 pause(self.ids.as_ref(), attempt, Duration::from_millis(50), Duration::from_millis(400)).await;
             }
             match self.jobs.accept(&who.partition, acceptance).await {
-                Ok(()) => return Ok(Ok(())),
-                // Job ids are random: the one that is there is this call's own, of a try whose answer was lost.
-                Err(AcceptError::Cancelled(Cancellation { job_exists: true, .. })) => return Ok(Ok(())),
+                // Job ids are random: one that is there is this call's own, of a try whose answer was lost.
+                Ok(()) | Err(AcceptError::Cancelled(Cancellation { job_exists: true, .. })) => return Ok(Ok(())),
                 Err(AcceptError::Cancelled(cancelled)) => return Ok(Err(cancelled)),
                 Err(AcceptError::Port(error @ PortError::Unavailable { .. })) => unknown = Some(error),
                 Err(AcceptError::Port(error @ PortError::Defect { .. })) => return Err(error),

@@ -11,7 +11,7 @@ use crate::pace::after;
 use crate::ports::{Clock, KeyStore, PortError, UsageStore};
 
 /// For how long a validated key is taken as it was: a revocation acts within this time.
-pub const KEY_CACHE_TIME: Duration = Duration::from_secs(60);
+pub const KEY_CACHE_TIME: Duration = Duration::from_mins(1);
 
 /// More validated keys than this are not remembered at a time.
 const KEY_CACHE_SIZE: usize = 1_000;

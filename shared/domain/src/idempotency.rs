@@ -9,7 +9,7 @@ use crate::ids::JobId;
 use crate::keys::sha256_hex;
 
 /// For how long the same key answers with the first job.
-pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
 
 /// The SHA-256 of an `Idempotency-Key`: what clients put into it is theirs, and is not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

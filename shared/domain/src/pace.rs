@@ -17,11 +17,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(60),
-            resend: Duration::from_secs(300),
-            max_age: Duration::from_secs(24 * 3600),
-        }
+        Self { lease: Duration::from_mins(1), resend: Duration::from_mins(5), max_age: Duration::from_hours(24) }
     }
 }
 
@@ -48,7 +44,7 @@ impl Pace {
     /// doubling from half a lease up to 15 minutes.
     #[must_use]
     pub fn back_off(&self, releases: u32) -> Duration {
-        let most = Duration::from_secs(900);
+        let most = Duration::from_mins(15);
         (self.lease / 2).saturating_mul(2u32.saturating_pow(releases.min(16))).min(most)
     }
 }

@@ -1,5 +1,14 @@
 //! The in-memory ports keep the contract of the ports.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use domain::memory::Memory;
 use jiff::Timestamp;
 

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use domain::Pace;
 
+/// Gives a setting's value by its name.
+type Source<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 /// Reads settings and collects what is wrong with them, so that all faults are reported at once.
 pub struct Settings<'a> {
-    read: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    source: Box<Source<'a>>,
     faults: Vec<String>,
 }
 
@@ -34,11 +37,11 @@ impl<'a> Settings<'a> {
     /// The settings of any source.
     #[must_use]
     pub fn from_source(read: impl Fn(&str) -> Option<String> + 'a) -> Self {
-        Self { read: Box::new(read), faults: Vec::new() }
+        Self { source: Box::new(read), faults: Vec::new() }
     }
 
     fn value(&self, name: &str) -> Option<String> {
-        (self.read)(name).filter(|value| !value.is_empty())
+        (self.source)(name).filter(|value| !value.is_empty())
     }
 
     /// A text that must be there. Use it only after [`check`](Self::check) has passed.
@@ -117,7 +120,7 @@ mod tests {
     fn what_may_be_left_out_has_its_default() {
         let mut settings = Settings::from_source(|_| None);
         assert_eq!(settings.pace(), Pace::default());
-        assert_eq!(settings.retention(), Duration::from_secs(7 * 24 * 3600));
+        assert_eq!(settings.retention(), Duration::from_hours(168));
         assert_eq!(settings.optional("X"), None);
         assert_eq!(settings.check(), Ok(()));
     }

@@ -116,7 +116,7 @@ impl<'a> Scan<'a> {
         if let Some((start, end)) = run {
             self.record.members.extend(self.cursor.slice(start, end));
         }
-        self.close(object);
+        self.close(&object);
         Ok(())
     }
 

@@ -206,7 +206,7 @@ impl Compiler<'_> {
             }
             "minItems" => rule.array.as_mut().ok_or_else(bad)?.min_items = size(value).ok_or_else(bad)?,
             "maxItems" => rule.array.as_mut().ok_or_else(bad)?.max_items = Some(size(value).ok_or_else(bad)?),
-            "items" => rule.array.as_mut().ok_or_else(bad)?.items = Box::new(self.rule(value)?),
+            "items" => *rule.array.as_mut().ok_or_else(bad)?.items = self.rule(value)?,
             "properties" => {
                 let object = rule.object.as_mut().ok_or_else(bad)?;
                 for (name, schema) in value.as_object().ok_or_else(bad)? {

@@ -115,7 +115,7 @@ impl Service {
             clock: self.clock(),
             ids: self.ids(),
             pace: Pace::default(),
-            retention: Duration::from_secs(7 * 86_400),
+            retention: Duration::from_hours(168),
         }
     }
 
@@ -158,7 +158,7 @@ impl Service {
                 return;
             }
             for (partition, id, _) in messages {
-                let deadline = Instant::now() + Duration::from_secs(600);
+                let deadline = Instant::now() + Duration::from_mins(10);
                 worker.deliver(&partition, &id, deadline).await.unwrap();
             }
         }

@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::missing_panics_doc,
+    clippy::indexing_slicing,
     reason = "helpers of tests"
 )]
 
@@ -79,7 +80,7 @@ impl Client {
     #[must_use]
     pub fn with_key(key: &str) -> Self {
         let config =
-            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build();
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(1))).build();
         Self { agent: config.into(), base: setting("API_URL"), key: key.to_owned() }
     }
 
@@ -164,7 +165,7 @@ impl Client {
                 "pending" | "processing" => assert!(answer.headers.contains_key("retry-after")),
                 other => panic!("unknown status {other}"),
             }
-            assert!(start.elapsed() < Duration::from_secs(120), "job does not end: {job}");
+            assert!(start.elapsed() < Duration::from_mins(2), "job does not end: {job}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }

@@ -1,5 +1,14 @@
 //! The AWS adapters keep the contract of the ports, against the local stack.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use std::hash::{BuildHasher, RandomState};
 
 use aws::Aws;

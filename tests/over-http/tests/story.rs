@@ -1,5 +1,14 @@
 //! The documented calls, exactly as documented, and what they promise.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "test"
+)]
+
 use std::time::Duration;
 
 use over_http::{Answer, Client, admin, setting};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// [`UsageStore`] on DynamoDB.
 pub struct DynamoUsage {

@@ -110,7 +110,7 @@ impl ObjectStore for Memory {
         until: Timestamp,
     ) -> Result<SignedUrl, PortError> {
         check(partition, key)?;
-        let expires_at = after(now, Duration::from_secs(3600)).min(until);
+        let expires_at = after(now, Duration::from_hours(1)).min(until);
         Ok(SignedUrl {
             url: format!("memory:///{}?filename={file_name}&expires={expires_at}", key.as_str()),
             expires_at,

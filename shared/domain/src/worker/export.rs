@@ -1,7 +1,7 @@
 //! An export: read the records page by page, append them to one file.
 
+use futures::Stream;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use futures::{Stream, TryStream};
 use jiff::Timestamp;
 use records::ResourceType;
 use tokio::time::Instant;
@@ -78,8 +78,10 @@ impl Worker {
     async fn count(&self, partition: &Partition, types: &[ResourceType], range: ReadRange) -> Result<u64, PortError> {
         stream::iter(Slice::all(types))
             .map(|slice| {
-                paged(move |from| async move { self.records.count(partition, slice, range, from.as_ref()).await })
-                    .try_fold(0, |sum, page: CountPage| async move { Ok(sum + page.count) })
+                paged(Some(From::Beginning), move |from| async move {
+                    self.records.count(partition, slice, range, from.as_ref()).await
+                })
+                .try_fold(0, |sum, page: CountPage| async move { Ok(sum + page.count) })
             })
             .buffer_unordered(COUNTS_AT_ONCE)
             .try_fold(0, |sum, count| async move { Ok(sum + count) })
@@ -99,7 +101,7 @@ impl Worker {
             .map(move |slice| async move {
                 let first = self.records.read(partition, slice, range, None).await?;
                 let next = first.next.clone();
-                let rest = paged_from(next, move |from| async move {
+                let rest = paged(next.map(From::Behind), move |from| async move {
                     self.records.read(partition, slice, range, from.as_ref()).await
                 });
                 Ok::<_, PortError>(stream::iter([Ok(first)]).chain(rest))
@@ -134,37 +136,28 @@ impl Paged for CountPage {
     }
 }
 
-/// All pages from the beginning.
-fn paged<P, F, R>(read: F) -> impl TryStream<Ok = P, Error = PortError> + Stream<Item = Result<P, PortError>>
-where
-    P: Paged,
-    F: Fn(Option<PageKey>) -> R,
-    R: Future<Output = Result<P, PortError>>,
-{
-    stream::try_unfold(Some(None), move |from: Option<Option<PageKey>>| {
-        let page = from.map(&read);
-        async move {
-            let Some(page) = page else { return Ok(None) };
-            let page = page.await?;
-            let next = page.next().map(Some);
-            Ok(Some((page, next)))
-        }
-    })
+/// From where pages are read.
+enum From {
+    Beginning,
+    Behind(PageKey),
 }
 
-/// The pages behind a key; none when there is no key.
-fn paged_from<P, F, R>(from: Option<PageKey>, read: F) -> impl Stream<Item = Result<P, PortError>>
+/// The pages from there on; none when there is nothing to read on.
+fn paged<P, F, R>(from: Option<From>, read: F) -> impl Stream<Item = Result<P, PortError>>
 where
     P: Paged,
     F: Fn(Option<PageKey>) -> R,
     R: Future<Output = Result<P, PortError>>,
 {
-    stream::try_unfold(from, move |from: Option<PageKey>| {
-        let page = from.map(|from| read(Some(from)));
+    stream::try_unfold(from, move |from: Option<From>| {
+        let page = from.map(|from| match from {
+            From::Beginning => read(None),
+            From::Behind(key) => read(Some(key)),
+        });
         async move {
             let Some(page) = page else { return Ok(None) };
             let page = page.await?;
-            let next = page.next();
+            let next = page.next().map(From::Behind);
             Ok(Some((page, next)))
         }
     })

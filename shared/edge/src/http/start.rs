@@ -37,7 +37,7 @@ pub async fn start(
     let data = StartedJob { job_id, status: "pending", message };
     let counted = if replayed { Counted::Nothing } else { Counted::Already(requests) };
     let reply = Reply::new(StatusCode::ACCEPTED, data, counted)?.bulk(bulk);
-    Ok(if replayed { reply.header("idempotency-replayed", true) } else { reply })
+    Ok(if replayed { reply.header("idempotency-replayed", "true") } else { reply })
 }
 
 fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, ApiError> {

@@ -139,8 +139,8 @@ impl<'a> Cursor<'a> {
         const HIGHS: u64 = ONES << 7;
         while let Some(chunk) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
             let word = u64::from_le_bytes(*chunk);
-            let quote = word ^ (ONES * b'"' as u64);
-            let backslash = word ^ (ONES * b'\\' as u64);
+            let quote = word ^ (ONES * u64::from(b'"'));
+            let backslash = word ^ (ONES * u64::from(b'\\'));
             // Each sets the high bit of the bytes looked for; a borrow can only spoil the bytes behind
             // the first one found.
             let found = (quote.wrapping_sub(ONES) & !quote)

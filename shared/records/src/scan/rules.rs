@@ -53,7 +53,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Ends an object: what is missing, and what stands twice.
-    pub(super) fn close(&mut self, object: OpenObject<'a>) {
+    pub(super) fn close(&mut self, object: &OpenObject<'a>) {
         for (index, member) in object.rule.members.iter().enumerate() {
             if member.required && object.seen & (1u64 << index) == 0 {
                 self.report.enter(Segment::Member(&member.name));
@@ -95,7 +95,7 @@ impl<'a> Scan<'a> {
                 Some(object) => {
                     let mut object = OpenObject::new(object, self.names.len());
                     self.members(|scan, name, _| scan.member(&mut object, name))?;
-                    self.close(object);
+                    self.close(&object);
                     Ok(())
                 }
                 None => self.wrong_type(rule),

@@ -50,13 +50,13 @@ mod tests {
     proptest! {
         #[test]
         fn the_frontier_is_before_the_first_batch_under_way(
-            order in Just((0u64..12).collect::<Vec<_>>()).prop_shuffle()) {
+            order in Just((0usize..12).collect::<Vec<_>>()).prop_shuffle()) {
             let mut frontier = Frontier::default();
             let tickets: Vec<_> = (0..12).map(|number| frontier.begin(upto(number))).collect();
             let mut ended = [false; 12];
             for number in order {
-                frontier.end(tickets[number as usize]);
-                ended[number as usize] = true;
+                frontier.end(tickets[number]);
+                ended[number] = true;
                 let expected = ended.iter().take_while(|ended| **ended).count().checked_sub(1);
                 prop_assert_eq!(frontier.reached(), expected.map(|last| upto(last as u64)));
             }

@@ -4,7 +4,7 @@ use crate::{Fault, FaultCode, ResourceType};
 
 fn faults(line: &[u8]) -> Vec<Fault> {
     let schema = ResourceType::Patient.schema().unwrap();
-    schema.scan(line).map(|_| Vec::new()).unwrap_or_else(|faults| faults)
+    schema.scan(line).map_or_else(|faults| faults, |_| Vec::new())
 }
 
 /// A valid patient with these further members.
@@ -42,7 +42,7 @@ fn lines() {
         r#"{"firstName":"Jane","lastName":"Doe",}"#,
         r#"{"firstName":"Jane","lastName":"Doe""#,
         r#"{"firstName":"Jane" "lastName":"Doe"}"#,
-        r#"{'firstName':'Jane'}"#,
+        r"{'firstName':'Jane'}",
         r#"{"firstName":"\ud800","lastName":"Doe"}"#,
         r#"{"firstName":"\udc00\ud800","lastName":"Doe"}"#,
         r#"{"firstName":"\ud83d\ude00","lastName":"Doe"}"#,

@@ -1,4 +1,4 @@
-//! serde_json's grammar as oracle: the scanner takes what serde_json takes, and nothing else.
+//! `serde_json`'s grammar as oracle: the scanner takes what `serde_json` takes, and nothing else.
 
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::random::Author;
 use crate::{FaultCode, ResourceType};
 
-/// Whether serde_json takes the line. A number that overflows a float is none of grammar's business.
+/// Whether `serde_json` takes the line. A number that overflows a float is none of grammar's business.
 fn is_json(line: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(line).is_ok()
         && match serde_json::from_slice::<Value>(line) {
@@ -18,7 +18,7 @@ fn is_json(line: &[u8]) -> bool {
 
 fn agree(line: &[u8]) {
     let schema = ResourceType::Patient.schema().unwrap();
-    let faults = schema.scan(line).map(|_| Vec::new()).unwrap_or_else(|faults| faults);
+    let faults = schema.scan(line).map_or_else(|faults| faults, |_| Vec::new());
     let refused = faults.iter().any(|fault| matches!(fault.code, FaultCode::InvalidJson | FaultCode::BlankLine));
     assert_eq!(!refused, is_json(line), "{}: {faults:?}", String::from_utf8_lossy(line));
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ResourceType;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// `SplitMix64` (Steele, Lea, Flood 2014).
 pub(super) struct Random(pub(super) u64);
 
 impl Random {

@@ -88,7 +88,7 @@ fn type_fault(record: &Value, path: &str) -> FaultCode {
 fn agree(resource_type: ResourceType, validator: &Validator, record: &Value) {
     let schema = resource_type.schema().unwrap();
     let line = record.to_string();
-    let scanned = schema.scan(line.as_bytes()).map(|_| Vec::new()).unwrap_or_else(|faults| faults);
+    let scanned = schema.scan(line.as_bytes()).map_or_else(|faults| faults, |_| Vec::new());
     let own: Faults = scanned.into_iter().map(|fault| (fault.code, fault.path)).collect();
     if own.iter().any(|(code, _)| *code == FaultCode::MoreFaults) {
         return;
