@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if command -v cargo-deny >/dev/null; then
-    cargo deny --offline check bans licenses sources
+    cargo deny --locked check bans licenses sources
 else
     echo "left out: cargo deny (bans, licences, sources); to have it: cargo install cargo-deny --version 0.20.2 --locked"
 fi

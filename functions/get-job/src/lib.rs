@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::ports::{JobStore, ObjectStore};
-use domain::{Job, JobId, JobResult, JobSpec, JobStatus, LineFault, Scope};
+use domain::{Job, JobId, JobResult, JobSpec, JobStatus, LineFault, ObjectKey, Report, Scope};
 use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, RequestExt, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 
@@ -53,9 +53,13 @@ impl GetJob {
                 report.download = Some(Link { url: signed.url, expires_at: signed.expires_at });
                 report.transaction_time = Some(*started_reading_at - SAFETY_WINDOW);
             }
-            Some(JobResult::Import { faults, fault_count }) => {
+            Some(JobResult::Import { faults, fault_count, errors, rejected, results }) => {
                 report.errors = faults.iter().map(fault).collect();
                 report.error_count = *fault_count;
+                report.errors_truncated = *fault_count > faults.len() as u64;
+                report.errors_url = self.sign(job, Report::Errors, errors.as_ref(), now).await?;
+                report.rejected_url = self.sign(job, Report::Rejected, rejected.as_ref(), now).await?;
+                report.results_url = self.sign(job, Report::Results, Some(results), now).await?;
             }
             None => {}
         }
@@ -64,6 +68,22 @@ impl GetJob {
             report.error_count = 1;
         }
         Ok(report)
+    }
+}
+
+impl GetJob {
+    /// A fresh URL of a report, where there is one.
+    async fn sign(
+        &self,
+        job: &Job,
+        report: Report,
+        key: Option<&ObjectKey>,
+        now: Timestamp,
+    ) -> Result<Option<String>, ApiError> {
+        let Some(key) = key else { return Ok(None) };
+        let name = format!("{}-{}.ndjson", job.id(), report.as_str());
+        let signed = self.objects.sign_download(job.partition(), key, &name, now, job.expires_at()).await?;
+        Ok(Some(signed.url))
     }
 }
 

@@ -23,6 +23,13 @@ pub(crate) struct JobReport {
     pub(crate) download: Option<Link>,
     pub(crate) errors: Vec<Fault>,
     pub(crate) error_count: u64,
+    pub(crate) errors_truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) errors_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rejected_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) results_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_type: Option<ResourceType>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +105,10 @@ impl JobReport {
             download: None,
             errors: Vec::new(),
             error_count: 0,
+            errors_truncated: false,
+            errors_url: None,
+            rejected_url: None,
+            results_url: None,
             resource_type,
             resource_types,
             since,

@@ -11,9 +11,9 @@
 
 use std::time::Duration;
 
-use domain::ports::JobStore;
+use domain::ports::{JobStore, Settlement};
 use domain::{Event, FailureReason, Job, JobSpec, Month, NewJob, Pool, Progress, Reservation, Token, Window};
-use domain::{JobResult, LineFault, ObjectKey};
+use domain::{ImportSource, JobResult, LineFault, ObjectKey, Report};
 use edge::http::Api;
 use get_job::GetJob;
 use in_process::{Service, job_id, request, shown, test_partition};
@@ -29,6 +29,7 @@ async fn service_with(spec: JobSpec, total: u64) -> (Service, Job) {
         id: job_id(),
         spec,
         total,
+        counted: true,
         reservation: Reservation { pool: Pool::Test, month: Month::of(now), requests: 1 },
         created_at: now,
         expires_at: Service::at(7 * 86_400),
@@ -38,6 +39,7 @@ async fn service_with(spec: JobSpec, total: u64) -> (Service, Job) {
         job: job.clone(),
         window: Window::default().admit(now, 5).unwrap(),
         month_limit: None,
+        upload: None,
         idempotency: None,
         request_token: "token".to_owned(),
     };
@@ -50,16 +52,21 @@ fn export() -> JobSpec {
 }
 
 fn import() -> JobSpec {
-    JobSpec::Import { resource_type: ResourceType::Patient, source: ObjectKey::import(&test_partition(), &job_id()) }
+    let source = ImportSource::Inline { key: ObjectKey::import(&test_partition(), &job_id()) };
+    JobSpec::Import { resource_type: ResourceType::Patient, source }
 }
 
 /// The job after these events, ten seconds after each other.
 async fn happens(service: &Service, mut job: Job, events: impl IntoIterator<Item = Event>) {
     for (step, event) in (1..).zip(events) {
         job = job.apply(event, Service::at(step * 10)).unwrap();
-        service.memory.update(&test_partition(), &job, None).await.unwrap();
+        service.memory.update(&test_partition(), &job, Settlement::None).await.unwrap();
     }
     tokio::time::advance(Duration::from_mins(1)).await;
+}
+
+fn report(report: Report) -> ObjectKey {
+    ObjectKey::report(&test_partition(), &job_id(), &Token::new(1), report)
 }
 
 async fn answer(service: &Service, name: &str) -> serde_json::Value {
@@ -111,7 +118,13 @@ async fn completed_import_tells_its_faults() {
     let (service, job) = service_with(import(), 2).await;
     let fault =
         Fault { code: FaultCode::Required, path: "/firstName".to_owned(), message: "firstName: Required".to_owned() };
-    let result = JobResult::Import { faults: vec![LineFault { line: 2, fault }], fault_count: 1 };
+    let result = JobResult::Import {
+        faults: vec![LineFault { line: 2, fault }],
+        fault_count: 101,
+        errors: Some(report(Report::Errors)),
+        rejected: Some(report(Report::Rejected)),
+        results: report(Report::Results),
+    };
     let progress = Progress { total: 2, processed: 2, succeeded: 1, failed: 1 };
     happens(&service, job, [taken(), Event::Completed { token: Token::new(1), result, progress }]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);

@@ -1,16 +1,9 @@
 //! Every payload under `events/start-export/` and its answer.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    reason = "test"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use edge::http::Api;
-use in_process::{Service, request, shown};
+use in_process::{Service, payload_tests, request, shown};
 use start_export::StartExport;
 
 async fn answer(name: &str) -> serde_json::Value {
@@ -22,26 +15,9 @@ async fn answer(name: &str) -> serde_json::Value {
     answer
 }
 
-macro_rules! payloads {
-    ($($test:ident: $name:literal),* $(,)?) => {
-        $(#[tokio::test(start_paused = true)]
-        async fn $test() {
-            insta::assert_json_snapshot!($name, answer($name).await);
-        })*
-
-        #[test]
-        fn every_payload_has_a_test() {
-            let tested = [$($name),*];
-            let events = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/start-export");
-            for entry in std::fs::read_dir(events).unwrap() {
-                let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
-                assert!(tested.contains(&name.as_str()), "{name}");
-            }
-        }
-    };
-}
-
-payloads! {
+payload_tests! {
+    answer,
+    "../../events/start-export",
     all_patients: "all-patients",
     future_since: "future-since",
     many_faults: "many-faults",

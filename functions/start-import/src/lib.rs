@@ -1,8 +1,9 @@
 //! `POST /v1/bulk/import`: checks the call, counts its lines, and starts an import.
 
 use bytes::Bytes;
-use domain::{Fingerprint, Scope, Starter, Work};
+use domain::{Fingerprint, Scope, Starter, UploadId, Work};
 use edge::http::{ApiError, Call, Endpoint, Governor, Issue, JsonBody, Reply, Request, start};
+use ndjson::LineCounter;
 use records::ResourceType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,6 +24,7 @@ pub struct StartImport {
 struct ImportRequest {
     resource_type: Option<Box<RawValue>>,
     data: Option<Box<RawValue>>,
+    upload_id: Option<Box<RawValue>>,
 }
 
 impl Endpoint for StartImport {
@@ -40,11 +42,33 @@ impl Endpoint for StartImport {
 fn judge(request: &ImportRequest) -> Result<Work, ApiError> {
     let mut issues = Vec::new();
     let resource_type = judge_type(request.resource_type.as_deref(), &mut issues);
-    let data = judge_data(request.data.as_deref(), &mut issues);
-    match (resource_type, data) {
-        (Some(resource_type), Some((data, lines))) => Ok(Work::Import { resource_type, data, lines }),
-        _ => Err(ApiError::validation(issues)),
+    let work = match (given(request.data.as_deref()), given(request.upload_id.as_deref())) {
+        (None, Some(upload)) => {
+            let upload = judge_upload(upload, &mut issues);
+            resource_type.zip(upload).map(|(resource_type, upload)| Work::ImportUpload { resource_type, upload })
+        }
+        (data, upload) => {
+            if upload.is_some() {
+                issues.push(Issue::new("uploadId", "Must not stand beside data"));
+            }
+            let data = judge_data(data, &mut issues);
+            resource_type.zip(data).map(|(resource_type, (data, lines))| Work::Import { resource_type, data, lines })
+        }
+    };
+    work.filter(|_| issues.is_empty()).ok_or_else(|| ApiError::validation(issues))
+}
+
+/// A member that is there and not null.
+fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
+    raw.filter(|raw| raw.get() != "null")
+}
+
+fn judge_upload(raw: &RawValue, issues: &mut Vec<Issue>) -> Option<UploadId> {
+    let id = text("uploadId", Some(raw), issues)?.parse().ok();
+    if id.is_none() {
+        issues.push(Issue::new("uploadId", "Must be an upload of yours, unused and not expired"));
     }
+    id
 }
 
 /// A member's text; an issue when it is missing or something else.
@@ -81,29 +105,9 @@ fn judge_data(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<(Bytes,
     None
 }
 
-/// How many lines the data has: a final terminator starts no further one. They are judged later.
+/// How many lines the data has. They are judged later.
 fn count_lines(data: &[u8]) -> u64 {
-    let content = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
-    let terminators = memchr::memchr_iter(b'\n', content).count() as u64;
-    terminators + u64::from(!content.is_empty() && !content.ends_with(b"\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_counted_as_they_will_be_read() {
-        for (data, lines) in [("", 0), ("\u{feff}", 0), ("\n", 1), ("a", 1), ("a\n", 1), ("a\r\nb", 2), ("a\n\n", 2)] {
-            assert_eq!(count_lines(data.as_bytes()), lines, "{data:?}");
-            let mut splitter = ndjson::LineSplitter::new(1 << 20);
-            splitter.push(data.as_bytes());
-            splitter.finish();
-            let mut read = 0;
-            while splitter.next_frame().is_some() {
-                read += 1;
-            }
-            assert_eq!(read, lines, "{data:?}");
-        }
-    }
+    let mut lines = LineCounter::default();
+    lines.push(data);
+    lines.count()
 }

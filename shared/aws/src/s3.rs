@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use domain::ports::{ByteStream, MultipartId, ObjectStore, PortError, SignedUrl, UploadedPart};
+use domain::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadedPart};
 use domain::{ObjectKey, Partition, after};
 use futures::StreamExt;
 use futures::stream;
@@ -39,6 +40,24 @@ fn check(operation: &'static str, partition: &Partition, key: &ObjectKey) -> Res
     if key.belongs_to(partition) { Ok(()) } else { Err(unreadable(operation, "key of another partition")) }
 }
 
+/// A signature that works from now until then, for an hour at most.
+fn signing(
+    operation: &'static str,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<(PresigningConfig, Timestamp), PortError> {
+    // S3 counts whole seconds.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let expires_at = after(now, URL_LIFETIME).min(until);
+    let lifetime = SignedDuration::from_secs(expires_at.as_second() - now.as_second());
+    let signing = PresigningConfig::builder()
+        .start_time(SystemTime::from(now))
+        .expires_in(Duration::try_from(lifetime).unwrap_or_default())
+        .build()
+        .map_err(|_| unreadable(operation, "request cannot be built"))?;
+    Ok((signing, expires_at))
+}
+
 #[async_trait]
 impl ObjectStore for S3Objects {
     async fn put(&self, partition: &Partition, key: &ObjectKey, content: Bytes) -> Result<(), PortError> {
@@ -48,10 +67,11 @@ impl ObjectStore for S3Objects {
         put.body(content.into()).send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
     }
 
-    async fn get(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ByteStream>, PortError> {
+    async fn get(&self, partition: &Partition, key: &ObjectKey, etag: Option<&str>) -> Result<Fetched, PortError> {
         const OPERATION: &str = "read object";
         check(OPERATION, partition, key)?;
-        match self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await {
+        let get = self.client.get_object().bucket(&self.bucket).key(key.as_str());
+        match get.set_if_match(etag.map(str::to_owned)).send().await {
             Ok(object) => {
                 let chunks = stream::unfold(Some(object.body), async |body| {
                     let mut body = body?;
@@ -63,11 +83,44 @@ impl ObjectStore for S3Objects {
                         }
                     }
                 });
-                Ok(Some(chunks.boxed()))
+                Ok(Fetched::Content(chunks.boxed()))
             }
-            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(Fetched::Missing),
+            Err(SdkError::ServiceError(refusal)) if refusal.err().code() == Some("PreconditionFailed") => {
+                Ok(Fetched::Changed)
+            }
             Err(error) => Err(port_error(OPERATION, &error)),
         }
+    }
+
+    async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
+        const OPERATION: &str = "look at object";
+        check(OPERATION, partition, key)?;
+        match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
+            Ok(head) => {
+                let size = u64::try_from(head.content_length().unwrap_or(0)).unwrap_or(0);
+                let etag = head.e_tag.ok_or_else(|| unreadable(OPERATION, "no ETag"))?;
+                Ok(Some(ObjectHead { size, etag }))
+            }
+            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
+            Err(error) => Err(port_error(OPERATION, &error)),
+        }
+    }
+
+    async fn sign_upload(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError> {
+        const OPERATION: &str = "sign upload";
+        check(OPERATION, partition, key)?;
+        let (signing, expires_at) = signing(OPERATION, now, until)?;
+        // No content type: a signed header would have to be sent just so.
+        let put = self.client.put_object().bucket(&self.bucket).key(key.as_str());
+        let signed = put.presigned(signing).await.map_err(|error| port_error(OPERATION, &error))?;
+        Ok(SignedUrl { url: signed.uri().to_owned(), expires_at })
     }
 
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
@@ -147,16 +200,7 @@ impl ObjectStore for S3Objects {
     ) -> Result<SignedUrl, PortError> {
         const OPERATION: &str = "sign download";
         check(OPERATION, partition, key)?;
-        // S3 counts whole seconds.
-        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let expires_at = after(now, URL_LIFETIME).min(until);
-        let lifetime = SignedDuration::from_secs(expires_at.as_second() - now.as_second());
-        let broken = |_| unreadable(OPERATION, "request cannot be built");
-        let signing = PresigningConfig::builder()
-            .start_time(SystemTime::from(now))
-            .expires_in(Duration::try_from(lifetime).unwrap_or_default())
-            .build()
-            .map_err(broken)?;
+        let (signing, expires_at) = signing(OPERATION, now, until)?;
         let signed = self
             .client
             .get_object()

@@ -8,16 +8,18 @@ use jiff::Timestamp;
 use records::ResourceType;
 
 use crate::idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey};
-use crate::ids::JobId;
-use crate::job::{Event, Job, JobSpec, NewJob, Reservation};
+use crate::ids::{JobId, UploadId};
+use crate::job::{Event, ImportSource, Job, JobSpec, NewJob, Reservation};
 use crate::keys::Principal;
 use crate::object_key::ObjectKey;
 use crate::pace::{Pace, after};
 use crate::plan::Month;
 use crate::ports::{
-    AcceptError, Acceptance, Cancellation, Clock, IdSource, JobQueue, JobStore, ObjectStore, PortError, UsageStore,
+    AcceptError, Acceptance, Cancellation, Clock, IdSource, JobQueue, JobStore, ObjectHead, ObjectStore, PortError,
+    Settlement, UsageStore,
 };
 use crate::retry::pause;
+use crate::upload::MAX_UPLOAD;
 use crate::window::RateLimit;
 
 /// How often a lost race is run again: 50 starts at once took up to 12 tries.
@@ -44,6 +46,13 @@ pub enum Work {
         /// How many lines it has.
         lines: u64,
     },
+    /// An import of NDJSON that was uploaded before.
+    ImportUpload {
+        /// The type of every record.
+        resource_type: ResourceType,
+        /// The upload.
+        upload: UploadId,
+    },
     /// An export.
     Export {
         /// The types asked for, each once.
@@ -54,10 +63,12 @@ pub enum Work {
 }
 
 impl Work {
-    /// What the job counts in the month: an import its records, an export one.
+    /// What the job counts in the month when it is accepted: an import its records, an export one; the
+    /// records of an upload are counted later.
     fn requests(&self) -> u64 {
         match self {
             Self::Import { lines, .. } => *lines,
+            Self::ImportUpload { .. } => 0,
             Self::Export { .. } => 1,
         }
     }
@@ -82,6 +93,15 @@ pub enum StartError {
     /// The idempotency key was used with another body.
     #[error("idempotency key was used for another call")]
     IdempotencyConflict,
+    /// The upload is not there for this caller: absent, foreign, used or expired.
+    #[error("upload cannot be used")]
+    UploadUnusable,
+    /// Nothing has been uploaded yet, or nothing but no bytes.
+    #[error("upload is empty")]
+    UploadEmpty,
+    /// The upload has more than [`MAX_UPLOAD`] bytes.
+    #[error("upload is too large")]
+    UploadTooLarge,
     /// The month's pool has no room for the job.
     #[error("monthly quota exceeded")]
     MonthFull,
@@ -123,7 +143,7 @@ impl Starter {
     /// message that cannot be sent is made good by the sweeper.
     pub async fn start(&self, who: &Principal, call: StartJob) -> Result<Started, StartError> {
         let job_id = JobId::new(self.clock.now(), self.ids.random());
-        let mut source = None;
+        let mut source_is_stored = false;
         for attempt in 0..MAX_TRIES {
             if attempt > 0 {
                 pause(self.ids.as_ref(), attempt, Duration::from_millis(10), Duration::from_millis(400)).await;
@@ -131,9 +151,11 @@ impl Starter {
             if let Some(replay) = self.replay(who, &call).await? {
                 return Ok(replay);
             }
-            let (acceptance, bulk) = self.prepare(who, &call, &job_id).await?;
-            if source.is_none() {
-                source = Some(self.store_source(who, &call.work, &job_id).await?);
+            let upload = self.check_upload(who, &call.work).await?;
+            let (acceptance, bulk) = self.prepare(who, &call, &job_id, upload).await?;
+            if !source_is_stored {
+                self.store_source(who, &call.work, &job_id).await?;
+                source_is_stored = true;
             }
             match self.accept(who, &acceptance).await? {
                 Ok(()) => {
@@ -142,6 +164,7 @@ impl Starter {
                 }
                 // The idempotency entry wins over the other conditions: the next try finds it first.
                 Err(cancelled) if cancelled.idempotency_key_used => {}
+                Err(cancelled) if cancelled.upload_unusable => return Err(StartError::UploadUnusable),
                 Err(cancelled) if cancelled.month_full => return Err(StartError::MonthFull),
                 Err(_lost_race) => {}
             }
@@ -162,12 +185,28 @@ impl Starter {
         Ok(Some(Started { job_id: entry.job_id, replayed: true, bulk, requests: 0 }))
     }
 
+    /// What has been uploaded, for an import of an upload.
+    async fn check_upload(&self, who: &Principal, work: &Work) -> Result<Option<ObjectHead>, StartError> {
+        let Work::ImportUpload { upload, .. } = work else { return Ok(None) };
+        let known = self.usage.upload(&who.partition, upload, self.clock.now()).await?;
+        if known.is_none_or(|known| known.used) {
+            return Err(StartError::UploadUnusable);
+        }
+        let head = self.objects.head(&who.partition, &ObjectKey::upload(&who.partition, upload)).await?;
+        match head {
+            None | Some(ObjectHead { size: 0, .. }) => Err(StartError::UploadEmpty),
+            Some(head) if head.size > MAX_UPLOAD => Err(StartError::UploadTooLarge),
+            Some(head) => Ok(Some(head)),
+        }
+    }
+
     /// Reads the limits and puts the transaction together.
     async fn prepare(
         &self,
         who: &Principal,
         call: &StartJob,
         job_id: &JobId,
+        uploaded: Option<ObjectHead>,
     ) -> Result<(Acceptance, RateLimit), StartError> {
         let now = self.clock.now();
         let month = Month::of(now);
@@ -184,18 +223,29 @@ impl Starter {
         let bulk = window.rate_limit(now, hourly);
         let (spec, total) = match &call.work {
             Work::Import { resource_type, lines, .. } => {
-                let source = ObjectKey::import(&who.partition, job_id);
+                let source = ImportSource::Inline { key: ObjectKey::import(&who.partition, job_id) };
                 (JobSpec::Import { resource_type: *resource_type, source }, *lines)
+            }
+            Work::ImportUpload { resource_type, upload } => {
+                let key = ObjectKey::upload(&who.partition, upload);
+                let etag = uploaded.map(|head| head.etag).unwrap_or_default();
+                let source = ImportSource::Upload { key, etag, month_limit };
+                (JobSpec::Import { resource_type: *resource_type, source }, 0)
             }
             Work::Export { resource_types, since } => {
                 (JobSpec::Export { resource_types: resource_types.clone(), since: *since }, 0)
             }
+        };
+        let upload = match &call.work {
+            Work::ImportUpload { upload, .. } => Some(upload.clone()),
+            Work::Import { .. } | Work::Export { .. } => None,
         };
         let job = Job::new(NewJob {
             partition: who.partition.clone(),
             id: job_id.clone(),
             spec,
             total,
+            counted: upload.is_none(),
             reservation: Reservation { pool, month, requests },
             created_at: now,
             expires_at: after(now, self.retention),
@@ -206,7 +256,7 @@ impl Starter {
             (key, IdempotencyEntry { fingerprint, job_id: job_id.clone(), expires_at })
         });
         let request_token = format!("{:032x}", self.ids.random());
-        Ok((Acceptance { job, window, month_limit, idempotency, request_token }, bulk))
+        Ok((Acceptance { job, window, month_limit, upload, idempotency, request_token }, bulk))
     }
 
     /// Puts the NDJSON of an import where the processor finds it. What a refused call leaves there goes
@@ -217,7 +267,7 @@ impl Starter {
                 let key = ObjectKey::import(&who.partition, job_id);
                 self.objects.put(&who.partition, &key, data.clone()).await
             }
-            Work::Export { .. } => Ok(()),
+            Work::ImportUpload { .. } | Work::Export { .. } => Ok(()),
         }
     }
 
@@ -246,7 +296,7 @@ impl Starter {
         let Err(error) = self.queue.send(job.partition(), job.id(), job.job_type()).await else { return };
         tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "send job message");
         let Ok(unsent) = job.apply(Event::SendFailed, self.clock.now()) else { return };
-        if let Err(error) = self.jobs.update(unsent.partition(), &unsent, None).await {
+        if let Err(error) = self.jobs.update(unsent.partition(), &unsent, Settlement::None).await {
             tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "mark job as unsent");
         }
     }

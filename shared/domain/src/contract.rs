@@ -64,6 +64,7 @@ impl Fixture {
                 since: Some(self.later(-60)),
             },
             total: 0,
+            counted: true,
             reservation: Reservation { pool: Pool::Test, month: Month::of(self.now), requests },
             created_at: self.now,
             expires_at: self.later(7 * 86_400),

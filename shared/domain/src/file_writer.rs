@@ -9,10 +9,6 @@ use crate::ids::Partition;
 use crate::object_key::ObjectKey;
 use crate::ports::{MultipartId, ObjectStore, PortError, UploadedPart};
 
-/// The size of a part: S3 wants 5 MiB at least, and at most 10,000 parts a file
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
-pub(crate) const PART_SIZE: usize = 8 << 20;
-
 /// Parts that are uploaded at a time; each holds its bytes in memory.
 const PARTS_IN_FLIGHT: usize = 2;
 
@@ -29,12 +25,18 @@ pub(crate) struct FileWriter<'a> {
 }
 
 impl<'a> FileWriter<'a> {
-    pub(crate) fn new(objects: &'a dyn ObjectStore, partition: &'a Partition, key: &'a ObjectKey) -> Self {
+    /// A file in parts of `part_size`.
+    pub(crate) fn new(
+        objects: &'a dyn ObjectStore,
+        partition: &'a Partition,
+        key: &'a ObjectKey,
+        part_size: usize,
+    ) -> Self {
         Self {
             objects,
             partition,
             key,
-            roller: PartRoller::new(PART_SIZE),
+            roller: PartRoller::new(part_size),
             upload: None,
             next_number: 1,
             uploading: FuturesUnordered::new(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::ids::{JobId, Partition, Token};
-use crate::job::{Event, IllegalTransition, Job, Progress, Reservation};
+use crate::job::{Event, IllegalTransition, Job, JobStatus, Progress};
 use crate::pace::{Pace, after};
-use crate::ports::{Clock, IdSource, JobStore, PortError, UpdateError};
+use crate::ports::{Clock, IdSource, JobStore, PortError, Settlement, UpdateError};
 use crate::retry::pause;
 
 /// How often clients can see an import move at most.
@@ -33,6 +33,9 @@ pub(crate) enum HoldError {
     /// The lease is lost, or about to end: whoever holds the job now goes on with it.
     #[error("lease was lost")]
     Lost,
+    /// The month has no room for what the write reserves.
+    #[error("monthly quota exceeded")]
+    MonthFull,
     /// See [`PortError`].
     #[error(transparent)]
     Port(#[from] PortError),
@@ -83,10 +86,12 @@ impl Hold {
                 Err(IllegalTransition::Leased) if job.lease().is_some_and(|lease| lease.token == token) => job,
                 Err(IllegalTransition::Leased) => return Ok(Take::Busy),
                 Err(_) => return Ok(Take::Ended),
-                Ok(taken) => match jobs.update(partition, &taken, refund(&taken)).await {
+                Ok(taken) => match jobs.update(partition, &taken, settlement(&taken)).await {
                     Ok(()) => taken,
                     Err(UpdateError::Conflict | UpdateError::Port(PortError::Unavailable { .. })) => continue,
                     Err(UpdateError::Port(error)) => return Err(error),
+                    // Neither a take nor a failure reserves anything.
+                    Err(UpdateError::MonthFull) => continue,
                 },
             };
             if taken.has_ended() {
@@ -134,7 +139,7 @@ impl Hold {
             }
             match self.renew(&mut written).await {
                 Ok(()) => {}
-                Err(HoldError::Lost) => return HoldError::Lost,
+                Err(error @ (HoldError::Lost | HoldError::MonthFull)) => return error,
                 Err(HoldError::Port(error)) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "renew lease");
                     drop(written);
@@ -161,13 +166,13 @@ impl Hold {
     async fn renew(&self, written: &mut Written) -> Result<(), HoldError> {
         let sent = Instant::now();
         let progress = written.progress;
-        self.write(written, |token, now| Event::Renewed {
+        let renewed = |token, now| Event::Renewed {
             token,
             expires_at: after(now, self.pace.lease),
             due_at: due(&self.pace, now),
             progress,
-        })
-        .await?;
+        };
+        self.write(written, renewed, settlement).await?;
         written.at = sent;
         *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = sent + self.pace.lease;
         Ok(())
@@ -178,7 +183,7 @@ impl Hold {
         let mut written = self.written.lock().await;
         let mut attempt = 0;
         loop {
-            match self.write(&mut written, |token, _| make(token)).await {
+            match self.write(&mut written, |token, _| make(token), settlement).await {
                 Err(HoldError::Port(error @ PortError::Unavailable { .. })) => {
                     self.check()?;
                     tracing::warn!(error = &error as &dyn std::error::Error, "end hold of job");
@@ -190,11 +195,22 @@ impl Hold {
         }
     }
 
+    /// Writes down how many records there are to import, and reserves them in the month, once.
+    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), HoldError> {
+        let mut written = self.written.lock().await;
+        if written.job.is_counted() {
+            return Ok(());
+        }
+        let reserve = |job: &Job| Settlement::Reserve { reservation: job.reservation().clone(), limit };
+        self.write(&mut written, |token, _| Event::Counted { token, records }, reserve).await
+    }
+
     /// Applies one event and stores the result, whatever came of earlier tries of the same write.
     async fn write(
         &self,
         written: &mut Written,
         make: impl Fn(Token, jiff::Timestamp) -> Event,
+        settle: impl Fn(&Job) -> Settlement,
     ) -> Result<(), HoldError> {
         self.check()?;
         loop {
@@ -206,11 +222,12 @@ impl Hold {
                     return Err(HoldError::Lost);
                 }
             };
-            match self.jobs.update(next.partition(), &next, refund(&next)).await {
+            match self.jobs.update(next.partition(), &next, settle(&next)).await {
                 Ok(()) => {
                     written.job = next;
                     return Ok(());
                 }
+                Err(UpdateError::MonthFull) => return Err(HoldError::MonthFull),
                 Err(UpdateError::Port(error)) => return Err(HoldError::Port(error)),
                 Err(UpdateError::Conflict) => {
                     let stored = self.jobs.get(next.partition(), next.id(), now).await?.ok_or(HoldError::Lost)?;
@@ -224,16 +241,24 @@ impl Hold {
                     if !is_ours || stored.revision() <= written.job.revision() {
                         return Err(HoldError::Lost);
                     }
+                    let was_counted = stored.is_counted() && !written.job.is_counted();
                     written.job = stored;
+                    if was_counted {
+                        // An earlier try of the count: to count again would reserve twice.
+                        return Ok(());
+                    }
                 }
             }
         }
     }
 }
 
-/// A job that fails gives its reservation back.
-pub(crate) fn refund(job: &Job) -> Option<&Reservation> {
-    matches!(job.status(), crate::job::JobStatus::Failed(_)).then(|| job.reservation())
+/// What storing this revision of a job means for the month: a job that fails gives its reservation back.
+pub(crate) fn settlement(job: &Job) -> Settlement {
+    match job.status() {
+        JobStatus::Failed(_) if job.is_counted() => Settlement::Refund(job.reservation().clone()),
+        JobStatus::Failed(_) | JobStatus::Pending | JobStatus::Processing(_) | JobStatus::Completed => Settlement::None,
+    }
 }
 
 fn due(pace: &Pace, now: jiff::Timestamp) -> jiff::Timestamp {

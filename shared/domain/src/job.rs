@@ -21,7 +21,7 @@ pub enum JobSpec {
         /// The type of every record.
         resource_type: ResourceType,
         /// Where the NDJSON stands.
-        source: ObjectKey,
+        source: ImportSource,
     },
     /// Write records to one NDJSON file.
     Export {
@@ -30,6 +30,36 @@ pub enum JobSpec {
         /// Only what was created or updated at this moment or later.
         since: Option<Timestamp>,
     },
+}
+
+/// Where the NDJSON of an import stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ImportSource {
+    /// It came with the call: its lines are counted and reserved.
+    Inline {
+        /// Where the API function has put it.
+        key: ObjectKey,
+    },
+    /// The client has uploaded it: a processor counts it, and reserves its records in the month.
+    Upload {
+        /// Where it was uploaded to.
+        key: ObjectKey,
+        /// The content that was there when the job was accepted; no other is read.
+        etag: String,
+        /// The month's limit that its records must fit, if any refuses.
+        month_limit: Option<u64>,
+    },
+}
+
+impl ImportSource {
+    /// The object's key.
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Inline { key } | Self::Upload { key, .. } => key,
+        }
+    }
 }
 
 /// Whether a job is an import or an export.
@@ -85,6 +115,12 @@ pub enum JobResult {
         faults: Vec<LineFault>,
         /// All faults counted.
         fault_count: u64,
+        /// Where every fault stands; `None` when there is none.
+        errors: Option<ObjectKey>,
+        /// Where the rejected lines stand; `None` when there is none.
+        rejected: Option<ObjectKey>,
+        /// Where it stands what became of every line.
+        results: ObjectKey,
     },
     /// Of an export.
     Export {
@@ -118,6 +154,16 @@ pub enum FailureReason {
     TooOld,
     /// What was to be imported is no longer there.
     SourceMissing,
+    /// The upload was written to after the job had been accepted.
+    UploadChanged,
+    /// The upload has more lines than a batch may have.
+    TooManyRecords,
+    /// The upload has more bytes, inflated, than it may have.
+    UploadTooLarge,
+    /// The upload begins like gzip, and is not.
+    UploadUnreadable,
+    /// The month has no room for the upload's records.
+    MonthlyQuotaExceeded,
 }
 
 impl FailureReason {
@@ -128,6 +174,11 @@ impl FailureReason {
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::TooOld => "too_old",
             Self::SourceMissing => "source_missing",
+            Self::UploadChanged => "upload_changed",
+            Self::TooManyRecords => "too_many_records",
+            Self::UploadTooLarge => "upload_too_large",
+            Self::UploadUnreadable => "upload_unreadable",
+            Self::MonthlyQuotaExceeded => "monthly_quota_exceeded",
         }
     }
 
@@ -138,6 +189,11 @@ impl FailureReason {
             Self::AttemptsExhausted => "Processing was interrupted too often; start the job again",
             Self::TooOld => "Processing did not finish within 24 hours; start the job again",
             Self::SourceMissing => "The data to import is no longer there; start the job again",
+            Self::UploadChanged => "The upload was changed after the import had started; upload again",
+            Self::TooManyRecords => "The upload has more than 10000 records; nothing was stored",
+            Self::UploadTooLarge => "The upload has more than 104857600 bytes once inflated; nothing was stored",
+            Self::UploadUnreadable => "The upload is not valid gzip; nothing was stored",
+            Self::MonthlyQuotaExceeded => "The month's requests do not suffice for the upload; nothing was stored",
         }
     }
 }
@@ -168,6 +224,8 @@ pub struct Job {
     started_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
     result: Option<JobResult>,
+    /// Whether the records to import are counted and reserved.
+    counted: bool,
     /// How often in a row the job was released because a dependency was down.
     releases: u32,
     /// Counts the writes of the stored job; a write names the one it follows.
@@ -189,6 +247,8 @@ pub struct NewJob {
     pub spec: JobSpec,
     /// Records in all, where known.
     pub total: u64,
+    /// Whether they are counted and reserved. An export counts for itself: always true.
+    pub counted: bool,
     /// What the job takes of the month.
     pub reservation: Reservation,
     /// Now.
@@ -215,6 +275,7 @@ impl Job {
             started_at: None,
             completed_at: None,
             result: None,
+            counted: new.counted,
             releases: 0,
             revision: 1,
             due_at: Some(new.due_at),
@@ -270,6 +331,12 @@ impl Job {
     #[must_use]
     pub fn reservation(&self) -> &Reservation {
         &self.reservation
+    }
+
+    /// Whether the records to import are counted and reserved.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
     }
 
     /// When the job was accepted.

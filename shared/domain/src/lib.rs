@@ -23,6 +23,7 @@ mod plan;
 pub mod ports;
 mod retry;
 mod sweep;
+mod upload;
 mod window;
 mod worker;
 
@@ -31,16 +32,17 @@ pub use authenticate::{AuthenticationError, Authenticator, KEY_CACHE_TIME};
 pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
 pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
 pub use job::{
-    Event, FailureReason, IllegalTransition, Job, JobResult, JobSpec, JobStatus, JobType, Lease, LineFault,
-    MAX_INLINE_FAULTS, MAX_TAKE_OVERS, NewJob, Phase, Progress, Reservation,
+    Event, FailureReason, IllegalTransition, ImportSource, Job, JobResult, JobSpec, JobStatus, JobType, Lease,
+    LineFault, MAX_INLINE_FAULTS, MAX_TAKE_OVERS, NewJob, Phase, Progress, Reservation,
 };
 pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
 pub use message::{InvalidMessage, JobMessage};
-pub use object_key::ObjectKey;
+pub use object_key::{ObjectKey, Report};
 pub use pace::{Pace, after};
 pub use plan::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, Tenant, UnknownPlan, next_month,
 };
 pub use sweep::{Sweeper, Swept};
+pub use upload::{CreateUploadError, MAX_UPLOAD, Upload, Uploader};
 pub use window::{RateLimit, Window};
 pub use worker::{Delivery, Worker};

@@ -10,12 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::idempotency::IdempotencyEntry;
-use crate::ids::{JobId, Partition, TenantId};
+use crate::ids::{JobId, Partition, TenantId, UploadId};
 use crate::job::{Job, JobType};
 use crate::keys::{ApiKeyHash, StoredKey};
 use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool, Tenant};
 use crate::ports::{Clock, IdSource, JobQueue, KeyStore, PortError};
+use crate::upload::Upload;
 use crate::window::Window;
 
 mod jobs;
@@ -43,6 +44,7 @@ struct State {
     minutes: HashMap<(TenantId, i64), u64>,
     months: HashMap<(TenantId, Pool, Month), u64>,
     idempotency: HashMap<(Partition, String), IdempotencyEntry>,
+    uploads: HashMap<(Partition, UploadId), Upload>,
 }
 
 impl Memory {
@@ -74,6 +76,11 @@ impl Memory {
         let mut keys: Vec<_> = self.lock().objects.keys().cloned().collect();
         keys.sort();
         keys
+    }
+
+    /// Writes an object, as a client does with a signed URL.
+    pub fn put_object(&self, key: &ObjectKey, content: impl Into<Bytes>) {
+        self.lock().objects.insert(key.clone(), content.into());
     }
 
     /// Removes an object.

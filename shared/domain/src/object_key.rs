@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{JobId, Partition, Token};
+use crate::ids::{JobId, Partition, Token, UploadId};
 
 /// The key of an object: `<kind>/<tenant>/<environment>/…`.
 ///
@@ -29,6 +29,18 @@ impl ObjectKey {
         Self::new("exports", partition, format_args!("{job}/{}.ndjson", token.as_str()))
     }
 
+    /// A report of an import.
+    #[must_use]
+    pub fn report(partition: &Partition, job: &JobId, token: &Token, report: Report) -> Self {
+        Self::new("reports", partition, format_args!("{job}/{}/{}.ndjson", token.as_str(), report.as_str()))
+    }
+
+    /// What a client has uploaded for an import.
+    #[must_use]
+    pub fn upload(partition: &Partition, upload: &UploadId) -> Self {
+        Self::new("imports", partition, format_args!("uploads/{upload}"))
+    }
+
     fn new(kind: &str, partition: &Partition, rest: fmt::Arguments<'_>) -> Self {
         Self(format!("{kind}/{}/{}/{rest}", partition.tenant, partition.environment))
     }
@@ -44,6 +56,29 @@ impl ObjectKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A report of an import, by what it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// Every fault of every line.
+    Errors,
+    /// The rejected lines, byte for byte.
+    Rejected,
+    /// What became of every line.
+    Results,
+}
+
+impl Report {
+    /// The report's name in keys and file names.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Rejected => "rejected",
+            Self::Results => "results",
+        }
     }
 }
 

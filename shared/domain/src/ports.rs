@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
 
 use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
-use crate::ids::{JobId, Partition, TenantId};
+use crate::ids::{JobId, Partition, TenantId, UploadId};
 use crate::job::{Job, JobType, Reservation};
 use crate::keys::{ApiKeyHash, StoredKey};
 use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool, Tenant};
+use crate::upload::Upload;
 use crate::window::Window;
 
 /// The cause of a failure, kept for the log; it never names a value of a record.
@@ -54,12 +55,15 @@ pub trait IdSource: Send + Sync {
     fn random(&self) -> u128;
 }
 
-/// The stored job is not the one that the write follows.
+/// Why a job was not updated.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
-    /// Another write came first.
+    /// Another write came first: the stored job is not the one that the write follows.
     #[error("job was changed meanwhile")]
     Conflict,
+    /// The month has no room for what the write reserves.
+    #[error("monthly quota exceeded")]
+    MonthFull,
     /// See [`PortError`].
     #[error(transparent)]
     Port(#[from] PortError),
@@ -74,6 +78,8 @@ pub struct Acceptance {
     pub window: Window,
     /// The month's limit that the job's reservation must fit, if any refuses.
     pub month_limit: Option<u64>,
+    /// The upload to mark as used; on condition that it is there and unused.
+    pub upload: Option<UploadId>,
     /// The idempotency entry to write; on condition that there is none, or an expired one.
     pub idempotency: Option<(IdempotencyKey, IdempotencyEntry)>,
     /// The same for every try of one acceptance whose outcome is unknown.
@@ -103,6 +109,8 @@ pub struct Cancellation {
     pub window_changed: bool,
     /// The month's counter has no room.
     pub month_full: bool,
+    /// The upload is gone, or used.
+    pub upload_unusable: bool,
     /// Another transaction was at work on the same items.
     pub contention: bool,
 }
@@ -120,6 +128,22 @@ pub struct DueJob {
     pub due_at: Timestamp,
 }
 
+/// What an update of a job means for the month's counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nothing.
+    None,
+    /// The job's reservation is counted, within the limit if there is one.
+    Reserve {
+        /// What is counted.
+        reservation: Reservation,
+        /// The month's limit, if any refuses.
+        limit: Option<u64>,
+    },
+    /// The job's reservation is given back.
+    Refund(Reservation),
+}
+
 /// Keeps jobs.
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -129,9 +153,9 @@ pub trait JobStore: Send + Sync {
     /// The job as it is now (strongly consistent), unless there is none or it has expired by `now`.
     async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError>;
 
-    /// Replaces the job by its next revision. With `refund` the month gets that reservation back, in
-    /// the same transaction.
-    async fn update(&self, partition: &Partition, job: &Job, refund: Option<&Reservation>) -> Result<(), UpdateError>;
+    /// Replaces the job by its next revision; what that means for the month is written in the same
+    /// transaction.
+    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError>;
 
     /// Up to `limit` jobs that are due at `now`. The sweeper's: it looks across partitions.
     async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError>;
@@ -248,6 +272,25 @@ pub trait RecordStore: Send + Sync {
 /// The bytes of an object as they arrive.
 pub type ByteStream = BoxStream<'static, Result<Bytes, PortError>>;
 
+/// What came of reading an object.
+pub enum Fetched {
+    /// Its bytes.
+    Content(ByteStream),
+    /// There is no such object.
+    Missing,
+    /// There is one, of other content than was asked for.
+    Changed,
+}
+
+/// An object without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectHead {
+    /// How many bytes it has.
+    pub size: u64,
+    /// What the store calls its content.
+    pub etag: String,
+}
+
 /// A multipart upload that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultipartId(pub String);
@@ -276,8 +319,20 @@ pub trait ObjectStore: Send + Sync {
     /// Writes a whole object.
     async fn put(&self, partition: &Partition, key: &ObjectKey, content: Bytes) -> Result<(), PortError>;
 
-    /// Reads an object; `None` when there is none.
-    async fn get(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ByteStream>, PortError>;
+    /// Reads an object; with `etag` only that content of it.
+    async fn get(&self, partition: &Partition, key: &ObjectKey, etag: Option<&str>) -> Result<Fetched, PortError>;
+
+    /// An object's size and content; `None` when there is none.
+    async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError>;
+
+    /// A URL that takes one object's content by PUT until then; it signs no header but the host.
+    async fn sign_upload(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError>;
 
     /// Begins an upload in parts. Nothing is visible before it is completed.
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError>;
@@ -378,6 +433,18 @@ pub trait UsageStore: Send + Sync {
 
     /// The rolling hour of bulk operations (strongly consistent).
     async fn window(&self, tenant: &TenantId) -> Result<Window, PortError>;
+
+    /// Adds an upload, and counts it in the month; false when the month has no room.
+    async fn create_upload(
+        &self,
+        partition: &Partition,
+        upload: &Upload,
+        reservation: &Reservation,
+        month_limit: Option<u64>,
+    ) -> Result<bool, PortError>;
+
+    /// An upload (strongly consistent), unless it has expired by `now`.
+    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError>;
 
     /// The entry of an idempotency key (strongly consistent), unless it has expired by `now`.
     async fn idempotency(

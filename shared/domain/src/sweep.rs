@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use crate::hold::refund;
+use crate::hold::settlement;
 use crate::job::{Event, JobType};
 use crate::pace::{Pace, after};
 use crate::ports::{Clock, DueJob, JobQueue, JobStore, PortError, UpdateError};
@@ -101,9 +101,9 @@ impl Sweeper {
         let now = self.clock.now();
         let Some(job) = self.jobs.get(&due.partition, &due.id, now).await? else { return Ok(Seen::Moved) };
         let Ok(failed) = job.apply(Event::Expired, now) else { return Ok(Seen::Moved) };
-        match self.jobs.update(&due.partition, &failed, refund(&failed)).await {
+        match self.jobs.update(&due.partition, &failed, settlement(&failed)).await {
             Ok(()) => Ok(Seen::Failed),
-            Err(UpdateError::Conflict) => Ok(Seen::Moved),
+            Err(UpdateError::Conflict | UpdateError::MonthFull) => Ok(Seen::Moved),
             Err(UpdateError::Port(error)) => Err(error),
         }
     }

@@ -71,6 +71,7 @@ impl From<HoldError> for WorkError {
     fn from(error: HoldError) -> Self {
         match error {
             HoldError::Lost => Self::LeaseLost,
+            HoldError::MonthFull => Self::Impossible(FailureReason::MonthlyQuotaExceeded),
             HoldError::Port(error) => Self::Port(error),
         }
     }

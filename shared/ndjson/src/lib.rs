@@ -6,5 +6,5 @@
 mod lines;
 mod parts;
 
-pub use lines::{Frame, LineSplitter};
+pub use lines::{Frame, LineCounter, LineSplitter};
 pub use parts::PartRoller;

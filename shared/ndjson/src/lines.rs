@@ -88,7 +88,7 @@ impl LineSplitter {
             let start = self.start;
             self.start = end + 1;
             self.searched = self.start;
-            return Some(self.end_line(start, end));
+            return Some(self.end_line(start, end, true));
         }
         self.searched = self.buffer.len();
         let held = self.searched - self.start;
@@ -98,8 +98,7 @@ impl LineSplitter {
             }
             let start = self.start;
             self.start = self.searched;
-            // Without a final `\n` a trailing `\r` is no terminator, but JSON's white space all the same.
-            return Some(self.end_line(start, self.searched));
+            return Some(self.end_line(start, self.searched, false));
         }
         // A trailing `\r` may turn out to be half a terminator: it is held back, and not counted.
         let carriage_return = usize::from(self.buffer.get(self.start..)?.ends_with(b"\r"));
@@ -130,13 +129,55 @@ impl LineSplitter {
         true
     }
 
-    fn end_line(&mut self, start: usize, end: usize) -> Frame<'_> {
+    fn end_line(&mut self, start: usize, end: usize, terminated: bool) -> Frame<'_> {
         self.number += 1;
         let number = self.number;
         let whole = self.buffer.get(start..end).unwrap_or_default();
-        let bytes = whole.strip_suffix(b"\r").unwrap_or(whole);
+        // Only before a `\n` is a `\r` part of the terminator.
+        let bytes = if terminated { whole.strip_suffix(b"\r").unwrap_or(whole) } else { whole };
         let oversize = std::mem::take(&mut self.oversize) || bytes.len() > self.limit;
         if oversize { Frame::Oversize { number, piece: bytes, last: true } } else { Frame::Line { number, bytes } }
+    }
+}
+
+/// Counts the lines of pushed bytes as [`LineSplitter`] would split them, without holding any.
+#[derive(Debug, Default)]
+pub struct LineCounter {
+    terminators: u64,
+    /// How many bytes a byte order mark at the start may still cover.
+    seen: usize,
+    is_mark: bool,
+    ends_open: bool,
+}
+
+impl LineCounter {
+    /// Takes the next bytes of the input.
+    pub fn push(&mut self, chunk: &[u8]) {
+        let mut rest = chunk;
+        while let (true, Some((first, tail))) = (self.seen < BYTE_ORDER_MARK.len(), rest.split_first()) {
+            self.is_mark = (self.seen == 0 || self.is_mark) && BYTE_ORDER_MARK.get(self.seen) == Some(first);
+            self.seen += 1;
+            self.take(std::slice::from_ref(first));
+            rest = tail;
+        }
+        self.take(rest);
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let Some(last) = bytes.last() else { return };
+        self.terminators += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        self.ends_open = *last != b'\n';
+        if self.is_mark && self.seen == BYTE_ORDER_MARK.len() && bytes.len() == 1 {
+            // The mark is no content: nothing has begun yet.
+            self.ends_open = false;
+            self.is_mark = false;
+        }
+    }
+
+    /// How many lines there are so far; a final terminator starts no further one.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.terminators + u64::from(self.ends_open)
     }
 }
 
@@ -243,6 +284,23 @@ mod tests {
             }
             chunks.push(rest);
             prop_assert_eq!(split(limit, chunks), split(limit, [input.as_slice()]));
+        }
+
+        #[test]
+        fn counting_agrees_with_splitting(
+            input in proptest::collection::vec(
+                prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'a'), Just(0xEF), Just(0xBB), Just(0xBF)], 0..30),
+            cut in 0usize..30,
+        ) {
+            let (head, tail) = input.split_at(cut.min(input.len()));
+            let mut counter = LineCounter::default();
+            counter.push(head);
+            counter.push(tail);
+            prop_assert_eq!(counter.count(), lines(&input).len() as u64);
+            let marked = [BYTE_ORDER_MARK, input.as_slice()].concat();
+            let mut counter = LineCounter::default();
+            counter.push(&marked);
+            prop_assert_eq!(counter.count(), lines(&marked).len() as u64);
         }
 
         #[test]

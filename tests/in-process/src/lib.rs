@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use domain::memory::{Memory, MemoryClock, SeededIds};
 use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
-use domain::{ApiKey, Authenticator, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper, Tenant, Worker};
+use domain::{
+    ApiKey, Authenticator, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper, Tenant, Uploader, Worker,
+};
 use edge::http::{Fallback, Gate};
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::{Body, Request, Response};
@@ -119,6 +121,13 @@ impl Service {
         }
     }
 
+    /// What creates uploads.
+    #[must_use]
+    pub fn uploader(&self) -> Uploader {
+        let memory = Arc::new(self.memory.clone());
+        Uploader { usage: memory.clone(), objects: memory, clock: self.clock(), ids: self.ids() }
+    }
+
     /// What works on jobs.
     #[must_use]
     pub fn worker(&self) -> Worker {
@@ -211,4 +220,25 @@ pub fn body(response: &Response<Body>) -> Value {
         Body::Text(text) => serde_json::from_str(text).expect("body is JSON"),
         other => panic!("body is text, not {other:?}"),
     }
+}
+
+/// For every payload of a function a test that its answer is the one of the snapshot, and one that no
+/// payload is left out.
+#[macro_export]
+macro_rules! payload_tests {
+    ($answer:path, $directory:literal, $($test:ident: $name:literal),* $(,)?) => {
+        $(#[tokio::test(start_paused = true)]
+        async fn $test() {
+            insta::assert_json_snapshot!($name, $answer($name).await);
+        })*
+
+        #[test]
+        fn every_payload_has_a_test() {
+            let tested = [$($name),*];
+            for entry in std::fs::read_dir($directory).unwrap() {
+                let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+                assert!(tested.contains(&name.as_str()), "{name}");
+            }
+        }
+    };
 }

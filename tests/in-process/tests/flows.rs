@@ -13,10 +13,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::{JobStore, UsageStore};
+use domain::ports::{JobStore, Settlement, UsageStore};
 use domain::{
-    Delivery, FailureReason, Job, JobId, JobResult, JobStatus, Pace, Plan, Pool, Principal, Scope, StartJob, Starter,
-    Swept, Tenant, Work, Worker,
+    Delivery, FailureReason, Job, JobId, JobResult, JobStatus, Pace, Plan, Pool, Principal, Scope, StartError,
+    StartJob, Starter, Swept, Tenant, Work, Worker,
 };
 use in_process::faulty::{DeadQueue, Fault, FaultyRecords};
 use in_process::{Service, test_partition};
@@ -179,7 +179,7 @@ async fn a_processor_that_lost_its_lease_stops_by_itself() {
             },
             Service::at(5),
         );
-        service.memory.update(&test_partition(), &expired.unwrap(), None).await.unwrap();
+        service.memory.update(&test_partition(), &expired.unwrap(), Settlement::None).await.unwrap();
         deliver(&usual, &id).await
     };
     let (first, second) = tokio::join!(deliver(&hanging, &id), taken_over);
@@ -325,4 +325,200 @@ async fn the_same_id_twice_in_a_batch_is_stored_once_and_told() {
     let lines = exported(&service).await;
     assert!(lines.iter().any(|line| line.contains("First")));
     assert!(lines.iter().any(|line| line.contains("Late")), "an invalid line does not take the id");
+}
+
+/// What one report says, by the job's result.
+fn report(service: &Service, job: &Job, of: fn(&JobResult) -> Option<&domain::ObjectKey>) -> String {
+    let key = of(job.result().unwrap()).unwrap();
+    String::from_utf8(service.memory.object(key).unwrap().to_vec()).unwrap()
+}
+
+fn errors(result: &JobResult) -> Option<&domain::ObjectKey> {
+    let JobResult::Import { errors, .. } = result else { return None };
+    errors.as_ref()
+}
+
+fn rejected(result: &JobResult) -> Option<&domain::ObjectKey> {
+    let JobResult::Import { rejected, .. } = result else { return None };
+    rejected.as_ref()
+}
+
+fn results(result: &JobResult) -> Option<&domain::ObjectKey> {
+    let JobResult::Import { results, .. } = result else { return None };
+    Some(results)
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_tell_every_fault_and_give_the_rejected_lines_back() {
+    let service = Service::start().await;
+    let gigantic = format!("{{\"note\":\"{}\"}}", "x".repeat(2 << 20));
+    let lines = [
+        "{\"id\":\"own\",\"firstName\":\"J\",\"lastName\":\"D\"}",
+        "{\"firstName\":\"\",  \"lastName\":7}",
+        "{\"firstName\":\"J\",\"lastName\":\"D\"}",
+        &gigantic,
+        "",
+        "{\"id\":\"own\",\"firstName\":\"J\",\"lastName\":\"E\"}",
+    ];
+    let id = start_import(&service, &lines.join("\r\n")).await;
+    service.work().await;
+    let job = job(&service, &id).await;
+    assert_eq!((job.progress().succeeded, job.progress().failed), (2, 4));
+    assert_eq!(report(&service, &job, rejected), format!("{}\n{gigantic}\n\n{}\n", lines[1], lines[5]));
+    let told = report(&service, &job, errors);
+    let told: Vec<_> = told.lines().collect();
+    assert_eq!(
+        told,
+        [
+            r#"{"index":1,"line":2,"code":"min_length","path":"/firstName","message":"firstName: Must not be empty"}"#,
+            r#"{"index":1,"line":2,"code":"type","path":"/lastName","message":"lastName: Expected string"}"#,
+            r#"{"index":3,"line":4,"code":"too_large","path":"","message":"Must be at most 1048576 bytes"}"#,
+            r#"{"index":4,"line":5,"code":"blank_line","path":"","message":"Blank line"}"#,
+            r#"{"index":5,"line":6,"code":"duplicate_id","path":"/id","message":"id: Same as in line 1"}"#,
+        ]
+    );
+    let told = report(&service, &job, results);
+    let told: Vec<_> = told.lines().collect();
+    assert_eq!(told.len(), 6);
+    assert_eq!(told[0], r#"{"line":1,"outcome":"stored","id":"own"}"#);
+    assert_eq!(told[1], r#"{"line":2,"outcome":"rejected"}"#);
+    assert!(told[2].starts_with(r#"{"line":3,"outcome":"created","id":""#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_invalid_records_are_all_reported() {
+    let service = Service::start().await;
+    let id = start_import(&service, &"{\"firstName\":7}\n".repeat(10_000)).await;
+    service.work().await;
+    let job = job(&service, &id).await;
+    assert_eq!((job.status(), job.progress().failed), (&JobStatus::Completed, 10_000));
+    let Some(JobResult::Import { faults, fault_count, .. }) = job.result() else { panic!("{job:?}") };
+    assert_eq!((faults.len(), *fault_count), (100, 20_000));
+    assert_eq!(report(&service, &job, errors).lines().count(), 20_000);
+    assert_eq!(report(&service, &job, rejected), "{\"firstName\":7}\n".repeat(10_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_over_rebuilds_the_reports() {
+    let service = Service::start().await;
+    let data = (patients(40) + "no json\n").repeat(5);
+    let id = start_import(&service, &data).await;
+    let mut script = vec![Fault::None; 3];
+    script.extend([Fault::Hangs; 20]);
+    let dying = worker_with(&service, FaultyRecords::new(&service.memory, script));
+    assert!(tokio::time::timeout(Duration::from_secs(25), deliver(&dying, &id)).await.is_err());
+    tokio::time::advance(Duration::from_secs(70)).await;
+    assert_eq!(deliver(&service.worker(), &id).await, Delivery::Done);
+    let job = job(&service, &id).await;
+    assert_eq!((job.progress().succeeded, job.progress().failed), (200, 5));
+    assert_eq!(report(&service, &job, rejected), "no json\n".repeat(5));
+    assert_eq!(report(&service, &job, results).lines().count(), 205);
+}
+
+/// Uploads a batch and starts its import; the limit of the month is what the plan says.
+async fn start_upload(service: &Service, content: &[u8]) -> (JobId, domain::ObjectKey) {
+    let (upload, _) = service.uploader().create(&caller()).await.unwrap();
+    let key = domain::ObjectKey::upload(&test_partition(), &upload);
+    service.memory.put_object(&key, content.to_vec());
+    let work = Work::ImportUpload { resource_type: ResourceType::Patient, upload };
+    (start(&service.starter(), work).await, key)
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn used(service: &Service) -> u64 {
+    let month = domain::Month::of(Service::at(0));
+    service.memory.month(&test_partition().tenant, &month).await.unwrap().of(Pool::Test)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_is_counted_reserved_and_imported() {
+    for content in [patients(600).into_bytes(), gzip(patients(600).as_bytes())] {
+        let service = Service::start().await;
+        let (id, _) = start_upload(&service, &content).await;
+        assert_eq!(used(&service).await, 1, "the upload itself");
+        service.work().await;
+        let job = job(&service, &id).await;
+        assert_eq!((job.progress().total, job.progress().succeeded), (600, 600));
+        assert_eq!(used(&service).await, 601);
+        assert_eq!(exported(&service).await.len(), 600);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_members_of_gzip_are_one_upload() {
+    let service = Service::start().await;
+    let content = [gzip(patients(30).as_bytes()), gzip(patients(20).as_bytes())].concat();
+    let (id, _) = start_upload(&service, &content).await;
+    service.work().await;
+    assert_eq!(job(&service, &id).await.progress().succeeded, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_a_limit_fails_before_anything_is_stored() {
+    let bomb = gzip(&vec![b' '; usize::try_from(domain::MAX_UPLOAD).unwrap() + 1]);
+    let mut cut = gzip(patients(100).as_bytes());
+    cut.truncate(cut.len() / 2);
+    let full = patients(10_001).into_bytes();
+    for (content, reason) in [
+        (full, FailureReason::TooManyRecords),
+        (bomb, FailureReason::UploadTooLarge),
+        (cut, FailureReason::UploadUnreadable),
+    ] {
+        let service = Service::start().await;
+        let (id, _) = start_upload(&service, &content).await;
+        service.work().await;
+        assert_eq!(job(&service, &id).await.status(), &JobStatus::Failed(reason));
+        assert_eq!(used(&service).await, 1);
+        assert!(exported(&service).await.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_overruns_the_month_fails_before_anything_is_stored() {
+    let service = Service::start().await;
+    let sandbox = Principal { tenant: Tenant { plan: Plan::Sandbox, ..caller().tenant }, ..caller() };
+    let (upload, _) = service.uploader().create(&sandbox).await.unwrap();
+    service.memory.put_object(&domain::ObjectKey::upload(&test_partition(), &upload), patients(1_000));
+    let work = Work::ImportUpload { resource_type: ResourceType::Patient, upload };
+    let started = service.starter().start(&sandbox, StartJob { work, idempotency: None }).await.unwrap();
+    service.work().await;
+    let failed = job(&service, &started.job_id).await;
+    assert_eq!(failed.status(), &JobStatus::Failed(FailureReason::MonthlyQuotaExceeded));
+    assert!(exported(&service).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_written_to_after_the_start_fails() {
+    let service = Service::start().await;
+    let (id, key) = start_upload(&service, patients(5).as_bytes()).await;
+    service.memory.put_object(&key, patients(6));
+    service.work().await;
+    assert_eq!(job(&service, &id).await.status(), &JobStatus::Failed(FailureReason::UploadChanged));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_is_its_partition_s_and_good_for_one_import() {
+    let service = Service::start().await;
+    let try_with = async |who: &Principal, upload: &domain::UploadId| {
+        let work = Work::ImportUpload { resource_type: ResourceType::Patient, upload: upload.clone() };
+        service.starter().start(who, StartJob { work, idempotency: None }).await
+    };
+    let (upload, _) = service.uploader().create(&caller()).await.unwrap();
+    assert!(matches!(try_with(&caller(), &upload).await, Err(StartError::UploadEmpty)));
+    let key = domain::ObjectKey::upload(&test_partition(), &upload);
+    service.memory.put_object(&key, patients(5));
+    let live = Principal { partition: "clinic-one#live".parse().unwrap(), ..caller() };
+    assert!(matches!(try_with(&live, &upload).await, Err(StartError::UploadUnusable)));
+    assert!(try_with(&caller(), &upload).await.is_ok());
+    assert!(matches!(try_with(&caller(), &upload).await, Err(StartError::UploadUnusable)));
+    let (late, _) = service.uploader().create(&caller()).await.unwrap();
+    service.memory.put_object(&domain::ObjectKey::upload(&test_partition(), &late), patients(5));
+    tokio::time::advance(Duration::from_secs(24 * 3600)).await;
+    assert!(matches!(try_with(&caller(), &late).await, Err(StartError::UploadUnusable)));
 }

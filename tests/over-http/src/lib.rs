@@ -126,6 +126,12 @@ impl Client {
         read(self.agent.get(url).call())
     }
 
+    /// Puts bytes to a URL as it is, and returns the status.
+    #[must_use]
+    pub fn put(&self, url: &str, bytes: &[u8]) -> u16 {
+        read(self.agent.put(url).send(bytes)).status
+    }
+
     /// Starts an import.
     #[must_use]
     pub fn import(&self, resource_type: &str, data: &str) -> Answer {

@@ -292,3 +292,78 @@ fn the_same_call_said_again_is_one_job() {
     let other = client.post_with("/v1/bulk/export", &headers, br#"{"resourceTypes":["Encounter"]}"#);
     assert_eq!((other.status, other.code().as_str()), (409, "IDEMPOTENCY_CONFLICT"));
 }
+
+#[test]
+fn an_upload_goes_in_by_its_url_and_comes_back_with_reports() {
+    let client = pro("uploads");
+    let created = client.post_with("/v1/bulk/uploads", &[], b"");
+    assert_eq!(created.status, 201, "{created:?}");
+    let upload = created.data();
+    assert_eq!(upload["maxBytes"], 104_857_600);
+    let import = |upload: &Value| {
+        client.post("/v1/bulk/import", &json!({"resourceType": "Patient", "uploadId": upload["uploadId"]}))
+    };
+    assert_eq!(import(&upload).code(), "VALIDATION_ERROR", "nothing has been uploaded yet");
+    let data = sample("patients") + &sample("patients-with-faults");
+    assert_eq!(client.put(upload["uploadUrl"].as_str().unwrap(), data.as_bytes()), 200);
+    let job = client.ended(&import(&upload).job_id());
+    assert_eq!(job["status"], "completed", "{job}");
+    assert_eq!((&job["totalRecords"], &job["succeededRecords"]), (&json!(27), &json!(21)), "{job}");
+    assert_eq!(job["errorsTruncated"], false);
+    let fetch = |name: &str| client.fetch(job[name].as_str().unwrap());
+    assert_eq!(fetch("errorsUrl").text.lines().count() as u64, job["errorCount"].as_u64().unwrap());
+    assert_eq!(fetch("resultsUrl").text.lines().count(), 27);
+    let disposition = &fetch("rejectedUrl").headers["content-disposition"];
+    assert_eq!(*disposition, format!("attachment; filename=\"{}-rejected.ndjson\"", job["id"].as_str().unwrap()));
+    // The rejected lines come back as they were: imported again, they are rejected again.
+    let again = client.imported("Patient", &fetch("rejectedUrl").text);
+    assert_eq!(again["failedRecords"], 6);
+    assert_eq!(import(&upload).status, 422, "an upload is imported once");
+    assert_eq!(
+        Client::of("API_KEY_OTHER")
+            .post("/v1/bulk/import", &json!({"resourceType": "Patient", "uploadId": upload["uploadId"]}))
+            .status,
+        422
+    );
+}
+
+#[test]
+fn gzip_bodies_are_read_where_the_gateway_leaves_them_whole() {
+    use std::io::Write;
+    let client = pro("gzip");
+    let body = json!({"resourceType": "Patient", "data": TWO_PATIENTS}).to_string();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body.as_bytes()).unwrap();
+    let gzip = encoder.finish().unwrap();
+    let send = |media_type: &str| {
+        client.post_with("/v1/bulk/import", &[("content-type", media_type), ("content-encoding", "gzip")], &gzip)
+    };
+    assert_eq!(client.ended(&send("application/fhir+json").job_id())["succeededRecords"], 2);
+    let destroyed = send("application/json");
+    assert_eq!((destroyed.status, destroyed.code().as_str()), (415, "UNSUPPORTED_MEDIA_TYPE"));
+    assert!(destroyed.json()["message"].as_str().unwrap().contains("application/fhir+json"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_many_times_is_one_import() {
+    use domain::ports::JobQueue;
+    let aws = aws::Aws::from_env().await;
+    let queue = aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")));
+    let data: String = (0..2_000).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\"}}\n")).collect();
+    let (client, partition) = (pro("race"), format!("race-{:x}#test", std::process::id()).parse().unwrap());
+    let id = tokio::task::block_in_place(|| client.import("Patient", &data).job_id());
+    for _ in 0..6 {
+        queue.send(&partition, &id.parse().unwrap(), domain::JobType::Import).await.unwrap();
+    }
+    tokio::task::block_in_place(|| {
+        let job = client.ended(&id);
+        assert_eq!((&job["succeededRecords"], &job["failedRecords"]), (&json!(2_000), &json!(0)));
+        // The other messages find the job leased or ended, and change nothing.
+        std::thread::sleep(Duration::from_secs(2));
+        let later = client.job(&id).data();
+        for member in ["status", "completedAt", "processedRecords", "succeededRecords"] {
+            assert_eq!(later[member], job[member]);
+        }
+        assert_eq!(client.exported(&["Patient"], None).1.lines().count(), 2_000);
+    });
+}

@@ -7,13 +7,13 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem, Update};
-use domain::ports::{AcceptError, Acceptance, Cancellation, DueJob, JobStore, PortError, UpdateError};
-use domain::{Job, JobId, JobType, Partition, Reservation};
+use domain::ports::{AcceptError, Acceptance, Cancellation, DueJob, JobStore, PortError, Settlement, UpdateError};
+use domain::{Job, JobId, JobType, Partition};
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
-use super::usage::{counted, idempotency_item, month_key, window_item};
+use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
 use super::{Item, VERSION, check_version, number, partition_key, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
@@ -118,7 +118,7 @@ fn bucket_of(job: &Job) -> String {
 #[async_trait]
 impl JobStore for DynamoJobs {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
-        let Acceptance { job, window, month_limit, idempotency, request_token } = acceptance;
+        let Acceptance { job, window, month_limit, upload, idempotency, request_token } = acceptance;
         let broken = |_| unreadable("accept job", "request cannot be built");
         let put = |item: Item, table: &str| Put::builder().table_name(table).set_item(Some(item));
 
@@ -131,23 +131,24 @@ impl JobStore for DynamoJobs {
                 .condition_expression("version = :before")
                 .expression_attribute_values(":before", number(window.version - 1))
         };
-        let month = Counting::of(partition, job.reservation(), &self.usage_table);
-        let month = match month_limit {
-            // More than the whole limit never fits; no condition of the store can say that.
-            Some(limit) if job.reservation().requests > *limit => {
-                return Err(AcceptError::Cancelled(Cancellation { month_full: true, ..Cancellation::default() }));
-            }
-            Some(limit) => month
-                .update
-                .condition_expression("attribute_not_exists(used) OR used <= :room")
-                .expression_attribute_values(":room", number(limit - job.reservation().requests)),
-            None => month.update,
+        let Some(month) = reserved(partition, job.reservation(), *month_limit, &self.usage_table) else {
+            return Err(AcceptError::Cancelled(Cancellation { month_full: true, ..Cancellation::default() }));
         };
         let mut items = vec![
             TransactWriteItem::builder().put(job_item.build().map_err(broken)?).build(),
             TransactWriteItem::builder().put(window_item.build().map_err(broken)?).build(),
             TransactWriteItem::builder().update(month.build().map_err(broken)?).build(),
         ];
+        if let Some(upload) = upload {
+            let used = Update::builder()
+                .table_name(&self.usage_table)
+                .set_key(Some(upload_key(partition, upload)))
+                .update_expression("SET used = :used")
+                .condition_expression("attribute_exists(pk) AND used = :unused")
+                .expression_attribute_values(":used", AttributeValue::Bool(true))
+                .expression_attribute_values(":unused", AttributeValue::Bool(false));
+            items.push(TransactWriteItem::builder().update(used.build().map_err(broken)?).build());
+        }
         if let Some((key, entry)) = idempotency {
             let entry = put(idempotency_item(partition, key, entry), &self.usage_table)
                 .condition_expression("attribute_not_exists(pk) OR expiresAtMs <= :now")
@@ -164,7 +165,7 @@ impl JobStore for DynamoJobs {
         match sent {
             Ok(_) => Ok(()),
             Err(error) => Err(match cancellation_reasons(&error) {
-                Some(reasons) => cancellation(reasons)?,
+                Some(reasons) => cancellation(reasons, upload.is_some())?,
                 None => port_error("accept job", &error).into(),
             }),
         }
@@ -185,11 +186,18 @@ impl JobStore for DynamoJobs {
         Ok(job.filter(|job| job.expires_at() > now))
     }
 
-    async fn update(&self, partition: &Partition, job: &Job, refund: Option<&Reservation>) -> Result<(), UpdateError> {
+    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError> {
         const FOLLOWS: &str = "revision = :before";
         let item = Self::item(job)?;
         let before = number(job.revision().saturating_sub(1));
-        let Some(refund) = refund else {
+        let month = match &settlement {
+            Settlement::None => None,
+            Settlement::Reserve { reservation, limit } => {
+                Some(reserved(partition, reservation, *limit, &self.usage_table).ok_or(UpdateError::MonthFull)?)
+            }
+            Settlement::Refund(reservation) => Some(refunded(partition, reservation, &self.usage_table)),
+        };
+        let Some(month) = month else {
             let put = self
                 .client
                 .put_item()
@@ -213,18 +221,18 @@ impl JobStore for DynamoJobs {
             .set_item(Some(item))
             .condition_expression(FOLLOWS)
             .expression_attribute_values(":before", before);
-        let refunded = Counting::of(partition, refund, &self.usage_table).back();
         let sent = self
             .client
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().put(put.build().map_err(broken)?).build())
-            .transact_items(TransactWriteItem::builder().update(refunded.build().map_err(broken)?).build())
+            .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build())
             .send()
             .await;
         match sent {
             Ok(_) => Ok(()),
             Err(error) => Err(match cancellation_reasons(&error) {
                 Some(reasons) if reason(reasons, 0) == Reason::Condition => UpdateError::Conflict,
+                Some(reasons) if reason(reasons, 1) == Reason::Condition => UpdateError::MonthFull,
                 Some(_) => UpdateError::Port(PortError::Unavailable {
                     operation: "update job",
                     cause: "transaction was cancelled".into(),
@@ -268,25 +276,6 @@ impl JobStore for DynamoJobs {
     }
 }
 
-/// The counting of a reservation in its month, or the counting back.
-struct Counting {
-    update: aws_sdk_dynamodb::types::builders::UpdateBuilder,
-    requests: u64,
-}
-
-impl Counting {
-    fn of(partition: &Partition, reservation: &Reservation, usage_table: &str) -> Self {
-        let key = month_key(&partition.tenant, reservation.pool, &reservation.month);
-        let update = Update::builder().table_name(usage_table).set_key(Some(key));
-        let update = counted(update, reservation.requests, &reservation.month);
-        Self { update, requests: reservation.requests }
-    }
-
-    fn back(self) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
-        self.update.expression_attribute_values(":requests", number(format!("-{}", self.requests)))
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
     None,
@@ -314,14 +303,15 @@ fn reason(reasons: &[CancellationReason], index: usize) -> Reason {
 
 /// The conditions that failed, by the order of the items in `accept`. A cancellation for another
 /// reason (throttling, say) is a port's error.
-fn cancellation(reasons: &[CancellationReason]) -> Result<AcceptError, PortError> {
+fn cancellation(reasons: &[CancellationReason], with_upload: bool) -> Result<AcceptError, PortError> {
     let all: Vec<_> = (0..reasons.len()).map(|index| reason(reasons, index)).collect();
     let failed = |index: usize| all.get(index) == Some(&Reason::Condition);
     let cancellation = Cancellation {
         job_exists: failed(0),
         window_changed: failed(1),
         month_full: failed(2),
-        idempotency_key_used: failed(3),
+        upload_unusable: with_upload && failed(3),
+        idempotency_key_used: failed(if with_upload { 4 } else { 3 }),
         contention: all.contains(&Reason::Contention),
     };
     if cancellation == Cancellation::default() {

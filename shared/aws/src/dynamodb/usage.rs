@@ -2,10 +2,14 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
 use domain::ports::{MonthUsage, PortError, UsageStore};
-use domain::{IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Tenant, TenantId, Window, after};
+use domain::{
+    IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Reservation, Tenant, TenantId, Upload, UploadId, Window,
+    after,
+};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -69,13 +73,38 @@ pub(super) fn month_key(tenant: &TenantId, pool: Pool, month: &Month) -> Item {
     key(tenant, format!("month#{}#{}", pool.as_str(), month.as_str()))
 }
 
-/// The same counting, as part of a transaction.
-pub(super) fn counted(update: UpdateBuilder, requests: u64, month: &Month) -> UpdateBuilder {
-    update
+/// The counting of a reservation, as part of a transaction; `None` when it is more than the whole limit,
+/// which no condition of the store can say.
+pub(super) fn reserved(
+    partition: &Partition,
+    reservation: &Reservation,
+    limit: Option<u64>,
+    table: &str,
+) -> Option<UpdateBuilder> {
+    let update = counted(partition, reservation, number(reservation.requests), table);
+    let Some(limit) = limit else { return Some(update) };
+    let room = limit.checked_sub(reservation.requests)?;
+    let update = update.condition_expression("attribute_not_exists(used) OR used <= :room");
+    Some(update.expression_attribute_values(":room", number(room)))
+}
+
+/// The giving back of a reservation, as part of a transaction.
+pub(super) fn refunded(partition: &Partition, reservation: &Reservation, table: &str) -> UpdateBuilder {
+    counted(partition, reservation, number(format_args!("-{}", reservation.requests)), table)
+}
+
+fn counted(partition: &Partition, reservation: &Reservation, requests: AttributeValue, table: &str) -> UpdateBuilder {
+    Update::builder()
+        .table_name(table)
+        .set_key(Some(month_key(&partition.tenant, reservation.pool, &reservation.month)))
         .update_expression(COUNT)
-        .expression_attribute_values(":requests", number(requests))
-        .expression_attribute_values(":forget", time_to_live(month.forget_at()))
+        .expression_attribute_values(":requests", requests)
+        .expression_attribute_values(":forget", time_to_live(reservation.month.forget_at()))
         .expression_attribute_values(":v", number(VERSION))
+}
+
+pub(super) fn upload_key(partition: &Partition, upload: &UploadId) -> Item {
+    key(&partition.tenant, format!("upload#{}#{upload}", partition.environment))
 }
 
 fn window_key(tenant: &TenantId) -> Item {
@@ -175,6 +204,58 @@ impl UsageStore for DynamoUsage {
             Some(Window { version: read_number(&item, "version")?, starts })
         };
         read().ok_or_else(|| unreadable(OPERATION, "item cannot be read"))
+    }
+
+    async fn create_upload(
+        &self,
+        partition: &Partition,
+        upload: &Upload,
+        reservation: &Reservation,
+        month_limit: Option<u64>,
+    ) -> Result<bool, PortError> {
+        const OPERATION: &str = "create upload";
+        let broken = |_| unreadable(OPERATION, "request cannot be built");
+        let Some(month) = reserved(partition, reservation, month_limit, &self.table) else { return Ok(false) };
+        let content = serde_dynamo::to_attribute_value(upload)
+            .map_err(|_| unreadable(OPERATION, "upload cannot be put into an item"))?;
+        let mut item = upload_key(partition, &upload.id);
+        item.insert("v".to_owned(), number(VERSION));
+        item.insert("upload".to_owned(), content);
+        item.insert("used".to_owned(), AttributeValue::Bool(upload.used));
+        item.insert("expiresAt".to_owned(), time_to_live(after(upload.expires_at, HOUR)));
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).build().map_err(broken)?;
+        let sent = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(put).build())
+            .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build())
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                    let month = cancelled.cancellation_reasons().get(1).and_then(|reason| reason.code());
+                    if month == Some("ConditionalCheckFailed") {
+                        Ok(false)
+                    } else {
+                        let cause = "transaction was cancelled".into();
+                        Err(PortError::Unavailable { operation: OPERATION, cause })
+                    }
+                }
+                _ => Err(port_error(OPERATION, &error)),
+            },
+        }
+    }
+
+    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
+        const OPERATION: &str = "read upload";
+        let Some(mut item) = self.get(OPERATION, upload_key(partition, id)).await? else { return Ok(None) };
+        let used = item.get("used").and_then(|used| used.as_bool().ok()).copied();
+        let content = item.remove("upload").zip(used).ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
+        let upload: Upload =
+            serde_dynamo::from_attribute_value(content.0).map_err(|_| unreadable(OPERATION, "item cannot be read"))?;
+        Ok(Some(Upload { used: content.1, ..upload }).filter(|upload| upload.expires_at > now))
     }
 
     async fn idempotency(

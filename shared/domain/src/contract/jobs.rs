@@ -4,9 +4,12 @@ use jiff::Timestamp;
 
 use super::Fixture;
 use crate::idempotency::{Fingerprint, IdempotencyEntry, IdempotencyKey};
-use crate::ids::Token;
+use crate::ids::{Token, UploadId};
 use crate::job::{Event, FailureReason, Job, JobStatus, JobType, Progress};
-use crate::ports::{AcceptError, Acceptance, Cancellation, DueJob, IdSource, JobStore, UpdateError, UsageStore};
+use crate::ports::{
+    AcceptError, Acceptance, Cancellation, DueJob, IdSource, JobStore, Settlement, UpdateError, UsageStore,
+};
+use crate::upload::Upload;
 use crate::window::Window;
 
 /// Runs all behaviours of a [`JobStore`] and of the limits that its acceptance writes.
@@ -15,12 +18,14 @@ pub async fn jobs(jobs: &dyn JobStore, usage: &dyn UsageStore, seed: u64, now: T
     jobs_stay_in_their_partition(jobs, &Fixture::new(seed + 1, now)).await;
     an_update_follows_the_stored_revision(jobs, &Fixture::new(seed + 2, now)).await;
     every_state_survives_storage(jobs, usage, &Fixture::new(seed + 3, now)).await;
+    a_reservation_fits_the_month_or_nothing_is_written(jobs, usage, &Fixture::new(seed + 5, now)).await;
+    an_upload_is_used_once(jobs, usage, &Fixture::new(seed + 6, now)).await;
     what_is_due_is_found_until_moved(jobs, &Fixture::new(seed + 4, now)).await;
 }
 
 fn acceptance(fixture: &Fixture, job: Job, window: Window) -> Acceptance {
     let request_token = format!("{:032x}", fixture.ids.random());
-    Acceptance { job, window, month_limit: Some(100), idempotency: None, request_token }
+    Acceptance { job, window, month_limit: Some(100), upload: None, idempotency: None, request_token }
 }
 
 async fn accepted(jobs: &dyn JobStore, fixture: &Fixture) -> Job {
@@ -106,12 +111,12 @@ async fn an_update_follows_the_stored_revision(jobs: &dyn JobStore, fixture: &Fi
     let job = accepted(jobs, fixture).await;
     let one = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
     let other = job.apply(taken(fixture, &Token::new(2)), fixture.now).unwrap();
-    jobs.update(&fixture.partition, &one, None).await.unwrap();
-    let late = jobs.update(&fixture.partition, &other, None).await;
+    jobs.update(&fixture.partition, &one, Settlement::None).await.unwrap();
+    let late = jobs.update(&fixture.partition, &other, Settlement::None).await;
     assert!(matches!(late, Err(UpdateError::Conflict)), "{late:?}");
     assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(one.clone()));
     let absent = fixture.export_job(1).apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
-    let nowhere = jobs.update(&fixture.partition, &absent, None).await;
+    let nowhere = jobs.update(&fixture.partition, &absent, Settlement::None).await;
     assert!(matches!(nowhere, Err(UpdateError::Conflict)), "{nowhere:?}");
 }
 
@@ -125,14 +130,67 @@ async fn every_state_survives_storage(jobs: &dyn JobStore, usage: &dyn UsageStor
     let failed = Event::Failed { token: token.clone(), reason: FailureReason::SourceMissing };
     for event in [Event::SendFailed, taken(fixture, &token), renewed, released, taken(fixture, &token), failed] {
         job = job.apply(event, fixture.now).unwrap();
-        let refund = crate::hold::refund(&job);
-        jobs.update(&fixture.partition, &job, refund).await.unwrap();
+        jobs.update(&fixture.partition, &job, crate::hold::settlement(&job)).await.unwrap();
         let stored = jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap();
         assert_eq!(stored.as_ref(), Some(&job));
     }
     assert_eq!(job.status(), &JobStatus::Failed(FailureReason::SourceMissing));
     let month = usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap();
     assert_eq!(month.test, 0, "a failed job gives its reservation back");
+}
+
+async fn a_reservation_fits_the_month_or_nothing_is_written(
+    jobs: &dyn JobStore,
+    usage: &dyn UsageStore,
+    fixture: &Fixture,
+) {
+    let job = accepted(jobs, fixture).await;
+    let taken = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
+    jobs.update(&fixture.partition, &taken, Settlement::None).await.unwrap();
+    let counted = taken.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now).unwrap();
+    let reserve = |limit| Settlement::Reserve { reservation: counted.reservation().clone(), limit };
+    let month = async || usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap().test;
+    // One request is used already.
+    for limit in [99, 50] {
+        let full = jobs.update(&fixture.partition, &counted, reserve(Some(limit))).await;
+        assert!(matches!(full, Err(UpdateError::MonthFull)), "{full:?}");
+    }
+    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(taken));
+    assert_eq!(month().await, 1);
+    jobs.update(&fixture.partition, &counted, reserve(Some(100))).await.unwrap();
+    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(counted.clone()));
+    assert_eq!(month().await, 100);
+    let again = jobs.update(&fixture.partition, &counted, reserve(None)).await;
+    assert!(matches!(again, Err(UpdateError::Conflict)), "{again:?}");
+    assert_eq!(month().await, 100);
+}
+
+async fn an_upload_is_used_once(jobs: &dyn JobStore, usage: &dyn UsageStore, fixture: &Fixture) {
+    let Fixture { partition, now, .. } = fixture;
+    let upload = |seconds| Upload {
+        id: UploadId::new(*now, fixture.ids.random()),
+        expires_at: fixture.later(seconds),
+        used: false,
+    };
+    let first = upload(60);
+    let reservation = fixture.export_job(1).reservation().clone();
+    assert!(usage.create_upload(partition, &first, &reservation, Some(1)).await.unwrap());
+    assert!(!usage.create_upload(partition, &upload(60), &reservation, Some(1)).await.unwrap(), "the month is full");
+    assert_eq!(usage.upload(partition, &first.id, *now).await.unwrap(), Some(first.clone()));
+    assert_eq!(usage.upload(&fixture.live(), &first.id, *now).await.unwrap(), None);
+    assert_eq!(usage.upload(partition, &first.id, fixture.later(60)).await.unwrap(), None);
+
+    let using = |window: &Window, id: &UploadId| Acceptance {
+        upload: Some(id.clone()),
+        ..acceptance(fixture, fixture.export_job(1), window.admit(*now, 5).unwrap())
+    };
+    let accepted = using(&Window::default(), &first.id);
+    jobs.accept(partition, &accepted).await.unwrap();
+    assert!(usage.upload(partition, &first.id, *now).await.unwrap().unwrap().used);
+    for id in [first.id, UploadId::new(*now, 1)] {
+        let reasons = cancelled(jobs.accept(partition, &using(&accepted.window, &id)).await);
+        assert_eq!(reasons, Cancellation { upload_unusable: true, ..Cancellation::default() });
+    }
 }
 
 async fn what_is_due_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture) {
@@ -151,6 +209,6 @@ async fn what_is_due_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture
     assert_eq!(find(599).await, None);
     assert_eq!(find(600).await.unwrap().due_at, fixture.later(600));
     let failed = job.apply(Event::Expired, fixture.now).unwrap();
-    jobs.update(&fixture.partition, &failed, None).await.unwrap();
+    jobs.update(&fixture.partition, &failed, Settlement::None).await.unwrap();
     assert_eq!(find(10_000).await, None, "an ended job is never due");
 }

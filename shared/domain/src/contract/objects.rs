@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use super::Fixture;
 use crate::ids::{JobId, Token};
 use crate::object_key::ObjectKey;
-use crate::ports::{IdSource, ObjectStore};
+use crate::ports::{Fetched, IdSource, ObjectStore};
 
 /// Runs all behaviours of an [`ObjectStore`].
 pub async fn objects(objects: &dyn ObjectStore, seed: u64, now: Timestamp) {
     an_object_is_read_as_it_was_written(objects, &Fixture::new(seed, now)).await;
+    a_pinned_content_is_read_or_none(objects, &Fixture::new(seed + 5, now)).await;
     parts_become_visible_together(objects, &Fixture::new(seed + 1, now)).await;
     an_aborted_upload_leaves_nothing(objects, &Fixture::new(seed + 2, now)).await;
     other_partitions_objects_are_refused(objects, &Fixture::new(seed + 3, now)).await;
@@ -24,9 +25,11 @@ fn file(fixture: &Fixture) -> ObjectKey {
 }
 
 async fn content(objects: &dyn ObjectStore, fixture: &Fixture, key: &ObjectKey) -> Option<Vec<u8>> {
-    let stream = objects.get(&fixture.partition, key).await.unwrap()?;
-    let chunks: Vec<Bytes> = stream.try_collect().await.unwrap();
-    Some(chunks.concat())
+    match objects.get(&fixture.partition, key, None).await.unwrap() {
+        Fetched::Content(stream) => Some(stream.try_collect::<Vec<Bytes>>().await.unwrap().concat()),
+        Fetched::Missing => None,
+        Fetched::Changed => panic!("no content was asked for"),
+    }
 }
 
 async fn an_object_is_read_as_it_was_written(objects: &dyn ObjectStore, fixture: &Fixture) {
@@ -36,6 +39,21 @@ async fn an_object_is_read_as_it_was_written(objects: &dyn ObjectStore, fixture:
         objects.put(&fixture.partition, &key, bytes.clone()).await.unwrap();
         assert_eq!(content(objects, fixture, &key).await.as_deref(), Some(bytes.as_ref()));
     }
+}
+
+async fn a_pinned_content_is_read_or_none(objects: &dyn ObjectStore, fixture: &Fixture) {
+    let (partition, key) = (&fixture.partition, file(fixture));
+    assert_eq!(objects.head(partition, &key).await.unwrap(), None);
+    objects.put(partition, &key, Bytes::from_static(b"first")).await.unwrap();
+    let head = objects.head(partition, &key).await.unwrap().unwrap();
+    assert_eq!(head.size, 5);
+    let same = objects.get(partition, &key, Some(&head.etag)).await.unwrap();
+    assert!(matches!(same, Fetched::Content(_)));
+    objects.put(partition, &key, Bytes::from_static(b"other")).await.unwrap();
+    let changed = objects.get(partition, &key, Some(&head.etag)).await.unwrap();
+    assert!(matches!(changed, Fetched::Changed));
+    let signed = objects.sign_upload(partition, &key, fixture.now, fixture.later(3_600)).await.unwrap();
+    assert!(signed.expires_at <= fixture.later(3_600));
 }
 
 async fn parts_become_visible_together(objects: &dyn ObjectStore, fixture: &Fixture) {
@@ -64,7 +82,7 @@ async fn other_partitions_objects_are_refused(objects: &dyn ObjectStore, fixture
     let key = file(fixture);
     objects.put(&fixture.partition, &key, Bytes::from_static(b"x")).await.unwrap();
     let other = fixture.live();
-    assert!(objects.get(&other, &key).await.is_err());
+    assert!(objects.get(&other, &key, None).await.is_err());
     assert!(objects.put(&other, &key, Bytes::new()).await.is_err());
     assert!(objects.sign_download(&other, &key, "x.ndjson", fixture.now, fixture.later(60)).await.is_err());
 }

@@ -67,6 +67,13 @@ pub enum Event {
         /// How far the job is.
         progress: Progress,
     },
+    /// The holder has counted what is to be imported, and its requests are reserved with this write.
+    Counted {
+        /// The holder's token.
+        token: Token,
+        /// How many records there are.
+        records: u64,
+    },
     /// The holder stops for now, in good order.
     Released {
         /// The holder's token.
@@ -155,6 +162,11 @@ impl Job {
                 next.progress = progress;
                 next.lease_to(Lease { token, expires_at, attempt }, due_at, now);
             }
+            (Processing(Working(Some(held))), Event::Counted { token, records }) if held.token == token => {
+                next.counted = true;
+                next.progress.total = records;
+                next.reservation.requests = records;
+            }
             (Processing(Working(Some(held))), Event::Released { token, due_at, because_unavailable })
                 if held.token == token =>
             {
@@ -174,7 +186,11 @@ impl Job {
             }
             (
                 Pending | Processing(Working(_)),
-                Event::Renewed { .. } | Event::Released { .. } | Event::Completed { .. } | Event::Failed { .. },
+                Event::Renewed { .. }
+                | Event::Counted { .. }
+                | Event::Released { .. }
+                | Event::Completed { .. }
+                | Event::Failed { .. },
             ) => return Err(IllegalTransition::LeaseLost),
 
             (Pending, Event::SendFailed) => next.due_at = Some(now),

@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Memory, defect};
+use super::Memory;
 use crate::ids::{JobId, Partition};
 use crate::job::{Job, JobType, Reservation};
-use crate::ports::{AcceptError, Acceptance, Cancellation, DueJob, JobStore, PortError, UpdateError};
+use crate::ports::{AcceptError, Acceptance, Cancellation, DueJob, JobStore, PortError, Settlement, UpdateError};
 
 #[async_trait]
 impl JobStore for Memory {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
-        let Acceptance { job, window, month_limit, idempotency, request_token: _ } = acceptance;
+        let Acceptance { job, window, month_limit, upload, idempotency, request_token: _ } = acceptance;
         let mut state = self.lock();
         let tenant = &partition.tenant;
         let reservation = job.reservation();
@@ -27,6 +27,9 @@ impl JobStore for Memory {
             idempotency_key_used: idempotency.as_ref().is_some_and(|(_, _, in_use)| *in_use),
             window_changed: state.windows.get(tenant).map_or(0, |old| old.version) + 1 != window.version,
             month_full: month_limit.is_some_and(|limit| used > limit),
+            upload_unusable: upload
+                .as_ref()
+                .is_some_and(|id| state.uploads.get(&(partition.clone(), id.clone())).is_none_or(|upload| upload.used)),
             contention: false,
         };
         if cancellation != Cancellation::default() {
@@ -35,6 +38,9 @@ impl JobStore for Memory {
         state.jobs.insert((partition.clone(), job.id().clone()), job.clone());
         state.windows.insert(tenant.clone(), window.clone());
         state.months.insert(month, used);
+        if let Some(upload) = upload.as_ref().and_then(|id| state.uploads.get_mut(&(partition.clone(), id.clone()))) {
+            upload.used = true;
+        }
         if let Some((key, entry, _)) = idempotency {
             state.idempotency.insert(key, entry);
         }
@@ -47,18 +53,28 @@ impl JobStore for Memory {
         Ok(job.filter(|job| job.expires_at() > now).cloned())
     }
 
-    async fn update(&self, partition: &Partition, job: &Job, refund: Option<&Reservation>) -> Result<(), UpdateError> {
+    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError> {
         let mut state = self.lock();
-        let stored = state.jobs.get_mut(&(partition.clone(), job.id().clone()));
-        match stored {
-            Some(stored) if stored.revision() + 1 == job.revision() => *stored = job.clone(),
-            _ => return Err(UpdateError::Conflict),
+        let key = (partition.clone(), job.id().clone());
+        if state.jobs.get(&key).is_none_or(|stored| stored.revision() + 1 != job.revision()) {
+            return Err(UpdateError::Conflict);
         }
-        if let Some(refund) = refund {
-            let month = (partition.tenant.clone(), refund.pool, refund.month.clone());
-            let used = state.months.get_mut(&month).ok_or_else(|| defect("refund", "nothing was reserved"))?;
-            *used = used.saturating_sub(refund.requests);
+        let month = |of: &Reservation| (partition.tenant.clone(), of.pool, of.month.clone());
+        match settlement {
+            Settlement::None => {}
+            Settlement::Reserve { reservation, limit } => {
+                let used = state.months.entry(month(&reservation)).or_default();
+                if limit.is_some_and(|limit| *used + reservation.requests > limit) {
+                    return Err(UpdateError::MonthFull);
+                }
+                *used += reservation.requests;
+            }
+            Settlement::Refund(reservation) => {
+                let used = state.months.entry(month(&reservation)).or_default();
+                *used = used.saturating_sub(reservation.requests);
+            }
         }
+        state.jobs.insert(key, job.clone());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{Memory, defect};
 use crate::ids::Partition;
 use crate::object_key::ObjectKey;
 use crate::pace::after;
-use crate::ports::{ByteStream, MultipartId, ObjectStore, PortError, SignedUrl, UploadedPart};
+use crate::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadedPart};
 
 pub(super) struct Multipart {
     key: ObjectKey,
@@ -24,6 +24,10 @@ const LEAST_PART: usize = 5 << 20;
 
 /// The size of the chunks in which an object is read: odd, so that lines are cut anywhere.
 const CHUNK: usize = 4_093;
+
+fn etag_of(content: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(content))
+}
 
 fn check(partition: &Partition, key: &ObjectKey) -> Result<(), PortError> {
     if key.belongs_to(partition) { Ok(()) } else { Err(defect("reach object", "key of another partition")) }
@@ -37,11 +41,30 @@ impl ObjectStore for Memory {
         Ok(())
     }
 
-    async fn get(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ByteStream>, PortError> {
+    async fn get(&self, partition: &Partition, key: &ObjectKey, etag: Option<&str>) -> Result<Fetched, PortError> {
         check(partition, key)?;
-        let Some(mut rest) = self.object(key) else { return Ok(None) };
+        let Some(mut rest) = self.object(key) else { return Ok(Fetched::Missing) };
+        if etag.is_some_and(|etag| etag != etag_of(&rest)) {
+            return Ok(Fetched::Changed);
+        }
         let chunks = std::iter::from_fn(move || (!rest.is_empty()).then(|| Ok(rest.split_to(CHUNK.min(rest.len())))));
-        Ok(Some(stream::iter(chunks).boxed()))
+        Ok(Fetched::Content(stream::iter(chunks).boxed()))
+    }
+
+    async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
+        check(partition, key)?;
+        Ok(self.object(key).map(|content| ObjectHead { size: content.len() as u64, etag: etag_of(&content) }))
+    }
+
+    async fn sign_upload(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        _now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError> {
+        check(partition, key)?;
+        Ok(SignedUrl { url: format!("memory:///{}?expires={until}", key.as_str()), expires_at: until })
     }
 
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
@@ -65,7 +88,7 @@ impl ObjectStore for Memory {
         let mut state = self.lock();
         let multipart = state.multiparts.get_mut(&upload.0).filter(|multipart| multipart.key == *key);
         let multipart = multipart.ok_or_else(|| defect("upload part", "no such upload"))?;
-        let etag = format!("{:08x}", crc32fast::hash(&content));
+        let etag = etag_of(&content);
         multipart.parts.insert(number, content);
         Ok(UploadedPart { number, etag })
     }
@@ -84,7 +107,7 @@ impl ObjectStore for Memory {
         let mut content = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             let bytes = multipart.parts.get(&part.number);
-            let bytes = bytes.filter(|bytes| part.etag == format!("{:08x}", crc32fast::hash(bytes)));
+            let bytes = bytes.filter(|bytes| part.etag == etag_of(bytes));
             let bytes = bytes.ok_or_else(|| defect("complete upload", "no such part"))?;
             if bytes.len() < LEAST_PART && index + 1 < parts.len() {
                 return Err(defect("complete upload", "part is too small"));

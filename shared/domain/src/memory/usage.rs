@@ -5,9 +5,11 @@ use jiff::Timestamp;
 
 use super::Memory;
 use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
-use crate::ids::{Partition, TenantId};
+use crate::ids::{Partition, TenantId, UploadId};
+use crate::job::Reservation;
 use crate::plan::{Month, Pool, Tenant};
 use crate::ports::{MonthUsage, PortError, UsageStore};
+use crate::upload::Upload;
 use crate::window::Window;
 
 #[async_trait]
@@ -43,6 +45,30 @@ impl UsageStore for Memory {
 
     async fn window(&self, tenant: &TenantId) -> Result<Window, PortError> {
         Ok(self.lock().windows.get(tenant).cloned().unwrap_or_default())
+    }
+
+    async fn create_upload(
+        &self,
+        partition: &Partition,
+        upload: &Upload,
+        reservation: &Reservation,
+        month_limit: Option<u64>,
+    ) -> Result<bool, PortError> {
+        let mut state = self.lock();
+        let month = (partition.tenant.clone(), reservation.pool, reservation.month.clone());
+        let used = state.months.entry(month).or_default();
+        if month_limit.is_some_and(|limit| *used + reservation.requests > limit) {
+            return Ok(false);
+        }
+        *used += reservation.requests;
+        state.uploads.insert((partition.clone(), upload.id.clone()), upload.clone());
+        Ok(true)
+    }
+
+    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
+        let state = self.lock();
+        let upload = state.uploads.get(&(partition.clone(), id.clone()));
+        Ok(upload.filter(|upload| upload.expires_at > now).cloned())
     }
 
     async fn idempotency(

@@ -17,6 +17,10 @@ use crate::worker::{WorkError, Worker};
 /// Slices that are counted at a time.
 const COUNTS_AT_ONCE: usize = 8;
 
+/// The size of a part: S3 wants 5 MiB at least, and at most 10,000 parts a file
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+const PART_SIZE: usize = 8 << 20;
+
 /// Slices whose first page is read ahead. Each may hold a page of 1 MiB in memory.
 const SLICES_AHEAD: usize = 3;
 
@@ -41,7 +45,7 @@ impl Worker {
         hold.report(Progress { total, ..Progress::default() }).await?;
 
         let file = ObjectKey::export(partition, job.id(), hold.token());
-        let mut writer = FileWriter::new(self.objects.as_ref(), partition, &file);
+        let mut writer = FileWriter::new(self.objects.as_ref(), partition, &file, PART_SIZE);
         let mut pages = std::pin::pin!(self.pages(partition, resource_types, range));
         let mut processed = 0;
         let written = loop {

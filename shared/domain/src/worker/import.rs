@@ -1,13 +1,14 @@
 //! An import: read NDJSON, judge every line, write the valid records, account for the others.
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use ndjson::LineCounter;
 use records::{ResourceType, StoredLine};
 use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::hold::Hold;
 use crate::ids::Partition;
-use crate::job::{FailureReason, Job, JobResult, Progress};
+use crate::job::{FailureReason, ImportSource, Job, JobResult, Progress};
 use crate::object_key::ObjectKey;
 use crate::ports::PortError;
 use crate::retry::pause;
@@ -15,9 +16,12 @@ use crate::worker::{WorkError, Worker};
 
 mod frontier;
 mod intake;
+mod reports;
+mod source;
 
 use frontier::Frontier;
-use intake::{Batch, Intake};
+use intake::{Batch, Intake, Outcome};
+use reports::{ReportKeys, Reports};
 
 /// Batches that are being written at a time.
 const BATCHES_IN_FLIGHT: usize = 8;
@@ -25,26 +29,79 @@ const BATCHES_IN_FLIGHT: usize = 8;
 /// Tries of one batch without any of it getting through before the job rests.
 const MAX_TRIES: u32 = 10;
 
+/// The most records of one batch (contract, section 3).
+const MAX_RECORDS: u64 = 10_000;
+
 impl Worker {
     /// Does an import, a pure function of the object and the job but for the stamps: done twice it
-    /// stores the same records. A take-over reads from the start again and writes on from where the
-    /// last worker's progress ended.
+    /// stores the same records. A take-over reads from the start again, which rebuilds the reports, and
+    /// writes on from where the last worker's progress ended.
     pub(super) async fn import(
         &self,
         hold: &Hold,
         job: &Job,
         resource_type: ResourceType,
-        source: &ObjectKey,
+        source: &ImportSource,
         deadline: Instant,
     ) -> Result<(JobResult, Progress), WorkError> {
         let partition = job.partition();
-        let written_before = job.progress().processed;
-        let content = self.objects.get(partition, source).await?;
-        let mut content = content.ok_or(WorkError::Impossible(FailureReason::SourceMissing))?;
+        if let (false, ImportSource::Upload { month_limit, .. }) = (job.is_counted(), source) {
+            let records = self.count_lines(partition, source, deadline).await?;
+            hold.count(records, *month_limit).await?;
+        }
         let schema = resource_type
             .schema()
             .map_err(|error| PortError::Defect { operation: "prepare schema", cause: Box::new(error) })?;
+        let keys = ReportKeys::new(|report| ObjectKey::report(partition, job.id(), hold.token(), report));
+        let mut reports = Reports::new(self.objects.as_ref(), partition, &keys);
         let mut intake = Intake::new(&schema, partition, job.id());
+        let run = self.run(hold, resource_type, source, deadline, &mut intake, &mut reports);
+        if let Err(error) = run.await {
+            reports.abort().await;
+            return Err(error);
+        }
+        let Outcome { faults, fault_count, progress } = intake.into_outcome();
+        hold.check()?;
+        reports.finish(progress.failed > 0).await?;
+        let ReportKeys { errors, rejected, results } = keys;
+        let (errors, rejected) = if progress.failed > 0 { (Some(errors), Some(rejected)) } else { (None, None) };
+        Ok((JobResult::Import { faults, fault_count, errors, rejected, results }, progress))
+    }
+
+    /// The first pass over an upload: how many lines it has, before any of them is stored.
+    async fn count_lines(
+        &self,
+        partition: &Partition,
+        source: &ImportSource,
+        deadline: Instant,
+    ) -> Result<u64, WorkError> {
+        let mut content = self.open(partition, source).await?;
+        let mut lines = LineCounter::default();
+        while let Some(piece) = content.next().await? {
+            lines.push(&piece);
+            if Instant::now() >= deadline {
+                return Err(WorkError::OutOfTime);
+            }
+        }
+        if lines.count() > MAX_RECORDS {
+            return Err(WorkError::Impossible(FailureReason::TooManyRecords));
+        }
+        Ok(lines.count())
+    }
+
+    /// Reading, judging and writing, side by side.
+    async fn run(
+        &self,
+        hold: &Hold,
+        resource_type: ResourceType,
+        source: &ImportSource,
+        deadline: Instant,
+        intake: &mut Intake<'_>,
+        reports: &mut Reports<'_>,
+    ) -> Result<(), WorkError> {
+        let job = hold.job().await;
+        let (partition, before) = (job.partition(), job.progress());
+        let mut content = self.open(partition, source).await?;
         let mut frontier = Frontier::default();
         let mut writes = FuturesUnordered::new();
         let mut at_end = false;
@@ -52,15 +109,16 @@ impl Worker {
             while writes.len() < BATCHES_IN_FLIGHT {
                 let Some(Batch { lines, upto }) = intake.next_batch() else { break };
                 let ticket = frontier.begin(upto);
-                if lines.is_empty() || upto.processed <= written_before {
+                if lines.is_empty() || upto.processed <= before.processed {
                     frontier.end(ticket);
                 } else {
                     writes
                         .push(async move { self.write(hold, partition, resource_type, lines).await.map(|()| ticket) });
                 }
             }
+            reports.write(intake.reports()).await?;
             if at_end && writes.is_empty() {
-                break;
+                return Ok(());
             }
             if Instant::now() >= deadline {
                 return Err(WorkError::OutOfTime);
@@ -69,8 +127,8 @@ impl Worker {
                 Some(written) = writes.next(), if !writes.is_empty() => {
                     frontier.end(written?);
                 }
-                chunk = content.next(), if !at_end && writes.len() < BATCHES_IN_FLIGHT => match chunk {
-                    Some(chunk) => intake.push(&chunk?),
+                piece = content.next(), if !at_end && writes.len() < BATCHES_IN_FLIGHT => match piece? {
+                    Some(piece) => intake.push(&piece),
                     None => {
                         intake.finish();
                         at_end = true;
@@ -78,10 +136,9 @@ impl Worker {
                 },
             }
             if let Some(done) = frontier.reached() {
-                hold.report(Progress { total: job.progress().total, ..done }).await?;
+                hold.report(Progress { total: before.total, ..done }).await?;
             }
         }
-        Ok(intake.into_result())
     }
 
     /// Writes one batch, as often as it takes; what got through is not sent again. Every try carries its

@@ -4,7 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
-use domain::{ApiKey, AuthenticationError, Authenticator, Month, Principal, RateLimit, RequestId, Scope};
+use domain::{
+    ApiKey, AuthenticationError, Authenticator, Environment, Month, Principal, RateLimit, RequestId, Scope, next_month,
+};
 use futures::FutureExt;
 use jiff::Timestamp;
 use lambda_http::http::Method;
@@ -89,6 +91,20 @@ fn read_key(request: &Request) -> Result<ApiKey, ApiError> {
     shown.and_then(|key| key.parse().ok()).ok_or_else(|| {
         ApiError::new(ErrorCode::InvalidKeyFormat, "An API key is clk_live_ or clk_test_ and 6 to 128 of A-Za-z0-9")
     })
+}
+
+impl ApiError {
+    /// The month's pool of the caller has no room.
+    #[must_use]
+    pub fn month_full(call: &Call) -> Self {
+        let code = match call.principal.partition.environment {
+            Environment::Live => ErrorCode::MonthlyQuotaExceeded,
+            Environment::Test => ErrorCode::SandboxQuotaExceeded,
+        };
+        let seconds = next_month(call.now).as_second() - call.now.as_second();
+        Self::new(code, "The month's requests do not suffice for this call")
+            .retry_after(u64::try_from(seconds).unwrap_or(0))
+    }
 }
 
 impl From<AuthenticationError> for ApiError {

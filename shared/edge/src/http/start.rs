@@ -1,8 +1,6 @@
 //! What the two routes that start jobs share: the idempotency key, the start, the answer.
 
-use domain::{
-    Environment, Fingerprint, IdempotencyKey, JobId, StartError, StartJob, Started, Starter, Work, next_month,
-};
+use domain::{Fingerprint, IdempotencyKey, JobId, MAX_UPLOAD, StartError, StartJob, Started, Starter, Work};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Serialize;
@@ -47,20 +45,21 @@ fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, ApiError
     })
 }
 
+fn upload_issue(rule: &str) -> ApiError {
+    ApiError::validation(vec![Issue::new("uploadId", rule)])
+}
+
 fn refusal(call: &Call, error: StartError) -> ApiError {
     match error {
         StartError::IdempotencyConflict => ApiError::new(
             ErrorCode::IdempotencyConflict,
             "This Idempotency-Key was used with another body in the last 24 hours",
         ),
-        StartError::MonthFull => {
-            let code = match call.principal.partition.environment {
-                Environment::Live => ErrorCode::MonthlyQuotaExceeded,
-                Environment::Test => ErrorCode::SandboxQuotaExceeded,
-            };
-            let seconds = next_month(call.now).as_second() - call.now.as_second();
-            ApiError::new(code, "The month's requests do not suffice for this job")
-                .retry_after(u64::try_from(seconds).unwrap_or(0))
+        StartError::MonthFull => ApiError::month_full(call),
+        StartError::UploadUnusable => upload_issue("Must be an upload of yours, unused and not expired"),
+        StartError::UploadEmpty => upload_issue("Nothing has been uploaded to it"),
+        StartError::UploadTooLarge => {
+            ApiError::new(ErrorCode::PayloadTooLarge, format!("An upload must be at most {MAX_UPLOAD} bytes"))
         }
         StartError::HourFull(limit) => {
             ApiError::new(ErrorCode::RateLimited, "All bulk operations of this hour are used up")

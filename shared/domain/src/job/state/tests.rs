@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{JobSpec, NewJob, Reservation};
+use crate::job::{ImportSource, JobSpec, NewJob, Reservation};
 use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool};
 use crate::{JobId, Partition};
@@ -18,11 +18,12 @@ fn new_job() -> Job {
     Job::new(NewJob {
         spec: JobSpec::Import {
             resource_type: records::ResourceType::Patient,
-            source: ObjectKey::import(&partition, &id),
+            source: ImportSource::Inline { key: ObjectKey::import(&partition, &id) },
         },
         partition,
         id,
         total: 3,
+        counted: true,
         reservation: Reservation { pool: Pool::Test, month: Month::of(at(0)), requests: 3 },
         created_at: at(0),
         expires_at: at(7 * 86_400),
@@ -48,7 +49,8 @@ fn renewed(token: u128, now: i64, processed: u64) -> Event {
 }
 
 fn completed(token: u128) -> Event {
-    let result = JobResult::Import { faults: Vec::new(), fault_count: 0 };
+    let results = ObjectKey::import(&"clinic#test".parse().unwrap(), &JobId::new(at(0), 1));
+    let result = JobResult::Import { faults: Vec::new(), fault_count: 0, errors: None, rejected: None, results };
     Event::Completed { token: Token::new(token), result, progress: progress(3) }
 }
 
@@ -92,7 +94,7 @@ fn a_job_that_is_too_old_fails_unless_a_worker_is_at_it() {
 }
 
 fn any_event() -> impl Strategy<Value = (u8, u128, u64, i64)> {
-    (0u8..8, 0u128..3, 0u64..4, 0i64..50)
+    (0u8..9, 0u128..3, 0u64..4, 0i64..50)
 }
 
 proptest! {
@@ -112,6 +114,7 @@ proptest! {
                 4 => completed(token),
                 5 => Event::Failed { token: own, reason: FailureReason::SourceMissing },
                 6 => Event::SendFailed,
+                7 => Event::Counted { token: own, records: 3 },
                 _ => Event::Expired,
             };
             match job.apply(event, at(now)) {

@@ -7,8 +7,9 @@ use records::{Fault, Record, RecordId, Schema, StoredLine};
 use uuid::Uuid;
 
 use crate::ids::{JobId, Partition};
-use crate::job::{JobResult, LineFault, MAX_INLINE_FAULTS, Progress};
+use crate::job::{LineFault, MAX_INLINE_FAULTS, Progress};
 use crate::ports::MAX_BATCH;
+use crate::worker::import::reports::Pending;
 
 /// The longest raw line that is read: 1 MiB (contract, section 3).
 const MAX_LINE: usize = 1 << 20;
@@ -47,6 +48,7 @@ impl<'a> Intake<'a> {
             faults: Vec::new(),
             fault_count: 0,
             progress: Progress::default(),
+            reports: Pending::default(),
         };
         Self { splitter: LineSplitter::new(MAX_LINE), judge, batch: Vec::new(), lines_in_batch: 0, ended: false }
     }
@@ -69,10 +71,12 @@ impl<'a> Intake<'a> {
                     self.batch.extend(self.judge.line(number, bytes));
                     self.lines_in_batch += 1;
                 }
-                Some(Frame::Oversize { last: false, .. }) => {}
-                Some(Frame::Oversize { number, last: true, .. }) => {
-                    self.judge.reject(number, vec![Fault::too_large(MAX_LINE)]);
-                    self.lines_in_batch += 1;
+                Some(Frame::Oversize { number, piece, last }) => {
+                    self.judge.reports.rejected_bytes(piece, last);
+                    if last {
+                        self.judge.reject(number, vec![Fault::too_large(MAX_LINE)]);
+                        self.lines_in_batch += 1;
+                    }
                 }
                 None if self.ended && self.lines_in_batch > 0 => break,
                 None => return None,
@@ -82,12 +86,26 @@ impl<'a> Intake<'a> {
         Some(Batch { lines: std::mem::take(&mut self.batch), upto: self.judge.progress })
     }
 
-    /// The outcome of the whole import; all batches have been taken out before.
-    pub(super) fn into_result(self) -> (JobResult, Progress) {
-        let judge = self.judge;
-        let result = JobResult::Import { faults: judge.faults, fault_count: judge.fault_count };
-        (result, Progress { total: judge.progress.processed, ..judge.progress })
+    /// The lines of the reports so far, to be taken over.
+    pub(super) fn reports(&mut self) -> &mut Pending {
+        &mut self.judge.reports
     }
+
+    /// The outcome of the whole import; all batches and reports have been taken out before.
+    pub(super) fn into_outcome(self) -> Outcome {
+        let Judge { faults, fault_count, progress, .. } = self.judge;
+        Outcome { faults, fault_count, progress: Progress { total: progress.processed, ..progress } }
+    }
+}
+
+/// What became of the lines.
+pub(super) struct Outcome {
+    /// The first faults.
+    pub(super) faults: Vec<LineFault>,
+    /// All faults counted.
+    pub(super) fault_count: u64,
+    /// The final figures.
+    pub(super) progress: Progress,
 }
 
 /// Decides on every line, and keeps the account.
@@ -100,42 +118,49 @@ struct Judge<'a> {
     faults: Vec<LineFault>,
     fault_count: u64,
     progress: Progress,
+    reports: Pending,
 }
 
 impl Judge<'_> {
     fn line(&mut self, number: u64, bytes: &[u8]) -> Option<StoredLine> {
         match self.schema.scan(bytes).and_then(|record| self.accept(number, record)) {
-            Ok(stored) => {
+            Ok((stored, is_derived)) => {
                 self.progress.processed = number;
                 self.progress.succeeded += 1;
+                self.reports.stored(number, stored.id().as_str(), is_derived);
                 Some(stored)
             }
             Err(faults) => {
+                self.reports.rejected_bytes(bytes, true);
                 self.reject(number, faults);
                 None
             }
         }
     }
 
-    fn accept(&mut self, number: u64, record: Record<'_>) -> Result<StoredLine, Vec<Fault>> {
+    /// The record as it will be stored, and whether its id is derived.
+    fn accept(&mut self, number: u64, record: Record<'_>) -> Result<(StoredLine, bool), Vec<Fault>> {
         let chosen = record.id().cloned();
         if let Some(first) = chosen.as_ref().and_then(|id| self.lines_of_ids.get(id)) {
             return Err(vec![Fault::duplicate_id(*first)]);
         }
         let derive = || derived_id(self.job, number);
         let stored = record.into_stored(self.tenant, derive).map_err(|fault| vec![fault])?;
+        let is_derived = chosen.is_none();
         if let Some(id) = chosen {
             self.lines_of_ids.insert(id, number);
         }
-        Ok(stored)
+        Ok((stored, is_derived))
     }
 
     fn reject(&mut self, line: u64, faults: Vec<Fault>) {
         self.progress.processed = line;
         self.progress.failed += 1;
         self.fault_count += faults.len() as u64;
-        let room = MAX_INLINE_FAULTS.saturating_sub(self.faults.len());
-        self.faults.extend(faults.into_iter().take(room).map(|fault| LineFault { line, fault }));
+        let mut faults: Vec<_> = faults.into_iter().map(|fault| LineFault { line, fault }).collect();
+        self.reports.rejected(line, &faults);
+        faults.truncate(MAX_INLINE_FAULTS.saturating_sub(self.faults.len()));
+        self.faults.append(&mut faults);
     }
 }
 

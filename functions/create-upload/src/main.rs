@@ -1,0 +1,28 @@
+//! Wiring of `create-upload`.
+
+use std::sync::Arc;
+
+use aws::Aws;
+use create_upload::CreateUpload;
+use domain::Uploader;
+use edge::config::Settings;
+use edge::http::{Api, Gate};
+use edge::system::{SystemClock, SystemIds};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), edge::Error> {
+    edge::init_telemetry();
+    let mut settings = Settings::from_env();
+    let (keys, usage) = (settings.required("API_KEYS_TABLE"), settings.required("USAGE_TABLE"));
+    let bucket = settings.required("BUCKET");
+    settings.check()?;
+    let aws = Aws::from_env().await;
+    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
+    let uploader = Uploader {
+        usage: Arc::new(aws.usage(usage)),
+        objects: Arc::new(aws.objects(bucket)),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+    };
+    edge::http::serve(Api::new(gate, CreateUpload { uploader })).await
+}
