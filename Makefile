@@ -26,7 +26,7 @@ demo: $(VENV)/ready ## Import, poll, export and download the sample records.
 
 test: $(VENV)/ready ## Pass every test, on a stack of its own that does not disturb `make up`.
 	cargo build --workspace --locked
-	@$(STACK) exec -- cargo test --workspace --locked
+	@$(STACK) exec -- local/test-all.sh
 
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
