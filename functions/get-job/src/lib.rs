@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use domain::ports::{JobStore, ObjectStore};
-use domain::{Job, JobId, JobResult, JobSpec, JobStatus, LineFault, ObjectKey, Report, Scope};
+use domain::{Job, JobId, JobResult, JobSpec, JobStatus, LineFault, ObjectKey, Report, Scope, transaction_time};
 use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, RequestExt, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 mod report;
 
@@ -18,10 +18,6 @@ pub struct GetJob {
     /// Where their files are kept.
     pub objects: Arc<dyn ObjectStore>,
 }
-
-/// How far before the start of its reading an export's next `since` lies: clocks may differ by a second,
-/// a write may be under way for three, and the rest is for the index to catch up.
-const SAFETY_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
 impl Endpoint for GetJob {
     const SCOPE: Scope = Scope::Read;
@@ -51,7 +47,7 @@ impl GetJob {
                 let name = format!("{}.ndjson", job.id());
                 let signed = self.objects.sign_download(job.partition(), file, &name, now, job.expires_at()).await?;
                 report.download = Some(Link { url: signed.url, expires_at: signed.expires_at });
-                report.transaction_time = Some(*started_reading_at - SAFETY_WINDOW);
+                report.transaction_time = Some(transaction_time(*started_reading_at));
             }
             Some(JobResult::Import { faults, fault_count, errors, rejected, results }) => {
                 report.errors = faults.iter().map(fault).collect();

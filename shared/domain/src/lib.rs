@@ -38,7 +38,7 @@ pub use job::{
 pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
 pub use message::{InvalidMessage, JobMessage};
 pub use object_key::{ObjectKey, Report};
-pub use pace::{Pace, after};
+pub use pace::{Pace, after, transaction_time};
 pub use plan::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, Tenant, UnknownPlan, next_month,
 };

@@ -49,6 +49,17 @@ impl Pace {
     }
 }
 
+/// How far before the start of its reading an export's next `since` lies: clocks may differ by a second,
+/// a write may be under way for three, and the rest is for the index to catch up.
+const SAFETY_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+
+/// The next `since` after an export whose reading began then: with it nothing is missed, though some
+/// records may come twice.
+#[must_use]
+pub fn transaction_time(started_reading_at: Timestamp) -> Timestamp {
+    started_reading_at - SAFETY_WINDOW
+}
+
 /// The moment `duration` after `now`.
 #[must_use]
 pub fn after(now: Timestamp, duration: Duration) -> Timestamp {

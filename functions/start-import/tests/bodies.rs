@@ -1,0 +1,115 @@
+//! What a body may be: media types, encodings, sizes.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
+
+use std::io::Write;
+
+use edge::http::{Api, Body};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use in_process::{Service, request, shown};
+use serde_json::Value;
+use start_import::StartImport;
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The answer's status and code, and its message.
+async fn answer(body: impl Into<Body>, headers: &[(&'static str, &str)]) -> (u64, String, String) {
+    let service = Service::start().await;
+    let api = Api::new(service.gate(), StartImport { starter: service.starter() });
+    let mut request = request("start-import", "two-patients");
+    request.headers_mut().remove("content-type");
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    *request.body_mut() = body.into();
+    let answer = shown(&api.handle(request).await);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    (answer["status"].as_u64().unwrap(), text(&answer["body"]["code"]), text(&answer["body"]["message"]))
+}
+
+/// A body of exactly so many bytes.
+fn of_size(size: usize) -> String {
+    let empty = r#"{"resourceType":"Patient","data":""}"#.len();
+    format!(r#"{{"resourceType":"Patient","data":"{}"}}"#, "x".repeat(size - empty))
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const FHIR: (&str, &str) = ("content-type", "application/fhir+json");
+const GZIP: (&str, &str) = ("content-encoding", "gzip");
+
+#[tokio::test(start_paused = true)]
+async fn both_media_types_mean_json_with_or_without_parameters() {
+    for media_type in ["application/json", "application/fhir+json", "Application/JSON; charset=utf-8"] {
+        assert_eq!(answer(of_size(100), &[("content-type", media_type)]).await.0, 202, "{media_type}");
+    }
+    for media_type in ["text/plain", "application/x-ndjson", "application/jsonx", ""] {
+        let (status, code, _) = answer(of_size(100), &[("content-type", media_type)]).await;
+        assert_eq!((status, code.as_str()), (415, "UNSUPPORTED_MEDIA_TYPE"), "{media_type}");
+    }
+    assert_eq!(answer(of_size(100), &[]).await.0, 415);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_has_6_000_000_bytes_at_most() {
+    assert_eq!(answer(of_size(6_000_000), &[JSON]).await.0, 202);
+    let (status, code, message) = answer(of_size(6_000_001), &[JSON]).await;
+    assert_eq!((status, code.as_str()), (413, "PAYLOAD_TOO_LARGE"));
+    assert!(message.contains("/v1/bulk/uploads"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn gzip_inflates_to_33_554_432_bytes_at_most() {
+    assert_eq!(answer(gzip(of_size(33_554_432).as_bytes()), &[FHIR, GZIP]).await.0, 202);
+    let (status, code, _) = answer(gzip(of_size(33_554_433).as_bytes()), &[FHIR, GZIP]).await;
+    assert_eq!((status, code.as_str()), (413, "PAYLOAD_TOO_LARGE"));
+    let bomb = gzip(&gzip(&vec![0; 200_000_000]));
+    assert_eq!(answer(bomb, &[FHIR, GZIP]).await.0, 400, "gzip in gzip is no JSON");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_encoding_is_gzip_and_arrives_as_base64_or_not_at_all() {
+    let (status, code, message) = answer(of_size(100), &[JSON, GZIP]).await;
+    assert_eq!((status, code.as_str()), (415, "UNSUPPORTED_MEDIA_TYPE"), "text is destroyed gzip");
+    assert!(message.contains("application/fhir+json"), "{message}");
+    assert_eq!(answer(of_size(100), &[JSON, ("content-encoding", "identity")]).await.0, 202);
+    assert_eq!(answer(of_size(100), &[JSON, ("content-encoding", "br")]).await.0, 415);
+    assert_eq!(answer(b"no gzip".to_vec(), &[FHIR, GZIP]).await.0, 400);
+    let mut cut = gzip(of_size(10_000).as_bytes());
+    cut.truncate(20);
+    assert_eq!(answer(cut, &[FHIR, GZIP]).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_lines_and_no_more() {
+    let body = |lines: usize| serde_json::json!({"resourceType": "Patient", "data": "{}\n".repeat(lines)}).to_string();
+    assert_eq!(answer(body(10_000), &[JSON]).await.0, 202);
+    let (status, code, message) = answer(body(10_001), &[JSON]).await;
+    assert_eq!(
+        (status, code.as_str(), message.as_str()),
+        (422, "VALIDATION_ERROR", "data: Must have at most 10000 records")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idempotency_key_is_visible_ascii() {
+    for (key, status) in [("a", 202), ("with space", 422), (&"x".repeat(255), 202), (&"x".repeat(256), 422)] {
+        assert_eq!(answer(of_size(100), &[JSON, ("idempotency-key", key)]).await.0, status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_never_repeats_a_value() {
+    for body in [
+        r#"{"resourceType":"Sesame","data":7,"uploadId":"Sesame"}"#,
+        r#"{"resourceType":["Sesame"],"data":{"Sesame":1}}"#,
+        r#"{"resourceType":"Sesame" Sesame"#,
+    ] {
+        let (status, _, message) = answer(body, &[JSON]).await;
+        assert!(status >= 400 && !message.contains("Sesame"), "{message}");
+    }
+}

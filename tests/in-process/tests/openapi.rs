@@ -1,0 +1,106 @@
+//! `openapi.yaml`, the code and the template agree: routes, error codes, the fields of a job.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use edge::http::ErrorCode;
+use records::ResourceType;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The lines below a heading that are indented further, without that indentation.
+fn below(document: &str, heading: &str) -> Vec<String> {
+    let indent = heading.len() - heading.trim_start().len();
+    let rest = document.lines().skip_while(|line| *line != heading).skip(1);
+    let inner: Vec<_> = rest
+        .take_while(|line| line.trim().is_empty() || line.len() - line.trim_start().len() > indent)
+        .map(str::to_owned)
+        .collect();
+    assert!(!inner.is_empty(), "openapi.yaml has {heading:?}");
+    inner
+}
+
+/// The keys of the mapping below a heading.
+fn keys(document: &str, heading: &str) -> BTreeSet<String> {
+    let inner = below(document, heading);
+    let indent = inner[0].len() - inner[0].trim_start().len();
+    inner
+        .iter()
+        .filter(|line| line.len() > indent && line.len() - line.trim_start().len() == indent)
+        .filter_map(|line| line.trim().split_once(':').map(|(key, _)| key.to_owned()))
+        .collect()
+}
+
+#[test]
+fn routes_are_the_template_s() {
+    let openapi = file("openapi.yaml");
+    let described: BTreeSet<_> = keys(&openapi, "paths:")
+        .into_iter()
+        .flat_map(|path| {
+            let methods = keys(&openapi, &format!("  {path}:"));
+            methods.into_iter().map(move |method| format!("{} {path}", method.to_uppercase())).collect::<Vec<_>>()
+        })
+        .collect();
+    let template = file("template.yaml");
+    let mut deployed: BTreeSet<_> =
+        template.lines().filter_map(|line| line.trim().strip_prefix("RouteKey: ")).map(str::to_owned).collect();
+    assert!(deployed.remove("$default"));
+    // The fallback answers it, behind the route that takes all others.
+    deployed.insert("GET /health".to_owned());
+    assert_eq!(described, deployed);
+}
+
+#[test]
+fn error_codes_are_the_code_s() {
+    let openapi = file("openapi.yaml");
+    let described: BTreeSet<_> = below(&openapi, "    ErrorCode:")
+        .iter()
+        .filter_map(|line| line.trim().strip_prefix("- ").map(str::to_owned))
+        .collect();
+    let known: BTreeSet<_> =
+        ErrorCode::ALL.iter().map(|code| serde_json::to_value(code).unwrap().as_str().unwrap().to_owned()).collect();
+    assert_eq!(described, known);
+    // Each stands with the answers of its status.
+    let responses = below(&openapi, "  responses:").join("\n");
+    for code in known {
+        assert!(responses.contains(&format!("`{code}`")), "{code}");
+    }
+}
+
+#[test]
+fn every_record_type_is_described_by_its_schema() {
+    let openapi = file("openapi.yaml");
+    for resource_type in ResourceType::ALL {
+        let reference = format!("    {resource_type}: {{ $ref: \"shared/records/schemas/{resource_type}.json\" }}");
+        assert!(openapi.contains(&reference), "{resource_type}");
+    }
+    let names = below(&openapi, "    ResourceType:").join(" ");
+    let names: BTreeSet<_> =
+        names.split(['[', ']', ',', ' ']).filter(|name| name.parse::<ResourceType>().is_ok()).collect();
+    assert_eq!(names.len(), ResourceType::ALL.len());
+}
+
+#[test]
+fn the_fields_of_a_job_are_those_of_the_answers() {
+    let openapi = file("openapi.yaml");
+    let job = below(&openapi, "    Job:").join("\n");
+    let described = keys(&job, "      properties:");
+    let snapshots = root().join("functions/get-job/tests/snapshots");
+    let mut answered = BTreeSet::new();
+    for entry in std::fs::read_dir(snapshots).unwrap() {
+        let snapshot = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let answer = snapshot.splitn(3, "---\n").nth(2).unwrap();
+        let answer: Value = serde_json::from_str(answer).unwrap();
+        answered.extend(answer["body"]["data"].as_object().into_iter().flatten().map(|(name, _)| name.clone()));
+    }
+    assert_eq!(described, answered);
+}
