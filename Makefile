@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 STACK := $(VENV)/bin/python local/stack.py
 
-.PHONY: help up down logs demo test quick check docs fmt tools clean
+.PHONY: help up down logs demo test quick bench check docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,12 +31,23 @@ test: $(VENV)/ready ## Pass every test, on a stack of its own that does not dist
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
 
+bench: ## Measure the hot paths (criterion).
+	cargo bench --package bench --locked
+
 check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
 	@local/check-tools.sh
+
+docs: .tools/docs/node_modules/.bin/redocly ## Build the API page, one file that opens without a network (needs Node).
+	@mkdir -p target
+	$< build-docs openapi.yaml --inlineBundle --output target/api.html
+	@echo "open target/api.html"
+
+.tools/docs/node_modules/.bin/redocly:
+	npm install --silent --no-fund --no-audit --no-package-lock --prefix .tools/docs @redocly/cli@2.77.0
 
 fmt: ## Format the code.
 	cargo fmt --all

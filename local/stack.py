@@ -83,10 +83,16 @@ class Stack:
         """The emulator's process id, unless it is gone and another process has it now."""
         try:
             pid = int(self.pid_file.read_text())
-            command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
         except (FileNotFoundError, ValueError):
             return None
-        return pid if "ministack" in command.stdout else None
+        if Path("/proc/self").exists():
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_text()
+            except OSError:
+                return None
+        else:
+            command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+        return pid if "ministack" in command else None
 
     def start(self) -> None:
         with socket.socket() as probe:

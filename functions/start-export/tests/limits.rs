@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::ports::UsageStore;
 use domain::{Month, Plan, Pool, Tenant};
 use edge::http::Api;
+use in_process::faulty::{AcceptFault, FaultyJobs};
 use in_process::{Service, request, shown};
 use serde_json::Value;
 use start_export::StartExport;
@@ -173,4 +174,66 @@ async fn a_replay_takes_nothing_and_works_when_everything_is_used_up() {
     let later = keyed().await;
     assert_eq!(later["status"], 202);
     assert_ne!(later["body"]["data"]["jobId"], first["body"]["data"]["jobId"], "after a day the key is free again");
+}
+
+fn api_with(service: &Service, script: impl IntoIterator<Item = AcceptFault>) -> Api<StartExport> {
+    let starter = domain::Starter { jobs: FaultyJobs::new(&service.memory, script), ..service.starter() };
+    Api::new(service.gate(), StartExport { starter })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_race_is_run_again() {
+    let service = Service::start().await;
+    let answer = call(&api_with(&service, [AcceptFault::Contention; 15])).await;
+    assert_eq!((&answer["status"], &answer["body"]["meta"]["rateLimitRemaining"]), (&202.into(), &4.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_loses_every_race_is_told_to_come_again_and_nothing_is_counted() {
+    let service = Service::start().await;
+    let answer = call(&api_with(&service, [AcceptFault::Contention; 100])).await;
+    assert_eq!((&answer["status"], &answer["body"]["code"]), (&503.into(), &"UNAVAILABLE".into()));
+    assert_ne!(header(&answer, "retry-after"), "absent");
+    assert!(service.memory.take_messages().is_empty());
+    assert_eq!(call(&api(&service)).await["body"]["meta"]["rateLimitRemaining"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptance_whose_answer_is_lost_counts_once() {
+    let service = Service::start().await;
+    let answer = call(&api_with(&service, [AcceptFault::AnswerLost])).await;
+    assert_eq!((&answer["status"], header(&answer, "x-sandbox-used")), (&202.into(), "1".into()));
+    assert_eq!(service.memory.take_messages().len(), 1);
+    assert_eq!(call(&api(&service)).await["body"]["meta"]["rateLimitRemaining"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_down_is_a_503() {
+    let service = Service::start().await;
+    let answer = call(&api_with(&service, [AcceptFault::Down; 10])).await;
+    assert_eq!((&answer["status"], &answer["body"]["code"]), (&503.into(), &"UNAVAILABLE".into()));
+    assert_eq!(answer["body"]["message"], "Temporarily unavailable; try again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_acts_within_a_minute_and_an_unknown_key_is_not_remembered() {
+    let service = Service::start().await;
+    service.tenant("clinic-one", Plan::Pro, 1_000).await;
+    let api = api(&service);
+    assert_eq!(call(&api).await["status"], 202);
+    let revoke = |key: &mut domain::StoredKey| key.revoked_at = Some(Service::at(0));
+    service.key(in_process::TEST_KEY, "clinic-one#test", vec![domain::Scope::All], revoke).await;
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(call(&api).await["status"], 202, "it is remembered for a minute");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(call(&api).await["body"]["code"], "KEY_REVOKED");
+
+    let late = async || {
+        let mut request = request("start-export", "all-patients");
+        request.headers_mut().insert("x-api-key", "clk_test_LATECOMER".parse().unwrap());
+        shown(&api.handle(request).await)
+    };
+    assert_eq!(late().await["body"]["code"], "INVALID_KEY");
+    service.key("clk_test_LATECOMER", "clinic-one#test", vec![domain::Scope::All], |_| {}).await;
+    assert_eq!(late().await["status"], 202);
 }

@@ -21,10 +21,13 @@ pub struct StartImport {
 /// The data stays as it came until it is known to be a string, since it may be megabytes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ImportRequest {
-    resource_type: Option<Box<RawValue>>,
-    data: Option<Box<RawValue>>,
-    upload_id: Option<Box<RawValue>>,
+struct ImportRequest<'a> {
+    #[serde(borrow)]
+    resource_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    upload_id: Option<&'a RawValue>,
 }
 
 impl Endpoint for StartImport {
@@ -39,10 +42,10 @@ impl Endpoint for StartImport {
     }
 }
 
-fn judge(request: &ImportRequest) -> Result<Work, ApiError> {
+fn judge(request: &ImportRequest<'_>) -> Result<Work, ApiError> {
     let mut issues = Vec::new();
-    let resource_type = judge_type(request.resource_type.as_deref(), &mut issues);
-    let work = match (given(request.data.as_deref()), given(request.upload_id.as_deref())) {
+    let resource_type = judge_type(request.resource_type, &mut issues);
+    let work = match (given(request.data), given(request.upload_id)) {
         (None, Some(upload)) => {
             let upload = judge_upload(upload, &mut issues);
             resource_type.zip(upload).map(|(resource_type, upload)| Work::ImportUpload { resource_type, upload })

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use domain::memory::Memory;
-use domain::ports::{BatchOutcome, CountPage, JobQueue, Page, PageKey, PortError, ReadRange, RecordStore, Slice};
-use domain::{JobId, JobType, Partition};
+use domain::ports::{
+    AcceptError, Acceptance, BatchOutcome, Cancellation, CountPage, DueJob, JobQueue, JobStore, Page, PageKey,
+    PortError, ReadRange, RecordStore, Settlement, Slice, UpdateError,
+};
+use domain::{Job, JobId, JobType, Partition};
 use jiff::Timestamp;
 use records::{ResourceType, StoredLine};
 
@@ -49,7 +52,7 @@ impl FaultyRecords {
 }
 
 fn unavailable() -> PortError {
-    PortError::Unavailable { operation: "write records", cause: "as the test wants it".into() }
+    PortError::Unavailable { operation: "call store", cause: "as the test wants it".into() }
 }
 
 #[async_trait]
@@ -117,5 +120,64 @@ pub struct DeadQueue;
 impl JobQueue for DeadQueue {
     async fn send(&self, _: &Partition, _: &JobId, _: JobType) -> Result<(), PortError> {
         Err(PortError::Unavailable { operation: "send message", cause: "as the test wants it".into() })
+    }
+}
+
+/// What goes wrong with one acceptance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptFault {
+    /// Another transaction is at work on the same items.
+    Contention,
+    /// The job is accepted, and the answer is lost.
+    AnswerLost,
+    /// The store refuses for now.
+    Down,
+}
+
+/// A job store that follows a script of faults, one for each acceptance.
+pub struct FaultyJobs {
+    memory: Memory,
+    script: Mutex<VecDeque<AcceptFault>>,
+}
+
+impl FaultyJobs {
+    /// The store, and what is to go wrong.
+    #[must_use]
+    pub fn new(memory: &Memory, script: impl IntoIterator<Item = AcceptFault>) -> Arc<Self> {
+        Arc::new(Self { memory: memory.clone(), script: Mutex::new(script.into_iter().collect()) })
+    }
+}
+
+#[async_trait]
+impl JobStore for FaultyJobs {
+    async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
+        let fault = self.script.lock().unwrap().pop_front();
+        match fault {
+            None => self.memory.accept(partition, acceptance).await,
+            Some(AcceptFault::Contention) => {
+                Err(AcceptError::Cancelled(Cancellation { contention: true, ..Cancellation::default() }))
+            }
+            Some(AcceptFault::AnswerLost) => {
+                self.memory.accept(partition, acceptance).await?;
+                Err(AcceptError::Port(unavailable()))
+            }
+            Some(AcceptFault::Down) => Err(AcceptError::Port(unavailable())),
+        }
+    }
+
+    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
+        self.memory.get(partition, id, now).await
+    }
+
+    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError> {
+        self.memory.update(partition, job, settlement).await
+    }
+
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+        self.memory.due(job_type, now, limit).await
+    }
+
+    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
+        self.memory.postpone(due, until).await
     }
 }

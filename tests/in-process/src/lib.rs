@@ -205,6 +205,16 @@ pub fn request(function: &str, name: &str) -> Request {
     lambda_http::request::from_str(&payload(function, name)).expect("payload is of API Gateway")
 }
 
+/// Hands a payload of SQS to the worker of a service without jobs, and returns the ids of the messages
+/// that have to come again.
+pub async fn messages_to_come_again(function: &str, name: &str) -> Vec<String> {
+    let service = Service::start().await;
+    let event = serde_json::from_str(&payload(function, name)).unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let response = edge::sqs::handle(&service.worker(), event, deadline).await;
+    response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
+}
+
 /// An answer as a snapshot shows it: status, headers, body.
 #[must_use]
 pub fn shown(response: &Response<Body>) -> Value {

@@ -300,6 +300,7 @@ fn an_upload_goes_in_by_its_url_and_comes_back_with_reports() {
     assert_eq!(created.status, 201, "{created:?}");
     let upload = created.data();
     assert_eq!(upload["maxBytes"], 104_857_600);
+    assert!(upload["uploadUrl"].as_str().unwrap().contains("X-Amz-SignedHeaders=host&"), "no header but the host");
     let import = |upload: &Value| {
         client.post("/v1/bulk/import", &json!({"resourceType": "Patient", "uploadId": upload["uploadId"]}))
     };

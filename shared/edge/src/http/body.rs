@@ -6,7 +6,7 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 use lambda_http::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use lambda_http::{Body, Request};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use super::error::{ApiError, ErrorCode};
 
@@ -50,8 +50,8 @@ impl<'a> JsonBody<'a> {
         &self.bytes
     }
 
-    /// The body as a `T`, which takes any JSON object.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+    /// The body as a `T`, which takes any JSON object and may borrow from it.
+    pub fn parse<'b, T: Deserialize<'b>>(&'b self) -> Result<T, ApiError> {
         // serde_json's error text may quote the body: it is dropped here.
         let is_object = self.bytes.trim_ascii_start().starts_with(b"{");
         let parsed = if is_object { serde_json::from_slice(&self.bytes).ok() } else { None };

@@ -1,0 +1,1 @@
+//! Benchmarks of the hot paths; the benches are under `benches/`.
