@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ndjson::{Frame, LineSplitter};
-use records::{RecordId, ResourceType};
+use records::{RecordId, ResourceType, Schema};
 
 const RECORDS: usize = 1_000;
 
@@ -43,8 +43,7 @@ fn rich_patient(n: usize) -> String {
 }
 
 /// Reads NDJSON as an import does, and returns how many bytes would be stored.
-fn import(resource_type: ResourceType, input: &[u8]) -> usize {
-    let schema = resource_type.schema().unwrap();
+fn import(schema: &Schema, input: &[u8]) -> usize {
     let mut splitter = LineSplitter::new(1 << 20);
     let mut stored = 0;
     for chunk in input.chunks(64 * 1024) {
@@ -70,8 +69,20 @@ fn lines(criterion: &mut Criterion) {
     for (name, resource_type, shape) in shapes {
         let input: String = (0..RECORDS).map(|n| shape(n) + "\n").collect();
         group.throughput(Throughput::Bytes(input.len() as u64));
+        // Prepared once per job.
+        let schema = resource_type.schema().unwrap();
         let id = BenchmarkId::new(name, format!("{} bytes", input.len() / RECORDS));
-        group.bench_function(id, |bencher| bencher.iter(|| import(resource_type, black_box(input.as_bytes()))));
+        group.bench_function(id, |bencher| bencher.iter(|| import(&schema, black_box(input.as_bytes()))));
+        // For comparison: reading alone, without rules, duplicates or a stored line.
+        let id =
+            BenchmarkId::new(format!("{name}, serde_json's grammar alone"), format!("{} bytes", input.len() / RECORDS));
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| {
+                for line in black_box(input.as_bytes()).split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    black_box(serde_json::from_slice::<serde::de::IgnoredAny>(line).unwrap());
+                }
+            });
+        });
     }
     group.finish();
 }

@@ -1,7 +1,5 @@
 //! The stored line: what the store keeps of a record, and an export writes.
 
-use std::fmt::Write;
-
 use jiff::Timestamp;
 
 use crate::fault::Fault;
@@ -42,8 +40,10 @@ impl Record<'_> {
         line.push_str(id.as_str());
         line.push_str(r#"","meta":{"lastUpdated":""#);
         let stamp_at = line.len();
-        // A tenant id and the system need no JSON escapes; writing to a String cannot fail.
-        let _ = write!(line, r#"{NO_STAMP}","tag":[{{"system":"{TAG_SYSTEM}","code":"{tenant}"}}"#);
+        // A tenant id and the system need no JSON escapes.
+        for piece in [NO_STAMP, r#"","tag":[{"system":""#, TAG_SYSTEM, r#"","code":""#, tenant, r#""}"#] {
+            line.push_str(piece);
+        }
         push_all(&mut line, &self.tags);
         line.push(']');
         push_all(&mut line, &self.meta);

@@ -19,20 +19,19 @@ pub(super) struct OpenObject<'a> {
     rule: &'a ObjectRule,
     /// One bit a member of the rule.
     seen: u64,
-    last_found: usize,
     own_names: usize,
 }
 
 impl<'a> OpenObject<'a> {
     pub(super) fn new(rule: &'a ObjectRule, own_names: usize) -> Self {
-        Self { rule, seen: 0, last_found: 0, own_names }
+        Self { rule, seen: 0, own_names }
     }
 }
 
 impl<'a> Scan<'a> {
     /// Reads one member's value: judged when the object has a rule for the name, else only skipped.
     pub(super) fn member(&mut self, object: &mut OpenObject<'a>, name: Cow<'a, str>) -> Result<(), Invalid> {
-        let Some((index, member)) = object.rule.find(&name, &mut object.last_found) else {
+        let Some((index, member)) = object.rule.find(&name) else {
             self.names.push(name);
             return self.skip();
         };
