@@ -13,6 +13,9 @@ use records::{RecordId, ResourceType, Schema};
 
 const RECORDS: usize = 1_000;
 
+/// Writes the record of that number.
+type Shape = fn(usize) -> String;
+
 fn flat_patient(n: usize) -> String {
     format!(
         r#"{{"id":"pat-{n:06}","firstName":"Jane{n}","lastName":"Doe","gender":"female","birthDate":"1980-02-{:02}","phone":"+1 555 0100","maritalStatus":"M"}}"#,
@@ -60,7 +63,7 @@ fn import(schema: &Schema, input: &[u8]) -> usize {
 }
 
 fn lines(criterion: &mut Criterion) {
-    let shapes: [(&str, ResourceType, fn(usize) -> String); 3] = [
+    let shapes: [(&str, ResourceType, Shape); 3] = [
         ("flat patient", ResourceType::Patient, flat_patient),
         ("observation", ResourceType::Observation, observation),
         ("rich patient", ResourceType::Patient, rich_patient),

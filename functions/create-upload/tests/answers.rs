@@ -9,8 +9,7 @@ use in_process::{Service, payload_tests, request, shown};
 async fn answer(name: &str) -> serde_json::Value {
     let service = Service::start().await;
     let api = Api::new(service.gate(), CreateUpload { uploader: service.uploader() });
-    let answer = shown(&api.handle(request("create-upload", name)).await);
-    answer
+    shown(&api.handle(request("create-upload", name)).await)
 }
 
 payload_tests! {

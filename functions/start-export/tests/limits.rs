@@ -38,7 +38,7 @@ async fn five_starts_an_hour_and_the_sixth_is_told_when() {
         let answer = call(&api).await;
         assert_eq!(answer["status"], 202);
         assert_eq!(answer["body"]["meta"]["rateLimitRemaining"], left);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
     }
     let refused = call(&api).await;
     assert_eq!((&refused["status"], &refused["body"]["code"]), (&429.into(), &"RATE_LIMITED".into()));
@@ -170,7 +170,7 @@ async fn a_replay_takes_nothing_and_works_when_everything_is_used_up() {
     assert_eq!(header(&replay, "x-quota-billable"), "false");
     assert_eq!(header(&replay, "x-ratelimit-remaining"), "0", "the numbers are those of now");
     assert_eq!(service.memory.take_messages().len(), 5);
-    tokio::time::advance(Duration::from_secs(24 * 3_600)).await;
+    tokio::time::advance(Duration::from_hours(24)).await;
     let later = keyed().await;
     assert_eq!(later["status"], 202);
     assert_ne!(later["body"]["data"]["jobId"], first["body"]["data"]["jobId"], "after a day the key is free again");

@@ -88,10 +88,13 @@ impl Hold {
                 Err(_) => return Ok(Take::Ended),
                 Ok(taken) => match jobs.update(partition, &taken, settlement(&taken)).await {
                     Ok(()) => taken,
-                    Err(UpdateError::Conflict | UpdateError::Port(PortError::Unavailable { .. })) => continue,
+                    // Neither a take nor a failure reserves anything: the month is never full for them.
+                    Err(
+                        UpdateError::Conflict
+                        | UpdateError::MonthFull
+                        | UpdateError::Port(PortError::Unavailable { .. }),
+                    ) => continue,
                     Err(UpdateError::Port(error)) => return Err(error),
-                    // Neither a take nor a failure reserves anything.
-                    Err(UpdateError::MonthFull) => continue,
                 },
             };
             if taken.has_ended() {

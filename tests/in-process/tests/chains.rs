@@ -4,7 +4,7 @@
 //! effect, batches are refused and sent again, imports run for longer than the safety window. Time is
 //! paused; every seed is another order of events.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_collect, reason = "test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -109,7 +109,7 @@ async fn done(service: &Service, worker: &Worker, work: Work) -> JobResult {
     let started = service.starter().start(&caller(), StartJob { work, idempotency: None }).await.unwrap();
     let id = started.job_id;
     loop {
-        let deadline = Instant::now() + Duration::from_secs(3_600);
+        let deadline = Instant::now() + Duration::from_hours(1);
         worker.deliver(&test_partition(), &id, deadline).await.unwrap();
         let job = service.memory.get(&test_partition(), &id, Service::at(0)).await.unwrap().unwrap();
         match job.status() {

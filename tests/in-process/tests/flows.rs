@@ -519,6 +519,6 @@ async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     assert!(matches!(try_with(&caller(), &upload).await, Err(StartError::UploadUnusable)));
     let (late, _) = service.uploader().create(&caller()).await.unwrap();
     service.memory.put_object(&domain::ObjectKey::upload(&test_partition(), &late), patients(5));
-    tokio::time::advance(Duration::from_secs(24 * 3600)).await;
+    tokio::time::advance(Duration::from_hours(24)).await;
     assert!(matches!(try_with(&caller(), &late).await, Err(StartError::UploadUnusable)));
 }
