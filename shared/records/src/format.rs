@@ -49,21 +49,27 @@ impl Format {
     }
 }
 
-/// Exactly `width` digits as a number.
-fn digits(text: &str, width: usize) -> Option<u32> {
-    if text.len() != width {
-        return None;
-    }
-    text.bytes().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0')))
+/// The number that the first `N` digits are, and what follows them.
+fn digits<const N: usize>(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, rest) = text.split_first_chunk::<N>()?;
+    let number = digits
+        .iter()
+        .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0')))?;
+    Some((number, rest))
 }
 
 fn is_date(text: &str) -> bool {
-    let mut fields = text.splitn(3, '-');
-    let Some(year) = fields.next().and_then(|year| digits(year, 4)) else { return false };
-    let Some(month) = fields.next() else { return true };
-    let Some(month @ 1..=12) = digits(month, 2) else { return false };
-    let Some(day) = fields.next() else { return true };
-    digits(day, 2).is_some_and(|day| (1..=days_in(year, month)).contains(&day))
+    read_date(text.as_bytes()).is_some_and(<[u8]>::is_empty)
+}
+
+/// Reads `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, a real one, and returns what follows.
+fn read_date(text: &[u8]) -> Option<&[u8]> {
+    let (year, rest) = digits::<4>(text)?;
+    let Some(rest) = rest.strip_prefix(b"-") else { return Some(rest) };
+    let (month @ 1..=12, rest) = digits::<2>(rest)? else { return None };
+    let Some(rest) = rest.strip_prefix(b"-") else { return Some(rest) };
+    let (day, rest) = digits::<2>(rest)?;
+    (1..=days_in(year, month)).contains(&day).then_some(rest)
 }
 
 fn days_in(year: u32, month: u32) -> u32 {
@@ -76,9 +82,18 @@ fn days_in(year: u32, month: u32) -> u32 {
 }
 
 fn is_time(text: &str) -> bool {
-    let mut fields = text.splitn(3, ':');
-    let mut field = |limit| fields.next().map(|field| digits(field, 2).is_some_and(|n| n < limit));
-    field(24) == Some(true) && field(60) == Some(true) && field(60) != Some(false)
+    let Some(rest) = read_minutes(text.as_bytes()) else { return false };
+    match rest.strip_prefix(b":") {
+        Some(rest) => matches!(digits::<2>(rest), Some((..60, []))),
+        None => rest.is_empty(),
+    }
+}
+
+/// Reads `HH:mm` and returns what follows.
+fn read_minutes(text: &[u8]) -> Option<&[u8]> {
+    let (..24, rest) = digits::<2>(text)? else { return None };
+    let (..60, rest) = digits::<2>(rest.strip_prefix(b":")?)? else { return None };
+    Some(rest)
 }
 
 fn is_date_time(text: &str) -> bool {
@@ -88,27 +103,25 @@ fn is_date_time(text: &str) -> bool {
 /// Whether the text is a moment as RFC 3339 writes it, with any offset, and a real one.
 #[must_use]
 pub fn is_rfc3339(text: &str) -> bool {
-    let Some((date, rest)) = text.split_once(['T', 't']) else { return false };
-    let Some((time, rest)) = rest.split_at_checked(8) else { return false };
-    // A leap second is 60 (RFC 3339, section 5.6).
-    let is_leap = time.ends_with(":60") && time.get(..5).is_some_and(is_time);
-    if date.len() != 10 || !is_date(date) || !(is_time(time) || is_leap) {
-        return false;
+    read_rfc3339(text.as_bytes()).is_some_and(<[u8]>::is_empty)
+}
+
+fn read_rfc3339(text: &[u8]) -> Option<&[u8]> {
+    let (date, rest) = text.split_at_checked(10)?;
+    if !read_date(date)?.is_empty() {
+        return None;
     }
-    let offset = match rest.strip_prefix('.') {
-        Some(fraction) => {
-            let offset = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
-            if offset.len() == fraction.len() {
-                return false;
-            }
-            offset
-        }
-        None => rest,
-    };
-    match offset.as_bytes() {
-        [b'Z' | b'z'] => true,
-        [b'+' | b'-', ..] => offset.len() == 6 && offset.get(1..).is_some_and(is_time),
-        _ => false,
+    let ([b'T' | b't'], rest) = rest.split_first_chunk::<1>()? else { return None };
+    // A leap second is 60 (RFC 3339, section 5.6).
+    let (..=60, mut rest) = digits::<2>(read_minutes(rest)?.strip_prefix(b":")?)? else { return None };
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        rest = fraction.get(length..).filter(|_| length > 0)?;
+    }
+    match rest.split_first()? {
+        (b'Z' | b'z', rest) => Some(rest),
+        (b'+' | b'-', offset) => read_minutes(offset),
+        _ => None,
     }
 }
 

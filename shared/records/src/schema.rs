@@ -67,6 +67,8 @@ pub(crate) struct ObjectRule {
     pub(crate) members: Vec<MemberRule>,
     /// Of each member, in the same order.
     signatures: Vec<u64>,
+    /// The required members, one bit each.
+    pub(crate) required: u64,
 }
 
 #[derive(Debug)]
@@ -246,8 +248,11 @@ fn size(value: &Value) -> Option<usize> {
 
 fn require(object: &mut ObjectRule, required: &Value) -> Result<(), Unsupported> {
     for name in required.as_array().ok_or("required: not an array")? {
-        let member = object.members.iter_mut().find(|member| Some(member.name.as_str()) == name.as_str());
-        member.ok_or("required: names no property")?.required = true;
+        let mut members = object.members.iter_mut().enumerate();
+        let member = members.find(|(_, member)| Some(member.name.as_str()) == name.as_str());
+        let (index, member) = member.ok_or("required: names no property")?;
+        member.required = true;
+        object.required |= 1u64 << index;
     }
     Ok(())
 }

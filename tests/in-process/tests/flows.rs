@@ -517,6 +517,10 @@ async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     assert!(matches!(try_with(&live, &upload).await, Err(StartError::UploadUnusable)));
     assert!(try_with(&caller(), &upload).await.is_ok());
     assert!(matches!(try_with(&caller(), &upload).await, Err(StartError::UploadUnusable)));
+    let (large, _) = service.uploader().create(&caller()).await.unwrap();
+    let size = usize::try_from(domain::MAX_UPLOAD).unwrap() + 1;
+    service.memory.put_object(&domain::ObjectKey::upload(&test_partition(), &large), vec![b' '; size]);
+    assert!(matches!(try_with(&caller(), &large).await, Err(StartError::UploadTooLarge)));
     let (late, _) = service.uploader().create(&caller()).await.unwrap();
     service.memory.put_object(&domain::ObjectKey::upload(&test_partition(), &late), patients(5));
     tokio::time::advance(Duration::from_hours(24)).await;

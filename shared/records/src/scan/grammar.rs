@@ -137,8 +137,11 @@ impl<'a> Cursor<'a> {
     fn skip_plain(&mut self) {
         const ONES: u64 = u64::MAX / 255;
         const HIGHS: u64 = ONES << 7;
-        while let Some(chunk) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let word = u64::from_le_bytes(*chunk);
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let (words, tail) = rest.as_chunks::<8>();
+        let mut skipped = 0;
+        for word in words {
+            let word = u64::from_le_bytes(*word);
             let quote = word ^ (ONES * u64::from(b'"'));
             let backslash = word ^ (ONES * u64::from(b'\\'));
             // Each sets the high bit of the bytes looked for; a borrow can only spoil the bytes behind
@@ -148,14 +151,13 @@ impl<'a> Cursor<'a> {
                 | (word.wrapping_sub(ONES * 0x20) & !word);
             let found = found & HIGHS;
             if found != 0 {
-                self.at += (found.trailing_zeros() / 8) as usize;
+                self.at += skipped + (found.trailing_zeros() / 8) as usize;
                 return;
             }
-            self.at += 8;
+            skipped += 8;
         }
-        while self.peek().is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
-            self.at += 1;
-        }
+        let plain = tail.iter().take_while(|byte| !matches!(**byte, b'"' | b'\\' | 0..0x20)).count();
+        self.at += skipped + plain;
     }
 
     fn escape(&mut self) -> Result<(), Invalid> {

@@ -53,14 +53,24 @@ impl<'a> Scan<'a> {
 
     /// Ends an object: what is missing, and what stands twice.
     pub(super) fn close(&mut self, object: &OpenObject<'a>) {
-        for (index, member) in object.rule.members.iter().enumerate() {
-            if member.required && object.seen & (1u64 << index) == 0 {
+        let missing = object.rule.required & !object.seen;
+        if missing != 0 {
+            self.report_missing(object.rule, missing);
+        }
+        if self.names.len() > object.own_names {
+            self.close_names(object.own_names);
+        }
+    }
+
+    #[cold]
+    fn report_missing(&mut self, rule: &'a ObjectRule, missing: u64) {
+        for (index, member) in rule.members.iter().enumerate() {
+            if missing & (1u64 << index) != 0 {
                 self.report.enter(Segment::Member(&member.name));
                 self.report.fault(FaultCode::Required, "Required");
                 self.report.leave();
             }
         }
-        self.close_names(object.own_names);
     }
 
     /// Ends an object's names without a rule: one fault for each name that stands more than once.
