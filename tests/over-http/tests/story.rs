@@ -244,10 +244,10 @@ fn keys_have_scopes_and_an_end() {
     assert_eq!(writer.export(&["Patient"], None).status, 202);
 
     let soon = edge::system::SystemClock;
-    let soon = domain::ports::Clock::now(&soon) + jiff::SignedDuration::from_secs(2);
+    let soon = domain::ports::Clock::now(&soon) + jiff::SignedDuration::from_secs(10);
     let brief = client(&create(&["--expires", &soon.to_string()]));
     assert_eq!(brief.job(somewhere).status, 404);
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(10));
     assert_eq!(brief.job(somewhere).code(), "KEY_EXPIRED");
 
     let doomed = create(&[]);
