@@ -15,10 +15,13 @@ impl<'a> Text<'a> {
     }
 
     /// The string's value.
+    #[inline]
     pub(crate) fn unescape(self) -> Cow<'a, str> {
-        if !self.escaped {
-            return Cow::Borrowed(self.raw);
-        }
+        if self.escaped { Cow::Owned(self.unescape_raw()) } else { Cow::Borrowed(self.raw) }
+    }
+
+    #[cold]
+    fn unescape_raw(self) -> String {
         let mut value = String::with_capacity(self.raw.len());
         let mut rest = self.raw;
         while let Some((plain, escape)) = rest.split_once('\\') {
@@ -28,7 +31,7 @@ impl<'a> Text<'a> {
             rest = escape.get(length..).unwrap_or_default();
         }
         value.push_str(rest);
-        Cow::Owned(value)
+        value
     }
 
     /// Whether the value is empty.
