@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::ports::{JobStore, ObjectStore};
-use domain::{Job, JobId, JobResult, JobSpec, JobStatus, LineFault, ObjectKey, Report, Scope, transaction_time};
+use domain::{Job, JobId, JobResult, JobStatus, LineFault, ObjectKey, Report, Scope, transaction_time};
 use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, RequestExt, StatusCode};
 use jiff::Timestamp;
 
@@ -96,10 +96,10 @@ fn retry_after(job: &Job, now: Timestamp) -> Option<u64> {
     let elapsed = job.started_at().map_or(0, |started| now.duration_since(started).as_millis());
     let elapsed = u64::try_from(elapsed).unwrap_or(0);
     let left = progress.total.saturating_sub(progress.processed);
-    let milliseconds = match (&job.spec(), progress.processed) {
+    let milliseconds = match progress.processed {
         // Nothing is known of the speed yet: a little longer with every moment that passes.
-        (JobSpec::Import { .. } | JobSpec::Export { .. }, 0) => elapsed / 4,
-        (_, processed) => elapsed.saturating_mul(left) / processed,
+        0 => elapsed / 4,
+        processed => elapsed.saturating_mul(left) / processed,
     };
     Some((milliseconds / 1_000).clamp(1, 30))
 }

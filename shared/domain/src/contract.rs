@@ -56,6 +56,11 @@ impl Fixture {
     }
 
     fn export_job(&self, requests: u64) -> Job {
+        self.job(requests, true)
+    }
+
+    /// A job whose records are still to be counted and reserved, or not.
+    fn job(&self, requests: u64, counted: bool) -> Job {
         Job::new(NewJob {
             partition: self.partition.clone(),
             id: JobId::new(self.now, self.ids.random()),
@@ -64,7 +69,7 @@ impl Fixture {
                 since: Some(self.later(-60)),
             },
             total: 0,
-            counted: true,
+            counted,
             reservation: Reservation { pool: Pool::Test, month: Month::of(self.now), requests },
             created_at: self.now,
             expires_at: self.later(7 * 86_400),

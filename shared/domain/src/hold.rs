@@ -220,6 +220,8 @@ impl Hold {
             let now = self.clock.now();
             let next = match written.job.apply(make(self.token.clone(), now), now) {
                 Ok(next) => next,
+                // An earlier try of the count whose answer was lost.
+                Err(IllegalTransition::Counted) => return Ok(()),
                 Err(illegal) => {
                     tracing::info!(error = &illegal as &dyn std::error::Error, "write under lost lease");
                     return Err(HoldError::Lost);
@@ -244,12 +246,7 @@ impl Hold {
                     if !is_ours || stored.revision() <= written.job.revision() {
                         return Err(HoldError::Lost);
                     }
-                    let was_counted = stored.is_counted() && !written.job.is_counted();
                     written.job = stored;
-                    if was_counted {
-                        // An earlier try of the count: to count again would reserve twice.
-                        return Ok(());
-                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Fixture;
 use crate::idempotency::{Fingerprint, IdempotencyEntry, IdempotencyKey};
 use crate::ids::{Token, UploadId};
-use crate::job::{Event, FailureReason, Job, JobStatus, JobType, Progress};
+use crate::job::{Event, FailureReason, IllegalTransition, Job, JobStatus, JobType, Progress};
 use crate::ports::{
     AcceptError, Acceptance, Cancellation, DueJob, IdSource, JobStore, Settlement, UpdateError, UsageStore,
 };
@@ -29,7 +29,10 @@ fn acceptance(fixture: &Fixture, job: Job, window: Window) -> Acceptance {
 }
 
 async fn accepted(jobs: &dyn JobStore, fixture: &Fixture) -> Job {
-    let job = fixture.export_job(1);
+    accepted_as(jobs, fixture, fixture.export_job(1)).await
+}
+
+async fn accepted_as(jobs: &dyn JobStore, fixture: &Fixture, job: Job) -> Job {
     let window = Window::default().admit(fixture.now, 5).unwrap();
     jobs.accept(&fixture.partition, &acceptance(fixture, job.clone(), window)).await.unwrap();
     job
@@ -144,7 +147,7 @@ async fn a_reservation_fits_the_month_or_nothing_is_written(
     usage: &dyn UsageStore,
     fixture: &Fixture,
 ) {
-    let job = accepted(jobs, fixture).await;
+    let job = accepted_as(jobs, fixture, fixture.job(1, false)).await;
     let taken = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
     jobs.update(&fixture.partition, &taken, Settlement::None).await.unwrap();
     let counted = taken.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now).unwrap();
@@ -160,6 +163,8 @@ async fn a_reservation_fits_the_month_or_nothing_is_written(
     jobs.update(&fixture.partition, &counted, reserve(Some(100))).await.unwrap();
     assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(counted.clone()));
     assert_eq!(month().await, 100);
+    let twice = counted.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now);
+    assert_eq!(twice, Err(IllegalTransition::Counted));
     let again = jobs.update(&fixture.partition, &counted, reserve(None)).await;
     assert!(matches!(again, Err(UpdateError::Conflict)), "{again:?}");
     assert_eq!(month().await, 100);

@@ -117,6 +117,9 @@ pub enum IllegalTransition {
     /// The lease that the event names is not the one on the job.
     #[error("lease was lost")]
     LeaseLost,
+    /// The records are counted and reserved: to do so again would reserve twice.
+    #[error("records are counted")]
+    Counted,
     /// Only a pending job can miss its message.
     #[error("job has started")]
     Started,
@@ -163,6 +166,9 @@ impl Job {
                 next.lease_to(Lease { token, expires_at, attempt }, due_at, now);
             }
             (Processing(Working(Some(held))), Event::Counted { token, records }) if held.token == token => {
+                if self.counted {
+                    return Err(IllegalTransition::Counted);
+                }
                 next.counted = true;
                 next.progress.total = records;
                 next.reservation.requests = records;
