@@ -9,6 +9,7 @@ mod decimal;
 mod fault;
 mod format;
 mod id;
+mod names;
 mod resource_type;
 mod scan;
 mod schema;

@@ -46,7 +46,7 @@ impl Schema {
         let text = std::str::from_utf8(line).map_err(|error| vec![invalid_json(error.valid_up_to())])?;
         let mut scan = Scan {
             cursor: Cursor::new(text),
-            report: Report::default(),
+            report: Report::new(),
             names: Vec::new(),
             record: Record { schema: self, id: None, tags: Vec::new(), meta: Vec::new(), members: Vec::new() },
         };

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::format::Format;
+use crate::names::{Found, Names};
 use crate::resource_type::ResourceType;
 
 const DEFINITIONS: &str = include_str!("../schemas/definitions.json");
@@ -65,8 +66,7 @@ pub(crate) struct ArrayRule {
 #[derive(Debug, Default)]
 pub(crate) struct ObjectRule {
     pub(crate) members: Vec<MemberRule>,
-    /// Of each member, in the same order.
-    signatures: Vec<u64>,
+    names: Names,
     /// The required members, one bit each.
     pub(crate) required: u64,
 }
@@ -77,9 +77,6 @@ pub(crate) struct MemberRule {
     pub(crate) required: bool,
     pub(crate) rule: Rule,
 }
-
-/// The scanner keeps the members it has seen in the bits of a `u64`.
-const MAX_MEMBERS: usize = 64;
 
 impl Schema {
     pub(crate) fn compile(resource_type: ResourceType, source: &str) -> Result<Self, SchemaError> {
@@ -117,31 +114,19 @@ impl ObjectRule {
     /// The member of that name.
     #[inline]
     pub(crate) fn find(&self, name: &str) -> Option<(usize, &MemberRule)> {
-        let wanted = signature(name);
-        let index = self.signatures.iter().position(|signature| *signature == wanted)?;
-        // Long names may share a signature: then they are looked at one by one.
-        match self.members.get(index) {
-            Some(member) if member.name == name => Some((index, member)),
-            _ => self.members.iter().enumerate().find(|(_, member)| member.name == name),
-        }
+        let (index, certain) = match self.names.find(name) {
+            Found::No => return None,
+            Found::At(index) => (index, true),
+            Found::Perhaps(index) => (index, false),
+        };
+        self.members.get(index).filter(|member| certain || member.name == name).map(|member| (index, member))
     }
 
-    fn push(&mut self, member: MemberRule) {
-        self.signatures.push(signature(&member.name));
+    fn push(&mut self, member: MemberRule) -> Result<(), Unsupported> {
+        self.names.push(&member.name)?;
         self.members.push(member);
+        Ok(())
     }
-}
-
-/// The first seven bytes of a name and its length: told apart in one comparison, where comparing names
-/// costs a call each.
-#[inline]
-fn signature(name: &str) -> u64 {
-    let bytes = name.as_bytes();
-    let first = match bytes.first_chunk::<8>() {
-        Some(first) => u64::from_le_bytes(*first) << 8,
-        None => bytes.iter().take(7).rev().fold(0, |word, byte| word << 8 | u64::from(*byte)) << 8,
-    };
-    first | (bytes.len() as u64 & 0xFF)
 }
 
 struct Compiler<'a> {
@@ -230,10 +215,7 @@ impl Compiler<'_> {
                 let object = rule.object.as_mut().ok_or_else(bad)?;
                 for (name, schema) in value.as_object().ok_or_else(bad)? {
                     let rule = self.rule(schema)?;
-                    object.push(MemberRule { name: name.clone(), required: false, rule });
-                }
-                if object.members.len() > MAX_MEMBERS {
-                    return Err(format!("properties: more than {MAX_MEMBERS}"));
+                    object.push(MemberRule { name: name.clone(), required: false, rule })?;
                 }
             }
             _ => return Err(format!("keyword {keyword}")),

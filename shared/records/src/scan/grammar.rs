@@ -115,8 +115,10 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            self.skip_plain();
-            match self.peek() {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let plain = plain_bytes(rest);
+            self.at += plain;
+            match rest.get(plain) {
                 Some(b'"') => {
                     let raw = self.slice(start, self.at).ok_or(Invalid)?;
                     self.at += 1;
@@ -130,34 +132,6 @@ impl<'a> Cursor<'a> {
                 _ => return Err(Invalid),
             }
         }
-    }
-
-    /// Moves on to the next quote, backslash or control character, eight bytes at a time.
-    #[inline]
-    fn skip_plain(&mut self) {
-        const ONES: u64 = u64::MAX / 255;
-        const HIGHS: u64 = ONES << 7;
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let (words, tail) = rest.as_chunks::<8>();
-        let mut skipped = 0;
-        for word in words {
-            let word = u64::from_le_bytes(*word);
-            let quote = word ^ (ONES * u64::from(b'"'));
-            let backslash = word ^ (ONES * u64::from(b'\\'));
-            // Each sets the high bit of the bytes looked for; a borrow can only spoil the bytes behind
-            // the first one found.
-            let found = (quote.wrapping_sub(ONES) & !quote)
-                | (backslash.wrapping_sub(ONES) & !backslash)
-                | (word.wrapping_sub(ONES * 0x20) & !word);
-            let found = found & HIGHS;
-            if found != 0 {
-                self.at += skipped + (found.trailing_zeros() / 8) as usize;
-                return;
-            }
-            skipped += 8;
-        }
-        let plain = tail.iter().take_while(|byte| !matches!(**byte, b'"' | b'\\' | 0..0x20)).count();
-        self.at += skipped + plain;
     }
 
     fn escape(&mut self) -> Result<(), Invalid> {
@@ -193,6 +167,31 @@ impl<'a> Cursor<'a> {
         }
         Ok(unit)
     }
+}
+
+/// How many bytes come before the next quote, backslash or control character, found eight at a time.
+#[inline]
+fn plain_bytes(rest: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let (words, tail) = rest.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // Flipping this bit puts the quote (0x22) right behind the control characters (0x00 to 0x1f), so
+        // that one comparison finds both.
+        let quote_or_control = word ^ (ONES * 0x02);
+        let backslash = word ^ (ONES * u64::from(b'\\'));
+        // Each sets the high bit of the bytes looked for; a borrow can only spoil the bytes behind the
+        // first one found.
+        let found = (quote_or_control.wrapping_sub(ONES * 0x21) & !quote_or_control)
+            | (backslash.wrapping_sub(ONES) & !backslash);
+        let found = found & HIGHS;
+        if found != 0 {
+            return index * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let plain = tail.iter().take_while(|byte| !matches!(**byte, b'"' | b'\\' | 0..0x20)).count();
+    words.len() * 8 + plain
 }
 
 impl<'a> Scan<'a> {

@@ -12,7 +12,7 @@ pub(super) enum Segment<'a> {
 }
 
 /// The path to the member in hand, and the faults so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Report<'a> {
     path: Vec<Segment<'a>>,
     faults: Vec<Fault>,
@@ -21,6 +21,11 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
+    pub(super) fn new() -> Self {
+        // Most records are no deeper.
+        Self { path: Vec::with_capacity(8), faults: Vec::new(), more: false }
+    }
+
     #[inline]
     pub(super) fn enter(&mut self, segment: Segment<'a>) {
         self.path.push(segment);
