@@ -374,7 +374,8 @@ def run(command: list[str]) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             stack.start()
-            parameters = {"StageName": "test", "DeletionProtection": "false", "LeaseSeconds": "6", "ResendSeconds": "5"}
+            parameters = {"StageName": "test", "DeletionProtection": "false", "LeaseSeconds": "6", "ResendSeconds": "5",
+                          "ExportSegments": "2", "TurnSeconds": "3"}
             environment = stack.environment(stack.deploy(parameters))
             environment |= stack.seed(environment)
             environment["CLINIK_BULK"] = str(binaries() / "clinik-bulk")

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use domain::ports::{JobStore, ObjectStore};
-use domain::{Job, JobId, JobResult, JobStatus, LineFault, ObjectKey, Report, Scope, transaction_time};
+use domain::{
+    Job, JobId, JobResult, JobStatus, LineFault, ObjectKey, Progress, Report, Scope, overall_progress, transaction_time,
+};
 use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, RequestExt, StatusCode};
 use jiff::Timestamp;
 
@@ -29,10 +31,12 @@ impl Endpoint for GetJob {
             .and_then(|parameters| parameters.first("jobId"))
             .and_then(|id| id.parse().ok())
             .ok_or_else(ApiError::not_found)?;
-        let job = self.jobs.get(&call.principal.partition, &id, call.now).await?.ok_or_else(ApiError::not_found)?;
-        let report = self.report(&job, call.now).await?;
+        let stored = self.jobs.with_segments(&call.principal.partition, &id, call.now).await?;
+        let (job, segments) = stored.ok_or_else(ApiError::not_found)?;
+        let progress = overall_progress(&job, &segments);
+        let report = self.report(&job, progress, call.now).await?;
         let reply = Reply::new(StatusCode::OK, report, Counted::Afterwards)?;
-        Ok(match retry_after(&job, call.now) {
+        Ok(match retry_after(&job, progress, call.now) {
             Some(seconds) => reply.header("retry-after", seconds.to_string()),
             None => reply,
         })
@@ -40,8 +44,8 @@ impl Endpoint for GetJob {
 }
 
 impl GetJob {
-    async fn report(&self, job: &Job, now: Timestamp) -> Result<JobReport, ApiError> {
-        let mut report = JobReport::new(job);
+    async fn report(&self, job: &Job, progress: Progress, now: Timestamp) -> Result<JobReport, ApiError> {
+        let mut report = JobReport::new(job, progress);
         match job.result() {
             Some(JobResult::Export { file, started_reading_at }) => {
                 let name = format!("{}.ndjson", job.id());
@@ -88,11 +92,10 @@ fn fault(LineFault { line, fault }: &LineFault) -> Fault {
 }
 
 /// When to ask again, in seconds: soon for small jobs, later the more work is left. `None` once ended.
-fn retry_after(job: &Job, now: Timestamp) -> Option<u64> {
+fn retry_after(job: &Job, progress: Progress, now: Timestamp) -> Option<u64> {
     if job.has_ended() {
         return None;
     }
-    let progress = job.progress();
     let elapsed = job.started_at().map_or(0, |started| now.duration_since(started).as_millis());
     let elapsed = u64::try_from(elapsed).unwrap_or(0);
     let left = progress.total.saturating_sub(progress.processed);

@@ -1,6 +1,6 @@
 //! What the client is told of a job.
 
-use domain::{Job, JobSpec, JobStatus, JobType};
+use domain::{Job, JobSpec, JobStatus, JobType, Progress};
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Serialize, Serializer};
@@ -82,8 +82,7 @@ pub(crate) struct Failure {
 
 impl JobReport {
     /// What the job itself tells.
-    pub(crate) fn new(job: &Job) -> Self {
-        let progress = job.progress();
+    pub(crate) fn new(job: &Job, progress: Progress) -> Self {
         let (resource_type, resource_types, since) = match job.spec() {
             JobSpec::Import { resource_type, .. } => (Some(*resource_type), None, None),
             JobSpec::Export { resource_types, since } => (None, Some(resource_types.clone()), *since),

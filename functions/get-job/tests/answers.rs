@@ -9,11 +9,14 @@
     reason = "test"
 )]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use domain::ports::{JobStore, Settlement};
-use domain::{Event, FailureReason, Job, JobSpec, Month, NewJob, Pool, Progress, Reservation, Token, Window};
-use domain::{ImportSource, JobResult, LineFault, ObjectKey, Report};
+use domain::ports::{Change, JobStore, MultipartId};
+use domain::{
+    Checkpoint, Claim, Event, ExportPlan, FailureReason, ImportSource, Job, JobResult, JobSpec, LineFault, Month,
+    NewJob, ObjectKey, Pool, Progress, Report, Reservation, Segment, SegmentEvent, Token, Window,
+};
 use edge::http::Api;
 use get_job::GetJob;
 use in_process::{Service, job_id, request, shown, test_partition};
@@ -60,7 +63,7 @@ fn import() -> JobSpec {
 async fn happens(service: &Service, mut job: Job, events: impl IntoIterator<Item = Event>) {
     for (step, event) in (1..).zip(events) {
         job = job.apply(event, Service::at(step * 10)).unwrap();
-        service.memory.update(&test_partition(), &job, Settlement::None).await.unwrap();
+        service.memory.update(&test_partition(), &Change::job(job.clone())).await.unwrap();
     }
     tokio::time::advance(Duration::from_mins(1)).await;
 }
@@ -75,12 +78,36 @@ async fn answer(service: &Service, name: &str) -> serde_json::Value {
     shown(&api.handle(request("get-job", name)).await)
 }
 
-fn taken() -> Event {
-    Event::Taken { token: Token::new(1), expires_at: Service::at(600), due_at: Service::at(610) }
+fn claim() -> Claim {
+    Claim { token: Token::new(1), expires_at: Service::at(600), due_at: Service::at(610) }
 }
 
-fn renewed(progress: Progress) -> Event {
-    Event::Renewed { token: Token::new(1), expires_at: Service::at(600), due_at: Service::at(610), progress }
+fn taken() -> Event {
+    Event::Taken(claim())
+}
+
+fn planned(segments: u8, counted: u64) -> Event {
+    let plan = ExportPlan {
+        started_reading_at: Service::at(10),
+        file: ObjectKey::export(&test_partition(), &job_id(), &Token::new(1)),
+        upload: MultipartId("upload".to_owned()),
+        part_size: 8 << 20,
+        segments,
+        done: BTreeSet::new(),
+        counted,
+    };
+    Event::Planned { token: Token::new(1), plan, due_at: Service::at(86_400) }
+}
+
+/// Stores a segment that has covered so many records.
+async fn segment_at(service: &Service, job: &Job, number: u8, processed: u64) {
+    let new = Segment::new(job, number, 0..8, Service::at(300));
+    let taken = new.apply(SegmentEvent::Taken(claim()), Service::at(30)).unwrap();
+    let checkpoint = Checkpoint { processed, ..taken.checkpoint().clone() };
+    let renewed = taken.apply(SegmentEvent::Renewed(claim(), checkpoint), Service::at(40)).unwrap();
+    for revision in [new, taken, renewed] {
+        service.memory.update(&test_partition(), &revision.into()).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,10 +117,11 @@ async fn pending_export() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn export_in_processing() {
+async fn export_in_processing_sums_its_segments() {
     let (service, job) = service_with(export(), 0).await;
-    let progress = Progress { total: 1_000, processed: 250, ..Progress::default() };
-    happens(&service, job, [taken(), renewed(progress)]).await;
+    segment_at(&service, &job, 0, 150).await;
+    segment_at(&service, &job, 1, 100).await;
+    happens(&service, job, [taken(), planned(2, 1_000)]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }
 
@@ -105,7 +133,9 @@ async fn completed_export_has_a_fresh_url_at_every_poll() {
         started_reading_at: Service::at(10),
     };
     let progress = Progress { total: 1_250, processed: 1_250, ..Progress::default() };
-    happens(&service, job, [taken(), Event::Completed { token: Token::new(1), result, progress }]).await;
+    let done = Event::SegmentDone { number: 0, due_at: Service::at(300) };
+    let completed = Event::Completed { token: Token::new(1), result, progress };
+    happens(&service, job, [taken(), planned(1, 1_249), done, taken(), completed]).await;
     let first = answer(&service, "job").await;
     insta::assert_json_snapshot!(first);
     tokio::time::advance(Duration::from_secs(5)).await;

@@ -14,7 +14,7 @@ async fn main() -> Result<(), edge::Error> {
     let (jobs, usage) = (settings.required("JOBS_TABLE"), settings.required("USAGE_TABLE"));
     let (records, bucket) = (settings.required("RECORDS_TABLE"), settings.required("BUCKET"));
     let queue = settings.required("IMPORT_QUEUE_URL");
-    let pace = settings.pace();
+    let (pace, sizes) = (settings.pace(), settings.export_sizes());
     settings.check()?;
     let aws = Aws::from_env().await;
     edge::sqs::serve(Worker {
@@ -25,6 +25,7 @@ async fn main() -> Result<(), edge::Error> {
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         pace,
+        sizes,
     })
     .await
 }

@@ -10,13 +10,13 @@ use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use domain::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadedPart};
+use domain::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart};
 use domain::{ObjectKey, Partition, after};
 use futures::StreamExt;
 use futures::stream;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::error::{port_error, unreadable};
+use crate::error::{HasStatus, port_error, unreadable};
 
 /// The media type of NDJSON.
 const NDJSON: &str = "application/x-ndjson";
@@ -56,6 +56,17 @@ fn signing(
         .build()
         .map_err(|_| unreadable(operation, "request cannot be built"))?;
     Ok((signing, expires_at))
+}
+
+fn upload_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> UploadError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: HasStatus + std::fmt::Debug,
+{
+    match error.as_service_error().and_then(ProvideErrorMetadata::code) {
+        Some("NoSuchUpload") => UploadError::Ended,
+        _ => port_error(operation, error).into(),
+    }
 }
 
 #[async_trait]
@@ -138,7 +149,7 @@ impl ObjectStore for S3Objects {
         upload: &MultipartId,
         number: u32,
         content: Bytes,
-    ) -> Result<UploadedPart, PortError> {
+    ) -> Result<UploadedPart, UploadError> {
         const OPERATION: &str = "upload part";
         check(OPERATION, partition, key)?;
         let part = self
@@ -151,7 +162,7 @@ impl ObjectStore for S3Objects {
             .body(content.into())
             .send()
             .await
-            .map_err(|error| port_error(OPERATION, &error))?;
+            .map_err(|error| upload_error(OPERATION, &error))?;
         let etag = part.e_tag.ok_or_else(|| unreadable(OPERATION, "no ETag"))?;
         Ok(UploadedPart { number, etag })
     }
@@ -162,7 +173,8 @@ impl ObjectStore for S3Objects {
         key: &ObjectKey,
         upload: &MultipartId,
         parts: &[UploadedPart],
-    ) -> Result<(), PortError> {
+        size: u64,
+    ) -> Result<(), UploadError> {
         const OPERATION: &str = "complete upload";
         check(OPERATION, partition, key)?;
         let parts = parts.iter().map(|part| {
@@ -171,16 +183,9 @@ impl ObjectStore for S3Objects {
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
         let complete = self.client.complete_multipart_upload().bucket(&self.bucket).key(key.as_str());
-        match complete.upload_id(&upload.0).multipart_upload(parts).send().await {
-            Ok(_) => Ok(()),
-            // An earlier try whose answer was lost has done it, when the object is there: the key has the
-            // worker's token, so nobody else can have written it.
-            Err(SdkError::ServiceError(refusal)) if refusal.err().code() == Some("NoSuchUpload") => {
-                let head = self.client.head_object().bucket(&self.bucket).key(key.as_str());
-                head.send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
-            }
-            Err(error) => Err(port_error(OPERATION, &error)),
-        }
+        let complete = complete.upload_id(&upload.0).multipart_upload(parts);
+        let complete = complete.mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX));
+        complete.send().await.map(|_| ()).map_err(|error| upload_error(OPERATION, &error))
     }
 
     async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError> {

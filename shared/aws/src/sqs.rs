@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use domain::ports::{JobQueue, PortError};
-use domain::{JobId, JobMessage, JobType, Partition};
+use domain::{JobMessage, JobType, Partition, Target};
 
 use crate::error::{port_error, unreadable};
 
@@ -22,7 +22,7 @@ impl SqsJobQueue {
 
 #[async_trait]
 impl JobQueue for SqsJobQueue {
-    async fn send(&self, partition: &Partition, id: &JobId, job_type: JobType) -> Result<(), PortError> {
+    async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError> {
         const OPERATION: &str = "send message";
         let url = match job_type {
             JobType::Import => &self.imports_url,
@@ -32,7 +32,10 @@ impl JobQueue for SqsJobQueue {
         self.client
             .send_message()
             .queue_url(url)
-            .message_body(JobMessage::new(partition.clone(), id.clone()).encode())
+            .message_body(JobMessage::new(partition.clone(), target.clone()).encode())
+            // Fair queues: tenants take turns
+            // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>).
+            .message_group_id(partition.tenant.as_str())
             .send()
             .await
             .map(|_| ())

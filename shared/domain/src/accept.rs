@@ -15,8 +15,8 @@ use crate::object_key::ObjectKey;
 use crate::pace::{Pace, after};
 use crate::plan::Month;
 use crate::ports::{
-    AcceptError, Acceptance, Cancellation, Clock, IdSource, JobQueue, JobStore, ObjectHead, ObjectStore, PortError,
-    Settlement, UsageStore,
+    AcceptError, Acceptance, Cancellation, Change, Clock, IdSource, JobQueue, JobStore, ObjectHead, ObjectStore,
+    PortError, UsageStore,
 };
 use crate::retry::pause;
 use crate::upload::MAX_UPLOAD;
@@ -293,10 +293,10 @@ impl Starter {
     /// Sends the message. When that fails the job is due at once, and the sweeper sends it; when even that
     /// cannot be written, the job is due a little later all the same.
     async fn send(&self, job: Job) {
-        let Err(error) = self.queue.send(job.partition(), job.id(), job.job_type()).await else { return };
+        let Err(error) = self.queue.send(job.partition(), &job.id().into(), job.job_type()).await else { return };
         tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "send job message");
         let Ok(unsent) = job.apply(Event::SendFailed, self.clock.now()) else { return };
-        if let Err(error) = self.jobs.update(unsent.partition(), &unsent, Settlement::None).await {
+        if let Err(error) = self.jobs.update(job.partition(), &Change::job(unsent)).await {
             tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "mark job as unsent");
         }
     }

@@ -16,9 +16,10 @@
 use jiff::Timestamp;
 use records::{ResourceType, StoredLine};
 
-use crate::ids::{Environment, JobId, Partition};
-use crate::job::{Job, JobSpec, NewJob, Reservation};
+use crate::ids::{Environment, JobId, Partition, UploadId};
+use crate::job::{ImportSource, Job, JobSpec, NewJob, Reservation};
 use crate::memory::SeededIds;
+use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool};
 use crate::ports::IdSource;
 
@@ -56,18 +57,22 @@ impl Fixture {
     }
 
     fn export_job(&self, requests: u64) -> Job {
-        self.job(requests, true)
+        let resource_types = vec![ResourceType::Patient, ResourceType::Encounter];
+        self.job(requests, true, JobSpec::Export { resource_types, since: Some(self.later(-60)) })
     }
 
-    /// A job whose records are still to be counted and reserved, or not.
-    fn job(&self, requests: u64, counted: bool) -> Job {
+    /// A job whose records are still to be counted and reserved.
+    fn import_job(&self, requests: u64) -> Job {
+        let key = ObjectKey::upload(&self.partition, &UploadId::new(self.now, self.ids.random()));
+        let source = ImportSource::Upload { key, etag: "\"tag\"".to_owned(), month_limit: None };
+        self.job(requests, false, JobSpec::Import { resource_type: ResourceType::Patient, source })
+    }
+
+    fn job(&self, requests: u64, counted: bool, spec: JobSpec) -> Job {
         Job::new(NewJob {
             partition: self.partition.clone(),
             id: JobId::new(self.now, self.ids.random()),
-            spec: JobSpec::Export {
-                resource_types: vec![ResourceType::Patient, ResourceType::Encounter],
-                since: Some(self.later(-60)),
-            },
+            spec,
             total: 0,
             counted,
             reservation: Reservation { pool: Pool::Test, month: Month::of(self.now), requests },

@@ -7,7 +7,7 @@ use ndjson::PartRoller;
 
 use crate::ids::Partition;
 use crate::object_key::ObjectKey;
-use crate::ports::{MultipartId, ObjectStore, PortError, UploadedPart};
+use crate::ports::{MultipartId, ObjectStore, PortError, UploadError, UploadedPart};
 
 /// Parts that are uploaded at a time; each holds its bytes in memory.
 const PARTS_IN_FLIGHT: usize = 2;
@@ -20,7 +20,8 @@ pub(crate) struct FileWriter<'a> {
     roller: PartRoller,
     upload: Option<MultipartId>,
     next_number: u32,
-    uploading: FuturesUnordered<BoxFuture<'a, Result<UploadedPart, PortError>>>,
+    size: u64,
+    uploading: FuturesUnordered<BoxFuture<'a, Result<UploadedPart, UploadError>>>,
     uploaded: Vec<UploadedPart>,
 }
 
@@ -39,6 +40,7 @@ impl<'a> FileWriter<'a> {
             roller: PartRoller::new(part_size),
             upload: None,
             next_number: 1,
+            size: 0,
             uploading: FuturesUnordered::new(),
             uploaded: Vec::new(),
         }
@@ -79,6 +81,7 @@ impl<'a> FileWriter<'a> {
         let (objects, partition, key) = (self.objects, self.partition, self.key);
         let number = self.next_number;
         self.next_number += 1;
+        self.size += content.len() as u64;
         self.uploading
             .push(Box::pin(async move { objects.upload_part(partition, key, &upload, number, content).await }));
         Ok(())
@@ -87,7 +90,7 @@ impl<'a> FileWriter<'a> {
     /// Waits for one part to arrive.
     pub(crate) async fn next_part_done(&mut self) -> Result<(), PortError> {
         if let Some(part) = self.uploading.next().await {
-            self.uploaded.push(part?);
+            self.uploaded.push(part.map_err(unexpected)?);
         }
         Ok(())
     }
@@ -114,9 +117,12 @@ impl<'a> FileWriter<'a> {
             self.next_part_done().await?;
         }
         self.uploaded.sort_unstable_by_key(|part| part.number);
-        match &self.upload {
-            Some(upload) => self.objects.complete(self.partition, self.key, upload, &self.uploaded).await,
-            None => Ok(()),
+        let Some(upload) = &self.upload else { return Ok(()) };
+        let completed = self.objects.complete(self.partition, self.key, upload, &self.uploaded, self.size).await;
+        match completed {
+            // An earlier try whose answer was lost: the key has the worker's token, nobody else writes it.
+            Err(UploadError::Ended) if self.objects.head(self.partition, self.key).await?.is_some() => Ok(()),
+            completed => completed.map_err(unexpected),
         }
     }
 
@@ -127,5 +133,15 @@ impl<'a> FileWriter<'a> {
         if let Err(error) = self.objects.abort(self.partition, self.key, upload).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "abort upload");
         }
+    }
+}
+
+/// The upload is this worker's own: nobody else ends it.
+fn unexpected(error: UploadError) -> PortError {
+    match error {
+        UploadError::Ended => {
+            PortError::Unavailable { operation: "write file in parts", cause: "upload has ended".into() }
+        }
+        UploadError::Port(error) => error,
     }
 }

@@ -1,36 +1,130 @@
-//! Holding a job: the lease, its renewal, and every write under it, in one place.
+//! Holding work: the lease, its renewal, and every write under it, in one place for jobs and segments.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::ids::{JobId, Partition, Token};
+use crate::ids::{Partition, Token};
 use crate::job::{Event, IllegalTransition, Job, JobStatus, Progress};
+use crate::lease::{Claim, Lease};
+use crate::message::Target;
+use crate::object_key::ObjectKey;
 use crate::pace::{Pace, after};
-use crate::ports::{Clock, IdSource, JobStore, PortError, Settlement, UpdateError};
+use crate::ports::{Change, Clock, IdSource, JobStore, PortError, Settlement, UpdateError};
 use crate::retry::pause;
+use crate::segment::{Checkpoint, Segment, SegmentEvent};
 
 /// How often clients can see an import move at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a take of a job is tried when others write to it at the same time.
-const MAX_TAKE_TRIES: u32 = 8;
+/// How often a write is tried when others write to the same item at the same time.
+const MAX_RACES: u32 = 10;
 
-/// What came of looking at a job.
-pub(crate) enum Take {
+/// What one worker at a time does, under a lease.
+#[async_trait]
+pub(crate) trait Leased: Clone + PartialEq + Send + Sync + 'static {
+    /// How far the work is, written down with a renewal.
+    type Note: Clone + Send + Sync;
+
+    fn lease(&self) -> Option<&Lease>;
+    fn note(&self) -> Self::Note;
+    fn taken(&self, claim: Claim, now: Timestamp) -> Result<Self, IllegalTransition>;
+    fn renewed(&self, claim: Claim, note: Self::Note, now: Timestamp) -> Result<Self, IllegalTransition>;
+    /// Storing this revision, with what it means for the month.
+    fn change(&self) -> Change;
+    async fn load(
+        jobs: &dyn JobStore,
+        partition: &Partition,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<Option<Self>, PortError>;
+}
+
+#[async_trait]
+impl Leased for Job {
+    type Note = Progress;
+
+    fn lease(&self) -> Option<&Lease> {
+        self.lease()
+    }
+
+    fn note(&self) -> Progress {
+        self.progress()
+    }
+
+    fn taken(&self, claim: Claim, now: Timestamp) -> Result<Self, IllegalTransition> {
+        self.apply(Event::Taken(claim), now)
+    }
+
+    fn renewed(&self, claim: Claim, note: Progress, now: Timestamp) -> Result<Self, IllegalTransition> {
+        self.apply(Event::Renewed(claim, note), now)
+    }
+
+    fn change(&self) -> Change {
+        Change::job(self.clone()).settle(settlement(self))
+    }
+
+    async fn load(
+        jobs: &dyn JobStore,
+        partition: &Partition,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<Option<Self>, PortError> {
+        jobs.get(partition, &target.job_id, now).await
+    }
+}
+
+#[async_trait]
+impl Leased for Segment {
+    type Note = Checkpoint;
+
+    fn lease(&self) -> Option<&Lease> {
+        self.lease()
+    }
+
+    fn note(&self) -> Checkpoint {
+        self.checkpoint().clone()
+    }
+
+    fn taken(&self, claim: Claim, now: Timestamp) -> Result<Self, IllegalTransition> {
+        self.apply(SegmentEvent::Taken(claim), now)
+    }
+
+    fn renewed(&self, claim: Claim, note: Checkpoint, now: Timestamp) -> Result<Self, IllegalTransition> {
+        self.apply(SegmentEvent::Renewed(claim, note), now)
+    }
+
+    fn change(&self) -> Change {
+        self.clone().into()
+    }
+
+    async fn load(
+        jobs: &dyn JobStore,
+        partition: &Partition,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<Option<Self>, PortError> {
+        jobs.segment(partition, &target.job_id, target.segment.unwrap_or_default(), now).await
+    }
+}
+
+/// What came of looking at some work.
+pub(crate) enum Take<T> {
     /// It is ours for now.
-    Held(Box<Hold>),
-    /// There is no such job, or it has ended: nothing is to be done.
-    Ended,
-    /// A live worker is at it.
-    Busy,
+    Held(Box<T>),
+    /// It is not for us: why.
+    Refused(IllegalTransition),
+    /// There is no such work.
+    Absent,
 }
 
 /// Why a write under the lease had no effect.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HoldError {
-    /// The lease is lost, or about to end: whoever holds the job now goes on with it.
+    /// The lease is lost, or about to end: whoever holds it now goes on.
     #[error("lease was lost")]
     Lost,
     /// The month has no room for what the write reserves.
@@ -41,52 +135,61 @@ pub(crate) enum HoldError {
     Port(#[from] PortError),
 }
 
-/// A job that this worker holds the lease of.
+/// What a worker needs for holding work.
+#[derive(Clone)]
+pub(crate) struct Holder {
+    pub(crate) jobs: Arc<dyn JobStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) pace: Pace,
+}
+
+/// Work that this worker holds the lease of.
 ///
 /// The worker counts the lease on its own monotonic clock, from before the write that took or renewed
 /// it was sent, and starts no call in the lease's last part: no clock needs to be right for that.
-pub(crate) struct Hold {
-    jobs: Arc<dyn JobStore>,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn IdSource>,
-    pace: Pace,
+pub(crate) struct Hold<T: Leased> {
+    holder: Holder,
+    partition: Partition,
+    target: Target,
     token: Token,
-    /// The job as last written, and when; locked across a write, so that writes go one by one.
-    written: tokio::sync::Mutex<Written>,
+    /// The work as last written, and when; locked across a write, so that writes go one by one.
+    written: tokio::sync::Mutex<Written<T>>,
     valid_until: Mutex<Instant>,
 }
 
-struct Written {
-    job: Job,
+struct Written<T: Leased> {
+    current: T,
     at: Instant,
-    progress: Progress,
+    note: T::Note,
 }
 
-impl Hold {
-    /// Takes the job's lease, if it can be had.
-    pub(crate) async fn take(
-        jobs: Arc<dyn JobStore>,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn IdSource>,
-        pace: Pace,
-        (partition, id): (&Partition, &JobId),
-    ) -> Result<Take, PortError> {
+/// Whether a write is tried again when a dependency is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// No: it can be done later.
+    None,
+    /// Until the lease runs out.
+    UntilLeaseEnds,
+}
+
+impl<T: Leased> Hold<T> {
+    /// Takes the lease, if it can be had.
+    pub(crate) async fn take(holder: Holder, partition: &Partition, target: &Target) -> Result<Take<Self>, PortError> {
+        let Holder { jobs, clock, ids, pace } = &holder;
         let token = Token::new(ids.random());
-        for attempt in 0..MAX_TAKE_TRIES {
+        for attempt in 0..MAX_RACES {
             if attempt > 0 {
                 pause(ids.as_ref(), attempt, Duration::from_millis(10), Duration::from_millis(200)).await;
             }
             let sent = Instant::now();
             let now = clock.now();
-            let Some(job) = jobs.get(partition, id, now).await? else { return Ok(Take::Ended) };
-            let event =
-                Event::Taken { token: token.clone(), expires_at: after(now, pace.lease), due_at: due(&pace, now) };
-            let taken = match job.apply(event, now) {
+            let Some(found) = T::load(jobs.as_ref(), partition, target, now).await? else { return Ok(Take::Absent) };
+            let taken = match found.taken(claim(&token, pace, now), now) {
                 // Our own take whose answer was lost.
-                Err(IllegalTransition::Leased) if job.lease().is_some_and(|lease| lease.token == token) => job,
-                Err(IllegalTransition::Leased) => return Ok(Take::Busy),
-                Err(_) => return Ok(Take::Ended),
-                Ok(taken) => match jobs.update(partition, &taken, settlement(&taken)).await {
+                Err(IllegalTransition::Leased) if found.lease().is_some_and(|lease| lease.token == token) => found,
+                Err(refusal) => return Ok(Take::Refused(refusal)),
+                Ok(taken) => match jobs.update(partition, &taken.change()).await {
                     Ok(()) => taken,
                     // Neither a take nor a failure reserves anything: the month is never full for them.
                     Err(
@@ -97,27 +200,25 @@ impl Hold {
                     Err(UpdateError::Port(error)) => return Err(error),
                 },
             };
-            if taken.has_ended() {
-                tracing::error!(job_id = %id, "job was taken over too often and has failed");
-                return Ok(Take::Ended);
+            if taken.lease().is_none() {
+                return Ok(Take::Refused(IllegalTransition::Exhausted));
             }
-            let progress = taken.progress();
+            let note = taken.note();
             return Ok(Take::Held(Box::new(Self {
                 valid_until: Mutex::new(sent + pace.lease),
-                written: tokio::sync::Mutex::new(Written { job: taken, at: sent, progress }),
-                jobs,
-                clock,
-                ids,
-                pace,
+                written: tokio::sync::Mutex::new(Written { current: taken, at: sent, note }),
+                partition: partition.clone(),
+                target: target.clone(),
                 token,
+                holder,
             })));
         }
-        Ok(Take::Busy)
+        Ok(Take::Refused(IllegalTransition::Leased))
     }
 
-    /// The job as last written.
-    pub(crate) async fn job(&self) -> Job {
-        self.written.lock().await.job.clone()
+    /// The work as last written.
+    pub(crate) async fn current(&self) -> T {
+        self.written.lock().await.current.clone()
     }
 
     /// The lease's token.
@@ -128,127 +229,205 @@ impl Hold {
     /// Whether a call may still be started. To be asked before every call that the lease does not fence.
     pub(crate) fn check(&self) -> Result<(), HoldError> {
         let valid_until = *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if Instant::now() + self.pace.lease_margin() < valid_until { Ok(()) } else { Err(HoldError::Lost) }
+        if Instant::now() + self.holder.pace.lease_margin() < valid_until { Ok(()) } else { Err(HoldError::Lost) }
     }
 
     /// Renews the lease until it is lost; run beside the work, which is dropped when this ends.
     pub(crate) async fn keep_alive(&self) -> HoldError {
         loop {
             let renewed = self.written.lock().await.at;
-            tokio::time::sleep_until(renewed + self.pace.renew_every()).await;
+            tokio::time::sleep_until(renewed + self.holder.pace.renew_every()).await;
             let mut written = self.written.lock().await;
             if written.at > renewed {
                 continue;
             }
-            match self.renew(&mut written).await {
+            match self.renew(&mut written, Patience::None).await {
                 Ok(()) => {}
                 Err(error @ (HoldError::Lost | HoldError::MonthFull)) => return error,
                 Err(HoldError::Port(error)) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "renew lease");
                     drop(written);
-                    tokio::time::sleep(self.pace.lease / 30).await;
+                    tokio::time::sleep(self.holder.pace.lease / 30).await;
                 }
             }
         }
     }
 
-    /// Tells how far the work is; written at most once a second.
-    pub(crate) async fn report(&self, progress: Progress) -> Result<(), HoldError> {
-        let mut written = self.written.lock().await;
-        written.progress = progress;
-        if written.at.elapsed() < PROGRESS_INTERVAL {
-            return Ok(());
-        }
-        match self.renew(&mut written).await {
-            // Progress can wait; the lease is watched by `keep_alive`.
-            Err(HoldError::Port(PortError::Unavailable { .. })) => Ok(()),
-            result => result,
-        }
-    }
-
-    async fn renew(&self, written: &mut Written) -> Result<(), HoldError> {
+    async fn renew(&self, written: &mut Written<T>, patience: Patience) -> Result<(), HoldError> {
         let sent = Instant::now();
-        let progress = written.progress;
-        let renewed = |token, now| Event::Renewed {
-            token,
-            expires_at: after(now, self.pace.lease),
-            due_at: due(&self.pace, now),
-            progress,
-        };
-        self.write(written, renewed, settlement).await?;
+        let note = written.note.clone();
+        let renewed = |current: &T, now| current.renewed(claim(&self.token, &self.holder.pace, now), note.clone(), now);
+        self.write(written, patience, renewed, T::change).await?;
         written.at = sent;
-        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = sent + self.pace.lease;
+        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = sent + self.holder.pace.lease;
         Ok(())
     }
 
-    /// Ends the hold with the event that `make` builds of the token; tried until the lease runs out.
-    pub(crate) async fn finish(&self, make: impl Fn(Token) -> Event) -> Result<(), HoldError> {
+    /// Ends the hold with what `make` makes of the work.
+    async fn end(
+        &self,
+        make: impl Fn(&T, Timestamp) -> Result<T, IllegalTransition>,
+        change: impl Fn(&T) -> Change,
+    ) -> Result<(), HoldError> {
         let mut written = self.written.lock().await;
-        let mut attempt = 0;
-        loop {
-            match self.write(&mut written, |token, _| make(token), settlement).await {
-                Err(HoldError::Port(error @ PortError::Unavailable { .. })) => {
-                    self.check()?;
-                    tracing::warn!(error = &error as &dyn std::error::Error, "end hold of job");
-                    attempt += 1;
-                    pause(self.ids.as_ref(), attempt, Duration::from_millis(100), Duration::from_secs(2)).await;
-                }
-                result => return result,
-            }
-        }
+        self.write(&mut written, Patience::UntilLeaseEnds, make, change).await
     }
 
-    /// Writes down how many records there are to import, and reserves them in the month, once.
-    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), HoldError> {
-        let mut written = self.written.lock().await;
-        if written.job.is_counted() {
-            return Ok(());
-        }
-        let reserve = |job: &Job| Settlement::Reserve { reservation: job.reservation().clone(), limit };
-        self.write(&mut written, |token, _| Event::Counted { token, records }, reserve).await
-    }
-
-    /// Applies one event and stores the result, whatever came of earlier tries of the same write.
+    /// Makes the next revision and stores it, whatever came of earlier tries of the same write.
     async fn write(
         &self,
-        written: &mut Written,
-        make: impl Fn(Token, jiff::Timestamp) -> Event,
-        settle: impl Fn(&Job) -> Settlement,
+        written: &mut Written<T>,
+        patience: Patience,
+        make: impl Fn(&T, Timestamp) -> Result<T, IllegalTransition>,
+        change: impl Fn(&T) -> Change,
     ) -> Result<(), HoldError> {
-        self.check()?;
+        let Holder { jobs, clock, ids, .. } = &self.holder;
+        let mut tried: Vec<T> = Vec::new();
+        let mut races = 0;
         loop {
-            let now = self.clock.now();
-            let next = match written.job.apply(make(self.token.clone(), now), now) {
+            self.check()?;
+            let now = clock.now();
+            let next = match make(&written.current, now) {
                 Ok(next) => next,
-                // An earlier try of the count whose answer was lost.
+                // An earlier try whose answer was lost, under a renewal that came after it.
                 Err(IllegalTransition::Counted) => return Ok(()),
                 Err(illegal) => {
                     tracing::info!(error = &illegal as &dyn std::error::Error, "write under lost lease");
                     return Err(HoldError::Lost);
                 }
             };
-            match self.jobs.update(next.partition(), &next, settle(&next)).await {
+            tried.push(next.clone());
+            match jobs.update(&self.partition, &change(&next)).await {
                 Ok(()) => {
-                    written.job = next;
+                    written.current = next;
                     return Ok(());
                 }
                 Err(UpdateError::MonthFull) => return Err(HoldError::MonthFull),
+                Err(UpdateError::Port(error @ PortError::Unavailable { .. }))
+                    if patience == Patience::UntilLeaseEnds =>
+                {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "write under lease");
+                    let tries = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+                    pause(ids.as_ref(), tries, Duration::from_millis(100), Duration::from_secs(2)).await;
+                }
                 Err(UpdateError::Port(error)) => return Err(HoldError::Port(error)),
                 Err(UpdateError::Conflict) => {
-                    let stored = self.jobs.get(next.partition(), next.id(), now).await?.ok_or(HoldError::Lost)?;
-                    let is_ours = stored.lease().is_some_and(|lease| lease.token == self.token);
-                    // An earlier try of this write whose answer was lost: apart from the moment it is the same.
-                    let has_landed = stored.revision() == next.revision() && stored.status() == next.status();
-                    if stored.has_ended() && has_landed && stored.result() == next.result() {
-                        written.job = stored;
+                    races += 1;
+                    let stored = T::load(jobs.as_ref(), &self.partition, &self.target, now).await;
+                    let stored = stored?.ok_or(HoldError::Lost)?;
+                    // A try of this write whose answer was lost.
+                    if tried.contains(&stored) {
+                        written.current = stored;
                         return Ok(());
                     }
-                    if !is_ours || stored.revision() <= written.job.revision() {
+                    let is_ours = stored.lease().is_some_and(|lease| lease.token == self.token);
+                    if !is_ours || races > MAX_RACES {
                         return Err(HoldError::Lost);
                     }
-                    written.job = stored;
+                    written.current = stored;
+                    pause(ids.as_ref(), races, Duration::from_millis(10), Duration::from_millis(200)).await;
                 }
             }
+        }
+    }
+}
+
+impl Hold<Job> {
+    /// Tells how far the work is; written at most once a second.
+    pub(crate) async fn report(&self, progress: Progress) -> Result<(), HoldError> {
+        let mut written = self.written.lock().await;
+        written.note = progress;
+        if written.at.elapsed() < PROGRESS_INTERVAL {
+            return Ok(());
+        }
+        match self.renew(&mut written, Patience::None).await {
+            // Progress can wait; the lease is watched by `keep_alive`.
+            Err(HoldError::Port(PortError::Unavailable { .. })) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Ends the hold with the event that `make` builds of the token.
+    pub(crate) async fn finish(&self, make: impl Fn(Token) -> Event) -> Result<(), HoldError> {
+        self.end(|job, now| job.apply(make(self.token.clone()), now), Job::change).await
+    }
+
+    /// Ends the hold with the plan of an export, and stores its segments.
+    pub(crate) async fn plan(&self, make: impl Fn(Token) -> Event, segments: &[Segment]) -> Result<(), HoldError> {
+        let change = |job: &Job| Change { segments: segments.to_vec(), ..Change::job(job.clone()) };
+        self.end(|job, now| job.apply(make(self.token.clone()), now), change).await
+    }
+
+    /// Writes down how many records there are to import, and reserves them in the month, once.
+    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), HoldError> {
+        let mut written = self.written.lock().await;
+        if written.current.is_counted() {
+            return Ok(());
+        }
+        let counted = |job: &Job, now| job.apply(Event::Counted { token: self.token.clone(), records }, now);
+        let reserve = |job: &Job| {
+            Change::job(job.clone()).settle(Settlement::Reserve { reservation: job.reservation().clone(), limit })
+        };
+        self.write(&mut written, Patience::None, counted, reserve).await
+    }
+}
+
+impl Hold<Segment> {
+    /// Writes down what the segment's parts cover.
+    pub(crate) async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), HoldError> {
+        let mut written = self.written.lock().await;
+        written.note = checkpoint;
+        self.renew(&mut written, Patience::UntilLeaseEnds).await
+    }
+
+    /// Ends the hold in good order.
+    pub(crate) async fn release(&self, due_at: Timestamp, because_unavailable: bool) -> Result<(), HoldError> {
+        let released = |segment: &Segment, now| {
+            segment.apply(SegmentEvent::Released { token: self.token.clone(), due_at, because_unavailable }, now)
+        };
+        self.end(released, Segment::change).await
+    }
+
+    /// Ends the hold with the segment done, and counts it in the job, together. Returns the job after it.
+    pub(crate) async fn done(&self, tail: Option<ObjectKey>, covered: Checkpoint) -> Result<Job, HoldError> {
+        let Holder { jobs, clock, ids, pace } = &self.holder;
+        let mut written = self.written.lock().await;
+        let number = written.current.number();
+        let mut tries = 0;
+        loop {
+            self.check()?;
+            tries += 1;
+            let now = clock.now();
+            let job = jobs.get(&self.partition, &self.target.job_id, now).await?.ok_or(HoldError::Lost)?;
+            if job.plan().is_some_and(|plan| plan.done.contains(&number)) {
+                // A try of this write whose answer was lost: nobody else holds the lease.
+                return Ok(job);
+            }
+            let done = SegmentEvent::Done { token: self.token.clone(), tail: tail.clone(), covered: covered.clone() };
+            let segment = written.current.apply(done, now).map_err(|_| HoldError::Lost)?;
+            let event = Event::SegmentDone { number, due_at: due(pace, now) };
+            let job = job.apply(event, now).map_err(|_| HoldError::Lost)?;
+            let change = Change { job: Some(job.clone()), ..segment.into() };
+            match jobs.update(&self.partition, &change).await {
+                Ok(()) => return Ok(job),
+                Err(UpdateError::Conflict) => {
+                    let stored = Segment::load(jobs.as_ref(), &self.partition, &self.target, now).await?;
+                    let stored = stored.ok_or(HoldError::Lost)?;
+                    let is_ours = stored.lease().is_some_and(|lease| lease.token == self.token);
+                    // Another segment's end came first, or this write has landed: the job will tell.
+                    if is_ours {
+                        written.current = stored;
+                    } else if stored.due_at().is_some() {
+                        return Err(HoldError::Lost);
+                    }
+                }
+                Err(UpdateError::Port(error @ PortError::Unavailable { .. })) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "write end of segment");
+                }
+                Err(UpdateError::MonthFull) => return Err(HoldError::MonthFull),
+                Err(UpdateError::Port(error)) => return Err(HoldError::Port(error)),
+            }
+            pause(ids.as_ref(), tries, Duration::from_millis(20), Duration::from_secs(2)).await;
         }
     }
 }
@@ -261,6 +440,10 @@ pub(crate) fn settlement(job: &Job) -> Settlement {
     }
 }
 
-fn due(pace: &Pace, now: jiff::Timestamp) -> jiff::Timestamp {
+fn claim(token: &Token, pace: &Pace, now: Timestamp) -> Claim {
+    Claim { token: token.clone(), expires_at: after(now, pace.lease), due_at: due(pace, now) }
+}
+
+fn due(pace: &Pace, now: Timestamp) -> Timestamp {
     after(now, pace.lease + pace.due_grace())
 }

@@ -1,5 +1,7 @@
 //! A job, and the one way its state changes.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use records::{Fault, ResourceType};
 use serde::{Deserialize, Serialize};
@@ -7,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{JobId, Partition};
 use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool};
+use crate::ports::MultipartId;
 
 mod state;
 
-pub use state::{Event, IllegalTransition, JobStatus, Lease, MAX_TAKE_OVERS, Phase};
+pub use state::{Event, IllegalTransition, JobStatus, Phase};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +134,26 @@ pub enum JobResult {
     },
 }
 
+/// How an export is done: decided once, under the job's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportPlan {
+    /// When reading began: later changes may be missing.
+    pub started_reading_at: Timestamp,
+    /// The file.
+    pub file: ObjectKey,
+    /// Its upload, in which all segments write their parts.
+    pub upload: MultipartId,
+    /// The size of a part, in bytes.
+    pub part_size: u64,
+    /// How many segments there are.
+    pub segments: u8,
+    /// Those that are done: a set, since a counter would count twice when an answer is lost.
+    pub done: BTreeSet<u8>,
+    /// How many records were counted, eventually consistent.
+    pub counted: u64,
+}
+
 /// How many faults a job's item carries itself.
 pub const MAX_INLINE_FAULTS: usize = 100;
 
@@ -164,6 +187,10 @@ pub enum FailureReason {
     UploadUnreadable,
     /// The month has no room for the upload's records.
     MonthlyQuotaExceeded,
+    /// The records do not fit one file.
+    ExportTooLarge,
+    /// The parts of the file are gone.
+    FileLost,
 }
 
 impl FailureReason {
@@ -179,6 +206,8 @@ impl FailureReason {
             Self::UploadTooLarge => "upload_too_large",
             Self::UploadUnreadable => "upload_unreadable",
             Self::MonthlyQuotaExceeded => "monthly_quota_exceeded",
+            Self::ExportTooLarge => "export_too_large",
+            Self::FileLost => "file_lost",
         }
     }
 
@@ -194,6 +223,8 @@ impl FailureReason {
             Self::UploadTooLarge => "The upload has more than 104857600 bytes once inflated; nothing was stored",
             Self::UploadUnreadable => "The upload is not valid gzip; nothing was stored",
             Self::MonthlyQuotaExceeded => "The month's requests do not suffice for the upload; nothing was stored",
+            Self::ExportTooLarge => "The records do not fit one file; export fewer types, or with since",
+            Self::FileLost => "The file could not be put together; start the job again",
         }
     }
 }
@@ -226,6 +257,8 @@ pub struct Job {
     result: Option<JobResult>,
     /// Whether the records to import are counted and reserved.
     counted: bool,
+    /// Of an export, from its planning on.
+    plan: Option<ExportPlan>,
     /// How often in a row the job was released because a dependency was down.
     releases: u32,
     /// Counts the writes of the stored job; a write names the one it follows.
@@ -276,6 +309,7 @@ impl Job {
             completed_at: None,
             result: None,
             counted: new.counted,
+            plan: None,
             releases: 0,
             revision: 1,
             due_at: Some(new.due_at),
@@ -369,6 +403,12 @@ impl Job {
         self.result.as_ref()
     }
 
+    /// How the export is done, once that is decided.
+    #[must_use]
+    pub fn plan(&self) -> Option<&ExportPlan> {
+        self.plan.as_ref()
+    }
+
     /// How often in a row the job was released because a dependency was down.
     #[must_use]
     pub fn releases(&self) -> u32 {
@@ -385,15 +425,6 @@ impl Job {
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         self.due_at
-    }
-
-    /// The lease that is on the job, live or expired.
-    #[must_use]
-    pub fn lease(&self) -> Option<&Lease> {
-        match &self.status {
-            JobStatus::Processing(Phase::Working(lease)) => lease.as_ref(),
-            JobStatus::Pending | JobStatus::Completed | JobStatus::Failed(_) => None,
-        }
     }
 
     /// Whether the job has completed or failed, for good.

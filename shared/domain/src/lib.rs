@@ -14,6 +14,8 @@ mod idempotency;
 mod ids;
 mod job;
 mod keys;
+mod layout;
+mod lease;
 #[cfg(feature = "testing")]
 pub mod memory;
 mod message;
@@ -22,6 +24,7 @@ mod pace;
 mod plan;
 pub mod ports;
 mod retry;
+mod segment;
 mod sweep;
 mod upload;
 mod window;
@@ -32,16 +35,19 @@ pub use authenticate::{AuthenticationError, Authenticator, KEY_CACHE_TIME};
 pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
 pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
 pub use job::{
-    Event, FailureReason, IllegalTransition, ImportSource, Job, JobResult, JobSpec, JobStatus, JobType, Lease,
-    LineFault, MAX_INLINE_FAULTS, MAX_TAKE_OVERS, NewJob, Phase, Progress, Reservation,
+    Event, ExportPlan, FailureReason, IllegalTransition, ImportSource, Job, JobResult, JobSpec, JobStatus, JobType,
+    LineFault, MAX_INLINE_FAULTS, NewJob, Phase, Progress, Reservation,
 };
 pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
-pub use message::{InvalidMessage, JobMessage};
+pub use layout::{CLOSING_PART, ExportSizes, MAX_SEGMENTS, PARTS_AHEAD, PARTS_PER_SEGMENT};
+pub use lease::{Claim, Lease, MAX_TAKE_OVERS};
+pub use message::{InvalidMessage, JobMessage, Target};
 pub use object_key::{ObjectKey, Report};
 pub use pace::{Pace, after, transaction_time};
 pub use plan::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, Tenant, UnknownPlan, next_month,
 };
+pub use segment::{Checkpoint, Segment, SegmentEvent, SegmentState, overall_progress};
 pub use sweep::{Sweeper, Swept};
 pub use upload::{CreateUploadError, MAX_UPLOAD, Upload, Uploader};
 pub use window::{RateLimit, Window};

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ::records::ResourceType;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -13,9 +14,12 @@ use crate::idempotency::IdempotencyEntry;
 use crate::ids::{JobId, Partition, TenantId, UploadId};
 use crate::job::{Job, JobType};
 use crate::keys::{ApiKeyHash, StoredKey};
+use crate::layout::ExportSizes;
+use crate::message::Target;
 use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool, Tenant};
 use crate::ports::{Clock, IdSource, JobQueue, KeyStore, PortError};
+use crate::segment::Segment;
 use crate::upload::Upload;
 use crate::window::Window;
 
@@ -25,19 +29,20 @@ mod records;
 mod usage;
 
 /// All stores and the queue in one: cloning gives another handle to the same content.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Memory {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
     jobs: BTreeMap<(Partition, JobId), Job>,
+    segments: BTreeMap<(Partition, JobId, u8), Segment>,
     records: BTreeMap<records::Key, records::Stored>,
     objects: HashMap<ObjectKey, Bytes>,
     multiparts: HashMap<String, objects::Multipart>,
     multiparts_begun: u64,
-    messages: Vec<(Partition, JobId, JobType)>,
+    least_part: u64,
+    messages: Vec<(Partition, Target, JobType)>,
     keys: HashMap<ApiKeyHash, StoredKey>,
     tenants: HashMap<TenantId, Tenant>,
     windows: HashMap<TenantId, Window>,
@@ -47,11 +52,40 @@ struct State {
     uploads: HashMap<(Partition, UploadId), Upload>,
 }
 
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Memory {
     /// Empty stores.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_least_part(ExportSizes::default().least_part)
+    }
+
+    /// Empty stores whose uploads have at least so many bytes in every part but the last.
+    #[must_use]
+    pub fn with_least_part(least_part: u64) -> Self {
+        let state = State {
+            jobs: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            records: BTreeMap::new(),
+            objects: HashMap::new(),
+            multiparts: HashMap::new(),
+            multiparts_begun: 0,
+            least_part,
+            messages: Vec::new(),
+            keys: HashMap::new(),
+            tenants: HashMap::new(),
+            windows: HashMap::new(),
+            minutes: HashMap::new(),
+            months: HashMap::new(),
+            idempotency: HashMap::new(),
+            uploads: HashMap::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -60,8 +94,15 @@ impl Memory {
 
     /// Takes all messages out of the queue, oldest first.
     #[must_use]
-    pub fn take_messages(&self) -> Vec<(Partition, JobId, JobType)> {
+    pub fn take_messages(&self) -> Vec<(Partition, Target, JobType)> {
         std::mem::take(&mut self.lock().messages)
+    }
+
+    /// How many records of a type a partition has.
+    #[must_use]
+    pub fn count_records(&self, partition: &Partition, resource_type: ResourceType) -> usize {
+        let is_one = |(owner, of, _, _): &&records::Key| owner == partition && *of == resource_type;
+        self.lock().records.keys().filter(is_one).count()
     }
 
     /// The content of an object.
@@ -101,8 +142,8 @@ fn defect(operation: &'static str, cause: &'static str) -> PortError {
 
 #[async_trait]
 impl JobQueue for Memory {
-    async fn send(&self, partition: &Partition, id: &JobId, job_type: JobType) -> Result<(), PortError> {
-        self.lock().messages.push((partition.clone(), id.clone(), job_type));
+    async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError> {
+        self.lock().messages.push((partition.clone(), target.clone(), job_type));
         Ok(())
     }
 }

@@ -4,7 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, Partition};
 
-/// "Look at this job": the job's item is the truth, the message only wakes a processor.
+/// What a worker can be asked to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// A job.
+    pub job_id: JobId,
+    /// A segment of it, or the job itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u8>,
+}
+
+impl From<&JobId> for Target {
+    fn from(job_id: &JobId) -> Self {
+        Self { job_id: job_id.clone(), segment: None }
+    }
+}
+
+/// "Look at this": the item is the truth, the message only wakes a processor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobMessage {
@@ -12,8 +29,9 @@ pub struct JobMessage {
     v: u32,
     /// Whose job.
     pub partition: Partition,
-    /// Which job.
-    pub job_id: JobId,
+    /// What to look at.
+    #[serde(flatten)]
+    pub target: Target,
 }
 
 /// The message is none that this version understands.
@@ -30,10 +48,10 @@ pub enum InvalidMessage {
 impl JobMessage {
     const VERSION: u32 = 1;
 
-    /// A message about a job.
+    /// A message about a job or a segment.
     #[must_use]
-    pub fn new(partition: Partition, job_id: JobId) -> Self {
-        Self { v: Self::VERSION, partition, job_id }
+    pub fn new(partition: Partition, target: Target) -> Self {
+        Self { v: Self::VERSION, partition, target }
     }
 
     /// The message's text.
@@ -62,5 +80,9 @@ mod tests {
         assert_eq!(message.encode(), text);
         assert_eq!(JobMessage::decode(&text.replace(":1", ":2")), Err(InvalidMessage::UnknownVersion(2)));
         assert_eq!(JobMessage::decode("{}"), Err(InvalidMessage::Unreadable));
+        assert_eq!(message.target.segment, None);
+        let segment = text.replace('}', r#","segment":3}"#).replacen(r#","segment":3}"#, "}", 1);
+        assert_eq!(JobMessage::decode(&segment).unwrap().target.segment, Some(3));
+        assert_eq!(JobMessage::decode(&segment).unwrap().encode(), segment);
     }
 }

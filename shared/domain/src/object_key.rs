@@ -35,6 +35,12 @@ impl ObjectKey {
         Self::new("reports", partition, format_args!("{job}/{}/{}.ndjson", token.as_str(), report.as_str()))
     }
 
+    /// What a segment of an export had left at its end.
+    #[must_use]
+    pub fn tail(partition: &Partition, job: &JobId, segment: u8, token: &Token) -> Self {
+        Self::new("tails", partition, format_args!("{job}/{segment}-{}.ndjson", token.as_str()))
+    }
+
     /// What a client has uploaded for an import.
     #[must_use]
     pub fn upload(partition: &Partition, upload: &UploadId) -> Self {

@@ -13,11 +13,18 @@ pub struct Pace {
     pub resend: Duration,
     /// How old a job may become before it is failed.
     pub max_age: Duration,
+    /// How long a segment is worked on before it makes room for others.
+    pub turn: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { lease: Duration::from_mins(1), resend: Duration::from_mins(5), max_age: Duration::from_hours(24) }
+        Self {
+            lease: Duration::from_mins(1),
+            resend: Duration::from_mins(5),
+            max_age: Duration::from_hours(24),
+            turn: Duration::from_mins(2),
+        }
     }
 }
 

@@ -6,13 +6,16 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
+use serde::{Deserialize, Serialize};
 
 use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
 use crate::ids::{JobId, Partition, TenantId, UploadId};
 use crate::job::{Job, JobType, Reservation};
 use crate::keys::{ApiKeyHash, StoredKey};
+use crate::message::Target;
 use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool, Tenant};
+use crate::segment::Segment;
 use crate::upload::Upload;
 use crate::window::Window;
 
@@ -115,13 +118,13 @@ pub struct Cancellation {
     pub contention: bool,
 }
 
-/// Something due: a job that nobody may be looking after.
+/// Something due: work that nobody may be looking after.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DueJob {
-    /// Whose job.
+pub struct Due {
+    /// Whose work.
     pub partition: Partition,
-    /// Which job.
-    pub id: JobId,
+    /// A job, or a segment of one.
+    pub target: Target,
     /// Which queue it goes through.
     pub job_type: JobType,
     /// Since when it is due.
@@ -144,7 +147,38 @@ pub enum Settlement {
     Refund(Reservation),
 }
 
-/// Keeps jobs.
+/// What is written together, or not at all. Each item is the next revision of the stored one, or new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// A job.
+    pub job: Option<Job>,
+    /// Segments of one job.
+    pub segments: Vec<Segment>,
+    /// What it means for the month's counter.
+    pub settlement: Settlement,
+}
+
+impl From<Segment> for Change {
+    fn from(segment: Segment) -> Self {
+        Self { job: None, segments: vec![segment], settlement: Settlement::None }
+    }
+}
+
+impl Change {
+    /// A job, and nothing of the month.
+    #[must_use]
+    pub fn job(job: Job) -> Self {
+        Self { job: Some(job), segments: Vec::new(), settlement: Settlement::None }
+    }
+
+    /// The same, with what it means for the month's counter.
+    #[must_use]
+    pub fn settle(self, settlement: Settlement) -> Self {
+        Self { settlement, ..self }
+    }
+}
+
+/// Keeps jobs and their segments.
 #[async_trait]
 pub trait JobStore: Send + Sync {
     /// Accepts a job, in one transaction with all that limits it.
@@ -153,15 +187,32 @@ pub trait JobStore: Send + Sync {
     /// The job as it is now (strongly consistent), unless there is none or it has expired by `now`.
     async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError>;
 
-    /// Replaces the job by its next revision; what that means for the month is written in the same
-    /// transaction.
-    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError>;
+    /// A segment as it is now (strongly consistent), unless there is none or it has expired by `now`.
+    async fn segment(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        number: u8,
+        now: Timestamp,
+    ) -> Result<Option<Segment>, PortError>;
 
-    /// Up to `limit` jobs that are due at `now`. The sweeper's: it looks across partitions.
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError>;
+    /// The job with all its segments, in their order (strongly consistent), unless there is none or it has
+    /// expired by `now`.
+    async fn with_segments(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        now: Timestamp,
+    ) -> Result<Option<(Job, Vec<Segment>)>, PortError>;
 
-    /// Moves a due job to `until`; false when it is no longer due as it was found.
-    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError>;
+    /// Writes a change, in one transaction.
+    async fn update(&self, partition: &Partition, change: &Change) -> Result<(), UpdateError>;
+
+    /// Up to `limit` jobs and segments that are due at `now`. The sweeper's: it looks across partitions.
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError>;
+
+    /// Moves what is due to `until`; false when it is no longer due as it was found.
+    async fn postpone(&self, due: &Due, until: Timestamp) -> Result<bool, PortError>;
 }
 
 /// How a batch of writes ended.
@@ -215,9 +266,24 @@ pub enum ReadRange {
     },
 }
 
-/// Where a page ended; only the store that made it can read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageKey(pub String);
+/// The record behind which reading goes on: the end of a page, or any other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageKey {
+    /// The record's id: the order of [`ReadRange::All`].
+    pub id: String,
+    /// Its stamp, RFC 3339 with milliseconds: the order of [`ReadRange::Updated`], before the id.
+    pub last_updated: String,
+}
+
+impl PageKey {
+    /// The key of a stored line; `None` when it is no stored line.
+    #[must_use]
+    pub fn of(line: &str) -> Option<Self> {
+        let (id, last_updated) = records::stored_key(line)?;
+        Some(Self { id: id.to_owned(), last_updated: last_updated.to_owned() })
+    }
+}
 
 /// Some records of a slice.
 #[derive(Debug, Clone, Default)]
@@ -233,6 +299,8 @@ pub struct Page {
 pub struct CountPage {
     /// How many.
     pub count: u64,
+    /// About how many bytes they have; 0 where the store does not tell.
+    pub bytes: u64,
     /// Where to count on; `None` at the end of the slice.
     pub next: Option<PageKey>,
 }
@@ -292,11 +360,23 @@ pub struct ObjectHead {
 }
 
 /// A multipart upload that is under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct MultipartId(pub String);
 
+/// Why an upload in parts does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// There is no such upload: it was completed or given up.
+    #[error("upload has ended")]
+    Ended,
+    /// See [`PortError`].
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
 /// A part that has arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadedPart {
     /// Its place in the file, from 1.
     pub number: u32,
@@ -345,16 +425,17 @@ pub trait ObjectStore: Send + Sync {
         upload: &MultipartId,
         number: u32,
         content: Bytes,
-    ) -> Result<UploadedPart, PortError>;
+    ) -> Result<UploadedPart, UploadError>;
 
-    /// Makes the object of these parts, in order, visible at once.
+    /// Makes the object of these parts, in order and `size` bytes in all, visible at once.
     async fn complete(
         &self,
         partition: &Partition,
         key: &ObjectKey,
         upload: &MultipartId,
         parts: &[UploadedPart],
-    ) -> Result<(), PortError>;
+        size: u64,
+    ) -> Result<(), UploadError>;
 
     /// Gives an upload up.
     async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError>;
@@ -370,11 +451,12 @@ pub trait ObjectStore: Send + Sync {
     ) -> Result<SignedUrl, PortError>;
 }
 
-/// Carries messages to the processors. A message says "look at this job" and nothing else.
+/// Carries messages to the processors. A message says "look at this" and nothing else. Tenants take
+/// turns: one with many messages under way does not keep another's waiting.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
     /// Sends a message.
-    async fn send(&self, partition: &Partition, id: &JobId, job_type: JobType) -> Result<(), PortError>;
+    async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError>;
 }
 
 /// Keeps API keys, by their hash.

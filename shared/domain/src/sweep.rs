@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 
 use crate::hold::settlement;
-use crate::job::{Event, JobType};
+use crate::job::{Event, IllegalTransition, JobType};
 use crate::pace::{Pace, after};
-use crate::ports::{Clock, DueJob, JobQueue, JobStore, PortError, UpdateError};
+use crate::ports::{Change, Clock, Due, JobQueue, JobStore, PortError, UpdateError};
 
 /// How many due jobs are read at a time.
 const PAGE: usize = 100;
@@ -75,33 +75,40 @@ impl Sweeper {
         Ok(swept)
     }
 
-    async fn see_to(&self, due: DueJob) -> Seen {
+    async fn see_to(&self, due: Due) -> Seen {
         let now = self.clock.now();
-        let outcome = if after(due.id.created_at(), self.pace.max_age) <= now {
+        let outcome = if after(due.target.job_id.created_at(), self.pace.max_age) <= now {
             self.fail(&due).await
         } else {
             self.send(&due).await
         };
         outcome.unwrap_or_else(|error| {
-            tracing::warn!(job_id = %due.id, error = &error as &dyn std::error::Error, "see to due job");
+            tracing::warn!(job_id = %due.target.job_id, error = &error as &dyn std::error::Error, "see to due job");
             Seen::Error
         })
     }
 
     /// Moves the job on first: when the message is lost too, the job is due again later.
-    async fn send(&self, due: &DueJob) -> Result<Seen, PortError> {
+    async fn send(&self, due: &Due) -> Result<Seen, PortError> {
         if !self.jobs.postpone(due, after(self.clock.now(), self.pace.resend)).await? {
             return Ok(Seen::Moved);
         }
-        self.queue.send(&due.partition, &due.id, due.job_type).await?;
+        self.queue.send(&due.partition, &due.target, due.job_type).await?;
         Ok(Seen::Sent)
     }
 
-    async fn fail(&self, due: &DueJob) -> Result<Seen, PortError> {
+    async fn fail(&self, due: &Due) -> Result<Seen, PortError> {
         let now = self.clock.now();
-        let Some(job) = self.jobs.get(&due.partition, &due.id, now).await? else { return Ok(Seen::Moved) };
-        let Ok(failed) = job.apply(Event::Expired, now) else { return Ok(Seen::Moved) };
-        match self.jobs.update(&due.partition, &failed, settlement(&failed)).await {
+        let job = self.jobs.get(&due.partition, &due.target.job_id, now).await?;
+        let failed = job.map(|job| job.apply(Event::Expired, now));
+        let failed = match (failed, due.target.segment) {
+            (Some(Ok(failed)), _) => failed,
+            // The job is gone, or has ended: whoever looks at the segment drops it.
+            (None | Some(Err(IllegalTransition::Ended)), Some(_)) => return self.send(due).await,
+            (None | Some(Err(_)), _) => return Ok(Seen::Moved),
+        };
+        let settlement = settlement(&failed);
+        match self.jobs.update(&due.partition, &Change::job(failed).settle(settlement)).await {
             Ok(()) => Ok(Seen::Failed),
             Err(UpdateError::Conflict | UpdateError::MonthFull) => Ok(Seen::Moved),
             Err(UpdateError::Port(error)) => Err(error),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use domain::Pace;
+use domain::{ExportSizes, MAX_SEGMENTS, Pace};
 
 /// Gives a setting's value by its name.
 type Source<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -67,15 +67,30 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// The times of the machinery: `LEASE_SECONDS` and `RESEND_SECONDS`.
+    /// The sizes of exports: `EXPORT_SEGMENTS` forces a number of segments, 0 leaves it to the bytes.
+    pub fn export_sizes(&mut self) -> ExportSizes {
+        let segments: u8 = self.number_or("EXPORT_SEGMENTS", 0);
+        if segments > MAX_SEGMENTS {
+            self.faults.push(format!("EXPORT_SEGMENTS is more than {MAX_SEGMENTS}"));
+        }
+        ExportSizes { segments: (segments > 0).then_some(segments), ..ExportSizes::default() }
+    }
+
+    /// The times of the machinery: `LEASE_SECONDS`, `RESEND_SECONDS` and `TURN_SECONDS`.
     pub fn pace(&mut self) -> Pace {
         let default = Pace::default();
         let lease = self.number_or("LEASE_SECONDS", default.lease.as_secs());
         let resend = self.number_or("RESEND_SECONDS", default.resend.as_secs());
+        let turn = self.number_or("TURN_SECONDS", default.turn.as_secs());
         if lease < 3 {
             self.faults.push("LEASE_SECONDS is less than 3".to_owned());
         }
-        Pace { lease: Duration::from_secs(lease), resend: Duration::from_secs(resend), ..default }
+        Pace {
+            lease: Duration::from_secs(lease),
+            resend: Duration::from_secs(resend),
+            turn: Duration::from_secs(turn),
+            ..default
+        }
     }
 
     /// For how long jobs and their files are kept: `RETENTION_DAYS`, 7 unless set, at least 2.
@@ -102,17 +117,19 @@ mod tests {
         let mut settings = Settings::from_source(|name| match name {
             "RETENTION_DAYS" => Some("1".to_owned()),
             "LEASE_SECONDS" => Some("soon".to_owned()),
+            "EXPORT_SEGMENTS" => Some("5".to_owned()),
             "BUCKET" => Some(String::new()),
             _ => None,
         });
         settings.required("BUCKET");
         settings.retention();
         settings.pace();
+        settings.export_sizes();
         let error = settings.check().unwrap_err();
         assert_eq!(
             error.to_string(),
             "invalid configuration: BUCKET is not set; RETENTION_DAYS is less than 2; \
-             LEASE_SECONDS is not a number in range"
+             LEASE_SECONDS is not a number in range; EXPORT_SEGMENTS is more than 4"
         );
     }
 
@@ -121,6 +138,7 @@ mod tests {
         let mut settings = Settings::from_source(|_| None);
         assert_eq!(settings.pace(), Pace::default());
         assert_eq!(settings.retention(), Duration::from_hours(168));
+        assert_eq!(settings.export_sizes(), ExportSizes::default());
         assert_eq!(settings.optional("X"), None);
         assert_eq!(settings.check(), Ok(()));
     }

@@ -81,9 +81,9 @@ async fn deliver(
     message: &SqsMessage,
     deadline: Instant,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let JobMessage { partition, job_id, .. } = JobMessage::decode(message.body.as_deref().unwrap_or_default())?;
+    let JobMessage { partition, target, .. } = JobMessage::decode(message.body.as_deref().unwrap_or_default())?;
     let started = Instant::now();
-    let delivery = worker.deliver(&partition, &job_id, deadline).await?;
+    let delivery = worker.deliver(&partition, &target, deadline).await?;
     let outcome = match delivery {
         Delivery::Done => "done",
         Delivery::Ended => "had ended",
@@ -93,6 +93,7 @@ async fn deliver(
         Delivery::LeaseLost => "lost its lease",
     };
     let duration_ms = started.elapsed().as_millis();
-    tracing::info!(%job_id, tenant = %partition.tenant, outcome, duration_ms, "looked at job");
+    tracing::info!(job_id = %target.job_id, segment = target.segment, tenant = %partition.tenant, outcome, duration_ms,
+        "looked at job");
     Ok(())
 }

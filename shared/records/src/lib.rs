@@ -22,4 +22,4 @@ pub use id::{InvalidRecordId, RecordId};
 pub use resource_type::{ResourceType, UnknownResourceType};
 pub use scan::Record;
 pub use schema::{Schema, SchemaError};
-pub use stored::{MAX_STORED_LINE, StoredLine, TAG_SYSTEM};
+pub use stored::{MAX_STORED_LINE, StoredLine, TAG_SYSTEM, stored_key};

@@ -64,6 +64,14 @@ fn push_all(line: &mut String, kept: &[&str]) {
     }
 }
 
+/// The id and the stamp of a stored line; `None` when the line is none.
+#[must_use]
+pub fn stored_key(line: &str) -> Option<(&str, &str)> {
+    let (_, rest) = line.strip_prefix(r#"{"resourceType":""#)?.split_once(r#"","id":""#)?;
+    let (id, rest) = rest.split_once(r#"","meta":{"lastUpdated":""#)?;
+    Some((id, rest.get(..NO_STAMP.len())?))
+}
+
 impl StoredLine {
     /// The record's id.
     #[must_use]

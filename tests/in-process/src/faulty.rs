@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use domain::memory::Memory;
 use domain::ports::{
-    AcceptError, Acceptance, BatchOutcome, Cancellation, CountPage, DueJob, JobQueue, JobStore, Page, PageKey,
-    PortError, ReadRange, RecordStore, Settlement, Slice, UpdateError,
+    AcceptError, Acceptance, BatchOutcome, Cancellation, Change, CountPage, Due, JobQueue, JobStore, Page, PageKey,
+    PortError, ReadRange, RecordStore, Slice, UpdateError,
 };
-use domain::{Job, JobId, JobType, Partition};
+use domain::{Job, JobId, JobType, Partition, Segment, Target};
 use jiff::Timestamp;
 use records::{ResourceType, StoredLine};
 
@@ -118,7 +118,7 @@ pub struct DeadQueue;
 
 #[async_trait]
 impl JobQueue for DeadQueue {
-    async fn send(&self, _: &Partition, _: &JobId, _: JobType) -> Result<(), PortError> {
+    async fn send(&self, _: &Partition, _: &Target, _: JobType) -> Result<(), PortError> {
         Err(PortError::Unavailable { operation: "send message", cause: "as the test wants it".into() })
     }
 }
@@ -169,15 +169,34 @@ impl JobStore for FaultyJobs {
         self.memory.get(partition, id, now).await
     }
 
-    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError> {
-        self.memory.update(partition, job, settlement).await
+    async fn segment(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        number: u8,
+        now: Timestamp,
+    ) -> Result<Option<Segment>, PortError> {
+        self.memory.segment(partition, id, number, now).await
     }
 
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+    async fn with_segments(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        now: Timestamp,
+    ) -> Result<Option<(Job, Vec<Segment>)>, PortError> {
+        self.memory.with_segments(partition, id, now).await
+    }
+
+    async fn update(&self, partition: &Partition, change: &Change) -> Result<(), UpdateError> {
+        self.memory.update(partition, change).await
+    }
+
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
         self.memory.due(job_type, now, limit).await
     }
 
-    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
+    async fn postpone(&self, due: &Due, until: Timestamp) -> Result<bool, PortError> {
         self.memory.postpone(due, until).await
     }
 }

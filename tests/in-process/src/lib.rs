@@ -10,6 +10,7 @@
 )]
 
 pub mod faulty;
+pub mod network;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use domain::memory::{Memory, MemoryClock, SeededIds};
 use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
 use domain::{
-    ApiKey, Authenticator, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper, Tenant, Uploader, Worker,
+    ApiKey, Authenticator, ExportSizes, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper, Tenant,
+    Uploader, Worker,
 };
 use edge::http::{Fallback, Gate};
 use jiff::{SignedDuration, Timestamp};
@@ -140,6 +142,7 @@ impl Service {
             clock: self.clock(),
             ids: self.ids(),
             pace: Pace::default(),
+            sizes: ExportSizes::default(),
         }
     }
 
@@ -166,9 +169,9 @@ impl Service {
             if messages.is_empty() {
                 return;
             }
-            for (partition, id, _) in messages {
+            for (partition, target, _) in messages {
                 let deadline = Instant::now() + Duration::from_mins(10);
-                worker.deliver(&partition, &id, deadline).await.unwrap();
+                worker.deliver(&partition, &target, deadline).await.unwrap();
             }
         }
     }

@@ -110,7 +110,7 @@ async fn done(service: &Service, worker: &Worker, work: Work) -> JobResult {
     let id = started.job_id;
     loop {
         let deadline = Instant::now() + Duration::from_hours(1);
-        worker.deliver(&test_partition(), &id, deadline).await.unwrap();
+        worker.deliver(&test_partition(), &(&id).into(), deadline).await.unwrap();
         let job = service.memory.get(&test_partition(), &id, Service::at(0)).await.unwrap().unwrap();
         match job.status() {
             JobStatus::Completed => return job.result().unwrap().clone(),
@@ -174,6 +174,6 @@ async fn chain(seed: u64) {
 #[tokio::test(start_paused = true)]
 async fn a_chain_of_exports_misses_nothing() {
     for seed in 0..20 {
-        chain(seed).await;
+        Box::pin(chain(seed)).await;
     }
 }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::{JobStore, Settlement, UsageStore};
+use domain::ports::{Change, JobStore, UsageStore};
 use domain::{
     Delivery, FailureReason, Job, JobId, JobResult, JobStatus, Pace, Plan, Pool, Principal, Scope, StartError,
     StartJob, Starter, Swept, Tenant, Work, Worker,
@@ -74,7 +74,7 @@ async fn exported(service: &Service) -> Vec<String> {
 }
 
 async fn deliver(worker: &Worker, id: &JobId) -> Delivery {
-    worker.deliver(&test_partition(), id, Instant::now() + Duration::from_mins(10)).await.unwrap()
+    worker.deliver(&test_partition(), &id.into(), Instant::now() + Duration::from_mins(10)).await.unwrap()
 }
 
 fn worker_with(service: &Service, records: Arc<FaultyRecords>) -> Worker {
@@ -179,7 +179,7 @@ async fn a_processor_that_lost_its_lease_stops_by_itself() {
             },
             Service::at(5),
         );
-        service.memory.update(&test_partition(), &expired.unwrap(), Settlement::None).await.unwrap();
+        service.memory.update(&test_partition(), &Change::job(expired.unwrap())).await.unwrap();
         deliver(&usual, &id).await
     };
     let (first, second) = tokio::join!(deliver(&hanging, &id), taken_over);
@@ -303,7 +303,7 @@ async fn near_its_deadline_a_processor_yields_and_a_fresh_one_goes_on() {
     let id = start_import(&service, &patients(500)).await;
     let _first = service.memory.take_messages();
     let worker = service.worker();
-    let now = worker.deliver(&test_partition(), &id, Instant::now()).await.unwrap();
+    let now = worker.deliver(&test_partition(), &(&id).into(), Instant::now()).await.unwrap();
     assert_eq!(now, Delivery::Yielded);
     assert_eq!(service.memory.take_messages().len(), 1);
     assert_eq!(deliver(&worker, &id).await, Delivery::Done);

@@ -353,8 +353,9 @@ async fn a_message_many_times_is_one_import() {
     let data: String = (0..2_000).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\"}}\n")).collect();
     let (client, partition) = (pro("race"), format!("race-{:x}#test", std::process::id()).parse().unwrap());
     let id = tokio::task::block_in_place(|| client.import("Patient", &data).job_id());
+    let target = domain::Target { job_id: id.parse().unwrap(), segment: None };
     for _ in 0..6 {
-        queue.send(&partition, &id.parse().unwrap(), domain::JobType::Import).await.unwrap();
+        queue.send(&partition, &target, domain::JobType::Import).await.unwrap();
     }
     tokio::task::block_in_place(|| {
         let job = client.ended(&id);

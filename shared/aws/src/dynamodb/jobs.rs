@@ -1,4 +1,5 @@
-//! Jobs: `pk` is the partition, `sk` the job's id. Another tenant's job cannot even be asked for.
+//! Jobs: `pk` is the partition, `sk` the job's id; segments stand behind their job. Another tenant's job
+//! cannot even be asked for.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -6,12 +7,14 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem, Update};
-use domain::ports::{AcceptError, Acceptance, Cancellation, DueJob, JobStore, PortError, Settlement, UpdateError};
-use domain::{Job, JobId, JobType, Partition};
+use domain::ports::{AcceptError, Acceptance, Cancellation, Change, Due, JobStore, PortError, Settlement, UpdateError};
+use domain::{Job, JobId, JobType, Partition, Segment, Target};
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
 use super::{Item, VERSION, check_version, number, partition_key, read_number, text, time_to_live};
@@ -35,32 +38,77 @@ impl DynamoJobs {
         Self { client, jobs_table, usage_table }
     }
 
-    fn item(job: &Job) -> Result<Item, PortError> {
-        let content: AttributeValue = serde_dynamo::to_attribute_value(job)
-            .map_err(|_| unreadable("store job", "job cannot be put into an item"))?;
-        let mut item = Item::from([
-            ("pk".to_owned(), partition_key(job.partition())),
-            ("sk".to_owned(), text(job.id().as_str())),
+    /// What jobs and segments have in common: the whole in one attribute, beside it what the store looks at.
+    fn item(kept: &Kept<'_>) -> Result<Item, PortError> {
+        let mut item = kept.key();
+        item.extend([
             ("v".to_owned(), number(VERSION)),
-            ("revision".to_owned(), number(job.revision())),
-            ("job".to_owned(), content),
-            ("expiresAt".to_owned(), time_to_live(job.expires_at())),
+            ("revision".to_owned(), number(kept.revision())),
+            (kept.name().to_owned(), kept.content()?),
+            ("expiresAt".to_owned(), time_to_live(kept.expires_at())),
         ]);
-        if let Some(due_at) = job.due_at() {
-            item.insert("dueBucket".to_owned(), text(bucket_of(job)));
+        if let Some(due_at) = kept.due_at() {
+            item.insert("dueBucket".to_owned(), text(bucket_of(kept.job_type(), kept.job_id())));
             item.insert("dueAt".to_owned(), number(due_at.as_millisecond()));
         }
         Ok(item)
     }
 
-    fn job(mut item: Item) -> Result<Job, PortError> {
-        check_version("read job", &item)?;
-        let broken = || unreadable("read job", "item cannot be read");
-        let revision = read_number(&item, "revision").ok_or_else(broken)?;
-        let due_at = item.get("dueAt").map(|due_at| milliseconds(due_at).ok_or_else(broken)).transpose()?;
-        let content = item.remove("job").ok_or_else(broken)?;
-        let job: Job = serde_dynamo::from_attribute_value(content).map_err(|_| broken())?;
+    fn job(item: Item) -> Result<Job, PortError> {
+        let (job, revision, due_at) = content::<Job>(item, JOB)?;
         Ok(job.restored(revision, due_at))
+    }
+
+    fn read_segment(item: Item) -> Result<Segment, PortError> {
+        let (segment, revision, due_at) = content::<Segment>(item, SEGMENT)?;
+        Ok(segment.restored(revision, due_at))
+    }
+
+    /// Puts an item on the condition that it follows the stored one.
+    fn following(&self, kept: &Kept<'_>) -> Result<PutBuilder, PortError> {
+        let put = Put::builder().table_name(&self.jobs_table).set_item(Some(Self::item(kept)?));
+        Ok(match kept.revision() {
+            1 => put.condition_expression("attribute_not_exists(pk)"),
+            revision => put
+                .condition_expression("revision = :before")
+                .expression_attribute_values(":before", number(revision.saturating_sub(1))),
+        })
+    }
+
+    /// One item needs no transaction, which costs twice as much.
+    async fn put_one(&self, put: Put) -> Result<(), UpdateError> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(put.table_name)
+            .set_item(Some(put.item))
+            .set_condition_expression(put.condition_expression)
+            .set_expression_attribute_values(put.expression_attribute_values)
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match error.as_service_error() {
+                Some(
+                    PutItemError::ConditionalCheckFailedException(_) | PutItemError::TransactionConflictException(_),
+                ) => UpdateError::Conflict,
+                _ => port_error("update job", &error).into(),
+            }),
+        }
+    }
+
+    async fn item_of(&self, partition: &Partition, sort_key: String) -> Result<Option<Item>, PortError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.jobs_table)
+            .key("pk", partition_key(partition))
+            .key("sk", text(sort_key))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| port_error("read job", &error))?;
+        Ok(found.item)
     }
 
     async fn due_in(
@@ -69,7 +117,7 @@ impl DynamoJobs {
         bucket: u64,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<DueJob>, PortError> {
+    ) -> Result<Vec<Due>, PortError> {
         let found = self
             .client
             .query()
@@ -88,9 +136,9 @@ impl DynamoJobs {
             .map(|item| {
                 let read = |name| item.get(name).and_then(|value| value.as_s().ok());
                 let due = || {
-                    Some(DueJob {
+                    Some(Due {
                         partition: read("pk")?.parse().ok()?,
-                        id: read("sk")?.parse().ok()?,
+                        target: target(read("sk")?)?,
                         job_type,
                         due_at: milliseconds(item.get("dueAt")?)?,
                     })
@@ -98,6 +146,110 @@ impl DynamoJobs {
                 due().ok_or_else(|| unreadable("find due jobs", "item cannot be read"))
             })
             .collect()
+    }
+}
+
+/// The attribute of a job.
+const JOB: &str = "job";
+
+/// The attribute of a segment.
+const SEGMENT: &str = "segment";
+
+/// What the table holds.
+enum Kept<'a> {
+    Job(&'a Job),
+    Segment(&'a Segment),
+}
+
+impl Kept<'_> {
+    fn key(&self) -> Item {
+        let (partition, sort_key) = match self {
+            Self::Job(job) => (job.partition(), job.id().to_string()),
+            Self::Segment(segment) => (segment.partition(), segment_key(segment.job_id(), segment.number())),
+        };
+        Item::from([("pk".to_owned(), partition_key(partition)), ("sk".to_owned(), text(sort_key))])
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Job(_) => JOB,
+            Self::Segment(_) => SEGMENT,
+        }
+    }
+
+    fn content(&self) -> Result<AttributeValue, PortError> {
+        let content = match self {
+            Self::Job(job) => serde_dynamo::to_attribute_value(job),
+            Self::Segment(segment) => serde_dynamo::to_attribute_value(segment),
+        };
+        content.map_err(|_| unreadable("store job", "it cannot be put into an item"))
+    }
+
+    fn revision(&self) -> u64 {
+        match self {
+            Self::Job(job) => job.revision(),
+            Self::Segment(segment) => segment.revision(),
+        }
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        match self {
+            Self::Job(job) => job.expires_at(),
+            Self::Segment(segment) => segment.expires_at(),
+        }
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Job(job) => job.due_at(),
+            Self::Segment(segment) => segment.due_at(),
+        }
+    }
+
+    fn job_type(&self) -> JobType {
+        match self {
+            Self::Job(job) => job.job_type(),
+            // Only exports have segments.
+            Self::Segment(_) => JobType::Export,
+        }
+    }
+
+    fn job_id(&self) -> &JobId {
+        match self {
+            Self::Job(job) => job.id(),
+            Self::Segment(segment) => segment.job_id(),
+        }
+    }
+}
+
+/// What an item holds, its revision, and when it is due.
+fn content<T: DeserializeOwned>(mut item: Item, name: &str) -> Result<(T, u64, Option<Timestamp>), PortError> {
+    check_version("read job", &item)?;
+    let broken = || unreadable("read job", "item cannot be read");
+    let revision = read_number(&item, "revision").ok_or_else(broken)?;
+    let due_at = item.get("dueAt").map(|due_at| milliseconds(due_at).ok_or_else(broken)).transpose()?;
+    let content = item.remove(name).ok_or_else(broken)?;
+    let content = serde_dynamo::from_attribute_value(content).map_err(|_| broken())?;
+    Ok((content, revision, due_at))
+}
+
+/// The sort key of a segment: behind its job's, and before any other job's.
+fn segment_key(id: &JobId, number: u8) -> String {
+    format!("{id}#{number:02}")
+}
+
+fn sort_key(target: &Target) -> String {
+    match target.segment {
+        None => target.job_id.to_string(),
+        Some(number) => segment_key(&target.job_id, number),
+    }
+}
+
+/// What a sort key names.
+fn target(sort_key: &str) -> Option<Target> {
+    match sort_key.split_once('#') {
+        None => Some(Target { job_id: sort_key.parse().ok()?, segment: None }),
+        Some((id, number)) => Some(Target { job_id: id.parse().ok()?, segment: Some(number.parse().ok()?) }),
     }
 }
 
@@ -109,10 +261,10 @@ fn bucket_name(job_type: JobType, bucket: u64) -> String {
     format!("{}#{bucket}", job_type.as_str())
 }
 
-fn bucket_of(job: &Job) -> String {
+fn bucket_of(job_type: JobType, id: &JobId) -> String {
     // The last character of the id is random.
-    let last = job.id().as_str().bytes().last().unwrap_or_default();
-    bucket_name(job.job_type(), u64::from(last) % BUCKETS_PER_TYPE)
+    let last = id.as_str().bytes().last().unwrap_or_default();
+    bucket_name(job_type, u64::from(last) % BUCKETS_PER_TYPE)
 }
 
 #[async_trait]
@@ -122,7 +274,7 @@ impl JobStore for DynamoJobs {
         let broken = |_| unreadable("accept job", "request cannot be built");
         let put = |item: Item, table: &str| Put::builder().table_name(table).set_item(Some(item));
 
-        let job_item = put(Self::item(job)?, &self.jobs_table).condition_expression("attribute_not_exists(pk)");
+        let job_item = self.following(&Kept::Job(job))?;
         let window_item = put(window_item(&partition.tenant, window), &self.usage_table);
         let window_item = if window.version == 1 {
             window_item.condition_expression("attribute_not_exists(pk)")
@@ -172,77 +324,97 @@ impl JobStore for DynamoJobs {
     }
 
     async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.jobs_table)
-            .key("pk", partition_key(partition))
-            .key("sk", text(id.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| port_error("read job", &error))?;
-        let job = found.item.map(Self::job).transpose()?;
+        let job = self.item_of(partition, id.to_string()).await?.map(Self::job).transpose()?;
         Ok(job.filter(|job| job.expires_at() > now))
     }
 
-    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError> {
-        const FOLLOWS: &str = "revision = :before";
-        let item = Self::item(job)?;
-        let before = number(job.revision().saturating_sub(1));
-        let month = match &settlement {
+    async fn segment(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        number: u8,
+        now: Timestamp,
+    ) -> Result<Option<Segment>, PortError> {
+        let item = self.item_of(partition, segment_key(id, number)).await?;
+        let segment = item.map(Self::read_segment).transpose()?;
+        Ok(segment.filter(|segment| segment.expires_at() > now))
+    }
+
+    async fn with_segments(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        now: Timestamp,
+    ) -> Result<Option<(Job, Vec<Segment>)>, PortError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.jobs_table)
+            .key_condition_expression("pk = :partition AND begins_with(sk, :job)")
+            .expression_attribute_values(":partition", partition_key(partition))
+            .expression_attribute_values(":job", text(id.as_str()))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        // The job's own sort key is the prefix: it comes first.
+        let Some(first) = pages.try_next().await.map_err(|error| port_error("read job", &error))? else {
+            return Ok(None);
+        };
+        let job = Self::job(first)?;
+        let mut segments = Vec::new();
+        while let Some(item) = pages.try_next().await.map_err(|error| port_error("read job", &error))? {
+            segments.push(Self::read_segment(item)?);
+        }
+        Ok((job.expires_at() > now).then_some((job, segments)))
+    }
+
+    async fn update(&self, partition: &Partition, change: &Change) -> Result<(), UpdateError> {
+        let broken = |_| unreadable("update job", "request cannot be built");
+        let kept = change.job.iter().map(Kept::Job).chain(change.segments.iter().map(Kept::Segment));
+        let mut puts = Vec::new();
+        for kept in kept {
+            puts.push(self.following(&kept)?.build().map_err(broken)?);
+        }
+        let month = match &change.settlement {
             Settlement::None => None,
             Settlement::Reserve { reservation, limit } => {
                 Some(reserved(partition, reservation, *limit, &self.usage_table).ok_or(UpdateError::MonthFull)?)
             }
             Settlement::Refund(reservation) => Some(refunded(partition, reservation, &self.usage_table)),
         };
-        let Some(month) = month else {
-            let put = self
-                .client
-                .put_item()
-                .table_name(&self.jobs_table)
-                .set_item(Some(item))
-                .condition_expression(FOLLOWS)
-                .expression_attribute_values(":before", before);
-            return match put.send().await {
-                Ok(_) => Ok(()),
-                Err(error)
-                    if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-                {
-                    Err(UpdateError::Conflict)
-                }
-                Err(error) => Err(port_error("update job", &error).into()),
+        if month.is_none() && puts.len() == 1 {
+            return match puts.pop() {
+                Some(put) => self.put_one(put).await,
+                None => Ok(()),
             };
-        };
-        let broken = |_| unreadable("update job", "request cannot be built");
-        let put = Put::builder()
-            .table_name(&self.jobs_table)
-            .set_item(Some(item))
-            .condition_expression(FOLLOWS)
-            .expression_attribute_values(":before", before);
-        let sent = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().put(put.build().map_err(broken)?).build())
-            .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build())
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) => Err(match cancellation_reasons(&error) {
-                Some(reasons) if reason(reasons, 0) == Reason::Condition => UpdateError::Conflict,
-                Some(reasons) if reason(reasons, 1) == Reason::Condition => UpdateError::MonthFull,
-                Some(_) => UpdateError::Port(PortError::Unavailable {
-                    operation: "update job",
-                    cause: "transaction was cancelled".into(),
-                }),
-                None => UpdateError::Port(port_error("update job", &error)),
-            }),
         }
+        let items = puts.len();
+        let mut transaction = self.client.transact_write_items();
+        for put in puts {
+            transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
+        }
+        if let Some(month) = month {
+            let month = month.build().map_err(broken)?;
+            transaction = transaction.transact_items(TransactWriteItem::builder().update(month).build());
+        }
+        let Err(error) = transaction.send().await else { return Ok(()) };
+        let Some(reasons) = cancellation_reasons(&error) else {
+            return Err(port_error("update job", &error).into());
+        };
+        let all: Vec<_> = (0..reasons.len()).map(|index| reason(reasons, index)).collect();
+        let lost = all.iter().take(items).any(|reason| *reason == Reason::Condition);
+        Err(if lost || all.contains(&Reason::Contention) {
+            UpdateError::Conflict
+        } else if all.get(items) == Some(&Reason::Condition) {
+            UpdateError::MonthFull
+        } else {
+            let cause = "transaction was cancelled".into();
+            UpdateError::Port(PortError::Unavailable { operation: "update job", cause })
+        })
     }
 
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
         let buckets: FuturesUnordered<_> =
             (0..BUCKETS_PER_TYPE).map(|bucket| self.due_in(job_type, bucket, now, limit)).collect();
         let mut due: Vec<_> = buckets.try_concat().await?;
@@ -251,13 +423,13 @@ impl JobStore for DynamoJobs {
         Ok(due)
     }
 
-    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
+    async fn postpone(&self, due: &Due, until: Timestamp) -> Result<bool, PortError> {
         let moved = self
             .client
             .update_item()
             .table_name(&self.jobs_table)
             .key("pk", partition_key(&due.partition))
-            .key("sk", text(due.id.as_str()))
+            .key("sk", text(sort_key(&due.target)))
             .update_expression("SET dueAt = :until")
             .condition_expression("dueAt = :found")
             .expression_attribute_values(":until", number(until.as_millisecond()))

@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, Select, WriteRequest};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, PutRequest, ReturnConsumedCapacity, Select, WriteRequest,
+};
 use domain::Partition;
 use domain::ports::{BatchOutcome, CountPage, Page, PageKey, PortError, ReadRange, RecordStore, Slice, shard_of};
 use jiff::Timestamp;
@@ -13,11 +15,12 @@ use records::{RecordId, ResourceType, StoredLine};
 use super::{Item, text};
 use crate::error::{port_error, unreadable};
 
+/// What an eventually consistent read takes one unit for: two items of 4 KB
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
+const BYTES_PER_UNIT: f64 = 8_192.0;
+
 /// The same hash key as the table, sorted by `lastUpdated`, with all attributes.
 const BY_LAST_UPDATED: &str = "byLastUpdated";
-
-/// The width of `lastUpdated`: RFC 3339, milliseconds, `Z`. Sorts by time.
-const STAMP_WIDTH: usize = 24;
 
 /// [`RecordStore`] on DynamoDB.
 pub struct DynamoRecords {
@@ -33,12 +36,11 @@ impl DynamoRecords {
 
     fn query(
         &self,
-        operation: &'static str,
         partition: &Partition,
         slice: Slice,
         range: ReadRange,
         from: Option<&PageKey>,
-    ) -> Result<QueryFluentBuilder, PortError> {
+    ) -> QueryFluentBuilder {
         let hash = text(slice_key(partition, slice));
         let query = self.reader.query().table_name(&self.table).expression_attribute_values(":slice", hash.clone());
         let start = |names: &[(&str, &str)]| {
@@ -46,26 +48,21 @@ impl DynamoRecords {
             key.extend(names.iter().map(|(name, value)| ((*name).to_owned(), text(*value))));
             key
         };
-        Ok(match range {
+        match range {
             ReadRange::All => {
-                let from = from.map(|PageKey(id)| start(&[("sk", id)]));
+                let from = from.map(|PageKey { id, .. }| start(&[("sk", id)]));
                 query.key_condition_expression("pk = :slice").set_exclusive_start_key(from)
             }
             ReadRange::Updated { since, until } => {
-                let from = from.map(|PageKey(key)| {
-                    let (stamp, id) = key
-                        .split_at_checked(STAMP_WIDTH)
-                        .ok_or_else(|| unreadable(operation, "page key cannot be read"))?;
-                    Ok::<_, PortError>(start(&[("lastUpdated", stamp), ("sk", id)]))
-                });
+                let from = from.map(|PageKey { id, last_updated }| start(&[("lastUpdated", last_updated), ("sk", id)]));
                 query
                     .index_name(BY_LAST_UPDATED)
                     .key_condition_expression("pk = :slice AND lastUpdated BETWEEN :since AND :until")
                     .expression_attribute_values(":since", text(format!("{since:.3}")))
                     .expression_attribute_values(":until", text(format!("{until:.3}")))
-                    .set_exclusive_start_key(from.transpose()?)
+                    .set_exclusive_start_key(from)
             }
-        })
+        }
     }
 }
 
@@ -77,11 +74,13 @@ fn slice_key(partition: &Partition, slice: Slice) -> String {
 fn page_key(range: ReadRange, last: Option<&Item>) -> Result<Option<PageKey>, PortError> {
     let Some(last) = last else { return Ok(None) };
     let read = |name| last.get(name).and_then(|value| value.as_s().ok());
-    let key = match range {
-        ReadRange::All => read("sk").cloned(),
-        ReadRange::Updated { .. } => read("lastUpdated").zip(read("sk")).map(|(stamp, id)| format!("{stamp}{id}")),
+    let last_updated = match range {
+        // The table's order knows no stamp.
+        ReadRange::All => Some(String::new()),
+        ReadRange::Updated { .. } => read("lastUpdated").cloned(),
     };
-    key.map(|key| Some(PageKey(key))).ok_or_else(|| unreadable("read records", "page key cannot be read"))
+    let key = read("sk").zip(last_updated).map(|(id, last_updated)| PageKey { id: id.clone(), last_updated });
+    key.map(Some).ok_or_else(|| unreadable("read records", "page key cannot be read"))
 }
 
 fn put(
@@ -142,7 +141,7 @@ impl RecordStore for DynamoRecords {
     ) -> Result<Page, PortError> {
         const OPERATION: &str = "read records";
         let page = self
-            .query(OPERATION, partition, slice, range, from)?
+            .query(partition, slice, range, from)
             .projection_expression("body")
             // An index cannot be read strongly.
             .consistent_read(range == ReadRange::All)
@@ -166,9 +165,13 @@ impl RecordStore for DynamoRecords {
         from: Option<&PageKey>,
     ) -> Result<CountPage, PortError> {
         const OPERATION: &str = "count records";
-        let query = self.query(OPERATION, partition, slice, range, from)?.select(Select::Count);
+        let query = self.query(partition, slice, range, from).select(Select::Count);
+        let query = query.return_consumed_capacity(ReturnConsumedCapacity::Total);
         let page = query.send().await.map_err(|error| port_error(OPERATION, &error))?;
         let next = page_key(range, page.last_evaluated_key())?;
-        Ok(CountPage { count: u64::try_from(page.count()).unwrap_or(0), next })
+        let units = page.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole pages of a megabyte")]
+        let bytes = (units * BYTES_PER_UNIT) as u64;
+        Ok(CountPage { count: u64::try_from(page.count()).unwrap_or(0), bytes, next })
     }
 }

@@ -1,14 +1,20 @@
 //! What a job store does.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::Fixture;
 use crate::idempotency::{Fingerprint, IdempotencyEntry, IdempotencyKey};
 use crate::ids::{Token, UploadId};
-use crate::job::{Event, FailureReason, IllegalTransition, Job, JobStatus, JobType, Progress};
+use crate::job::{Event, ExportPlan, FailureReason, IllegalTransition, Job, JobStatus, JobType, Progress};
+use crate::lease::Claim;
+use crate::object_key::ObjectKey;
 use crate::ports::{
-    AcceptError, Acceptance, Cancellation, DueJob, IdSource, JobStore, Settlement, UpdateError, UsageStore,
+    AcceptError, Acceptance, Cancellation, Change, Due, IdSource, JobStore, MultipartId, PageKey, Settlement,
+    UpdateError, UploadedPart, UsageStore,
 };
+use crate::segment::{Checkpoint, Segment, SegmentEvent};
 use crate::upload::Upload;
 use crate::window::Window;
 
@@ -21,6 +27,97 @@ pub async fn jobs(jobs: &dyn JobStore, usage: &dyn UsageStore, seed: u64, now: T
     a_reservation_fits_the_month_or_nothing_is_written(jobs, usage, &Fixture::new(seed + 5, now)).await;
     an_upload_is_used_once(jobs, usage, &Fixture::new(seed + 6, now)).await;
     what_is_due_is_found_until_moved(jobs, &Fixture::new(seed + 4, now)).await;
+    a_plan_and_its_segments_are_written_together(jobs, &Fixture::new(seed + 7, now)).await;
+    a_segment_ends_together_with_its_mark_in_the_job(jobs, &Fixture::new(seed + 8, now)).await;
+    a_due_segment_is_found_until_moved(jobs, &Fixture::new(seed + 9, now)).await;
+}
+
+/// An export in its segments.
+async fn planned(jobs: &dyn JobStore, fixture: &Fixture) -> (Job, Vec<Segment>) {
+    let (partition, token) = (&fixture.partition, Token::new(1));
+    let job = accepted(jobs, fixture).await.apply(taken(fixture, &token), fixture.now).unwrap();
+    jobs.update(partition, &Change::job(job.clone())).await.unwrap();
+    let plan = ExportPlan {
+        started_reading_at: fixture.now,
+        file: ObjectKey::export(partition, job.id(), &token),
+        upload: MultipartId("upload-1".to_owned()),
+        part_size: 8 << 20,
+        segments: 2,
+        done: BTreeSet::new(),
+        counted: 7,
+    };
+    let job = job.apply(Event::Planned { token, plan, due_at: fixture.later(86_400) }, fixture.now).unwrap();
+    let segments = [(0, 0..9), (1, 9..32)];
+    let segments = segments.map(|(number, slices)| Segment::new(&job, number, slices, fixture.later(300)));
+    (job, segments.to_vec())
+}
+
+async fn a_plan_and_its_segments_are_written_together(jobs: &dyn JobStore, fixture: &Fixture) {
+    let partition = &fixture.partition;
+    let (job, segments) = planned(jobs, fixture).await;
+    let plan = Change { segments: segments.clone(), ..Change::job(job.clone()) };
+    assert_eq!(jobs.segment(partition, job.id(), 1, fixture.now).await.unwrap(), None);
+    jobs.update(partition, &plan).await.unwrap();
+    let stored = jobs.with_segments(partition, job.id(), fixture.now).await.unwrap();
+    assert_eq!(stored, Some((job.clone(), segments.clone())));
+    let one = jobs.segment(partition, job.id(), 1, fixture.now).await.unwrap();
+    assert_eq!(one.as_ref(), segments.last());
+    assert_eq!(jobs.get(partition, job.id(), fixture.now).await.unwrap(), Some(job.clone()));
+    for other in [&fixture.live(), &"contract-other#test".parse().unwrap()] {
+        assert_eq!(jobs.with_segments(other, job.id(), fixture.now).await.unwrap(), None);
+        assert_eq!(jobs.segment(other, job.id(), 1, fixture.now).await.unwrap(), None);
+    }
+    assert_eq!(jobs.with_segments(partition, job.id(), job.expires_at()).await.unwrap(), None);
+    let again = jobs.update(partition, &plan).await;
+    assert!(matches!(again, Err(UpdateError::Conflict)), "a plan is written once: {again:?}");
+}
+
+async fn a_segment_ends_together_with_its_mark_in_the_job(jobs: &dyn JobStore, fixture: &Fixture) {
+    let (partition, now, token) = (&fixture.partition, fixture.now, Token::new(5));
+    let (job, segments) = planned(jobs, fixture).await;
+    jobs.update(partition, &Change { segments: segments.clone(), ..Change::job(job.clone()) }).await.unwrap();
+    let claim = |seconds| claim(fixture, &token, seconds);
+    let segment = segments[0].apply(SegmentEvent::Taken(claim(60)), now).unwrap();
+    jobs.update(partition, &segment.clone().into()).await.unwrap();
+    let behind = PageKey { id: "r-1".to_owned(), last_updated: format!("{now:.3}") };
+    let parts = vec![UploadedPart { number: 1, etag: "\"tag\"".to_owned() }];
+    let covered = Checkpoint { slice: 3, behind: Some(behind), next_part: 2, processed: 40, bytes: 9 << 20, parts };
+    let segment = segment.apply(SegmentEvent::Renewed(claim(90), covered.clone()), now).unwrap();
+    jobs.update(partition, &segment.clone().into()).await.unwrap();
+    assert_eq!(jobs.segment(partition, job.id(), 0, now).await.unwrap(), Some(segment.clone()));
+
+    let tail = Some(ObjectKey::tail(partition, job.id(), 0, &token));
+    let done = segment.apply(SegmentEvent::Done { token, tail, covered }, now).unwrap();
+    let marked = job.apply(Event::SegmentDone { number: 0, due_at: fixture.later(70) }, now).unwrap();
+    let stale = marked.clone().restored(marked.revision() + 1, marked.due_at());
+    let refused = jobs.update(partition, &Change { job: Some(stale), ..done.clone().into() }).await;
+    assert!(matches!(refused, Err(UpdateError::Conflict)), "{refused:?}");
+    assert_eq!(jobs.segment(partition, job.id(), 0, now).await.unwrap(), Some(segment), "neither is written");
+    jobs.update(partition, &Change { job: Some(marked.clone()), ..done.clone().into() }).await.unwrap();
+    let stored = jobs.with_segments(partition, job.id(), now).await.unwrap();
+    assert_eq!(stored, Some((marked, vec![done, segments[1].clone()])));
+}
+
+async fn a_due_segment_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture) {
+    let (job, segments) = planned(jobs, fixture).await;
+    jobs.update(&fixture.partition, &Change { segments: segments.clone(), ..Change::job(job.clone()) }).await.unwrap();
+    let find = async |seconds| -> Vec<Due> {
+        let mut due = jobs.due(JobType::Export, fixture.later(seconds), 1_000).await.unwrap();
+        due.retain(|due| due.target.job_id == *job.id());
+        due.sort_by_key(|due| due.target.segment);
+        due
+    };
+    assert_eq!(find(299).await, Vec::new());
+    let due = find(300).await;
+    let targets: Vec<_> = due.iter().map(|due| due.target.clone()).collect();
+    assert_eq!(targets, [segments[0].target(), segments[1].target()]);
+    assert!(jobs.postpone(&due[1], fixture.later(600)).await.unwrap());
+    assert!(!jobs.postpone(&due[1], fixture.later(900)).await.unwrap());
+    assert_eq!(find(599).await, due[..1]);
+    let dropped = segments[0].apply(SegmentEvent::Dropped, fixture.now).unwrap();
+    jobs.update(&fixture.partition, &dropped.into()).await.unwrap();
+    assert_eq!(find(599).await, Vec::new());
+    assert_eq!(find(86_400).await.len(), 2, "the job itself, once it is too old, and a segment");
 }
 
 fn acceptance(fixture: &Fixture, job: Job, window: Window) -> Acceptance {
@@ -106,20 +203,24 @@ async fn jobs_stay_in_their_partition(jobs: &dyn JobStore, fixture: &Fixture) {
     assert_eq!(jobs.get(&fixture.partition, job.id(), job.expires_at()).await.unwrap(), None);
 }
 
+fn claim(fixture: &Fixture, token: &Token, seconds: i64) -> Claim {
+    Claim { token: token.clone(), expires_at: fixture.later(seconds), due_at: fixture.later(seconds + 10) }
+}
+
 fn taken(fixture: &Fixture, token: &Token) -> Event {
-    Event::Taken { token: token.clone(), expires_at: fixture.later(60), due_at: fixture.later(70) }
+    Event::Taken(claim(fixture, token, 60))
 }
 
 async fn an_update_follows_the_stored_revision(jobs: &dyn JobStore, fixture: &Fixture) {
     let job = accepted(jobs, fixture).await;
     let one = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
     let other = job.apply(taken(fixture, &Token::new(2)), fixture.now).unwrap();
-    jobs.update(&fixture.partition, &one, Settlement::None).await.unwrap();
-    let late = jobs.update(&fixture.partition, &other, Settlement::None).await;
+    jobs.update(&fixture.partition, &Change::job(one.clone())).await.unwrap();
+    let late = jobs.update(&fixture.partition, &Change::job(other.clone())).await;
     assert!(matches!(late, Err(UpdateError::Conflict)), "{late:?}");
     assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(one.clone()));
     let absent = fixture.export_job(1).apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
-    let nowhere = jobs.update(&fixture.partition, &absent, Settlement::None).await;
+    let nowhere = jobs.update(&fixture.partition, &Change::job(absent.clone())).await;
     assert!(matches!(nowhere, Err(UpdateError::Conflict)), "{nowhere:?}");
 }
 
@@ -127,13 +228,12 @@ async fn every_state_survives_storage(jobs: &dyn JobStore, usage: &dyn UsageStor
     let token = Token::new(7);
     let mut job = accepted(jobs, fixture).await;
     let progress = Progress { total: 9, processed: 4, succeeded: 3, failed: 1 };
-    let renewed =
-        Event::Renewed { token: token.clone(), expires_at: fixture.later(90), due_at: fixture.later(100), progress };
+    let renewed = Event::Renewed(claim(fixture, &token, 90), progress);
     let released = Event::Released { token: token.clone(), due_at: fixture.later(30), because_unavailable: true };
     let failed = Event::Failed { token: token.clone(), reason: FailureReason::SourceMissing };
     for event in [Event::SendFailed, taken(fixture, &token), renewed, released, taken(fixture, &token), failed] {
         job = job.apply(event, fixture.now).unwrap();
-        jobs.update(&fixture.partition, &job, crate::hold::settlement(&job)).await.unwrap();
+        jobs.update(&fixture.partition, &Change::job(job.clone()).settle(crate::hold::settlement(&job))).await.unwrap();
         let stored = jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap();
         assert_eq!(stored.as_ref(), Some(&job));
     }
@@ -147,25 +247,25 @@ async fn a_reservation_fits_the_month_or_nothing_is_written(
     usage: &dyn UsageStore,
     fixture: &Fixture,
 ) {
-    let job = accepted_as(jobs, fixture, fixture.job(1, false)).await;
+    let job = accepted_as(jobs, fixture, fixture.import_job(1)).await;
     let taken = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
-    jobs.update(&fixture.partition, &taken, Settlement::None).await.unwrap();
+    jobs.update(&fixture.partition, &Change::job(taken.clone())).await.unwrap();
     let counted = taken.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now).unwrap();
     let reserve = |limit| Settlement::Reserve { reservation: counted.reservation().clone(), limit };
     let month = async || usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap().test;
     // One request is used already.
     for limit in [99, 50] {
-        let full = jobs.update(&fixture.partition, &counted, reserve(Some(limit))).await;
+        let full = jobs.update(&fixture.partition, &Change::job(counted.clone()).settle(reserve(Some(limit)))).await;
         assert!(matches!(full, Err(UpdateError::MonthFull)), "{full:?}");
     }
     assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(taken));
     assert_eq!(month().await, 1);
-    jobs.update(&fixture.partition, &counted, reserve(Some(100))).await.unwrap();
+    jobs.update(&fixture.partition, &Change::job(counted.clone()).settle(reserve(Some(100)))).await.unwrap();
     assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(counted.clone()));
     assert_eq!(month().await, 100);
     let twice = counted.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now);
     assert_eq!(twice, Err(IllegalTransition::Counted));
-    let again = jobs.update(&fixture.partition, &counted, reserve(None)).await;
+    let again = jobs.update(&fixture.partition, &Change::job(counted.clone()).settle(reserve(None))).await;
     assert!(matches!(again, Err(UpdateError::Conflict)), "{again:?}");
     assert_eq!(month().await, 100);
 }
@@ -200,9 +300,9 @@ async fn an_upload_is_used_once(jobs: &dyn JobStore, usage: &dyn UsageStore, fix
 
 async fn what_is_due_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture) {
     let job = accepted(jobs, fixture).await;
-    let find = async |seconds| -> Option<DueJob> {
+    let find = async |seconds| -> Option<Due> {
         let mut due = jobs.due(JobType::Export, fixture.later(seconds), 1_000).await.unwrap();
-        due.retain(|due| due.id == *job.id());
+        due.retain(|due| due.target == job.id().into());
         assert!(due.len() <= 1);
         due.pop()
     };
@@ -214,6 +314,6 @@ async fn what_is_due_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture
     assert_eq!(find(599).await, None);
     assert_eq!(find(600).await.unwrap().due_at, fixture.later(600));
     let failed = job.apply(Event::Expired, fixture.now).unwrap();
-    jobs.update(&fixture.partition, &failed, Settlement::None).await.unwrap();
+    jobs.update(&fixture.partition, &Change::job(failed.clone())).await.unwrap();
     assert_eq!(find(10_000).await, None, "an ended job is never due");
 }

@@ -117,5 +117,12 @@ async fn pages_cover_a_slice_once(records: &dyn RecordStore, fixture: &Fixture) 
         let mut expected: Vec<_> = ids.iter().map(String::as_str).collect();
         expected.sort_unstable();
         assert_eq!(found, expected);
+
+        // Reading goes on behind any record, not only behind a page's last.
+        let (covered, rest) = lines.split_at(17);
+        let behind = PageKey::of(covered.last().unwrap()).unwrap();
+        let page = records.read(&fixture.partition, slice, range, Some(&behind)).await.unwrap();
+        assert!(!page.lines.is_empty());
+        assert_eq!(page.lines, rest[..page.lines.len()]);
     }
 }

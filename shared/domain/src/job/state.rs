@@ -3,11 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{FailureReason, Job, JobResult, Progress};
+use super::{ExportPlan, FailureReason, Job, JobResult, JobType, Progress};
 use crate::ids::Token;
-
-/// A job's take-overs without progress in between; the worker that takes over for this time fails it.
-pub const MAX_TAKE_OVERS: u32 = 5;
+use crate::lease::{Claim, Lease, Refusal};
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +13,7 @@ pub const MAX_TAKE_OVERS: u32 = 5;
 pub enum JobStatus {
     /// Set when the job is accepted. Promises: a message is under way, or the sweeper will send one.
     Pending,
-    /// Set by the first worker that takes the job. Promises: a worker holds the lease, or the job is due.
+    /// Set by the first worker that takes the job. Promises: somebody is at it, or something of it is due.
     Processing(Phase),
     /// Set by the worker that did the last step. Promises: the result is whole, and never changes.
     Completed,
@@ -23,56 +21,73 @@ pub enum JobStatus {
     Failed(FailureReason),
 }
 
-/// What a job in processing is at.
+/// What a job in processing is at. All but `Segments` is done by one worker at a time, under a lease;
+/// without one it waits for its next worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
-    /// One worker at a time does the job, under a lease; without one it waits for its next worker.
+    /// An import, from its first line to its last. Set by the first worker.
     Working(Option<Lease>),
+    /// An export is counted and laid out. Set by the first worker.
+    Planning(Option<Lease>),
+    /// An export's segments are at work, each under a lease of its own. Set with the plan.
+    Segments,
+    /// An export's file is put together. Set by the worker that finds all segments done.
+    Finishing(Option<Lease>),
 }
 
-/// Exclusive work for a limited time. Whoever writes under it names its token, so that a worker that
-/// was declared dead and is not cannot do harm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lease {
-    /// Who holds it.
-    pub token: Token,
-    /// Until when, unless renewed.
-    pub expires_at: Timestamp,
-    /// Take-overs of an expired lease since the last progress or clean release.
-    pub attempt: u32,
+impl Phase {
+    fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Working(lease) | Self::Planning(lease) | Self::Finishing(lease) => lease.as_ref(),
+            Self::Segments => None,
+        }
+    }
+
+    fn with(&self, lease: Option<Lease>) -> Self {
+        match self {
+            Self::Working(_) => Self::Working(lease),
+            Self::Planning(_) => Self::Planning(lease),
+            // Whoever is to work on a job whose segments are done finishes it.
+            Self::Segments | Self::Finishing(_) => Self::Finishing(lease),
+        }
+    }
 }
 
 /// What can happen to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A worker takes the job, new, released, or left by a dead worker.
-    Taken {
-        /// The worker's token.
-        token: Token,
-        /// Until when the lease runs.
-        expires_at: Timestamp,
-        /// When the job is due if the worker dies.
-        due_at: Timestamp,
-    },
+    Taken(Claim),
     /// The holder goes on: renews its lease, and tells how far it is.
-    Renewed {
-        /// The holder's token.
-        token: Token,
-        /// Until when the lease runs now.
-        expires_at: Timestamp,
-        /// When the job is due if the worker dies.
-        due_at: Timestamp,
-        /// How far the job is.
-        progress: Progress,
-    },
+    Renewed(Claim, Progress),
     /// The holder has counted what is to be imported, and its requests are reserved with this write.
     Counted {
         /// The holder's token.
         token: Token,
         /// How many records there are.
         records: u64,
+    },
+    /// The holder has laid out an export; its segments are written with this write.
+    Planned {
+        /// The holder's token.
+        token: Token,
+        /// The plan.
+        plan: ExportPlan,
+        /// When the job will be too old.
+        due_at: Timestamp,
+    },
+    /// A segment is done, and is so stored with this write.
+    SegmentDone {
+        /// The segment.
+        number: u8,
+        /// When the job is due if it was the last one and nobody goes on.
+        due_at: Timestamp,
+    },
+    /// A segment has found that the export cannot be done.
+    SegmentFailed {
+        /// Why.
+        reason: FailureReason,
     },
     /// The holder stops for now, in good order.
     Released {
@@ -105,24 +120,30 @@ pub enum Event {
     Expired,
 }
 
-/// The event cannot happen in the job's state.
+/// The event cannot happen in the present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalTransition {
-    /// The job has ended: nothing changes it any more.
-    #[error("job has ended")]
+    /// It has ended: nothing changes it any more.
+    #[error("work has ended")]
     Ended,
     /// Another worker holds a live lease.
-    #[error("job is leased by another worker")]
+    #[error("leased by another worker")]
     Leased,
-    /// The lease that the event names is not the one on the job.
+    /// The lease that the event names is not the one in force.
     #[error("lease was lost")]
     LeaseLost,
+    /// Worker after worker died at the same place.
+    #[error("taken over too often")]
+    Exhausted,
     /// The records are counted and reserved: to do so again would reserve twice.
     #[error("records are counted")]
     Counted,
-    /// Only a pending job can miss its message.
-    #[error("job has started")]
-    Started,
+    /// The job waits for its segments.
+    #[error("segments are at work")]
+    Waiting,
+    /// The event belongs to another phase.
+    #[error("job is in another phase")]
+    OtherPhase,
 }
 
 impl Job {
@@ -134,38 +155,36 @@ impl Job {
     /// [`IllegalTransition`], when the event cannot happen in this state.
     pub fn apply(&self, event: Event, now: Timestamp) -> Result<Self, IllegalTransition> {
         use JobStatus::{Completed, Failed, Pending, Processing};
-        use Phase::Working;
+        use Phase::{Finishing, Planning, Segments, Working};
 
         let mut next = self.clone();
         next.revision += 1;
         match (&self.status, event) {
             (Completed | Failed(_), _) => return Err(IllegalTransition::Ended),
 
-            (Pending | Processing(Working(None)), Event::Taken { token, expires_at, due_at }) => {
-                next.lease_to(Lease { token, expires_at, attempt: 0 }, due_at, now);
+            (Pending, Event::Taken(claim)) => {
+                let first = match self.job_type() {
+                    JobType::Import => Working(None),
+                    JobType::Export => Planning(None),
+                };
+                next.take(&first, &claim, now)?;
             }
-            (Processing(Working(Some(held))), Event::Taken { token, expires_at, due_at }) => {
-                if held.expires_at > now {
-                    return Err(IllegalTransition::Leased);
-                }
-                let attempt = held.attempt + 1;
-                if attempt >= MAX_TAKE_OVERS {
-                    next.fail(FailureReason::AttemptsExhausted, now);
-                } else {
-                    next.lease_to(Lease { token, expires_at, attempt }, due_at, now);
-                }
+            (Processing(Segments), Event::Taken(_)) if !self.segments_are_done() => {
+                return Err(IllegalTransition::Waiting);
             }
-            (Processing(Working(Some(held))), Event::Renewed { token, expires_at, due_at, progress })
-                if held.token == token =>
-            {
+            (Processing(phase), Event::Taken(claim)) => next.take(phase, &claim, now)?,
+
+            (Processing(phase), Event::Renewed(claim, progress)) => {
+                let held = self.held_by(&claim.token)?;
                 let progress = progress.no_less_than(self.progress);
                 let advanced = progress.processed > self.progress.processed;
-                let attempt = if advanced { 0 } else { held.attempt };
                 next.releases = if advanced { 0 } else { self.releases };
                 next.progress = progress;
-                next.lease_to(Lease { token, expires_at, attempt }, due_at, now);
+                next.status = Processing(phase.with(Some(held.renew(&claim, advanced))));
+                next.due_at = Some(claim.due_at);
             }
-            (Processing(Working(Some(held))), Event::Counted { token, records }) if held.token == token => {
+            (Processing(Working(_)), Event::Counted { token, records }) => {
+                self.held_by(&token)?;
                 if self.counted {
                     return Err(IllegalTransition::Counted);
                 }
@@ -173,53 +192,107 @@ impl Job {
                 next.progress.total = records;
                 next.reservation.requests = records;
             }
-            (Processing(Working(Some(held))), Event::Released { token, due_at, because_unavailable })
-                if held.token == token =>
-            {
-                next.status = Processing(Working(None));
+            (Processing(Planning(_)), Event::Planned { token, plan, due_at }) => {
+                self.held_by(&token)?;
+                next.status = Processing(Segments);
+                next.progress.total = plan.counted;
+                next.plan = Some(plan);
+                next.releases = 0;
+                next.due_at = Some(due_at);
+            }
+            (Processing(Segments), Event::SegmentDone { number, due_at }) => {
+                let plan = next.plan.as_mut().ok_or(IllegalTransition::OtherPhase)?;
+                if !plan.done.insert(number) {
+                    return Err(IllegalTransition::Ended);
+                }
+                if next.segments_are_done() {
+                    next.due_at = Some(due_at);
+                }
+            }
+            (Processing(Segments), Event::SegmentFailed { reason }) => next.fail(reason, now),
+            (Processing(phase), Event::Released { token, due_at, because_unavailable }) => {
+                self.held_by(&token)?;
+                next.status = Processing(phase.with(None));
                 next.releases = if because_unavailable { self.releases.saturating_add(1) } else { 0 };
                 next.due_at = Some(due_at);
             }
-            (Processing(Working(Some(held))), Event::Completed { token, result, progress }) if held.token == token => {
+            (Processing(Working(_) | Finishing(_)), Event::Completed { token, result, progress }) => {
+                self.held_by(&token)?;
                 next.status = Completed;
                 next.progress = progress;
                 next.result = Some(result);
                 next.completed_at = Some(now);
                 next.due_at = None;
             }
-            (Processing(Working(Some(held))), Event::Failed { token, reason }) if held.token == token => {
+            (Processing(_), Event::Failed { token, reason }) => {
+                self.held_by(&token)?;
                 next.fail(reason, now);
             }
+
+            (Pending, Event::SendFailed) => next.due_at = Some(now),
+            (Processing(phase), Event::Expired) if phase.lease().is_some_and(|held| held.expires_at > now) => {
+                return Err(IllegalTransition::Leased);
+            }
+            (Pending | Processing(_), Event::Expired) => next.fail(FailureReason::TooOld, now),
+
             (
-                Pending | Processing(Working(_)),
+                Pending,
                 Event::Renewed { .. }
                 | Event::Counted { .. }
+                | Event::Planned { .. }
                 | Event::Released { .. }
                 | Event::Completed { .. }
                 | Event::Failed { .. },
             ) => return Err(IllegalTransition::LeaseLost),
-
-            (Pending, Event::SendFailed) => next.due_at = Some(now),
-            (Processing(_), Event::SendFailed) => return Err(IllegalTransition::Started),
-
-            (Processing(Working(Some(held))), Event::Expired) if held.expires_at > now => {
-                return Err(IllegalTransition::Leased);
-            }
-            (Pending | Processing(Working(_)), Event::Expired) => next.fail(FailureReason::TooOld, now),
+            (
+                Pending | Processing(_),
+                Event::Counted { .. }
+                | Event::Planned { .. }
+                | Event::SegmentDone { .. }
+                | Event::SegmentFailed { .. }
+                | Event::Completed { .. }
+                | Event::SendFailed,
+            ) => return Err(IllegalTransition::OtherPhase),
         }
         Ok(next)
     }
 
-    fn lease_to(&mut self, lease: Lease, due_at: Timestamp, now: Timestamp) {
-        self.started_at.get_or_insert(now);
-        self.status = JobStatus::Processing(Phase::Working(Some(lease)));
-        self.due_at = Some(due_at);
+    fn held_by(&self, token: &Token) -> Result<&Lease, IllegalTransition> {
+        self.lease().filter(|held| held.token == *token).ok_or(IllegalTransition::LeaseLost)
+    }
+
+    /// Whether every segment of the plan is done.
+    fn segments_are_done(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.done.len() == usize::from(plan.segments))
+    }
+
+    /// Takes the lease of the phase; the worker that does so once too often fails the job.
+    fn take(&mut self, phase: &Phase, claim: &Claim, now: Timestamp) -> Result<(), IllegalTransition> {
+        match Lease::follow(phase.lease(), claim, now) {
+            Ok(lease) => {
+                self.started_at.get_or_insert(now);
+                self.status = JobStatus::Processing(phase.with(Some(lease)));
+                self.due_at = Some(claim.due_at);
+            }
+            Err(Refusal::Held) => return Err(IllegalTransition::Leased),
+            Err(Refusal::Exhausted) => self.fail(FailureReason::AttemptsExhausted, now),
+        }
+        Ok(())
     }
 
     fn fail(&mut self, reason: FailureReason, now: Timestamp) {
         self.status = JobStatus::Failed(reason);
         self.completed_at = Some(now);
         self.due_at = None;
+    }
+
+    /// The lease that is on the job, live or expired.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.status {
+            JobStatus::Processing(phase) => phase.lease(),
+            JobStatus::Pending | JobStatus::Completed | JobStatus::Failed(_) => None,
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use super::Memory;
 use crate::ids::{JobId, Partition};
 use crate::job::{Job, JobType, Reservation};
-use crate::ports::{AcceptError, Acceptance, Cancellation, DueJob, JobStore, PortError, Settlement, UpdateError};
+use crate::message::Target;
+use crate::ports::{AcceptError, Acceptance, Cancellation, Change, Due, JobStore, PortError, Settlement, UpdateError};
+use crate::segment::Segment;
 
 #[async_trait]
 impl JobStore for Memory {
@@ -53,40 +55,80 @@ impl JobStore for Memory {
         Ok(job.filter(|job| job.expires_at() > now).cloned())
     }
 
-    async fn update(&self, partition: &Partition, job: &Job, settlement: Settlement) -> Result<(), UpdateError> {
+    async fn segment(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        number: u8,
+        now: Timestamp,
+    ) -> Result<Option<Segment>, PortError> {
+        let state = self.lock();
+        let segment = state.segments.get(&(partition.clone(), id.clone(), number));
+        Ok(segment.filter(|segment| segment.expires_at() > now).cloned())
+    }
+
+    async fn with_segments(
+        &self,
+        partition: &Partition,
+        id: &JobId,
+        now: Timestamp,
+    ) -> Result<Option<(Job, Vec<Segment>)>, PortError> {
+        let Some(job) = self.get(partition, id, now).await? else { return Ok(None) };
+        let state = self.lock();
+        let first = (partition.clone(), id.clone(), 0);
+        let all = state.segments.range(first..).take_while(|((owner, of, _), _)| owner == partition && of == id);
+        Ok(Some((job, all.map(|(_, segment)| segment.clone()).collect())))
+    }
+
+    async fn update(&self, partition: &Partition, change: &Change) -> Result<(), UpdateError> {
+        let Change { job, segments, settlement } = change;
         let mut state = self.lock();
-        let key = (partition.clone(), job.id().clone());
-        if state.jobs.get(&key).is_none_or(|stored| stored.revision() + 1 != job.revision()) {
+        let key = |id: &JobId| (partition.clone(), id.clone());
+        let segment_key = |segment: &Segment| (partition.clone(), segment.job_id().clone(), segment.number());
+        let follows = |stored: Option<u64>, revision: u64| stored.unwrap_or(0) + 1 == revision;
+        let jobs_follow =
+            job.iter().all(|job| follows(state.jobs.get(&key(job.id())).map(Job::revision), job.revision()));
+        let segments_follow = segments.iter().all(|segment| {
+            follows(state.segments.get(&segment_key(segment)).map(Segment::revision), segment.revision())
+        });
+        if !jobs_follow || !segments_follow {
             return Err(UpdateError::Conflict);
         }
         let month = |of: &Reservation| (partition.tenant.clone(), of.pool, of.month.clone());
         match settlement {
             Settlement::None => {}
             Settlement::Reserve { reservation, limit } => {
-                let used = state.months.entry(month(&reservation)).or_default();
+                let used = state.months.entry(month(reservation)).or_default();
                 if limit.is_some_and(|limit| *used + reservation.requests > limit) {
                     return Err(UpdateError::MonthFull);
                 }
                 *used += reservation.requests;
             }
             Settlement::Refund(reservation) => {
-                let used = state.months.entry(month(&reservation)).or_default();
+                let used = state.months.entry(month(reservation)).or_default();
                 *used = used.saturating_sub(reservation.requests);
             }
         }
-        state.jobs.insert(key, job.clone());
+        if let Some(job) = job {
+            state.jobs.insert(key(job.id()), job.clone());
+        }
+        for segment in segments {
+            state.segments.insert(segment_key(segment), segment.clone());
+        }
         Ok(())
     }
 
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
         let state = self.lock();
-        let mut due: Vec<_> = state
-            .jobs
-            .values()
-            .filter(|job| job.job_type() == job_type)
-            .filter_map(|job| {
-                let due_at = job.due_at().filter(|due_at| *due_at <= now)?;
-                Some(DueJob { partition: job.partition().clone(), id: job.id().clone(), job_type, due_at })
+        let jobs = state.jobs.values().filter(|job| job.job_type() == job_type);
+        let jobs = jobs.map(|job| (job.partition(), Target::from(job.id()), job.due_at()));
+        let segments = state.segments.values().filter(|_| job_type == JobType::Export);
+        let segments = segments.map(|segment| (segment.partition(), segment.target(), segment.due_at()));
+        let mut due: Vec<_> = jobs
+            .chain(segments)
+            .filter_map(|(partition, target, due_at)| {
+                let due_at = due_at.filter(|due_at| *due_at <= now)?;
+                Some(Due { partition: partition.clone(), target, job_type, due_at })
             })
             .collect();
         due.sort_by_key(|due| due.due_at);
@@ -94,9 +136,16 @@ impl JobStore for Memory {
         Ok(due)
     }
 
-    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
+    async fn postpone(&self, due: &Due, until: Timestamp) -> Result<bool, PortError> {
         let mut state = self.lock();
-        let stored = state.jobs.get_mut(&(due.partition.clone(), due.id.clone()));
+        let (partition, Target { job_id, segment }) = (due.partition.clone(), due.target.clone());
+        if let Some(number) = segment {
+            let stored = state.segments.get_mut(&(partition, job_id, number));
+            let Some(segment) = stored.filter(|segment| segment.due_at() == Some(due.due_at)) else { return Ok(false) };
+            *segment = segment.clone().restored(segment.revision(), Some(until));
+            return Ok(true);
+        }
+        let stored = state.jobs.get_mut(&(partition, job_id));
         let Some(job) = stored.filter(|job| job.due_at() == Some(due.due_at)) else { return Ok(false) };
         *job = job.clone().restored(job.revision(), Some(until));
         Ok(true)

@@ -12,15 +12,12 @@ use super::{Memory, defect};
 use crate::ids::Partition;
 use crate::object_key::ObjectKey;
 use crate::pace::after;
-use crate::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadedPart};
+use crate::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart};
 
 pub(super) struct Multipart {
     key: ObjectKey,
     parts: BTreeMap<u32, Bytes>,
 }
-
-/// S3's least size of every part but the last.
-const LEAST_PART: usize = 5 << 20;
 
 /// The size of the chunks in which an object is read: odd, so that lines are cut anywhere.
 const CHUNK: usize = 4_093;
@@ -83,11 +80,11 @@ impl ObjectStore for Memory {
         upload: &MultipartId,
         number: u32,
         content: Bytes,
-    ) -> Result<UploadedPart, PortError> {
+    ) -> Result<UploadedPart, UploadError> {
         check(partition, key)?;
         let mut state = self.lock();
         let multipart = state.multiparts.get_mut(&upload.0).filter(|multipart| multipart.key == *key);
-        let multipart = multipart.ok_or_else(|| defect("upload part", "no such upload"))?;
+        let multipart = multipart.ok_or(UploadError::Ended)?;
         let etag = etag_of(&content);
         multipart.parts.insert(number, content);
         Ok(UploadedPart { number, etag })
@@ -99,21 +96,30 @@ impl ObjectStore for Memory {
         key: &ObjectKey,
         upload: &MultipartId,
         parts: &[UploadedPart],
-    ) -> Result<(), PortError> {
+        size: u64,
+    ) -> Result<(), UploadError> {
         check(partition, key)?;
         let mut state = self.lock();
-        let multipart = state.multiparts.remove(&upload.0).filter(|multipart| multipart.key == *key);
-        let multipart = multipart.ok_or_else(|| defect("complete upload", "no such upload"))?;
+        let least_part = usize::try_from(state.least_part).unwrap_or(usize::MAX);
+        let multipart = state.multiparts.get(&upload.0).filter(|multipart| multipart.key == *key);
+        let multipart = multipart.ok_or(UploadError::Ended)?;
+        if !parts.is_sorted_by(|a, b| a.number < b.number) {
+            return Err(defect("complete upload", "parts are not in order").into());
+        }
         let mut content = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             let bytes = multipart.parts.get(&part.number);
             let bytes = bytes.filter(|bytes| part.etag == etag_of(bytes));
             let bytes = bytes.ok_or_else(|| defect("complete upload", "no such part"))?;
-            if bytes.len() < LEAST_PART && index + 1 < parts.len() {
-                return Err(defect("complete upload", "part is too small"));
+            if bytes.len() < least_part && index + 1 < parts.len() {
+                return Err(defect("complete upload", "part is too small").into());
             }
             content.extend_from_slice(bytes);
         }
+        if content.len() as u64 != size {
+            return Err(defect("complete upload", "size differs").into());
+        }
+        state.multiparts.remove(&upload.0);
         state.objects.insert(key.clone(), content.into());
         Ok(())
     }

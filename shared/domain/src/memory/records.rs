@@ -60,11 +60,13 @@ impl RecordStore for Memory {
         from: Option<&PageKey>,
     ) -> Result<CountPage, PortError> {
         let (lines, next) = self.page(partition, slice, range, from);
-        Ok(CountPage { count: lines.len() as u64, next })
+        let bytes = lines.iter().map(|line| line.len() as u64).sum();
+        Ok(CountPage { count: lines.len() as u64, bytes, next })
     }
 }
 
 impl Memory {
+    /// A page in the order of the range: by id, or by stamp and id.
     fn page(
         &self,
         partition: &Partition,
@@ -73,21 +75,33 @@ impl Memory {
         from: Option<&PageKey>,
     ) -> (Vec<String>, Option<PageKey>) {
         let state = self.lock();
+        let keyed = |id: &RecordId, stored: &Stored| match range {
+            ReadRange::All => (String::new(), id.to_string()),
+            ReadRange::Updated { .. } => (stored.last_updated.clone(), id.to_string()),
+        };
+        let from = from.map(|PageKey { id, last_updated }| match range {
+            ReadRange::All => (String::new(), id.clone()),
+            ReadRange::Updated { .. } => (last_updated.clone(), id.clone()),
+        });
         let in_range = |stored: &Stored| match range {
             ReadRange::All => true,
             ReadRange::Updated { since, until } => {
                 (format!("{since:.3}")..=format!("{until:.3}")).contains(&stored.last_updated)
             }
         };
-        let mut rest = state.records.iter().filter(|((owner, resource_type, shard, id), stored)| {
-            owner == partition
-                && *resource_type == slice.resource_type
-                && *shard == slice.shard
-                && from.is_none_or(|from| id.as_str() > from.0.as_str())
-                && in_range(stored)
-        });
-        let page: Vec<_> = rest.by_ref().take(PAGE).collect();
-        let next = rest.next().and(page.last()).map(|((_, _, _, id), _)| PageKey(id.to_string()));
-        (page.into_iter().map(|(_, stored)| stored.line.clone()).collect(), next)
+        let mut rest: Vec<_> = state
+            .records
+            .iter()
+            .filter(|((owner, resource_type, shard, _), stored)| {
+                owner == partition && *resource_type == slice.resource_type && *shard == slice.shard && in_range(stored)
+            })
+            .map(|((_, _, _, id), stored)| (keyed(id, stored), stored))
+            .filter(|(key, _)| from.as_ref().is_none_or(|from| key > from))
+            .collect();
+        rest.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let more = rest.len() > PAGE;
+        let lines: Vec<_> = rest.iter().take(PAGE).map(|(_, stored)| stored.line.clone()).collect();
+        let next = lines.last().filter(|_| more).and_then(|line| PageKey::of(line));
+        (lines, next)
     }
 }

@@ -38,7 +38,7 @@ impl Worker {
     /// writes on from where the last worker's progress ended.
     pub(super) async fn import(
         &self,
-        hold: &Hold,
+        hold: &Hold<Job>,
         job: &Job,
         resource_type: ResourceType,
         source: &ImportSource,
@@ -92,14 +92,14 @@ impl Worker {
     /// Reading, judging and writing, side by side.
     async fn run(
         &self,
-        hold: &Hold,
+        hold: &Hold<Job>,
         resource_type: ResourceType,
         source: &ImportSource,
         deadline: Instant,
         intake: &mut Intake<'_>,
         reports: &mut Reports<'_>,
     ) -> Result<(), WorkError> {
-        let job = hold.job().await;
+        let job = hold.current().await;
         let (partition, before) = (job.partition(), job.progress());
         let mut content = self.open(partition, source).await?;
         let mut frontier = Frontier::default();
@@ -124,6 +124,7 @@ impl Worker {
                 return Err(WorkError::OutOfTime);
             }
             tokio::select! {
+                biased;
                 Some(written) = writes.next(), if !writes.is_empty() => {
                     frontier.end(written?);
                 }
@@ -145,7 +146,7 @@ impl Worker {
     /// own stamp, so that a record is visible within seconds of it.
     async fn write(
         &self,
-        hold: &Hold,
+        hold: &Hold<Job>,
         partition: &Partition,
         resource_type: ResourceType,
         mut lines: Vec<StoredLine>,

@@ -2,10 +2,13 @@
 
 use proptest::prelude::*;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::job::{ImportSource, JobSpec, NewJob, Reservation};
 use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool};
+use crate::ports::MultipartId;
 use crate::{JobId, Partition};
 
 fn at(second: i64) -> Timestamp {
@@ -13,13 +16,20 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn new_job() -> Job {
+    let key = ObjectKey::import(&"clinic#test".parse().unwrap(), &JobId::new(at(0), 1));
+    let source = ImportSource::Inline { key };
+    job_of(JobSpec::Import { resource_type: records::ResourceType::Patient, source })
+}
+
+fn new_export() -> Job {
+    job_of(JobSpec::Export { resource_types: vec![records::ResourceType::Patient], since: None })
+}
+
+fn job_of(spec: JobSpec) -> Job {
     let partition: Partition = "clinic#test".parse().unwrap();
     let id = JobId::new(at(0), 1);
     Job::new(NewJob {
-        spec: JobSpec::Import {
-            resource_type: records::ResourceType::Patient,
-            source: ImportSource::Inline { key: ObjectKey::import(&partition, &id) },
-        },
+        spec,
         partition,
         id,
         total: 3,
@@ -32,7 +42,11 @@ fn new_job() -> Job {
 }
 
 fn taken(token: u128, now: i64) -> Event {
-    Event::Taken { token: Token::new(token), expires_at: at(now + 60), due_at: at(now + 70) }
+    Event::Taken(claim(token, now))
+}
+
+fn claim(token: u128, now: i64) -> Claim {
+    Claim { token: Token::new(token), expires_at: at(now + 60), due_at: at(now + 70) }
 }
 
 fn progress(processed: u64) -> Progress {
@@ -40,12 +54,7 @@ fn progress(processed: u64) -> Progress {
 }
 
 fn renewed(token: u128, now: i64, processed: u64) -> Event {
-    Event::Renewed {
-        token: Token::new(token),
-        expires_at: at(now + 60),
-        due_at: at(now + 70),
-        progress: progress(processed),
-    }
+    Event::Renewed(claim(token, now), progress(processed))
 }
 
 fn completed(token: u128) -> Event {
@@ -93,16 +102,64 @@ fn a_job_that_is_too_old_fails_unless_a_worker_is_at_it() {
     assert!(leased.apply(Event::Expired, at(60)).unwrap().has_ended());
 }
 
+fn planned(token: u128, segments: u8) -> Event {
+    let partition: Partition = "clinic#test".parse().unwrap();
+    let token = Token::new(token);
+    let plan = ExportPlan {
+        started_reading_at: at(0),
+        file: ObjectKey::export(&partition, &JobId::new(at(0), 1), &token),
+        upload: MultipartId("upload".to_owned()),
+        part_size: 8 << 20,
+        segments,
+        done: BTreeSet::new(),
+        counted: 5,
+    };
+    Event::Planned { token, plan, due_at: at(86_400) }
+}
+
+fn segment_done(number: u8) -> Event {
+    Event::SegmentDone { number, due_at: at(500) }
+}
+
+#[test]
+fn an_export_is_planned_once_and_finished_when_every_segment_is_done() {
+    let job = new_export().apply(taken(1, 0), at(0)).unwrap();
+    assert_eq!(job.apply(planned(2, 2), at(1)), Err(IllegalTransition::LeaseLost));
+    let job = job.apply(planned(1, 2), at(1)).unwrap();
+    assert_eq!((job.lease(), job.progress().total), (None, 5));
+    assert_eq!(job.apply(planned(1, 2), at(1)), Err(IllegalTransition::OtherPhase));
+    assert_eq!(job.apply(taken(2, 2), at(2)), Err(IllegalTransition::Waiting));
+    let job = job.apply(segment_done(1), at(3)).unwrap();
+    assert_eq!(job.apply(segment_done(1), at(3)), Err(IllegalTransition::Ended));
+    assert_eq!(job.apply(taken(2, 4), at(4)), Err(IllegalTransition::Waiting));
+    assert_eq!(job.due_at(), Some(at(86_400)));
+    let job = job.apply(segment_done(0), at(5)).unwrap();
+    assert_eq!(job.due_at(), Some(at(500)));
+    let job = job.apply(taken(3, 6), at(6)).unwrap();
+    assert!(matches!(job.status(), JobStatus::Processing(Phase::Finishing(Some(_)))));
+    assert_eq!(job.apply(segment_done(0), at(7)), Err(IllegalTransition::OtherPhase));
+    assert!(job.apply(completed(3), at(8)).unwrap().has_ended());
+}
+
+#[test]
+fn segments_at_work_keep_no_job_from_failing() {
+    let job = new_export().apply(taken(1, 0), at(0)).unwrap().apply(planned(1, 2), at(1)).unwrap();
+    let failed = job.apply(Event::SegmentFailed { reason: FailureReason::ExportTooLarge }, at(2)).unwrap();
+    assert_eq!(failed.status(), &JobStatus::Failed(FailureReason::ExportTooLarge));
+    assert!(job.apply(Event::Expired, at(86_400)).unwrap().has_ended());
+}
+
 fn any_event() -> impl Strategy<Value = (u8, u128, u64, i64)> {
-    (0u8..9, 0u128..3, 0u64..4, 0i64..50)
+    (0u8..12, 0u128..3, 0u64..4, 0i64..50)
 }
 
 proptest! {
     #[test]
     fn ended_jobs_stay_ended_and_progress_never_goes_back(
+        is_import in any::<bool>(),
         events in proptest::collection::vec(any_event(), 0..60),
     ) {
-        let mut job = new_job();
+        let mut job = if is_import { new_job() } else { new_export() };
         let mut now = 0;
         for (kind, token, processed, wait) in events {
             now += wait;
@@ -115,6 +172,8 @@ proptest! {
                 5 => Event::Failed { token: own, reason: FailureReason::SourceMissing },
                 6 => Event::SendFailed,
                 7 => Event::Counted { token: own, records: 3 },
+                8 => planned(token, 2),
+                9 | 10 => segment_done(u8::try_from(processed % 2).unwrap()),
                 _ => Event::Expired,
             };
             match job.apply(event, at(now)) {
