@@ -31,7 +31,7 @@ pub struct Weather {
 }
 
 /// What has been seen of the calls.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Parts that were sent.
     pub parts: u64,

@@ -40,12 +40,15 @@ impl ObjectStore for Memory {
 
     async fn get(&self, partition: &Partition, key: &ObjectKey, etag: Option<&str>) -> Result<Fetched, PortError> {
         check(partition, key)?;
-        let Some(mut rest) = self.object(key) else { return Ok(Fetched::Missing) };
-        if etag.is_some_and(|etag| etag != etag_of(&rest)) {
+        let Some(content) = self.object(key) else { return Ok(Fetched::Missing) };
+        if etag.is_some_and(|etag| etag != etag_of(&content)) {
             return Ok(Fetched::Changed);
         }
-        let chunks = std::iter::from_fn(move || (!rest.is_empty()).then(|| Ok(rest.split_to(CHUNK.min(rest.len())))));
-        Ok(Fetched::Content(stream::iter(chunks).boxed()))
+        // As a body from a network, it must not be asked again after its end.
+        let chunks = stream::unfold(content, |mut rest| async move {
+            (!rest.is_empty()).then(|| (Ok(rest.split_to(CHUNK.min(rest.len()))), rest))
+        });
+        Ok(Fetched::Content(chunks.boxed()))
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {

@@ -5,6 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use futures::StreamExt;
+use futures::stream::Fuse;
 
 use crate::ids::Partition;
 use crate::job::{FailureReason, ImportSource};
@@ -20,7 +21,8 @@ const INFLATED_AT_ONCE: usize = 1_024;
 
 /// The bytes of an import, in pieces of bounded size.
 pub(super) struct Source {
-    stream: ByteStream,
+    /// Fused: the inflater may have something left when the stream has ended.
+    stream: Fuse<ByteStream>,
     inflater: Option<MultiGzDecoder<Vec<u8>>>,
     /// What has arrived and is not handed out yet.
     arrived: Bytes,
@@ -38,6 +40,7 @@ impl Worker {
         };
         match self.objects.get(partition, source.key(), etag).await? {
             Fetched::Content(stream) => {
+                let stream = stream.fuse();
                 Ok(Source { stream, inflater: None, arrived: Bytes::new(), at_start: true, size: 0 })
             }
             Fetched::Missing => Err(WorkError::Impossible(FailureReason::SourceMissing)),
