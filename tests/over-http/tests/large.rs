@@ -30,7 +30,7 @@ fn processes_of(function: &str) -> Vec<String> {
         let environment = String::from_utf8_lossy(&environment).into_owned();
         let variables: Vec<_> = environment.split('\0').collect();
         let runs = |variable: &&str| variable.starts_with("AWS_LAMBDA_FUNCTION_NAME=") && variable.ends_with(function);
-        variables.contains(&endpoint.as_str()) && variables.iter().any(|variable| runs(variable))
+        variables.contains(&endpoint.as_str()) && variables.iter().any(runs)
     };
     processes.filter(is_one).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

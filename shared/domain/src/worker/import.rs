@@ -3,6 +3,7 @@
 use futures::stream::{FuturesUnordered, StreamExt};
 use ndjson::LineCounter;
 use records::{ResourceType, StoredLine};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,15 +17,20 @@ use crate::worker::{WorkError, Worker};
 
 mod frontier;
 mod intake;
+mod pacer;
 mod reports;
 mod source;
 
 use frontier::Frontier;
 use intake::{Batch, Intake, Outcome};
+use pacer::Pacer;
 use reports::{ReportKeys, Reports};
 
-/// Batches that are being written at a time.
-const BATCHES_IN_FLIGHT: usize = 8;
+/// The most batches that are being written at a time. Fewer are, once the store sets the pace.
+const BATCHES_IN_FLIGHT: usize = 32;
+
+/// The most bytes of records that are being written at a time, unless one batch alone has more.
+const BYTES_IN_FLIGHT: usize = 4 << 20;
 
 /// Tries of one batch without any of it getting through before the job rests.
 const MAX_TRIES: u32 = 10;
@@ -103,17 +109,23 @@ impl Worker {
         let (partition, before) = (job.partition(), job.progress());
         let mut content = self.open(partition, source).await?;
         let mut frontier = Frontier::default();
+        let pacer = Mutex::new(Pacer::new(Instant::now()));
         let mut writes = FuturesUnordered::new();
+        let mut bytes_in_flight = 0;
         let mut at_end = false;
         loop {
-            while writes.len() < BATCHES_IN_FLIGHT {
+            while writes.len() < BATCHES_IN_FLIGHT && bytes_in_flight < BYTES_IN_FLIGHT {
                 let Some(Batch { lines, upto }) = intake.next_batch() else { break };
                 let ticket = frontier.begin(upto);
                 if lines.is_empty() || upto.processed <= before.processed {
                     frontier.end(ticket);
                 } else {
-                    writes
-                        .push(async move { self.write(hold, partition, resource_type, lines).await.map(|()| ticket) });
+                    let bytes: usize = lines.iter().map(|line| line.as_str().len()).sum();
+                    bytes_in_flight += bytes;
+                    let pacer = &pacer;
+                    writes.push(async move {
+                        self.write(hold, pacer, partition, resource_type, lines).await.map(|()| (ticket, bytes))
+                    });
                 }
             }
             reports.write(intake.reports()).await?;
@@ -126,9 +138,12 @@ impl Worker {
             tokio::select! {
                 biased;
                 Some(written) = writes.next(), if !writes.is_empty() => {
-                    frontier.end(written?);
+                    let (ticket, bytes) = written?;
+                    frontier.end(ticket);
+                    bytes_in_flight -= bytes;
                 }
-                piece = content.next(), if !at_end && writes.len() < BATCHES_IN_FLIGHT => match piece? {
+                piece = content.next(), if !at_end && writes.len() < BATCHES_IN_FLIGHT
+                    && bytes_in_flight < BYTES_IN_FLIGHT => match piece? {
                     Some(piece) => intake.push(&piece),
                     None => {
                         intake.finish();
@@ -147,14 +162,23 @@ impl Worker {
     async fn write(
         &self,
         hold: &Hold<Job>,
+        pacer: &Mutex<Pacer>,
         partition: &Partition,
         resource_type: ResourceType,
         mut lines: Vec<StoredLine>,
     ) -> Result<(), WorkError> {
         let mut tries = 0;
         loop {
+            let paced = || pacer.lock().unwrap_or_else(PoisonError::into_inner);
+            let slot = paced().slot(lines.len(), Instant::now());
+            tokio::time::sleep_until(slot).await;
             hold.check()?;
             let outcome = self.records.write_batch(partition, resource_type, &mut lines, self.clock.now()).await;
+            let refused = match &outcome {
+                Ok(outcome) => outcome.unwritten.len(),
+                Err(_) => lines.len(),
+            };
+            paced().ended(lines.len() - refused, refused, Instant::now());
             tries += 1;
             match outcome {
                 Ok(outcome) if outcome.unwritten.is_empty() => return Ok(()),
