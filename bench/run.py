@@ -1,0 +1,542 @@
+"""Measures the service beside its peers, and prints one table: goal, ours, peer, ratio, holds.
+
+    make bench            100,000 observations, a million for memory, five runs each (about an hour)
+    make bench QUICK=1    the same on small inputs, once each (under three minutes once everything is built)
+
+The processors are the release binaries as they are deployed; this script plays Lambda's runtime API to them.
+`endpoint` stands for AWS, in a process of its own. The peers are what a user would write instead, on the AWS
+SDKs of Node and Python, doing the same on the same bytes. CPU is user and system time of the worker's process
+alone, memory its peak (VmHWM). Before speeds are compared, outputs are. Linux only: it reads /proc.
+"""
+
+import base64
+import datetime
+import hashlib
+import json
+import os
+import platform
+import queue
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+PEERS = ROOT / "bench" / "peers"
+QUICK = os.environ.get("QUICK", "") not in ("", "0")
+RECORDS = 10_000 if QUICK else 100_000
+MANY = 100_000 if QUICK else 1_000_000
+RUNS = 1 if QUICK else 5
+BATCH = 10_000
+TYPE = "Observation"
+FUNCTIONS = ["create-upload", "fallback", "get-job", "run-export", "run-import", "start-export", "start-import", "sweep-jobs"]
+WORK = Path(tempfile.mkdtemp(prefix="clinik-bench-"))
+
+
+def get(url: str, data: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=600) as answer:
+        return answer.read()
+
+
+class Endpoint:
+    """The process that stands for AWS."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([RELEASE / "endpoint"], stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+        self.environment = {
+            "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", ""),
+            "AWS_ENDPOINT_URL": self.url, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
+            "JOBS_TABLE": "jobs", "USAGE_TABLE": "usage", "RECORDS_TABLE": "records", "API_KEYS_TABLE": "api-keys",
+            "BUCKET": "bucket", "IMPORT_QUEUE_URL": f"{self.url}/imports", "EXPORT_QUEUE_URL": f"{self.url}/exports",
+            "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+            "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_LOG_LEVEL": "WARN", "RUST_LOG": "warn",
+        }
+
+    def set(self, **limits) -> None:
+        get(f"{self.url}/_set?" + "&".join(f"{name}={value}" for name, value in limits.items()), b"")
+
+    def stats(self) -> dict:
+        return json.loads(get(f"{self.url}/_stats"))
+
+    def messages(self) -> list[str]:
+        return [json.loads(text)["MessageBody"] for text in json.loads(get(f"{self.url}/_messages", b""))]
+
+    def object(self, key: str) -> bytes:
+        return get(f"{self.url}/bucket/{key}")
+
+    def put(self, key: str, path: Path) -> None:
+        request = urllib.request.Request(f"{self.url}/bucket/{key}", data=path.read_bytes(), method="PUT")
+        urllib.request.urlopen(request).read()
+
+    def prepare(self, *arguments: str) -> str:
+        done = subprocess.run([RELEASE / "prepare", *arguments], env=self.environment, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+class Usage:
+    """What a process has used: CPU seconds, wall seconds, peak memory in MiB."""
+
+    def __init__(self, cpu: float, wall: float, peak: float):
+        self.cpu, self.wall, self.peak = cpu, wall, peak
+
+
+def peak_of(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+
+
+class Worker:
+    """A function's process, and the runtime API that it asks for invocations."""
+
+    def __init__(self, command: list, environment: dict):
+        self.invocations: queue.Queue = queue.Queue()
+        self.answers: queue.Queue = queue.Queue()
+        worker = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                event = worker.invocations.get()
+                body = json.dumps(event).encode()
+                self.send_response(200)
+                deadline = int((time.time() + 900) * 1000)
+                for name, value in {
+                    "Lambda-Runtime-Aws-Request-Id": "00000000-0000-0000-0000-000000000000",
+                    "Lambda-Runtime-Deadline-Ms": str(deadline), "Content-Type": "application/json",
+                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:bench",
+                    "Content-Length": str(len(body)),
+                }.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                try:
+                    self.wfile.write(body)
+                except BrokenPipeError:
+                    pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if self.headers.get("Transfer-Encoding") == "chunked":
+                    while size := int(self.rfile.readline(), 16):
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                self.send_response(202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                worker.answers.put((time.monotonic(), self.path.rsplit("/", 1)[-1], body))
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{self.server.server_address[1]}"
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(command, env=environment | {"AWS_LAMBDA_RUNTIME_API": address})
+
+    def invoke(self, event: dict) -> bytes:
+        self.invocations.put(event)
+        at, kind, body = self.answers.get(timeout=900)
+        if kind != "response" or b"itemIdentifier" in body:
+            raise SystemExit(f"the invocation failed: {body.decode()}")
+        self.answered = at
+        return body
+
+    def deliver(self, message: str) -> None:
+        self.invoke({"Records": [{"messageId": "1", "body": message, "attributes": {}, "messageAttributes": {},
+                                  "eventSource": "aws:sqs", "awsRegion": "us-east-1"}]})
+
+    def end(self) -> Usage:
+        peak = peak_of(self.process.pid)
+        self.process.kill()
+        _, _, used = os.wait4(self.process.pid, 0)
+        self.process.returncode = 0
+        self.server.shutdown()
+        self.server.server_close()
+        return Usage(used.ru_utime + used.ru_stime, self.answered - self.began, peak)
+
+
+def run_ours(endpoint: Endpoint, function: str, messages: list[str]) -> Usage:
+    """Delivers messages, and those that come of them, to one process of a function."""
+    worker = Worker([RELEASE / function], endpoint.environment)
+    for message in messages:
+        worker.deliver(message)
+    while more := endpoint.messages():
+        for message in more:
+            worker.deliver(message)
+    return worker.end()
+
+
+def run_peer(endpoint: Endpoint, command: list) -> Usage:
+    began = time.monotonic()
+    process = subprocess.Popen(command, env=endpoint.environment)
+    peak = 0.0
+    while True:
+        try:
+            peak = max(peak, peak_of(process.pid))
+        except (AttributeError, FileNotFoundError, ProcessLookupError):
+            pass
+        pid, status, used = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"{command} failed")
+            return Usage(used.ru_utime + used.ru_stime, time.monotonic() - began, peak)
+        time.sleep(0.02)
+
+
+def files(count: int) -> list[Path]:
+    made = []
+    for first in range(0, count, BATCH):
+        path = WORK / f"{first}.ndjson"
+        if not path.exists():
+            with path.open("wb") as out:
+                subprocess.run([RELEASE / "generate", "observation", str(first), str(min(BATCH, count - first))], stdout=out, check=True)
+        made.append(path)
+    return made
+
+
+def node(*arguments: str) -> list:
+    return ["node", str(PEERS / "node" / arguments[0]), *arguments[1:]]
+
+
+def python(*arguments: str) -> list:
+    return [str(PEERS / "python" / ".venv" / "bin" / "python"), str(PEERS / "python" / arguments[0]), *arguments[1:]]
+
+
+def file_of(endpoint: Endpoint, message: str) -> bytes:
+    """The file that an export has left: named by its plan, which stands in the job's item."""
+    job_id = json.loads(message)["jobId"]
+    body = {"TableName": "jobs", "Key": {"pk": {"S": "bench#live"}, "sk": {"S": job_id}}}
+    request = urllib.request.Request(endpoint.url, data=json.dumps(body).encode(), headers={"X-Amz-Target": "DynamoDB_20120810.GetItem"})
+    item = json.load(urllib.request.urlopen(request))["Item"]
+    if "completed" not in json.dumps(item["job"]["M"]["status"]).lower():
+        raise SystemExit(f"the export did not complete: {item['job']['M']['status']}")
+    return endpoint.object(item["job"]["M"]["plan"]["M"]["file"]["S"])
+
+
+def same(content: bytes) -> str:
+    """A hash of what the lines say, whatever their order and the members' order, but for stamps and tags."""
+    lines = []
+    for line in content.splitlines():
+        record = json.loads(line)
+        del record["meta"]
+        lines.append(json.dumps(record, sort_keys=True))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def sorted_hash(content: bytes) -> str:
+    return hashlib.sha256(b"\n".join(sorted(content.splitlines()))).hexdigest()
+
+
+class Table:
+    def __init__(self):
+        self.rows = []
+
+    def add(self, goal: str, what: str, ours: str, peer: str, ratio: str, holds: bool | None) -> None:
+        verdict = {True: "holds", False: "NO", None: "-"}[holds]
+        self.rows.append((goal, what, ours, peer, ratio, verdict))
+        print(f"  {goal:>3}  {what}: {ours} | {peer} | {ratio} | {verdict}", file=sys.stderr, flush=True)
+
+    def show(self) -> str:
+        head = ("#", "Goal", "Ours", "Peer", "Ratio", "Holds")
+        rows = ["| " + " | ".join(row) + " |" for row in (head, tuple("---" for _ in head), *self.rows)]
+        return "\n".join(rows)
+
+
+def measured(runs: list[Usage]) -> tuple[float, str]:
+    cpu = [run.cpu for run in runs]
+    text = f"{min(cpu):.2f} s"
+    return min(cpu), text if len(cpu) == 1 else f"{text} (median {statistics.median(cpu):.2f})"
+
+
+def import_and_export(endpoint: Endpoint, table: Table) -> None:
+    """Goals 1, 2 and 5, after the outputs have been found equal."""
+    inputs = files(RECORDS)
+    keys = [f"peers/{path.name}" for path in inputs]
+    for key, path in zip(keys, inputs):
+        endpoint.put(key, path)
+    results: dict[str, list[Usage]] = {}
+    hashes = {}
+    for run in range(RUNS):
+        messages = [endpoint.prepare("import", TYPE, str(path)) for path in inputs]
+        endpoint.set()
+        results.setdefault("import ours", []).append(run_ours(endpoint, "run-import", messages))
+        counts = endpoint.stats()
+        message = endpoint.prepare("export", TYPE)
+        endpoint.set()
+        results.setdefault("export ours", []).append(run_ours(endpoint, "run-export", [message]))
+        exported = endpoint.stats()
+        ours = file_of(endpoint, message)
+        for name, command in (
+            ("import node", node("import.mjs", TYPE, *keys)),
+            ("export node maps", node("export.mjs", "maps", "node#live", TYPE, "node-maps")),
+            ("export node lines", node("export.mjs", "lines", "bench#live", TYPE, "node-lines")),
+            ("import python", python("importer.py", TYPE, *keys)),
+            ("export python maps", python("exporter.py", "maps", "python#live", TYPE, "python-maps")),
+            ("export python lines", python("exporter.py", "lines", "bench#live", TYPE, "python-lines")),
+        ):
+            if RUNS > 1 and run > 1 and "python" in name:
+                continue  # Half a minute each, and as steady as any: two runs tell.
+            results.setdefault(name, []).append(run_peer(endpoint, command))
+        if run == 0:
+            hashes = {name: same(endpoint.object(name)) for name in ("node-maps", "node-lines", "python-maps", "python-lines")}
+            if set(hashes.values()) != {same(ours)} or sorted_hash(ours) != sorted_hash(endpoint.object("node-lines")):
+                raise SystemExit(f"the outputs differ: {hashes}")
+            if len(ours.splitlines()) != RECORDS:
+                raise SystemExit("records are missing")
+    cpu = {name: measured(runs) for name, runs in results.items()}
+
+    def compare(goal, what, ours, peer, most, stretch):
+        ratio = cpu[ours][0] / cpu[peer][0]
+        verdict = f"1/{1 / ratio:.1f} (goal 1/{most}, stretch 1/{stretch})"
+        table.add(goal, what, cpu[ours][1], cpu[peer][1], verdict, ratio <= 1 / most)
+
+    compare("1", f"import CPU, {RECORDS:,} observations, beside Node", "import ours", "import node", 5, 8)
+    compare("1", "the same, beside Python", "import ours", "import python", 19, 31)
+    compare("2", "export CPU, beside Node with map items", "export ours", "export node maps", 6, 10)
+    compare("2", "the same, beside Node with raw lines", "export ours", "export node lines", 4, 4)
+    compare("2", "the same, beside Python with map items", "export ours", "export python maps", 6, 10)
+    compare("2", "the same, beside Python with raw lines", "export ours", "export python lines", 1, 4)
+    batches = sum(-(-min(BATCH, RECORDS - first) // 25) for first in range(0, RECORDS, BATCH))
+    table.add("5", "BatchWriteItem calls", str(counts["batch_writes"]), f"{batches} = ⌈valid/25⌉", "", counts["batch_writes"] == batches)
+    writes = counts["job_writes"] / len(inputs)
+    table.add("5", "job writes per import of 10,000", f"{writes:.1f}", "≤ 12", "", writes <= 12)
+    size = len(ours)
+    pages, slices = -(-size // (1 << 20)), 16
+    table.add("5", "queries of an export", str(exported["queries"]), f"{pages + slices} = ⌈bytes/1 MiB⌉ + slices", "", exported["queries"] <= pages + slices)
+    parts = -(-size // (8 << 20)) + 2
+    table.add("5", "parts of an export", str(exported["parts"]), f"≤ {parts}", "", exported["parts"] <= parts)
+    most = -(-size // (8 << 20)) + 10
+    table.add("5", "job writes of an export", str(exported["job_writes"]), f"≤ {most}", "", exported["job_writes"] <= most)
+
+
+def memory(table: Table) -> None:
+    """Goal 3: peaks at 10,000 and at a million records, of fresh processes, and one hash for what went in and came out."""
+    peaks = {}
+    for count in (10_000, MANY):
+        endpoint = Endpoint()
+        worker = Worker([RELEASE / "run-import"], endpoint.environment)
+        sent = 0
+        for path in files(count):
+            worker.deliver(endpoint.prepare("import", TYPE, str(path)))
+            for line in path.read_bytes().splitlines():
+                kept = line.split(b",", 1)[1]
+                sent += int.from_bytes(hashlib.blake2b(kept, digest_size=16).digest(), "big")
+        imported = worker.end()
+        message = endpoint.prepare("export", TYPE)
+        exported = run_ours(endpoint, "run-export", [message])
+        content = file_of(endpoint, message)
+        came = lines = 0
+        for line in content.splitlines():
+            kept = line[line.index(b'"status":'):]
+            came += int.from_bytes(hashlib.blake2b(kept, digest_size=16).digest(), "big")
+            lines += 1
+        if lines != count or came != sent:
+            raise SystemExit(f"{count} records went in, {lines} came out, or not as they were sent")
+        peaks[count] = (imported, exported)
+        endpoint.process.kill()
+        del content
+    for index, name, most in ((0, "import", 32), (1, "export", 64)):
+        small, large = peaks[10_000][index].peak, peaks[MANY][index].peak
+        table.add("3", f"{name}: peak memory at {MANY:,} records", f"{large:.1f} MiB", f"{small:.1f} MiB at 10,000; ≤ {most} MB",
+                  f"{large / small:.2f}", large <= 1.1 * small and large * 1.048576 <= most)
+    endpoint = Endpoint()
+    rejects = WORK / "rejects.ndjson"
+    rejects.write_bytes(b"".join(b'{"id":"bad-%d","status":1,"note":"%s"}\n' % (n, b"x" * 680) for n in range(BATCH)))
+    worker = Worker([RELEASE / "run-import"], endpoint.environment)
+    worker.deliver(endpoint.prepare("import", TYPE, str(rejects)))
+    peak = worker.end().peak
+    table.add("3", "import of 10,000 rejected lines", f"{peak:.1f} MiB", "≤ 48 MB", "", peak * 1.048576 <= 48)
+    endpoint.process.kill()
+
+
+def cold_start(endpoint: Endpoint, table: Table) -> None:
+    """Goal 4: from the start of the process to the first answer of a status call."""
+    bundle = WORK / "status.mjs"
+    subprocess.run([str(PEERS / "node" / "node_modules" / ".bin" / "esbuild"), str(PEERS / "node" / "status.mjs"), "--bundle",
+                    "--platform=node", "--format=esm", "--minify", f"--outfile={bundle}", "--log-level=error",
+                    "--banner:js=import { createRequire } from 'module'; const require = createRequire(import.meta.url);"], check=True)
+    job = json.loads(endpoint.prepare("export", TYPE))["jobId"]
+    event = json.loads((ROOT / "events" / "get-job" / "job.json").read_text())
+    event["pathParameters"]["jobId"] = job
+    times: dict[str, list[float]] = {"ours": [], "node": [], "python": []}
+    for _ in range(5 if QUICK else 11):
+        for name, command in (("ours", [RELEASE / "get-job"]), ("node", ["node", str(bundle)]), ("python", python("status.py"))):
+            worker = Worker(command, endpoint.environment)
+            body = worker.invoke(event)
+            times[name].append((worker.answered - worker.began) * 1000)
+            if b"statusCode" not in body:
+                raise SystemExit(f"no answer: {body.decode()}")
+            worker.process.kill()
+            worker.process.wait()
+            worker.server.shutdown()
+            worker.server.server_close()
+    ours = min(times["ours"])
+    for name, label in (("node", "bundled Node"), ("python", "Python")):
+        peer = min(times[name])
+        table.add("4", f"cold start of a status call, beside {label}", f"{ours:.0f} ms (median {statistics.median(times['ours']):.0f})",
+                  f"{peer:.0f} ms", f"1/{peer / ours:.1f} (goal 1/10)", ours <= peer / 10)
+
+
+def since(table: Table) -> None:
+    """Goal 6: an export of a result of the same size from a table ten times as large."""
+    units, seconds = {}, {}
+    changed = 2_000
+    for size in (BATCH, 10 * BATCH):
+        endpoint = Endpoint()
+        run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(size)])
+        time.sleep(0.05)
+        moment = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        time.sleep(0.05)
+        part = WORK / "changed.ndjson"
+        part.write_bytes(b"".join(files(BATCH)[0].read_bytes().splitlines(keepends=True)[:changed]))
+        run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(part))])
+        taken = []
+        for _ in range(1 if QUICK else 5):
+            message = endpoint.prepare("export", TYPE, moment)
+            endpoint.set()
+            worker = Worker([RELEASE / "run-export"], endpoint.environment)
+            began = time.monotonic()
+            worker.deliver(message)
+            taken.append(time.monotonic() - began)
+            worker.end()
+        content = file_of(endpoint, message)
+        if len(content.splitlines()) != changed:
+            raise SystemExit(f"{len(content.splitlines())} of {changed} changed records were exported")
+        units[size], seconds[size], result = endpoint.stats()["read_units"], min(taken), len(content)
+        endpoint.process.kill()
+    most = 1.1 * result / 8192 + 16
+    table.add("6", f"read units of {changed:,} changed records", f"{units[BATCH]:.1f}", f"≤ {most:.1f}", "", units[BATCH] <= most)
+    table.add("6", "the same, of a table ten times as large", f"{units[10 * BATCH]:.1f}", f"{units[BATCH]:.1f}",
+              f"{units[10 * BATCH] / units[BATCH]:.3f} (time {seconds[10 * BATCH] / seconds[BATCH]:.2f})", units[10 * BATCH] <= 1.05 * units[BATCH])
+
+
+def throttled(table: Table) -> None:
+    """Goal 7: a store whose partitions take 1,000 write units a second, at 7 ms a call."""
+    endpoint = Endpoint()
+    # The bound: after the first second's savings, 16 partitions of a thousand; slow enough to be seen.
+    rate, count = (100, BATCH) if QUICK else (1_000, RECORDS)
+    inputs = files(count)
+    messages = [endpoint.prepare("import", TYPE, str(path)) for path in inputs]
+    endpoint.set(write_units=rate, write_ms=7)
+    began = time.monotonic()
+    run_ours(endpoint, "run-import", messages)
+    took = time.monotonic() - began
+    stats = endpoint.stats()
+    bound = max(stats["write_units"] / (16 * rate) - 1, 0.001)
+    refused = stats["items_refused"] / (stats["items_refused"] + stats["items_written"])
+    table.add("7", f"throttled store, {rate:,} units a partition", f"{took:.1f} s", f"{bound:.1f} s, the bound", f"{took / bound:.2f} (goal 1.25)", took <= 1.25 * bound)
+    table.add("7", "writes refused by it", f"{100 * refused:.1f} %", "≤ 5 %", "", refused <= 0.05)
+    endpoint.process.kill()
+
+
+def segments(table: Table) -> None:
+    """Goal 8: one export by four processes and by one, of a store that takes 50 ms a page."""
+    endpoint = Endpoint()
+    run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(RECORDS)])
+    took = {}
+    for count in (1, 4):
+        endpoint.environment["EXPORT_SEGMENTS"] = str(count)
+        message = endpoint.prepare("export", TYPE)
+        endpoint.set(query_ms=50 if not QUICK else 100)
+        workers = [Worker([RELEASE / "run-export"], endpoint.environment) for _ in range(count)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        threads = []
+
+        def deliver(worker: Worker, text: str) -> None:
+            worker.deliver(text)
+
+        free = list(workers)
+        threads.append(threading.Thread(target=deliver, args=(free.pop(0), message)))
+        threads[0].start()
+        while any(thread.is_alive() for thread in threads):
+            for text in endpoint.messages():
+                thread = threading.Thread(target=deliver, args=(free.pop(0) if free else workers[0], text))
+                thread.start()
+                threads.append(thread)
+            time.sleep(0.01)
+        took[count] = time.monotonic() - began
+        lines = len(file_of(endpoint, message).splitlines())
+        if lines != RECORDS:
+            raise SystemExit(f"{lines} of {RECORDS} records were exported")
+        for worker in workers:
+            worker.end()
+    table.add("8", "an export by 4 segments, slow store", f"{took[4]:.1f} s", f"{took[1]:.1f} s by 1", f"{took[1] / took[4]:.1f} × (goal 3)", took[1] >= 3 * took[4])
+    endpoint.process.kill()
+
+
+def lines(table: Table) -> None:
+    """Goal 9: Criterion's mean."""
+    command = ["cargo", "bench", "--locked", "--package", "bench", "--bench", "lines", "--", "^frame, validate, store/observation", "--noplot"]
+    if QUICK:
+        command += ["--warm-up-time", "1", "--measurement-time", "2"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    target = RELEASE.parent / "criterion" / "frame, validate, store"
+    speeds = {}
+    for directory in target.iterdir():
+        if directory.name.startswith("observation"):
+            for case in directory.iterdir():
+                estimates = case / "new" / "estimates.json"
+                if estimates.exists():
+                    size = int(re.search(r"(\d+) bytes", case.name).group(1)) * 1_000
+                    nanoseconds = json.loads(estimates.read_text())["mean"]["point_estimate"]
+                    speeds["grammar" if "serde" in directory.name else "ours"] = size / nanoseconds * 1_000
+    table.add("9", "framing, validating, stored line, one core", f"{speeds['ours']:.0f} MB/s", f"{speeds['grammar']:.0f} MB/s, serde_json's grammar alone",
+              f"{speeds['ours'] / speeds['grammar']:.2f} (goal 400 MB/s)", speeds["ours"] >= 400)
+
+
+def zips(table: Table) -> None:
+    """Goal 10."""
+    sizes = {}
+    for function in FUNCTIONS:
+        path = WORK / f"{function}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            archive.write(RELEASE / function, "bootstrap")
+        sizes[function] = path.stat().st_size / 1e6
+    largest = max(sizes, key=sizes.get)
+    table.add("10", "the largest function's zip", f"{sizes[largest]:.1f} MB ({largest})", "≤ 6 MB", "", sizes[largest] <= 6)
+
+
+def machine() -> str:
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text()).group(1)) / 1024 / 1024
+    versions = [subprocess.run(command, capture_output=True, text=True).stdout.strip() for command in (["rustc", "--version"], ["node", "--version"])]
+    return f"{os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), {memory:.0f} GiB, {platform.system()}; {versions[0]}, Node {versions[1]}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    table = Table()
+    endpoint = Endpoint()
+    began = time.monotonic()
+    wanted = sys.argv[1:]
+    steps = {
+        "import-and-export": lambda: import_and_export(endpoint, table), "memory": lambda: memory(table),
+        "cold-start": lambda: cold_start(endpoint, table), "since": lambda: since(table), "throttled": lambda: throttled(table),
+        "segments": lambda: segments(table), "lines": lambda: lines(table), "zips": lambda: zips(table),
+    }
+    try:
+        for name, step in steps.items():
+            if not wanted or name in wanted:
+                step()
+    finally:
+        endpoint.process.kill()
+    print(f"{machine()}\n{'Small inputs, once each' if QUICK else f'{RUNS} runs each'}, {time.monotonic() - began:.0f} s\n")
+    print(table.show())
+
+
+main()
