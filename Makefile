@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 STACK := $(VENV)/bin/python local/stack.py
 
-.PHONY: help up down logs demo test quick bench check docs fmt tools clean
+.PHONY: help up down logs demo test quick soak bench check docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,8 +31,21 @@ test: $(VENV)/ready ## Pass every test, on a stack of its own that does not dist
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
 
-bench: ## Measure the hot paths (criterion).
-	cargo bench --package bench --locked
+soak: $(VENV)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation.
+	SEEDS=10000 cargo test --package in-process --locked --test simulation
+
+bench: bench/peers/node/node_modules/ready bench/peers/python/.venv/ready ## Measure beside peers (QUICK=1 for small inputs).
+	cargo build --release --workspace --bins --locked
+	@$(PYTHON) bench/run.py $(STEPS)
+
+bench/peers/node/node_modules/ready: bench/peers/node/package-lock.json
+	npm ci --silent --no-fund --no-audit --prefix bench/peers/node
+	@touch $@
+
+bench/peers/python/.venv/ready: bench/peers/python/requirements.txt
+	$(PYTHON) -m venv bench/peers/python/.venv
+	bench/peers/python/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
 	cargo fmt --all --check

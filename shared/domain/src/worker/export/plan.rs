@@ -18,7 +18,7 @@ use crate::segment::Segment;
 use crate::worker::{WorkError, Worker};
 
 /// Slices that are counted at a time.
-const COUNTS_AT_ONCE: usize = 8;
+const COUNTS_AT_ONCE: usize = 16;
 
 /// For how long counting goes on; then the plan is made with what is counted.
 const COUNT_TIME: Duration = Duration::from_mins(5);

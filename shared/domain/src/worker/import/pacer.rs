@@ -5,13 +5,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// For so long the store's pace is measured before the rate follows it.
-const MEASURED_OVER: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_millis(100);
 
-/// By so much of the rate at which the store last refused is tried more, in every period without a refusal.
-const STEP_UP: f64 = 0.02;
+/// So many records make a measurement; with fewer the period grows up to its longest.
+const ENOUGH: usize = 250;
 
-/// So much of what the store has taken is tried after a refusal.
-const STEP_DOWN: f64 = 0.9;
+/// The longest period.
+const LONGEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// When the store refuses more than it takes, the rate follows after so long.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+
+/// By so much of what the store took when it last refused is tried more, for every second without a refusal.
+const STEP_UP: f64 = 0.05;
+
+/// So much of what the store has taken in a period is tried after one with a refusal.
+const STEP_DOWN: f64 = 0.95;
 
 /// The lowest rate, in records a second: a batch.
 const LOWEST: f64 = 25.0;
@@ -26,18 +35,18 @@ const LOWEST: f64 = 25.0;
 pub(super) struct Pacer {
     /// Records a second; `None` before the first refusal.
     rate: Option<f64>,
-    /// The rate at the last refusal, which the steps up go by.
+    /// What the store took a second when it last refused, which the steps up go by.
     refused_at: f64,
     /// When the next write may start.
     next: Instant,
     period_began: Instant,
-    taken_in_period: usize,
-    refused_in_period: bool,
+    taken: usize,
+    refused: usize,
 }
 
 impl Pacer {
     pub(super) fn new(now: Instant) -> Self {
-        Self { rate: None, refused_at: 0.0, next: now, period_began: now, taken_in_period: 0, refused_in_period: false }
+        Self { rate: None, refused_at: 0.0, next: now, period_began: now, taken: 0, refused: 0 }
     }
 
     /// When a write of so many records may start; whoever asks next comes after it.
@@ -50,25 +59,26 @@ impl Pacer {
 
     /// A write has ended: the store has taken so many records and refused so many.
     pub(super) fn ended(&mut self, taken: usize, refused: usize, now: Instant) {
-        self.taken_in_period += taken;
+        self.taken += taken;
+        self.refused += refused;
         let elapsed = now - self.period_began;
-        if refused > 0 && !self.refused_in_period {
-            // The first refusal of a period cuts the rate; others tell nothing new.
-            self.refused_in_period = true;
-            let seen = of(self.taken_in_period) / elapsed.max(Duration::from_millis(1)).as_secs_f64();
-            let before = self.rate.unwrap_or(seen);
-            self.refused_at = seen.min(before).max(LOWEST);
+        let is_enough = self.taken + self.refused >= ENOUGH;
+        let is_long = elapsed >= if self.refused > self.taken { SHORTEST_PERIOD } else { PERIOD };
+        let is_first = refused > 0 && self.rate.is_none();
+        if !(is_first || is_enough && is_long || elapsed >= LONGEST_PERIOD) {
+            return;
+        }
+        let seen = of(self.taken) / elapsed.max(Duration::from_millis(1)).as_secs_f64();
+        if self.refused > 0 {
+            self.refused_at = seen.min(self.rate.unwrap_or(seen));
             self.rate = Some((self.refused_at * STEP_DOWN).max(LOWEST));
             self.next = self.next.max(now);
+        } else if let Some(rate) = self.rate {
+            self.rate = Some(rate + self.refused_at.max(LOWEST) * STEP_UP * elapsed.as_secs_f64());
         }
-        if elapsed >= MEASURED_OVER {
-            if let (Some(rate), false) = (self.rate, self.refused_in_period) {
-                self.rate = Some(rate + self.refused_at * STEP_UP);
-            }
-            self.period_began = now;
-            self.taken_in_period = 0;
-            self.refused_in_period = false;
-        }
+        self.period_began = now;
+        self.taken = 0;
+        self.refused = 0;
     }
 }
 
