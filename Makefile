@@ -34,7 +34,7 @@ quick: ## Pass the tests that need no stack.
 soak: $(VENV)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation.
 	SEEDS=10000 cargo test --package in-process --locked --test simulation
 
-bench: bench/peers/node/node_modules/ready bench/peers/python/.venv/ready ## Measure beside peers (QUICK=1 for small inputs).
+bench: $(VENV)/ready bench/peers/node/node_modules/ready bench/peers/python/.venv/ready ## Measure beside peers (QUICK=1 for small inputs).
 	cargo build --release --workspace --bins --locked
 	@$(PYTHON) bench/run.py $(STEPS)
 

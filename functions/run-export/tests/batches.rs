@@ -6,6 +6,7 @@ use in_process::messages_to_come_again;
 async fn a_message_about_a_job_that_is_gone_is_done() {
     assert!(messages_to_come_again("run-export", "job").await.is_empty());
     assert!(messages_to_come_again("run-export", "same-job-twice").await.is_empty());
+    assert!(messages_to_come_again("run-export", "segment").await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -262,7 +262,7 @@ fn keys_have_scopes_and_an_end() {
 fn the_sixth_bulk_operation_of_an_hour_waits() {
     let client = Client::of_new_tenant("hourly", &["--plan", "pro"]);
     let statuses: Vec<_> = std::thread::scope(|scope| {
-        let calls: Vec<_> = (0..12).map(|_| scope.spawn(|| client.export(&["Patient"], None))).collect();
+        let calls: Vec<_> = (0..50).map(|_| scope.spawn(|| client.export(&["Patient"], None))).collect();
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     });
     let accepted = statuses.iter().filter(|answer| answer.status == 202).count();
