@@ -36,6 +36,7 @@ RECORDS = 10_000 if QUICK else 100_000
 MANY = 100_000 if QUICK else 1_000_000
 RUNS = 1 if QUICK else 5
 BATCH = 10_000
+KEY = "clk_live_BENCHKEY000000"
 TYPE = "Observation"
 FUNCTIONS = ["create-upload", "fallback", "get-job", "run-export", "run-import", "start-export", "start-import", "sweep-jobs"]
 WORK = Path(tempfile.mkdtemp(prefix="clinik-bench-"))
@@ -380,14 +381,16 @@ def cold_start(endpoint: Endpoint, table: Table) -> None:
     job = json.loads(endpoint.prepare("export", TYPE))["jobId"]
     event = json.loads((ROOT / "events" / "get-job" / "job.json").read_text())
     event["pathParameters"]["jobId"] = job
+    event["headers"]["x-api-key"] = KEY
+    endpoint.prepare("key", KEY)
     times: dict[str, list[float]] = {"ours": [], "node": [], "python": []}
     for _ in range(5 if QUICK else 11):
         for name, command in (("ours", [RELEASE / "get-job"]), ("node", ["node", str(bundle)]), ("python", python("status.py"))):
             worker = Worker(command, endpoint.environment)
             body = worker.invoke(event)
             times[name].append((worker.answered - worker.began) * 1000)
-            if b"statusCode" not in body:
-                raise SystemExit(f"no answer: {body.decode()}")
+            if json.loads(body)["statusCode"] != 200:
+                raise SystemExit(f"{name} did not answer: {body.decode()}")
             worker.process.kill()
             worker.process.wait()
             worker.server.shutdown()
@@ -508,14 +511,33 @@ def lines(table: Table) -> None:
               f"{speeds['ours'] / speeds['grammar']:.2f} (goal 400 MB/s)", speeds["ours"] >= 400)
 
 
-def accept(table: Table) -> None:
-    """What a start function takes for a body of 2 MB."""
-    command = [ROOT / ".venv" / "bin" / "python", ROOT / "local" / "stack.py", "exec", "--", sys.executable, ROOT / "bench" / "accept.py"]
-    done = subprocess.run(command, env=os.environ | {"PROFILE": "release"}, check=True, capture_output=True, text=True)
-    took = json.loads(done.stdout.splitlines()[-1])
-    ratio = took["memory"] / took["body"]
-    table.add("", "accepting 10,000 lines (2 MB): CPU", f"{took['cpu'] * 1000:.0f} ms", "≤ 50 ms", "", took["cpu"] <= 0.05)
-    table.add("", "the same: memory beyond small calls", f"{took['memory'] / 1e6:.1f} MB", f"{took['body'] / 1e6:.1f} MB, the body", f"{ratio:.1f} × (goal 4)", ratio < 4)
+def accept(endpoint: Endpoint, table: Table) -> None:
+    """What a start function takes for a body of 2 MB: CPU, and memory beyond that of small calls."""
+    endpoint.prepare("key", KEY)
+    event = json.loads((ROOT / "events" / "start-import" / "two-patients.json").read_text())
+    event["headers"]["x-api-key"] = KEY
+    worker = Worker([RELEASE / "start-import"], endpoint.environment)
+
+    def call(data: str) -> int:
+        event["body"] = json.dumps({"resourceType": "Patient", "data": data})
+        if json.loads(worker.invoke(event))["statusCode"] != 202:
+            raise SystemExit("the import was not accepted")
+        return len(event["body"])
+
+    def cpu() -> float:
+        fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    for _ in range(2):
+        call('{"firstName":"Jane","lastName":"Doe"}\n')
+    before, began, calls = peak_of(worker.process.pid), cpu(), 10
+    line = '{"firstName":"Jane","lastName":"%s"}\n' % ("x" * 160)
+    for _ in range(calls):
+        size = call(line * 10_000)
+    took, grown = (cpu() - began) / calls, (peak_of(worker.process.pid) - before) * 1024 * 1024
+    worker.end()
+    table.add("", "accepting 10,000 lines (2 MB): CPU", f"{took * 1000:.0f} ms", "≤ 50 ms", "", took <= 0.05)
+    table.add("", "the same: memory beyond small calls", f"{grown / 1e6:.1f} MB", f"{size / 1e6:.1f} MB, the body", f"{grown / size:.1f} × (goal 4)", grown < 4 * size)
 
 
 def zips(table: Table) -> None:
@@ -545,7 +567,7 @@ def main() -> None:
     steps = {
         "import-and-export": lambda: import_and_export(endpoint, table), "memory": lambda: memory(table),
         "cold-start": lambda: cold_start(endpoint, table), "since": lambda: since(table), "throttled": lambda: throttled(table),
-        "segments": lambda: segments(table), "lines": lambda: lines(table), "accept": lambda: accept(table), "zips": lambda: zips(table),
+        "segments": lambda: segments(table), "lines": lambda: lines(table), "accept": lambda: accept(endpoint, table), "zips": lambda: zips(table),
     }
     try:
         for name, step in steps.items():

@@ -46,12 +46,12 @@ def fail(sentence: str) -> None:
 
 
 def binaries() -> Path:
-    """Where cargo puts the binaries, wherever its target directory is: those of `debug`, or of PROFILE."""
+    """Where cargo puts the binaries, wherever its target directory is."""
     metadata = subprocess.run(
         ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     )
-    return Path(json.loads(metadata.stdout)["target_directory"]) / os.environ.get("PROFILE", "debug")
+    return Path(json.loads(metadata.stdout)["target_directory"]) / "debug"
 
 
 @dataclass

@@ -1,12 +1,14 @@
 //! Accepts a job, as the API functions do, in the stores that the environment names, and prints the
 //! message that a processor gets: `prepare import <type> <file>` or `prepare export <type> [<since>]`.
+//! `prepare key <key>` makes a key of the tenant `bench` instead.
 
 use std::io::Write;
 use std::path::Path;
 
-use domain::ports::{Acceptance, Clock, IdSource, JobStore, ObjectStore};
+use domain::ports::{Acceptance, Clock, IdSource, JobStore, KeyStore, ObjectStore, UsageStore};
 use domain::{
-    ImportSource, Job, JobId, JobMessage, JobSpec, Month, NewJob, ObjectKey, Partition, Pool, Reservation, Window,
+    ApiKey, ImportSource, Job, JobId, JobMessage, JobSpec, Month, NewJob, ObjectKey, Partition, Plan, Pool,
+    Reservation, Scope, StoredKey, Tenant, Window,
 };
 use edge::system::{SystemClock, SystemIds};
 use jiff::SignedDuration;
@@ -21,6 +23,25 @@ async fn main() -> Result<(), Error> {
     let partition: Partition = "bench#live".parse()?;
     let (now, ids) = (SystemClock.now(), SystemIds);
     let id = JobId::new(now, ids.random());
+    if let ["key", key] = arguments.as_slice() {
+        let tenant = Tenant {
+            id: partition.tenant.clone(),
+            plan: Plan::Enterprise,
+            bulk_operations_per_hour: 1_000,
+            overage: true,
+        };
+        aws.usage(std::env::var("USAGE_TABLE")?).save_tenant(&tenant).await?;
+        let key = StoredKey {
+            id: "key_bench".to_owned(),
+            hash: key.parse::<ApiKey>()?.hash(),
+            partition,
+            scopes: vec![Scope::All],
+            created_at: now,
+            expires_at: None,
+            revoked_at: None,
+        };
+        return Ok(aws.keys(std::env::var("API_KEYS_TABLE")?).save(&key).await?);
+    }
     let (spec, total) = match arguments.as_slice() {
         ["import", resource_type, file] => {
             let data = std::fs::read(Path::new(file))?;

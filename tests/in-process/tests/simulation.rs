@@ -210,9 +210,9 @@ impl World {
         let lines = self.draw(400);
         let valid = |line: u64| line % 7 != 3;
         let data: String = (0..lines.max(1))
-            .map(|line| match valid(line) {
-                true => format!("{{\"id\":\"r-{line}\",\"firstName\":\"J\",\"lastName\":\"{line}\"}}\n"),
-                false => "{\"firstName\":\"J\"}\n".to_owned(),
+            .map(|line| {
+                let name = if valid(line) { ",\"lastName\":\"D\"" } else { "" };
+                format!("{{\"id\":\"r-{line}\",\"firstName\":\"J\"{name}}}\n")
             })
             .collect();
         let lines = lines.max(1);
@@ -295,10 +295,10 @@ fn simulate(seed: u64) -> (Duration, Seen) {
     runtime.block_on(async {
         let began = Instant::now();
         let mut world = World::new(seed);
-        if seed % 3 == 0 {
-            world.import().await
+        if seed.is_multiple_of(3) {
+            world.import().await;
         } else {
-            world.export().await
+            world.export().await;
         }
         (began.elapsed(), world.network.seen())
     })

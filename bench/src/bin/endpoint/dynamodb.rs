@@ -37,7 +37,7 @@ struct Item {
     size: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Text<'a> {
     #[serde(rename = "S", borrow)]
     text: Cow<'a, str>,
@@ -53,7 +53,7 @@ struct Body<'a> {
 struct Keys<'a> {
     #[serde(borrow)]
     pk: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     sk: Text<'a>,
     #[serde(rename = "lastUpdated", borrow)]
     last_updated: Option<Text<'a>>,
@@ -138,7 +138,8 @@ pub(super) fn answer(state: &mut State, operation: &str, body: &[u8]) -> Answer 
         }
         "GetItem" => get(state, body),
         "BatchGetItem" => Some(r#"{"Responses":{}}"#.to_owned()),
-        "UpdateItem" => Some("{}".to_owned()),
+        // Every counter stands at one.
+        "UpdateItem" => Some(r#"{"Attributes":{"used":{"N":"1"}}}"#.to_owned()),
         _ => None,
     });
     match answered {

@@ -27,7 +27,7 @@ use pacer::Pacer;
 use reports::{ReportKeys, Reports};
 
 /// The most batches that are being written at a time. Fewer are, once the store sets the pace.
-const BATCHES_IN_FLIGHT: usize = 32;
+const BATCHES_IN_FLIGHT: usize = 16;
 
 /// The most bytes of records that are being written at a time, unless one batch alone has more.
 const BYTES_IN_FLIGHT: usize = 4 << 20;

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt, TryStreamExt};
+use records::MAX_STORED_LINE;
 use tokio::time::Instant;
 
 use super::pages::SlicePage;
@@ -35,6 +36,7 @@ struct Part {
     records: u64,
     bytes: u64,
     uploaded: UploadedPart,
+    content: Bytes,
 }
 
 /// The parts of a segment in the making.
@@ -43,6 +45,9 @@ struct PartWriter<'a> {
     partition: &'a Partition,
     plan: &'a ExportPlan,
     buffer: BytesMut,
+    /// Buffers of parts that have arrived, to be filled again: giving 8 MiB back and asking for them anew,
+    /// part after part, would fragment the memory.
+    spare: Vec<BytesMut>,
     /// Records in the buffer.
     records: u64,
     /// The slice of the last of them.
@@ -58,8 +63,9 @@ struct PartWriter<'a> {
 impl PartWriter<'_> {
     fn append(&mut self, slice: u32, line: &str) {
         if self.buffer.capacity() == 0 {
+            self.buffer = self.spare.pop().unwrap_or_default();
             // A part and the line that fills it.
-            let capacity = usize::try_from(self.plan.part_size).unwrap_or(0).saturating_add(line.len() + 1);
+            let capacity = usize::try_from(self.plan.part_size).unwrap_or(0).saturating_add(MAX_STORED_LINE + 1);
             self.buffer.reserve(capacity);
         }
         self.buffer.extend_from_slice(line.as_bytes());
@@ -76,6 +82,14 @@ impl PartWriter<'_> {
         self.uploading.len() < PARTS_IN_FLIGHT
     }
 
+    /// Keeps the memory of a part that has arrived, if nobody else holds it any more.
+    fn reuse(&mut self, content: Bytes) {
+        if let Ok(mut buffer) = content.try_into_mut() {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
     /// Begins to upload what has been appended, up to and including the record of that key.
     fn cut(&mut self, behind: Option<PageKey>) -> Result<(), WorkError> {
         if self.next_number >= self.end {
@@ -87,21 +101,24 @@ impl PartWriter<'_> {
         self.next_number += 1;
         let (objects, partition, plan) = (self.objects, self.partition, self.plan);
         self.uploading.push_back(Box::pin(async move {
-            let uploaded = objects.upload_part(partition, &plan.file, &plan.upload, number, content).await?;
-            Ok(Part { slice, behind, records, bytes, uploaded })
+            let sent = content.clone();
+            let uploaded = objects.upload_part(partition, &plan.file, &plan.upload, number, sent).await?;
+            Ok(Part { slice, behind, records, bytes, uploaded, content })
         }));
         Ok(())
     }
 }
 
 impl Checkpoint {
-    fn extend(&mut self, part: Part) {
+    /// Covers one more part, and returns its bytes.
+    fn extend(&mut self, part: Part) -> Bytes {
         self.slice = part.slice;
         self.behind = part.behind;
         self.next_part = part.uploaded.number + 1;
         self.processed += part.records;
         self.bytes += part.bytes;
         self.parts.push(part.uploaded);
+        part.content
     }
 }
 
@@ -131,6 +148,7 @@ impl Worker {
             partition,
             plan,
             buffer: BytesMut::new(),
+            spare: Vec::new(),
             records: 0,
             slice: checkpoint.slice,
             next_number: checkpoint.next_part,
@@ -167,7 +185,8 @@ impl Worker {
             tokio::select! {
                 biased;
                 Some(part) = writer.uploading.next(), if !writer.uploading.is_empty() => {
-                    checkpoint.extend(part?);
+                    let content = checkpoint.extend(part?);
+                    writer.reuse(content);
                     hold.checkpoint(checkpoint.clone()).await?;
                     advanced = true;
                 }
