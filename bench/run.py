@@ -33,8 +33,8 @@ RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 PEERS = ROOT / "bench" / "peers"
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 RECORDS = 10_000 if QUICK else 100_000
-MANY = 100_000 if QUICK else 1_000_000
-RUNS = 1 if QUICK else 5
+MANY = 50_000 if QUICK else 1_000_000
+RUNS = 1 if QUICK else int(os.environ.get("RUNS", "5"))
 BATCH = 10_000
 KEY = "clk_live_BENCHKEY000000"
 TYPE = "Observation"
@@ -60,6 +60,7 @@ class Endpoint:
             "JOBS_TABLE": "jobs", "USAGE_TABLE": "usage", "RECORDS_TABLE": "records", "API_KEYS_TABLE": "api-keys",
             "BUCKET": "bucket", "IMPORT_QUEUE_URL": f"{self.url}/imports", "EXPORT_QUEUE_URL": f"{self.url}/exports",
             "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+            "MALLOC_MMAP_THRESHOLD_": "131072",  # as the template has it
             "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_LOG_LEVEL": "WARN", "RUST_LOG": "warn",
         }
 
@@ -297,7 +298,7 @@ def import_and_export(endpoint: Endpoint, table: Table) -> None:
             ("export python lines", python("exporter.py", "lines", "bench#live", TYPE, "python-lines")),
         ):
             if RUNS > 1 and run > 1 and "python" in name:
-                continue  # Half a minute each, and as steady as any: two runs tell.
+                continue  # Minutes each, and steady: two runs tell.
             results.setdefault(name, []).append(run_peer(endpoint, command))
         if run == 0:
             hashes = {name: same(endpoint.object(name)) for name in ("node-maps", "node-lines", "python-maps", "python-lines")}
@@ -384,7 +385,7 @@ def cold_start(endpoint: Endpoint, table: Table) -> None:
     event["headers"]["x-api-key"] = KEY
     endpoint.prepare("key", KEY)
     times: dict[str, list[float]] = {"ours": [], "node": [], "python": []}
-    for _ in range(5 if QUICK else 11):
+    for _ in range(3 if QUICK else 11):
         for name, command in (("ours", [RELEASE / "get-job"]), ("node", ["node", str(bundle)]), ("python", python("status.py"))):
             worker = Worker(command, endpoint.environment)
             body = worker.invoke(event)

@@ -3,36 +3,46 @@
 mod answer;
 mod body;
 mod error;
+mod event;
 mod gate;
 mod start;
 
 pub use answer::{Counted, Reply};
 pub use body::{JsonBody, MAX_BODY, MAX_INFLATED};
 pub use error::{ApiError, ErrorCode, Issue};
+pub use event::{request_of, response_of};
 pub use gate::{Api, Call, Endpoint, Fallback, Gate, Governor};
 pub use lambda_http::http::{Method, StatusCode};
 pub use lambda_http::{Body, Request, RequestExt, Response};
 pub use start::start;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_runtime::{LambdaEvent, service_fn};
+
 /// Serves invocations by API Gateway until the sandbox ends.
-pub async fn serve<E: Endpoint + 'static>(api: Api<E>) -> Result<(), lambda_http::Error> {
+pub async fn serve<E: Endpoint + 'static>(api: Api<E>) -> Result<(), lambda_runtime::Error> {
     let api = Arc::new(api);
-    lambda_http::run(lambda_http::service_fn(move |request: Request| {
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(api.handle(request).await) }
+        async move {
+            let request = request_of(event.payload)?;
+            Ok::<_, lambda_runtime::Error>(response_of(api.handle(request).await))
+        }
     }))
     .await
 }
 
 /// Serves the routes without a key until the sandbox ends.
-pub async fn serve_fallback(fallback: Fallback) -> Result<(), lambda_http::Error> {
+pub async fn serve_fallback(fallback: Fallback) -> Result<(), lambda_runtime::Error> {
     let fallback = Arc::new(fallback);
-    lambda_http::run(lambda_http::service_fn(move |request: Request| {
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         let fallback = Arc::clone(&fallback);
-        async move { Ok::<_, Infallible>(fallback.handle(&request)) }
+        async move {
+            let request = request_of(event.payload)?;
+            Ok::<_, lambda_runtime::Error>(response_of(fallback.handle(&request)))
+        }
     }))
     .await
 }

@@ -205,7 +205,8 @@ pub fn payload(function: &str, name: &str) -> String {
 /// A payload of API Gateway as the handler gets it.
 #[must_use]
 pub fn request(function: &str, name: &str) -> Request {
-    lambda_http::request::from_str(&payload(function, name)).expect("payload is of API Gateway")
+    let event = serde_json::from_str(&payload(function, name)).expect("payload is of API Gateway");
+    edge::http::request_of(event).expect("payload's body is what it says")
 }
 
 /// Hands a payload of SQS to the worker of a service without jobs, and returns the ids of the messages
