@@ -121,7 +121,10 @@ impl<'a> FileWriter<'a> {
         let completed = self.objects.complete(self.partition, self.key, upload, &self.uploaded, self.size).await;
         match completed {
             // An earlier try whose answer was lost: the key has the worker's token, nobody else writes it.
-            Err(UploadError::Ended) if self.objects.head(self.partition, self.key).await?.is_some() => Ok(()),
+            Err(UploadError::Ended) => match self.objects.head(self.partition, self.key).await? {
+                Some(head) if head.size == self.size => Ok(()),
+                Some(_) | None => Err(unexpected(UploadError::Ended)),
+            },
             completed => completed.map_err(unexpected),
         }
     }
