@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use crate::hold::settlement;
+use crate::hold::Leased;
 use crate::job::{Event, IllegalTransition, JobType};
 use crate::pace::{Pace, after};
-use crate::ports::{Change, Clock, Due, JobQueue, JobStore, PortError, UpdateError};
+use crate::ports::{Clock, Due, JobQueue, JobStore, PortError, UpdateError};
 
 /// How many due jobs are read at a time.
 const PAGE: usize = 100;
@@ -107,8 +107,7 @@ impl Sweeper {
             (None | Some(Err(IllegalTransition::Ended)), Some(_)) => return self.send(due).await,
             (None | Some(Err(_)), _) => return Ok(Seen::Moved),
         };
-        let settlement = settlement(&failed);
-        match self.jobs.update(&due.partition, &Change::job(failed).settle(settlement)).await {
+        match self.jobs.update(&due.partition, &failed.change()).await {
             Ok(()) => Ok(Seen::Failed),
             Err(UpdateError::Conflict | UpdateError::MonthFull) => Ok(Seen::Moved),
             Err(UpdateError::Port(error)) => Err(error),

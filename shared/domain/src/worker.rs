@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::hold::{Hold, HoldError, Holder, Take};
+use crate::hold::{Hold, HoldError, Holder, Leased, Take};
 use crate::ids::{JobId, Partition};
 use crate::job::{
     Event, ExportPlan, FailureReason, IllegalTransition, Job, JobResult, JobSpec, JobStatus, JobType, Phase, Progress,
@@ -14,7 +14,7 @@ use crate::layout::ExportSizes;
 use crate::message::Target;
 use crate::pace::{Pace, after};
 use crate::ports::{
-    Change, Clock, IdSource, JobQueue, JobStore, ObjectStore, PortError, RecordStore, UpdateError, UploadError,
+    Clock, IdSource, JobQueue, JobStore, ObjectStore, PortError, RecordStore, UpdateError, UploadError,
 };
 use crate::retry::pause;
 use crate::segment::{Segment, SegmentEvent};
@@ -269,9 +269,8 @@ impl Worker {
         match worked {
             Ok(export::Covered { tail, checkpoint }) => {
                 let job = hold.done(tail, checkpoint).await?;
-                let last = job.plan().is_some_and(|plan| plan.done.len() == usize::from(plan.segments));
                 // The last one finishes the job.
-                Ok(if last { Step::GoOn(job.id().into()) } else { Step::Stop(Delivery::Done) })
+                Ok(if job.segments_are_done() { Step::GoOn(job.id().into()) } else { Step::Stop(Delivery::Done) })
             }
             Err(WorkError::Impossible(reason)) => {
                 self.fail_export(job.partition(), job.id(), reason).await?;
@@ -310,8 +309,7 @@ impl Worker {
             let now = self.clock.now();
             let Some(job) = self.jobs.get(partition, id, now).await? else { return Ok(()) };
             let Ok(failed) = job.apply(Event::SegmentFailed { reason }, now) else { return Ok(()) };
-            let settlement = crate::hold::settlement(&failed);
-            match self.jobs.update(partition, &Change::job(failed).settle(settlement)).await {
+            match self.jobs.update(partition, &failed.change()).await {
                 Ok(()) => break,
                 Err(UpdateError::Conflict | UpdateError::MonthFull) => races += 1,
                 Err(UpdateError::Port(error)) => return Err(error),

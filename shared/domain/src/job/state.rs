@@ -262,7 +262,7 @@ impl Job {
     }
 
     /// Whether every segment of the plan is done.
-    fn segments_are_done(&self) -> bool {
+    pub(crate) fn segments_are_done(&self) -> bool {
         self.plan.as_ref().is_some_and(|plan| plan.done.len() == usize::from(plan.segments))
     }
 
