@@ -26,6 +26,7 @@ demo: $(VENV)/ready ## Import, poll, export and download the sample records.
 
 test: $(VENV)/ready ## Pass every test, on a stack of its own that does not disturb `make up`.
 	cargo build --workspace --locked
+	cargo test --workspace --locked --no-run
 	@$(STACK) exec -- local/test-all.sh
 
 quick: ## Pass the tests that need no stack.

@@ -12,15 +12,27 @@
 
 use std::collections::HashMap;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// A setting of the stack under test.
 #[must_use]
 pub fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make test`"))
+}
+
+/// Trusts the stack's own authority, and no other.
+fn trust() -> TlsConfig {
+    let pem = std::fs::read(setting("SSL_CERT_FILE")).expect("the stack's authority can be read");
+    let authority = Certificate::from_pem(&pem).expect("the stack's authority is a certificate");
+    TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&[authority]))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build()
 }
 
 /// An answer of the service.
@@ -79,9 +91,8 @@ impl Client {
     /// A client with this key.
     #[must_use]
     pub fn with_key(key: &str) -> Self {
-        let config =
-            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(1))).build();
-        Self { agent: config.into(), base: setting("API_URL"), key: key.to_owned() }
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(1)));
+        Self { agent: config.tls_config(trust()).build().into(), base: setting("API_URL"), key: key.to_owned() }
     }
 
     /// A client of a new tenant with these limits, and its key.
