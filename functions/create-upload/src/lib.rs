@@ -1,6 +1,6 @@
 //! `POST /v1/bulk/uploads`: a place to put a batch that is too large for a call.
 
-use domain::{CreateUploadError, MAX_UPLOAD, Scope, UploadId, Uploader};
+use domain::{CreateUploadError, MAX_UPLOAD, Principal, Scope, UploadId, Uploader};
 use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, StatusCode};
 use serde::Serialize;
 
@@ -31,8 +31,9 @@ impl Endpoint for CreateUpload {
             CreateUploadError::MonthFull => ApiError::month_full(call),
             CreateUploadError::Port(error) => error.into(),
         })?;
-        tracing::info!(request_id = %call.request_id, tenant = %call.principal.tenant.id,
-            key_id = call.principal.key_id, %upload_id, "upload created");
+        let Principal { partition, key_id, .. } = &call.principal;
+        tracing::info!(audit = "upload.created", request_id = %call.request_id, tenant = %partition.tenant,
+            environment = %partition.environment, key_id, %upload_id, "upload created");
         let expires_at = format!("{:.3}", url.expires_at);
         let created = CreatedUpload { upload_id, upload_url: url.url, expires_at, max_bytes: MAX_UPLOAD };
         Reply::new(StatusCode::CREATED, created, Counted::Already(1))

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use domain::ports::{JobStore, ObjectStore};
 use domain::{
-    Job, JobId, JobResult, JobStatus, LineFault, ObjectKey, Progress, Report, Scope, overall_progress, transaction_time,
+    Job, JobId, JobResult, JobStatus, LineFault, ObjectKey, Principal, Progress, Report, Scope, overall_progress,
+    transaction_time,
 };
 use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, RequestExt, StatusCode};
 use jiff::Timestamp;
+use records::ResourceType;
 
 mod report;
 
@@ -35,6 +37,17 @@ impl Endpoint for GetJob {
         let (job, segments) = stored.ok_or_else(ApiError::not_found)?;
         let progress = overall_progress(&job, &segments);
         let report = self.report(&job, progress, call.now).await?;
+        if let Some(result) = job.result() {
+            let links = match result {
+                JobResult::Export { .. } => "file",
+                JobResult::Import { rejected: None, .. } => "results",
+                JobResult::Import { .. } => "results,errors,rejected",
+            };
+            let Principal { partition, key_id, .. } = &call.principal;
+            tracing::info!(audit = "links.issued", request_id = %call.request_id, tenant = %partition.tenant,
+                environment = %partition.environment, key_id, job_id = %job.id(), job_type = job.job_type().as_str(),
+                types = ResourceType::names(job.spec().resource_types()), records = progress.processed, links, "links issued");
+        }
         let reply = Reply::new(StatusCode::OK, report, Counted::Afterwards)?;
         Ok(match retry_after(&job, progress, call.now) {
             Some(seconds) => reply.header("retry-after", seconds.to_string()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws::Aws;
-use domain::Sweeper;
+use domain::{IndexGauge, Sweeper};
 use edge::config::Settings;
 use edge::system::SystemClock;
 
@@ -13,14 +13,15 @@ async fn main() -> Result<(), edge::Error> {
     let mut settings = Settings::from_env();
     let (jobs, usage) = (settings.required("JOBS_TABLE"), settings.required("USAGE_TABLE"));
     let (imports, exports) = (settings.required("IMPORT_QUEUE_URL"), settings.required("EXPORT_QUEUE_URL"));
-    let pace = settings.pace();
+    let (records, pace) = (settings.required("RECORDS_TABLE"), settings.pace());
     settings.check()?;
     let aws = Aws::from_env().await;
-    sweep_jobs::serve(Sweeper {
+    let sweeper = Sweeper {
         jobs: Arc::new(aws.jobs(jobs, usage)),
         queue: Arc::new(aws.queue(Some(imports), Some(exports))),
         clock: Arc::new(SystemClock),
         pace,
-    })
-    .await
+    };
+    let gauge = IndexGauge { index: Arc::new(aws.records(records)), clock: Arc::new(SystemClock) };
+    sweep_jobs::serve(sweeper, gauge).await
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::display::DisplayErrorContext;
+use domain::METRICS;
 use domain::ports::{Cause, PortError};
 
 /// What a service said, boiled down: an error's full text may repeat what was sent.
@@ -34,6 +35,16 @@ const PASSING: [&str; 9] = [
     "TransactionInProgressException",
 ];
 
+/// The refusals among them that say "too fast".
+const THROTTLING: [&str; 6] = [
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "SlowDown",
+    "ThrottlingException",
+];
+
 /// The port's error for a failed call.
 pub(crate) fn port_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> PortError
 where
@@ -44,6 +55,9 @@ where
         SdkError::ServiceError(refusal) => {
             let code = refusal.err().code().unwrap_or("no code").to_owned();
             let status = refusal.raw().status();
+            if THROTTLING.contains(&code.as_str()) {
+                tracing::info!(target: METRICS, operation, throttles = 1);
+            }
             let passes = status >= 500 || PASSING.contains(&code.as_str());
             let cause: Cause = Box::new(ServiceRefusal { code, status });
             if passes { PortError::Unavailable { operation, cause } } else { PortError::Defect { operation, cause } }

@@ -1,5 +1,6 @@
 //! Accepting a job: limits, one transaction, a message.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use records::ResourceType;
 
 use crate::idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey};
 use crate::ids::{JobId, UploadId};
-use crate::job::{Event, ImportSource, Job, JobSpec, NewJob, Reservation};
+use crate::job::{Event, ImportSource, Job, JobSpec, JobType, NewJob, Reservation};
 use crate::keys::Principal;
 use crate::object_key::ObjectKey;
 use crate::pace::{Pace, after};
@@ -63,6 +64,35 @@ pub enum Work {
 }
 
 impl Work {
+    /// Import or export.
+    #[must_use]
+    pub fn job_type(&self) -> JobType {
+        match self {
+            Self::Import { .. } | Self::ImportUpload { .. } => JobType::Import,
+            Self::Export { .. } => JobType::Export,
+        }
+    }
+
+    /// The types it is about.
+    #[must_use]
+    pub fn resource_types(&self) -> &[ResourceType] {
+        match self {
+            Self::Import { resource_type, .. } | Self::ImportUpload { resource_type, .. } => {
+                slice::from_ref(resource_type)
+            }
+            Self::Export { resource_types, .. } => resource_types,
+        }
+    }
+
+    /// How many records there are, where that is known.
+    #[must_use]
+    pub fn records(&self) -> Option<u64> {
+        match self {
+            Self::Import { lines, .. } => Some(*lines),
+            Self::ImportUpload { .. } | Self::Export { .. } => None,
+        }
+    }
+
     /// What the job counts in the month when it is accepted: an import its records, an export one; the
     /// records of an upload are counted later.
     fn requests(&self) -> u64 {

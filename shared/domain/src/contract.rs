@@ -30,7 +30,7 @@ mod usage;
 
 pub use jobs::jobs;
 pub use objects::objects;
-pub use records_of::records;
+pub use records_of::{index, records};
 pub use usage::{keys, usage};
 
 /// Things to work with that no other run of the suite has.

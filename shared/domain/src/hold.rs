@@ -11,6 +11,7 @@ use crate::ids::{Partition, Token};
 use crate::job::{Event, IllegalTransition, Job, JobStatus, Progress};
 use crate::lease::{Claim, Lease};
 use crate::message::Target;
+use crate::metrics::{METRICS, job_ended};
 use crate::object_key::ObjectKey;
 use crate::pace::{Pace, after};
 use crate::ports::{Change, Clock, IdSource, JobStore, PortError, Settlement, UpdateError};
@@ -35,6 +36,8 @@ pub(crate) trait Leased: Clone + PartialEq + Send + Sync + 'static {
     fn renewed(&self, claim: Claim, note: Self::Note, now: Timestamp) -> Result<Self, IllegalTransition>;
     /// Storing this revision, with what it means for the month.
     fn change(&self) -> Change;
+    /// Tells of an end that was just written, if this is one.
+    fn ended(&self, now: Timestamp);
     async fn load(
         jobs: &dyn JobStore,
         partition: &Partition,
@@ -65,6 +68,10 @@ impl Leased for Job {
 
     fn change(&self) -> Change {
         Change::job(self.clone()).settle(settlement(self))
+    }
+
+    fn ended(&self, now: Timestamp) {
+        job_ended(self, now);
     }
 
     async fn load(
@@ -100,6 +107,9 @@ impl Leased for Segment {
     fn change(&self) -> Change {
         self.clone().into()
     }
+
+    // What operators count are jobs.
+    fn ended(&self, _now: Timestamp) {}
 
     async fn load(
         jobs: &dyn JobStore,
@@ -200,8 +210,13 @@ impl<T: Leased> Hold<T> {
                     Err(UpdateError::Port(error)) => return Err(error),
                 },
             };
-            if taken.lease().is_none() {
+            let Some(lease) = taken.lease() else {
+                taken.ended(now);
                 return Ok(Take::Refused(IllegalTransition::Exhausted));
+            };
+            if lease.attempt > 0 {
+                tracing::warn!(target: METRICS, job_id = %target.job_id, segment = target.segment,
+                    tenant = %partition.tenant, lease_takeovers = 1);
             }
             let note = taken.note();
             return Ok(Take::Held(Box::new(Self {
@@ -270,7 +285,9 @@ impl<T: Leased> Hold<T> {
         change: impl Fn(&T) -> Change,
     ) -> Result<(), HoldError> {
         let mut written = self.written.lock().await;
-        self.write(&mut written, Patience::UntilLeaseEnds, make, change).await
+        self.write(&mut written, Patience::UntilLeaseEnds, make, change).await?;
+        written.current.ended(self.holder.clock.now());
+        Ok(())
     }
 
     /// Makes the next revision and stores it, whatever came of earlier tries of the same write.

@@ -1,6 +1,7 @@
 //! A job, and the one way its state changes.
 
 use std::collections::BTreeSet;
+use std::slice;
 
 use jiff::Timestamp;
 use records::{Fault, ResourceType};
@@ -33,6 +34,17 @@ pub enum JobSpec {
         /// Only what was created or updated at this moment or later.
         since: Option<Timestamp>,
     },
+}
+
+impl JobSpec {
+    /// The types it is about.
+    #[must_use]
+    pub fn resource_types(&self) -> &[ResourceType] {
+        match self {
+            Self::Import { resource_type, .. } => slice::from_ref(resource_type),
+            Self::Export { resource_types, .. } => resource_types,
+        }
+    }
 }
 
 /// Where the NDJSON of an import stands.

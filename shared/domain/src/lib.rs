@@ -12,6 +12,7 @@ mod file_writer;
 mod hold;
 mod idempotency;
 mod ids;
+mod index_gauge;
 mod job;
 mod keys;
 mod layout;
@@ -19,6 +20,7 @@ mod lease;
 #[cfg(feature = "testing")]
 pub mod memory;
 mod message;
+mod metrics;
 mod object_key;
 mod pace;
 mod plan;
@@ -34,6 +36,7 @@ pub use accept::{StartError, StartJob, Started, Starter, Work};
 pub use authenticate::{AuthenticationError, Authenticator, KEY_CACHE_TIME};
 pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
 pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
+pub use index_gauge::IndexGauge;
 pub use job::{
     Event, ExportPlan, FailureReason, IllegalTransition, ImportSource, Job, JobResult, JobSpec, JobStatus, JobType,
     LineFault, MAX_INLINE_FAULTS, NewJob, Phase, Progress, Reservation,
@@ -42,6 +45,7 @@ pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, Un
 pub use layout::{CLOSING_PART, ExportSizes, MAX_SEGMENTS, PARTS_AHEAD, PARTS_PER_SEGMENT};
 pub use lease::{Claim, Lease, MAX_TAKE_OVERS};
 pub use message::{InvalidMessage, JobMessage, Target};
+pub use metrics::METRICS;
 pub use object_key::{ObjectKey, Report};
 pub use pace::{Pace, after, transaction_time};
 pub use plan::{

@@ -337,6 +337,17 @@ pub trait RecordStore: Send + Sync {
     ) -> Result<CountPage, PortError>;
 }
 
+/// Puts marks into the table of records and looks for them in its index. They belong to no partition, and no
+/// export can see them.
+#[async_trait]
+pub trait IndexProbe: Send + Sync {
+    /// Writes a mark to the table, in place of the one before.
+    async fn mark(&self, at: Timestamp) -> Result<(), PortError>;
+
+    /// The mark that the index shows.
+    async fn latest_mark(&self) -> Result<Option<Timestamp>, PortError>;
+}
+
 /// The bytes of an object as they arrive.
 pub type ByteStream = BoxStream<'static, Result<Bytes, PortError>>;
 

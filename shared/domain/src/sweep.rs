@@ -6,6 +6,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::hold::Leased;
 use crate::job::{Event, IllegalTransition, JobType};
+use crate::metrics::job_ended;
 use crate::pace::{Pace, after};
 use crate::ports::{Clock, Due, JobQueue, JobStore, PortError, UpdateError};
 
@@ -108,7 +109,10 @@ impl Sweeper {
             (None | Some(Err(_)), _) => return Ok(Seen::Moved),
         };
         match self.jobs.update(&due.partition, &failed.change()).await {
-            Ok(()) => Ok(Seen::Failed),
+            Ok(()) => {
+                job_ended(&failed, now);
+                Ok(Seen::Failed)
+            }
             Err(UpdateError::Conflict | UpdateError::MonthFull) => Ok(Seen::Moved),
             Err(UpdateError::Port(error)) => Err(error),
         }

@@ -12,6 +12,7 @@ use crate::job::{
 };
 use crate::layout::ExportSizes;
 use crate::message::Target;
+use crate::metrics::job_ended;
 use crate::pace::{Pace, after};
 use crate::ports::{
     Clock, IdSource, JobQueue, JobStore, ObjectStore, PortError, RecordStore, UpdateError, UploadError,
@@ -310,7 +311,10 @@ impl Worker {
             let Some(job) = self.jobs.get(partition, id, now).await? else { return Ok(()) };
             let Ok(failed) = job.apply(Event::SegmentFailed { reason }, now) else { return Ok(()) };
             match self.jobs.update(partition, &failed.change()).await {
-                Ok(()) => break,
+                Ok(()) => {
+                    job_ended(&failed, now);
+                    break;
+                }
                 Err(UpdateError::Conflict | UpdateError::MonthFull) => races += 1,
                 Err(UpdateError::Port(error)) => return Err(error),
             }

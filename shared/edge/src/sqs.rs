@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use domain::{Delivery, JobMessage, Worker};
+use domain::{Delivery, JobMessage, METRICS, Worker};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
 use lambda_runtime::{Context, LambdaEvent};
 use tokio::time::Instant;
 
 /// The end of an invocation that is kept free for putting things in order.
 const RESERVE: Duration = Duration::from_secs(30);
+
+/// The message's attribute that names the trace of the call that sent it.
+const TRACE: &str = "AWSTraceHeader";
 
 /// Messages of one batch that are worked on at a time.
 const AT_ONCE: usize = 4;
@@ -35,7 +39,7 @@ pub async fn serve(worker: Worker) -> Result<(), lambda_runtime::Error> {
 #[must_use]
 pub fn deadline(context: &Context) -> Instant {
     let end = Duration::from_millis(context.deadline);
-    let now = Duration::try_from(jiff::Timestamp::now().as_duration()).unwrap_or_default();
+    let now = Duration::try_from(Timestamp::now().as_duration()).unwrap_or_default();
     let left = end.saturating_sub(now);
     Instant::now() + left.saturating_sub(RESERVE.min(left / 2))
 }
@@ -82,6 +86,11 @@ async fn deliver(
     deadline: Instant,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let JobMessage { partition, target, .. } = JobMessage::decode(message.body.as_deref().unwrap_or_default())?;
+    let attribute = |name| message.attributes.get(name).map(String::as_str);
+    let sent = attribute("SentTimestamp")
+        .and_then(|sent| sent.parse().ok())
+        .and_then(|sent| Timestamp::from_millisecond(sent).ok());
+    let queue_age_ms = sent.map_or(0, |sent| Timestamp::now().duration_since(sent).as_millis().max(0));
     let started = Instant::now();
     let delivery = worker.deliver(&partition, &target, deadline).await?;
     let outcome = match delivery {
@@ -94,6 +103,7 @@ async fn deliver(
     };
     let duration_ms = started.elapsed().as_millis();
     tracing::info!(job_id = %target.job_id, segment = target.segment, tenant = %partition.tenant, outcome, duration_ms,
-        "looked at job");
+        sent_by_trace = attribute(TRACE), "looked at job");
+    tracing::info!(target: METRICS, deliveries = 1, queue_age_ms, delivery_duration_ms = duration_ms);
     Ok(())
 }

@@ -1,8 +1,205 @@
-//! Logs: JSON lines on standard output, as Lambda collects them.
+//! Logs and metrics: JSON lines on standard output, as Lambda collects them.
+//!
+//! A log line names ids, counts and durations; never a value from a record, a body or a key. A metric is a line
+//! in `CloudWatch`'s embedded format, made of an event of [`domain::METRICS`]: no call, no wait, and the ids
+//! that it was about stand beside it.
 
-/// Sets logging up, by Lambda's own variables `AWS_LAMBDA_LOG_FORMAT` and `AWS_LAMBDA_LOG_LEVEL`.
-///
-/// Log lines name ids, counts and durations; never a value from a record, a body or a key.
+use std::fmt::{Debug, Write as _};
+use std::io::Write as _;
+
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Where the metrics are found in `CloudWatch`.
+const NAMESPACE: &str = "ClinikBulk";
+
+/// The field that tells metrics of imports and exports apart.
+const JOB_TYPE: &str = "job_type";
+
+/// Sets logging up, by Lambda's own variable `AWS_LAMBDA_LOG_LEVEL`; metrics name the deployment by
+/// `STACK_NAME`.
 pub fn init_telemetry() {
-    lambda_runtime::tracing::init_default_subscriber();
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let stack = std::env::var("STACK_NAME").unwrap_or_default();
+    subscriber(level.unwrap_or(LevelFilter::INFO), stack, std::io::stdout).init();
+}
+
+fn subscriber<W>(level: LevelFilter, stack: String, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
+{
+    let is_metric = |metadata: &tracing::Metadata<'_>| metadata.target() == domain::METRICS;
+    // The span of the invocation carries its request id and its trace.
+    let logs = tracing_subscriber::fmt::layer()
+        .json()
+        .with_target(false)
+        .with_span_list(false)
+        .with_writer(writer.clone())
+        .with_filter(FilterFn::new(move |metadata| !is_metric(metadata)));
+    let metrics = Metrics { stack, writer }.with_filter(FilterFn::new(move |metadata| is_metric(metadata)));
+    tracing_subscriber::registry().with(level).with(logs).with(metrics)
+}
+
+/// Writes metrics in the embedded format
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
+struct Metrics<W> {
+    stack: String,
+    writer: W,
+}
+
+/// An event's fields: numbers are metrics, all others are told beside them.
+#[derive(Default)]
+struct Fields {
+    metrics: Vec<Value>,
+    members: Map<String, Value>,
+    has_job_type: bool,
+}
+
+impl Fields {
+    fn metric(&mut self, field: &Field, value: impl Into<Value>) {
+        let name = camel_case(field.name());
+        let unit = match field.name() {
+            name if name.ends_with("_ms") => "Milliseconds",
+            name if name.ends_with("_bytes") => "Bytes",
+            _ => "Count",
+        };
+        self.metrics.push(json!({"Name": name, "Unit": unit}));
+        self.members.insert(name, value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        // A segment's number is a name.
+        if field.name() == "segment" {
+            self.members.insert(camel_case(field.name()), value.into());
+        } else {
+            self.metric(field, value);
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.metric(field, value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.metric(field, u64::try_from(value).unwrap_or(u64::MAX));
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.metric(field, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.has_job_type |= field.name() == JOB_TYPE;
+        self.members.insert(camel_case(field.name()), value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _written = write!(text, "{value:?}");
+        self.record_str(field, &text);
+    }
+}
+
+impl<S: Subscriber, W: for<'a> MakeWriter<'a> + 'static> Layer<S> for Metrics<W> {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Fields { metrics, mut members, has_job_type } = fields;
+        let mut dimensions = vec![json!(["Stack"])];
+        if has_job_type {
+            dimensions.push(json!(["Stack", camel_case(JOB_TYPE)]));
+        }
+        members.insert("Stack".to_owned(), self.stack.as_str().into());
+        members.insert(
+            "_aws".to_owned(),
+            json!({
+                "Timestamp": jiff::Timestamp::now().as_millisecond(),
+                "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics}],
+            }),
+        );
+        let line = Value::Object(members).to_string() + "\n";
+        // A line that cannot be written cannot be told of either.
+        let _written = self.writer.make_writer().write_all(line.as_bytes());
+    }
+}
+
+/// `jobs_failed` as `CloudWatch` shows it: `JobsFailed`.
+fn camel_case(name: &str) -> String {
+    name.split('_')
+        .map(|word| {
+            let mut letters = word.chars();
+            letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written_by(events: impl FnOnce()) -> Vec<Value> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(LevelFilter::INFO, "here".to_owned(), move || writer.clone());
+        tracing::subscriber::with_default(subscriber, events);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_metric_is_one_line_in_the_embedded_format_and_no_log_line() {
+        let lines = written_by(|| {
+            tracing::info!(target: domain::METRICS, job_type = "import", job_id = %"job_1", segment = 2_u8,
+                jobs_completed = 1, file_bytes = 5_u64, job_duration_ms = 7_u128);
+        });
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0]["_aws"]["Timestamp"].is_i64());
+        let described = json!([{
+            "Namespace": "ClinikBulk",
+            "Dimensions": [["Stack"], ["Stack", "JobType"]],
+            "Metrics": [
+                {"Name": "JobsCompleted", "Unit": "Count"},
+                {"Name": "FileBytes", "Unit": "Bytes"},
+                {"Name": "JobDurationMs", "Unit": "Milliseconds"},
+            ],
+        }]);
+        assert_eq!(lines[0]["_aws"]["CloudWatchMetrics"], described);
+        let values = ["Stack", "JobType", "JobId", "Segment", "JobsCompleted", "FileBytes", "JobDurationMs"];
+        let values = values.map(|name| lines[0][name].clone());
+        assert_eq!(json!(values), json!(["here", "import", "job_1", 2, 1, 5, 7]));
+    }
+
+    #[test]
+    fn a_log_line_is_json_and_tells_of_the_invocation() {
+        let lines = written_by(|| {
+            let span = tracing::info_span!("invocation", requestId = "8476");
+            span.in_scope(|| tracing::info!(status = 202, "answered"));
+            tracing::debug!("not told");
+        });
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0]["fields"], json!({"message": "answered", "status": 202}));
+        assert_eq!((&lines[0]["level"], &lines[0]["span"]["requestId"]), (&json!("INFO"), &json!("8476")));
+    }
 }

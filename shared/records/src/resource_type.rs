@@ -50,6 +50,12 @@ resource_types! {
 }
 
 impl ResourceType {
+    /// The types' names, with commas between them.
+    #[must_use]
+    pub fn names(types: &[Self]) -> String {
+        types.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(",")
+    }
+
     /// The type's rules, prepared for the scanner. Costs some microseconds: prepare once per job.
     pub fn schema(self) -> Result<Schema, SchemaError> {
         Schema::compile(self, self.source())

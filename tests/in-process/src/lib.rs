@@ -19,8 +19,8 @@ use std::time::Duration;
 use domain::memory::{Memory, MemoryClock, SeededIds};
 use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
 use domain::{
-    ApiKey, Authenticator, ExportSizes, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper, Tenant,
-    Uploader, Worker,
+    ApiKey, Authenticator, ExportSizes, IndexGauge, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper,
+    Tenant, Uploader, Worker,
 };
 use edge::http::{Fallback, Gate};
 use jiff::{SignedDuration, Timestamp};
@@ -151,6 +151,12 @@ impl Service {
     pub fn sweeper(&self) -> Sweeper {
         let memory = Arc::new(self.memory.clone());
         Sweeper { jobs: memory.clone(), queue: memory, clock: self.clock(), pace: Pace::default() }
+    }
+
+    /// What measures the index's lag.
+    #[must_use]
+    pub fn index_gauge(&self) -> IndexGauge {
+        IndexGauge { index: Arc::new(self.memory.clone()), clock: self.clock() }
     }
 
     fn clock(&self) -> Arc<dyn Clock> {

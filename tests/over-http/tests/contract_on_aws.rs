@@ -31,7 +31,9 @@ async fn dynamodb_keeps_jobs() {
 #[tokio::test]
 async fn dynamodb_keeps_records() {
     let aws = Aws::from_env().await;
-    domain::contract::records(&aws.records(setting("RECORDS_TABLE")), seed(), SystemClock.now()).await;
+    let records = aws.records(setting("RECORDS_TABLE"));
+    domain::contract::records(&records, seed(), SystemClock.now()).await;
+    domain::contract::index(&records, SystemClock.now()).await;
 }
 
 #[tokio::test]

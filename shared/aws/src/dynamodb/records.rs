@@ -8,7 +8,9 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, PutRequest, ReturnConsumedCapacity, Select, WriteRequest,
 };
 use domain::Partition;
-use domain::ports::{BatchOutcome, CountPage, Page, PageKey, PortError, ReadRange, RecordStore, Slice, shard_of};
+use domain::ports::{
+    BatchOutcome, CountPage, IndexProbe, Page, PageKey, PortError, ReadRange, RecordStore, Slice, shard_of,
+};
 use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
 
@@ -21,6 +23,9 @@ const BYTES_PER_UNIT: f64 = 8_192.0;
 
 /// The same hash key as the table, sorted by `lastUpdated`, with all attributes.
 const BY_LAST_UPDATED: &str = "byLastUpdated";
+
+/// The hash key of the index's mark. No partition's begins with `#`: a tenant has a name.
+const MARK: &str = "#index-mark";
 
 /// [`RecordStore`] on DynamoDB.
 pub struct DynamoRecords {
@@ -173,5 +178,38 @@ impl RecordStore for DynamoRecords {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole pages of a megabyte")]
         let bytes = (units * BYTES_PER_UNIT) as u64;
         Ok(CountPage { count: u64::try_from(page.count()).unwrap_or(0), bytes, next })
+    }
+}
+
+#[async_trait]
+impl IndexProbe for DynamoRecords {
+    async fn mark(&self, at: Timestamp) -> Result<(), PortError> {
+        self.writer
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", text(MARK))
+            .item("sk", text(MARK))
+            .item("lastUpdated", text(format!("{at:.3}")))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| port_error("mark index", &error))
+    }
+
+    async fn latest_mark(&self) -> Result<Option<Timestamp>, PortError> {
+        const OPERATION: &str = "look for mark";
+        let page = self
+            .reader
+            .query()
+            .table_name(&self.table)
+            .index_name(BY_LAST_UPDATED)
+            .key_condition_expression("pk = :mark")
+            .expression_attribute_values(":mark", text(MARK))
+            .send()
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        let Some(item) = page.items().first() else { return Ok(None) };
+        let mark = item.get("lastUpdated").and_then(|at| at.as_s().ok()).and_then(|at| at.parse().ok());
+        mark.map(Some).ok_or_else(|| unreadable(OPERATION, "item cannot be read"))
     }
 }

@@ -5,7 +5,7 @@ use records::{RecordId, ResourceType};
 
 use super::Fixture;
 use crate::ids::Partition;
-use crate::ports::{PageKey, ReadRange, RecordStore, Slice, shard_of};
+use crate::ports::{IndexProbe, PageKey, ReadRange, RecordStore, Slice, shard_of};
 
 /// Runs all behaviours of a [`RecordStore`].
 pub async fn records(records: &dyn RecordStore, seed: u64, now: Timestamp) {
@@ -13,6 +13,19 @@ pub async fn records(records: &dyn RecordStore, seed: u64, now: Timestamp) {
     ranges_include_both_ends(records, &Fixture::new(seed + 1, now)).await;
     records_stay_in_their_partition_and_type(records, &Fixture::new(seed + 2, now)).await;
     pages_cover_a_slice_once(records, &Fixture::new(seed + 3, now)).await;
+}
+
+/// Runs all behaviours of an [`IndexProbe`].
+pub async fn index(index: &dyn IndexProbe, now: Timestamp) {
+    index.mark(now).await.unwrap();
+    // Where an index lags, the mark is there after a while.
+    for _ in 0..300 {
+        if index.latest_mark().await.unwrap() >= Some(now) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the mark does not come into the index");
 }
 
 async fn read_all(records: &dyn RecordStore, partition: &Partition, range: ReadRange) -> Vec<String> {

@@ -7,7 +7,7 @@ use records::{RecordId, ResourceType, StoredLine};
 use super::{Memory, defect};
 use crate::ids::Partition;
 use crate::ports::{
-    BatchOutcome, CountPage, MAX_BATCH, Page, PageKey, PortError, ReadRange, RecordStore, Slice, shard_of,
+    BatchOutcome, CountPage, IndexProbe, MAX_BATCH, Page, PageKey, PortError, ReadRange, RecordStore, Slice, shard_of,
 };
 
 pub(super) type Key = (Partition, ResourceType, u8, RecordId);
@@ -103,5 +103,17 @@ impl Memory {
         let lines: Vec<_> = rest.iter().take(PAGE).map(|(_, stored)| stored.line.clone()).collect();
         let next = lines.last().filter(|_| more).and_then(|line| PageKey::of(line));
         (lines, next)
+    }
+}
+
+#[async_trait]
+impl IndexProbe for Memory {
+    async fn mark(&self, at: Timestamp) -> Result<(), PortError> {
+        self.lock().mark = Some(at);
+        Ok(())
+    }
+
+    async fn latest_mark(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(self.lock().mark)
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::hold::Hold;
 use crate::ids::Partition;
 use crate::job::{FailureReason, ImportSource, Job, JobResult, Progress};
+use crate::metrics::METRICS;
 use crate::object_key::ObjectKey;
 use crate::ports::PortError;
 use crate::retry::pause;
@@ -61,8 +62,13 @@ impl Worker {
         let keys = ReportKeys::new(|report| ObjectKey::report(partition, job.id(), hold.token(), report));
         let mut reports = Reports::new(self.objects.as_ref(), partition, &keys);
         let mut intake = Intake::new(&schema, partition, job.id());
-        let run = self.run(hold, resource_type, source, deadline, &mut intake, &mut reports);
-        if let Err(error) = run.await {
+        let pacer = Mutex::new(Pacer::new(Instant::now()));
+        let run = self.run(hold, resource_type, source, deadline, &mut intake, &mut reports, &pacer).await;
+        let throttled_writes = pacer.into_inner().unwrap_or_else(PoisonError::into_inner).refused_in_all();
+        if throttled_writes > 0 {
+            tracing::info!(target: METRICS, job_type = "import", job_id = %job.id(), throttled_writes);
+        }
+        if let Err(error) = run {
             reports.abort().await;
             return Err(error);
         }
@@ -104,12 +110,12 @@ impl Worker {
         deadline: Instant,
         intake: &mut Intake<'_>,
         reports: &mut Reports<'_>,
+        pacer: &Mutex<Pacer>,
     ) -> Result<(), WorkError> {
         let job = hold.current().await;
         let (partition, before) = (job.partition(), job.progress());
         let mut content = self.open(partition, source).await?;
         let mut frontier = Frontier::default();
-        let pacer = Mutex::new(Pacer::new(Instant::now()));
         let mut writes = FuturesUnordered::new();
         let mut bytes_in_flight = 0;
         let mut at_end = false;
@@ -122,7 +128,6 @@ impl Worker {
                 } else {
                     let bytes: usize = lines.iter().map(|line| line.as_str().len()).sum();
                     bytes_in_flight += bytes;
-                    let pacer = &pacer;
                     writes.push(async move {
                         self.write(hold, pacer, partition, resource_type, lines).await.map(|()| (ticket, bytes))
                     });
@@ -130,6 +135,7 @@ impl Worker {
             }
             reports.write(intake.reports()).await?;
             if at_end && writes.is_empty() {
+                tracing::info!(target: METRICS, job_type = "import", job_id = %job.id(), imported_bytes = content.size());
                 return Ok(());
             }
             if Instant::now() >= deadline {

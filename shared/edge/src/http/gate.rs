@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
 use domain::{
-    ApiKey, AuthenticationError, Authenticator, Environment, Month, Principal, RateLimit, RequestId, Scope, next_month,
+    ApiKey, AuthenticationError, Authenticator, Environment, METRICS, Month, Principal, RateLimit, RequestId, Scope,
+    next_month,
 };
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -131,6 +132,8 @@ impl<E: Endpoint> Api<E> {
         let answer = answered.unwrap_or_else(|_| Err(ApiError::internal("handler panicked")));
         let tenant = envelope.quota.as_ref().map_or("", |quota| quota.tenant.id.as_str());
         let duration_ms = self.gate.clock.now().duration_since(envelope.now).as_millis();
+        tracing::info!(target: METRICS, calls = 1, call_duration_ms = duration_ms,
+            server_errors = u64::from(matches!(&answer, Err(error) if error.code.status().is_server_error())));
         match answer {
             Ok(reply) => {
                 tracing::info!(request_id = %envelope.request_id, tenant, status = reply.status.as_u16(), duration_ms,

@@ -1,8 +1,11 @@
 //! What the two routes that start jobs share: the idempotency key, the start, the answer.
 
-use domain::{Fingerprint, IdempotencyKey, JobId, MAX_UPLOAD, StartError, StartJob, Started, Starter, Work};
+use domain::{
+    Fingerprint, IdempotencyKey, JobId, JobType, MAX_UPLOAD, METRICS, StartError, StartJob, Started, Starter, Work,
+};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
+use records::ResourceType;
 use serde::Serialize;
 
 use super::answer::{Counted, Reply};
@@ -18,6 +21,20 @@ struct StartedJob<'a> {
     message: &'a str,
 }
 
+/// What was asked for, as the audit tells it.
+struct Asked {
+    job_type: JobType,
+    types: String,
+    records: Option<u64>,
+}
+
+impl Asked {
+    fn of(work: &Work) -> Self {
+        let types = ResourceType::names(work.resource_types());
+        Self { job_type: work.job_type(), types, records: work.records() }
+    }
+}
+
 /// Starts a job for a call whose body has been judged, and answers 202 with `message`.
 pub async fn start(
     starter: &Starter,
@@ -28,10 +45,16 @@ pub async fn start(
     message: &str,
 ) -> Result<Reply, ApiError> {
     let idempotency = idempotency_key(request)?.map(|key| (key, fingerprint));
+    let asked = Asked::of(&work);
     let started = starter.start(&call.principal, StartJob { work, idempotency }).await;
     let Started { job_id, replayed, bulk, requests } = started.map_err(|error| refusal(call, error))?;
-    tracing::info!(request_id = %call.request_id, tenant = %call.principal.tenant.id,
-        key_id = call.principal.key_id, %job_id, replayed, "job started");
+    let (tenant, environment) = (&call.principal.partition.tenant, call.principal.partition.environment);
+    tracing::info!(audit = "job.started", request_id = %call.request_id, %tenant, %environment,
+        key_id = call.principal.key_id, %job_id, job_type = asked.job_type.as_str(), types = asked.types,
+        records = asked.records, replayed, "job started");
+    if !replayed {
+        tracing::info!(target: METRICS, job_type = asked.job_type.as_str(), %job_id, %tenant, jobs_started = 1);
+    }
     let data = StartedJob { job_id, status: "pending", message };
     let counted = if replayed { Counted::Nothing } else { Counted::Already(requests) };
     let reply = Reply::new(StatusCode::ACCEPTED, data, counted)?.bulk(bulk);

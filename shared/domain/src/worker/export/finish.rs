@@ -7,6 +7,7 @@ use crate::hold::Hold;
 use crate::ids::Partition;
 use crate::job::{ExportPlan, FailureReason, Job, JobResult, Progress};
 use crate::layout::CLOSING_PART;
+use crate::metrics::METRICS;
 use crate::ports::{Fetched, PortError, UploadError, UploadedPart};
 use crate::segment::{Segment, SegmentState};
 use crate::worker::{WorkError, Worker};
@@ -38,6 +39,7 @@ impl Worker {
                 completed?;
             }
         }
+        tracing::info!(target: METRICS, job_type = "export", job_id = %job.id(), file_bytes = size);
         let processed = segments.iter().map(|segment| segment.checkpoint().processed).sum();
         let result = JobResult::Export { file: plan.file.clone(), started_reading_at: plan.started_reading_at };
         Ok((result, Progress { total: processed, processed, ..Progress::default() }))

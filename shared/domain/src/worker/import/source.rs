@@ -50,6 +50,11 @@ impl Worker {
 }
 
 impl Source {
+    /// The bytes handed out so far.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// The next piece, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, WorkError> {
         let Some(piece) = self.next_piece().await? else { return Ok(None) };
