@@ -1,25 +1,30 @@
-//! `clinik-bulk admin`: tenants and keys, on the real tables.
+//! `clinik-bulk admin`: tenants, keys and jobs, on the real tables.
 
 use anyhow::{Context, Result, bail};
-use aws::{Aws, DynamoKeys, DynamoUsage};
+use aws::{Aws, DynamoJobs, DynamoKeys, DynamoUsage, Purge, SqsJobQueue};
 use clap::{Args, Subcommand};
 use domain::TenantId;
+use domain::ports::UsageStore;
 use edge::config::Settings;
 
 use crate::output::OutputFormat;
 
+mod job;
 mod key;
 mod tenant;
 
 /// What an operator can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Creates, shows and changes tenants.
+    /// Creates, shows, changes and purges tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// Creates, lists and revokes API keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Shows jobs and sends them again.
+    #[command(subcommand)]
+    Job(job::Command),
 }
 
 /// A tenant, as an argument.
@@ -29,28 +34,58 @@ pub(crate) struct TenantArgument {
     tenant: TenantId,
 }
 
-/// The tables that the commands work on.
+/// What the commands work on. Each asks only for the settings that it needs.
 struct Stores {
-    keys: DynamoKeys,
-    usage: DynamoUsage,
+    aws: Aws,
 }
 
 pub(crate) async fn run(command: Command, output: OutputFormat) -> Result<()> {
-    let mut settings = Settings::from_env();
-    let (keys, usage) = (settings.required("API_KEYS_TABLE"), settings.required("USAGE_TABLE"));
-    settings.check().context("the names of the tables come from the environment (.local/env has the local ones)")?;
-    let aws = Aws::from_env().await;
-    let stores = Stores { keys: aws.keys(keys), usage: aws.usage(usage) };
+    let stores = Stores { aws: Aws::from_env().await };
     match command {
         Command::Tenant(command) => tenant::run(command, &stores, output).await,
         Command::Key(command) => key::run(command, &stores, output).await,
+        Command::Job(command) => job::run(command, &stores, output).await,
     }
 }
 
+/// Settings by their names; all that are missing are told together.
+fn settings<const N: usize>(names: [&str; N]) -> Result<[String; N]> {
+    let mut settings = Settings::from_env();
+    let values = names.map(|name| settings.required(name));
+    settings
+        .check()
+        .context("the names of the stack's parts come from the environment (.local/env has the local ones)")?;
+    Ok(values)
+}
+
 impl Stores {
+    fn keys(&self) -> Result<DynamoKeys> {
+        let [keys] = settings(["API_KEYS_TABLE"])?;
+        Ok(self.aws.keys(keys))
+    }
+
+    fn usage(&self) -> Result<DynamoUsage> {
+        let [usage] = settings(["USAGE_TABLE"])?;
+        Ok(self.aws.usage(usage))
+    }
+
+    fn jobs(&self) -> Result<DynamoJobs> {
+        let [jobs, usage] = settings(["JOBS_TABLE", "USAGE_TABLE"])?;
+        Ok(self.aws.jobs(jobs, usage))
+    }
+
+    fn queue(&self) -> Result<SqsJobQueue> {
+        let [imports, exports] = settings(["IMPORT_QUEUE_URL", "EXPORT_QUEUE_URL"])?;
+        Ok(self.aws.queue(Some(imports), Some(exports)))
+    }
+
+    fn purge(&self) -> Result<Purge> {
+        let [jobs, records, bucket] = settings(["JOBS_TABLE", "RECORDS_TABLE", "BUCKET"])?;
+        Ok(self.aws.purge(jobs, records, bucket))
+    }
+
     async fn known_tenant(&self, id: &TenantId) -> Result<domain::Tenant> {
-        use domain::ports::UsageStore;
-        match self.usage.tenant(id).await? {
+        match self.usage()?.tenant(id).await? {
             Some(tenant) => Ok(tenant),
             None => bail!("there is no tenant {id}; create it with: clinik-bulk admin tenant create {id}"),
         }

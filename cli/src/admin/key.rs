@@ -92,21 +92,21 @@ pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat)
                 expires_at: expires,
                 revoked_at: None,
             };
-            stores.keys.save(&stored).await?;
+            stores.keys()?.save(&stored).await?;
             output.print(&ListedKey::new(&stored, Some(&key)))
         }
         Command::List { tenant } => {
-            let mut keys = stores.keys.of_tenant(&tenant.tenant).await?;
+            let mut keys = stores.keys()?.of_tenant(&tenant.tenant).await?;
             keys.sort_by_key(|key| key.created_at);
             output.print(&keys.iter().map(|key| ListedKey::new(key, None)).collect::<Vec<_>>())
         }
         Command::Revoke { tenant, key_id } => {
-            let keys = stores.keys.of_tenant(&tenant.tenant).await?;
+            let keys = stores.keys()?.of_tenant(&tenant.tenant).await?;
             let Some(mut key) = keys.into_iter().find(|key| key.id == key_id) else {
                 bail!("tenant {} has no key {key_id}; list them with: clinik-bulk admin key list", tenant.tenant);
             };
             key.revoked_at.get_or_insert(now);
-            stores.keys.save(&key).await?;
+            stores.keys()?.save(&key).await?;
             output.print(&ListedKey::new(&key, None))
         }
     }

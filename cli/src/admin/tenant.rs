@@ -3,10 +3,14 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use domain::ports::UsageStore;
-use domain::{DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Plan, Tenant};
+use domain::{
+    DEFAULT_BULK_OPERATIONS_PER_HOUR, Environment, MAX_BULK_OPERATIONS_PER_HOUR, Partition, Plan, Tenant, TenantId,
+};
 
 use super::{Stores, TenantArgument};
 use crate::output::OutputFormat;
+
+mod purge;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -28,6 +32,18 @@ pub(crate) enum Command {
         tenant: TenantArgument,
         #[command(flatten)]
         limits: Limits,
+    },
+    /// Deletes all records, jobs and files of one of a tenant's environments, for good. The tenant and its keys
+    /// stay. Revoke the keys first: a job that starts meanwhile is refused by nobody.
+    Purge {
+        #[command(flatten)]
+        tenant: TenantArgument,
+        /// Which: test or live.
+        #[arg(long)]
+        environment: Environment,
+        /// The tenant's id once more, in place of the question.
+        #[arg(long, value_name = "TENANT")]
+        confirm: Option<TenantId>,
     },
 }
 
@@ -64,8 +80,13 @@ impl Limits {
 
 pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
     let tenant = match command {
+        Command::Purge { tenant, environment, confirm } => {
+            let tenant = stores.known_tenant(&tenant.tenant).await?.id;
+            let partition = Partition { tenant, environment };
+            return output.print(&purge::run(&partition, confirm.as_ref(), stores).await?);
+        }
         Command::Create { tenant, limits } => {
-            if stores.usage.tenant(&tenant.tenant).await?.is_some() {
+            if stores.usage()?.tenant(&tenant.tenant).await?.is_some() {
                 bail!("there is a tenant {} already; change it with: clinik-bulk admin tenant set", tenant.tenant);
             }
             let new = limits.apply(Tenant {
@@ -74,13 +95,13 @@ pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat)
                 bulk_operations_per_hour: DEFAULT_BULK_OPERATIONS_PER_HOUR,
                 overage: false,
             });
-            stores.usage.save_tenant(&new).await?;
+            stores.usage()?.save_tenant(&new).await?;
             new
         }
         Command::Show { tenant } => stores.known_tenant(&tenant.tenant).await?,
         Command::Set { tenant, limits } => {
             let changed = limits.apply(stores.known_tenant(&tenant.tenant).await?);
-            stores.usage.save_tenant(&changed).await?;
+            stores.usage()?.save_tenant(&changed).await?;
             changed
         }
     };

@@ -17,6 +17,7 @@ mod usage;
 pub use jobs::DynamoJobs;
 pub use keys::DynamoKeys;
 pub use records::DynamoRecords;
+pub(crate) use records::slice_key;
 pub use usage::DynamoUsage;
 
 type Item = HashMap<String, AttributeValue>;
@@ -24,7 +25,7 @@ type Item = HashMap<String, AttributeValue>;
 /// The version of every item's form, in its attribute `v`.
 const VERSION: u64 = 1;
 
-fn text(value: impl Into<String>) -> AttributeValue {
+pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
@@ -38,7 +39,7 @@ fn time_to_live(at: Timestamp) -> AttributeValue {
     number(at.as_second())
 }
 
-fn partition_key(partition: &Partition) -> AttributeValue {
+pub(crate) fn partition_key(partition: &Partition) -> AttributeValue {
     text(partition.to_string())
 }
 

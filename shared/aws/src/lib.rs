@@ -9,10 +9,12 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 mod dynamodb;
 mod error;
+mod purge;
 mod s3;
 mod sqs;
 
 pub use dynamodb::{DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage};
+pub use purge::Purge;
 pub use s3::S3Objects;
 pub use sqs::SqsJobQueue;
 
@@ -87,6 +89,13 @@ impl Aws {
             .timeout_config(timeouts)
             .build();
         S3Objects::new(aws_sdk_s3::Client::from_conf(config), bucket)
+    }
+
+    /// What deletes a partition.
+    #[must_use]
+    pub fn purge(&self, jobs_table: String, records_table: String, bucket: String) -> Purge {
+        let dynamodb = aws_sdk_dynamodb::Client::new(&self.config);
+        Purge { dynamodb, s3: aws_sdk_s3::Client::new(&self.config), jobs_table, records_table, bucket }
     }
 
     /// The queues of imports and exports; one that a function does not send to may be left out.

@@ -16,6 +16,13 @@ use crate::ids::{JobId, Partition, Token, UploadId};
 #[serde(transparent)]
 pub struct ObjectKey(String);
 
+/// What objects are for.
+const KINDS: [&str; 4] = ["imports", "exports", "reports", "tails"];
+
+fn prefix(kind: &str, partition: &Partition) -> String {
+    format!("{kind}/{}/{}/", partition.tenant, partition.environment)
+}
+
 impl ObjectKey {
     /// The NDJSON of an import, as the API function received it.
     #[must_use]
@@ -47,8 +54,14 @@ impl ObjectKey {
         Self::new("imports", partition, format_args!("uploads/{upload}"))
     }
 
-    fn new(kind: &str, partition: &Partition, rest: fmt::Arguments<'_>) -> Self {
-        Self(format!("{kind}/{}/{}/{rest}", partition.tenant, partition.environment))
+    fn new(kind: &'static str, partition: &Partition, rest: fmt::Arguments<'_>) -> Self {
+        debug_assert!(KINDS.contains(&kind));
+        Self(format!("{}{rest}", prefix(kind, partition)))
+    }
+
+    /// How all keys of a partition begin, and no others.
+    pub fn prefixes(partition: &Partition) -> impl Iterator<Item = String> {
+        KINDS.iter().map(|kind| prefix(kind, partition))
     }
 
     /// Whether the object belongs to the partition.

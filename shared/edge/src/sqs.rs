@@ -90,7 +90,8 @@ async fn deliver(
     let sent = attribute("SentTimestamp")
         .and_then(|sent| sent.parse().ok())
         .and_then(|sent| Timestamp::from_millisecond(sent).ok());
-    let queue_age_ms = sent.map_or(0, |sent| Timestamp::now().duration_since(sent).as_millis().max(0));
+    let queue_age =
+        sent.map_or(Duration::ZERO, |sent| Timestamp::now().duration_since(sent).try_into().unwrap_or_default());
     let started = Instant::now();
     let delivery = worker.deliver(&partition, &target, deadline).await?;
     let outcome = match delivery {
@@ -101,9 +102,14 @@ async fn deliver(
         Delivery::Yielded => "yielded",
         Delivery::LeaseLost => "lost its lease",
     };
-    let duration_ms = started.elapsed().as_millis();
+    let duration_ms = millis(started.elapsed());
     tracing::info!(job_id = %target.job_id, segment = target.segment, tenant = %partition.tenant, outcome, duration_ms,
         sent_by_trace = attribute(TRACE), "looked at job");
-    tracing::info!(target: METRICS, deliveries = 1, queue_age_ms, delivery_duration_ms = duration_ms);
+    tracing::info!(target: METRICS, deliveries = 1, queue_age_ms = millis(queue_age),
+        delivery_duration_ms = duration_ms);
     Ok(())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

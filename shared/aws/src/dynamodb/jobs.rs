@@ -97,6 +97,28 @@ impl DynamoJobs {
         }
     }
 
+    /// How many of a partition's jobs have not ended.
+    pub async fn count_working(&self, partition: &Partition, now: Timestamp) -> Result<u64, PortError> {
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.jobs_table)
+            .key_condition_expression("pk = :partition")
+            .expression_attribute_values(":partition", partition_key(partition))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut working = 0;
+        while let Some(item) = items.try_next().await.map_err(|error| port_error("list jobs", &error))? {
+            if item.contains_key(JOB) {
+                let job = Self::job(item)?;
+                working += u64::from(!job.has_ended() && job.expires_at() > now);
+            }
+        }
+        Ok(working)
+    }
+
     async fn item_of(&self, partition: &Partition, sort_key: String) -> Result<Option<Item>, PortError> {
         let found = self
             .client

@@ -71,7 +71,7 @@ impl DynamoRecords {
     }
 }
 
-fn slice_key(partition: &Partition, slice: Slice) -> String {
+pub(crate) fn slice_key(partition: &Partition, slice: Slice) -> String {
     format!("{partition}#{}#{:02}", slice.resource_type, slice.shard)
 }
 

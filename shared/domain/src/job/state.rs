@@ -37,6 +37,17 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// The phase's name, for operators.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Working(_) => "working",
+            Self::Planning(_) => "planning",
+            Self::Segments => "segments",
+            Self::Finishing(_) => "finishing",
+        }
+    }
+
     fn lease(&self) -> Option<&Lease> {
         match self {
             Self::Working(lease) | Self::Planning(lease) | Self::Finishing(lease) => lease.as_ref(),

@@ -62,13 +62,8 @@ impl Worker {
         let keys = ReportKeys::new(|report| ObjectKey::report(partition, job.id(), hold.token(), report));
         let mut reports = Reports::new(self.objects.as_ref(), partition, &keys);
         let mut intake = Intake::new(&schema, partition, job.id());
-        let pacer = Mutex::new(Pacer::new(Instant::now()));
-        let run = self.run(hold, resource_type, source, deadline, &mut intake, &mut reports, &pacer).await;
-        let throttled_writes = pacer.into_inner().unwrap_or_else(PoisonError::into_inner).refused_in_all();
-        if throttled_writes > 0 {
-            tracing::info!(target: METRICS, job_type = "import", job_id = %job.id(), throttled_writes);
-        }
-        if let Err(error) = run {
+        let run = self.run(hold, resource_type, source, deadline, &mut intake, &mut reports);
+        if let Err(error) = run.await {
             reports.abort().await;
             return Err(error);
         }
@@ -110,12 +105,12 @@ impl Worker {
         deadline: Instant,
         intake: &mut Intake<'_>,
         reports: &mut Reports<'_>,
-        pacer: &Mutex<Pacer>,
     ) -> Result<(), WorkError> {
         let job = hold.current().await;
         let (partition, before) = (job.partition(), job.progress());
         let mut content = self.open(partition, source).await?;
         let mut frontier = Frontier::default();
+        let pacer = Mutex::new(Pacer::new(Instant::now()));
         let mut writes = FuturesUnordered::new();
         let mut bytes_in_flight = 0;
         let mut at_end = false;
@@ -128,6 +123,7 @@ impl Worker {
                 } else {
                     let bytes: usize = lines.iter().map(|line| line.as_str().len()).sum();
                     bytes_in_flight += bytes;
+                    let pacer = &pacer;
                     writes.push(async move {
                         self.write(hold, pacer, partition, resource_type, lines).await.map(|()| (ticket, bytes))
                     });
@@ -189,6 +185,7 @@ impl Worker {
             match outcome {
                 Ok(outcome) if outcome.unwritten.is_empty() => return Ok(()),
                 Ok(outcome) => {
+                    tracing::info!(target: METRICS, job_type = "import", throttled_writes = refused);
                     if outcome.unwritten.len() < lines.len() {
                         tries = 0;
                     }

@@ -9,7 +9,7 @@ use domain::{
     next_month,
 };
 use futures::FutureExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::Method;
 use lambda_http::http::header::AUTHORIZATION;
 use lambda_http::{Body, Request, RequestExt, Response};
@@ -131,7 +131,7 @@ impl<E: Endpoint> Api<E> {
         let answered = AssertUnwindSafe(self.answer(&mut envelope, &request)).catch_unwind().await;
         let answer = answered.unwrap_or_else(|_| Err(ApiError::internal("handler panicked")));
         let tenant = envelope.quota.as_ref().map_or("", |quota| quota.tenant.id.as_str());
-        let duration_ms = self.gate.clock.now().duration_since(envelope.now).as_millis();
+        let duration_ms = millis(self.gate.clock.now().duration_since(envelope.now));
         tracing::info!(target: METRICS, calls = 1, call_duration_ms = duration_ms,
             server_errors = u64::from(matches!(&answer, Err(error) if error.code.status().is_server_error())));
         match answer {
@@ -192,6 +192,10 @@ impl<E: Endpoint> Api<E> {
         }
         self.endpoint.call(call, request).await
     }
+}
+
+fn millis(duration: SignedDuration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(0)
 }
 
 /// The running minute, this call counted.

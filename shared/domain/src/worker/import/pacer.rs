@@ -42,12 +42,11 @@ pub(super) struct Pacer {
     period_began: Instant,
     taken: usize,
     refused: usize,
-    refused_in_all: u64,
 }
 
 impl Pacer {
     pub(super) fn new(now: Instant) -> Self {
-        Self { rate: None, refused_at: 0.0, next: now, period_began: now, taken: 0, refused: 0, refused_in_all: 0 }
+        Self { rate: None, refused_at: 0.0, next: now, period_began: now, taken: 0, refused: 0 }
     }
 
     /// When a write of so many records may start; whoever asks next comes after it.
@@ -58,16 +57,10 @@ impl Pacer {
         slot
     }
 
-    /// How many records the store has refused, each time counted.
-    pub(super) fn refused_in_all(&self) -> u64 {
-        self.refused_in_all
-    }
-
     /// A write has ended: the store has taken so many records and refused so many.
     pub(super) fn ended(&mut self, taken: usize, refused: usize, now: Instant) {
         self.taken += taken;
         self.refused += refused;
-        self.refused_in_all += refused as u64;
         let elapsed = now - self.period_began;
         let is_enough = self.taken + self.refused >= ENOUGH;
         let is_long = elapsed >= if self.refused > self.taken { SHORTEST_PERIOD } else { PERIOD };
