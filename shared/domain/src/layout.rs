@@ -66,7 +66,7 @@ impl Layout {
     }
 }
 
-/// Cuts the slices into `count` runs of about the same bytes each.
+/// Cuts the slices into `count` runs of about the same bytes each: a slice belongs where its middle lies.
 fn balance(bytes: &[u64], total: u64, count: u64) -> Vec<Range<u32>> {
     let mut runs = Vec::new();
     let mut start = 0;
@@ -75,7 +75,9 @@ fn balance(bytes: &[u64], total: u64, count: u64) -> Vec<Range<u32>> {
         before += here;
         let cut = runs.len() as u64 + 1;
         let slices_left = bytes.len() as u64 - u64::from(index);
-        let is_full = u128::from(before) * u128::from(count) >= u128::from(total) * u128::from(cut);
+        let next = bytes.get(index as usize).copied().unwrap_or(0);
+        let middle_of_next = 2 * u128::from(before) + u128::from(next);
+        let is_full = middle_of_next * u128::from(count) >= 2 * u128::from(total) * u128::from(cut);
         if cut < count && (is_full || slices_left <= count - cut) {
             runs.push(start..index);
             start = index;
@@ -102,6 +104,9 @@ mod tests {
         assert_eq!(segments(&[0; 16]), std::iter::once(0..16).collect::<Vec<_>>());
         assert_eq!(segments(&[1 << 30; 16]), [0..4, 4..8, 8..12, 12..16]);
         assert_eq!(segments(&[1 << 30, 0, 0, 0]), [0..1, 1..2, 2..3, 3..4]);
+        // Shards are never quite the same.
+        let nearly: Vec<_> = (0..16).map(|n| (1 << 30) + if n < 4 { 0 } else { 1 << 20 }).collect();
+        assert_eq!(segments(&nearly), [0..4, 4..8, 8..12, 12..16]);
         let forced = ExportSizes { segments: Some(2), ..ExportSizes::default() };
         assert_eq!(Layout::of(&[1, 1, 1, 1], forced).segments, [0..2, 2..4]);
     }
