@@ -54,3 +54,62 @@ fn check_version(operation: &'static str, item: &Item) -> Result<(), PortError> 
         _ => Err(unreadable(operation, "item has an unknown version")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use ::records::ResourceType;
+    use domain::ports::Slice;
+    use domain::{IdempotencyKey, JobId, ObjectKey, Token, UploadId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn partition() -> impl Strategy<Value = Partition> {
+        // Names that are nearly each other's, and those that look like keys.
+        ("[a-b_-]{1,3}|test|live|[A-Za-z0-9_-]{1,64}", "test|live")
+            .prop_map(|(tenant, environment)| format!("{tenant}#{environment}").parse().unwrap())
+    }
+
+    /// Every key under which something of a partition is stored, with the table it is in.
+    fn keys(partition: &Partition, id: u128) -> BTreeSet<(&'static str, String)> {
+        let job = JobId::new(Timestamp::UNIX_EPOCH, id);
+        let upload = UploadId::new(Timestamp::UNIX_EPOCH, id);
+        let client_key = IdempotencyKey::parse(b"test#nightly").unwrap();
+        let text_of = |item: Item, name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap();
+        let usage = |item: Item| ("usage", format!("{}\n{}", text_of(item.clone(), "pk"), text_of(item, "sk")));
+        let slices = Slice::all(ResourceType::ALL).map(|slice| ("records", slice_key(partition, slice)));
+        let objects = ObjectKey::prefixes(partition)
+            .chain([
+                ObjectKey::import(partition, &job).as_str().to_owned(),
+                ObjectKey::export(partition, &job, &Token::new(id)).as_str().to_owned(),
+                ObjectKey::upload(partition, &upload).as_str().to_owned(),
+            ])
+            .map(|key| ("objects", key));
+        slices
+            .chain(objects)
+            .chain([("jobs", partition.to_string())])
+            .chain([
+                usage(usage::upload_key(partition, &upload)),
+                usage(usage::idempotency_key(partition, &client_key)),
+            ])
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_partitions_share_a_key(one in partition(), other in partition(), id: u128) {
+            let (ones, others) = (keys(&one, id), keys(&other, id));
+            prop_assert_eq!(ones.len(), 62 * 16 + 7 + 1 + 2);
+            prop_assert_eq!(ones.is_disjoint(&others), one != other);
+            if one != other {
+                // A prefix is a tool of deleting: it never reaches into another's.
+                for prefix in ObjectKey::prefixes(&one) {
+                    prop_assert!(!others.iter().any(|(table, key)| *table == "objects" && key.starts_with(&prefix)));
+                }
+            }
+            prop_assert!(ones.iter().all(|(_, key)| !key.starts_with('#')), "the index's mark is nobody's");
+        }
+    }
+}

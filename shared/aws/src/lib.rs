@@ -9,6 +9,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 mod dynamodb;
 mod error;
+#[cfg(feature = "testing")]
+pub mod faults;
 mod purge;
 mod s3;
 mod sqs;

@@ -13,8 +13,10 @@
 use std::collections::HashMap;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use domain::{Pace, Sweeper};
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -221,4 +223,31 @@ pub fn admin(arguments: &[&str]) -> Value {
     let done = done.expect("clinik-bulk runs");
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     serde_json::from_slice(&done.stdout).expect("clinik-bulk prints JSON")
+}
+
+/// Sweeps every second until told to stop, so that a test need not wait for the deployed sweeper's minutes.
+pub fn sweep_until(stop: &AtomicBool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let aws = aws::Aws::from_env().await;
+        let pace = Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() };
+        let sweeper = Sweeper {
+            jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
+            queue: Arc::new(aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")))),
+            clock: Arc::new(edge::system::SystemClock),
+            pace,
+        };
+        while !stop.load(Ordering::Relaxed) {
+            // What fails is found again a second later.
+            let _swept = sweeper.sweep().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+}
+
+/// Runs a script of boto3 against the stack: what an operator does to roles and queues.
+pub fn boto3(script: &str) {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let done = Command::new(format!("{root}/.venv/bin/python")).args(["-c", script]).output().expect("Python runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

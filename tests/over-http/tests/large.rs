@@ -5,12 +5,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use domain::{Pace, Sweeper};
-use over_http::{Client, setting};
+use over_http::{Client, setting, sweep_until};
 use serde_json::json;
 
 /// Ten thousand records of about 10 KB: near the most bytes and exactly the most lines of a batch.
@@ -50,26 +48,6 @@ fn kill_again_and_again(function: &'static str, times: usize, killed: &AtomicUsi
             }
         }
     }
-}
-
-/// Sweeps every second, so that the test need not wait for the deployed sweeper's minutes.
-fn sweep_until(stop: &AtomicBool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let aws = aws::Aws::from_env().await;
-        let pace = Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() };
-        let sweeper = Sweeper {
-            jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-            queue: Arc::new(aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")))),
-            clock: Arc::new(edge::system::SystemClock),
-            pace,
-        };
-        while !stop.load(Ordering::Relaxed) {
-            // What fails is found again a second later.
-            let _swept = sweeper.sweep().await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    });
 }
 
 /// Lets `work` run while processors of `function` are killed.

@@ -120,7 +120,7 @@ pub(super) fn window_item(tenant: &TenantId, window: &Window) -> Item {
     item
 }
 
-fn idempotency_key(partition: &Partition, client_key: &IdempotencyKey) -> Item {
+pub(super) fn idempotency_key(partition: &Partition, client_key: &IdempotencyKey) -> Item {
     key(&partition.tenant, format!("idem#{}#{}", partition.environment, client_key.as_str()))
 }
 

@@ -1,0 +1,187 @@
+//! AWS with bad luck, for tests: what a test tells it to do wrong with an operation, it does, between the real
+//! clients and the real network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
+
+use crate::Aws;
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The service refuses: too fast.
+    Throttled,
+    /// The service answers with a 500.
+    ServerError,
+    /// The service does not answer in time.
+    TimedOut,
+    /// The connection is cut before the call is sent.
+    Cut,
+    /// The call has its effect, and the answer is lost.
+    AnswerLost,
+    /// The service answers that it has taken nothing: of `BatchWriteItem` alone.
+    Unprocessed,
+}
+
+/// What goes wrong, and what was called.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// By operation: what goes wrong, and with how many calls.
+    wrong: BTreeMap<String, (Fault, u32)>,
+    seen: BTreeSet<String>,
+    hits: u32,
+}
+
+impl Faults {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the next `times` calls of an operation go wrong.
+    pub fn inject(&self, operation: &str, fault: Fault, times: u32) {
+        self.state().wrong.insert(operation.to_owned(), (fault, times));
+    }
+
+    /// Lets everything go well again; returns how many calls went wrong.
+    #[must_use]
+    pub fn lift(&self) -> u32 {
+        let mut state = self.state();
+        state.wrong.clear();
+        std::mem::take(&mut state.hits)
+    }
+
+    /// The operations that were called so far, as `PutItem clinik-bulk-jobs` or `UploadPart`.
+    #[must_use]
+    pub fn seen(&self) -> Vec<String> {
+        self.state().seen.iter().cloned().collect()
+    }
+
+    fn of(&self, operation: String) -> Option<Fault> {
+        let mut state = self.state();
+        let fault = match state.wrong.get_mut(&operation) {
+            Some((fault, times)) if *times > 0 => {
+                *times -= 1;
+                Some(*fault)
+            }
+            _ => None,
+        };
+        state.hits += u32::from(fault.is_some());
+        state.seen.insert(operation);
+        fault
+    }
+}
+
+impl Aws {
+    /// Reads the configuration from the environment, and puts the faults before the network. Pauses between
+    /// the SDK's own tries are short.
+    pub async fn with_faults(faults: &Faults) -> Self {
+        let inner =
+            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+        let client = SharedHttpClient::new(FaultyClient { inner, faults: faults.clone() });
+        let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1));
+        let config = aws_config::defaults(BehaviorVersion::latest()).http_client(client).retry_config(retries);
+        Self { config: config.load().await }
+    }
+}
+
+#[derive(Debug)]
+struct FaultyClient {
+    inner: SharedHttpClient,
+    faults: Faults,
+}
+
+impl HttpClient for FaultyClient {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(FaultyConnector { inner, faults: self.faults.clone() })
+    }
+}
+
+#[derive(Debug)]
+struct FaultyConnector {
+    inner: SharedHttpConnector,
+    faults: Faults,
+}
+
+impl HttpConnector for FaultyConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Some(fault) = self.faults.of(operation(&request)) else { return self.inner.call(request) };
+        let answer = match fault {
+            Fault::Throttled => throttled(&request),
+            Fault::ServerError => Ok(answer(500, "{}")),
+            Fault::TimedOut => Err(ConnectorError::timeout("as the test wants it".into())),
+            Fault::Cut => Err(ConnectorError::io("as the test wants it".into())),
+            Fault::Unprocessed => {
+                Ok(answer(200, &json!({"UnprocessedItems": body(&request)["RequestItems"]}).to_string()))
+            }
+            Fault::AnswerLost => {
+                let call = self.inner.call(request);
+                return HttpConnectorFuture::new(async move {
+                    let _answer = call.await?;
+                    Err(ConnectorError::io("as the test wants it".into()))
+                });
+            }
+        };
+        HttpConnectorFuture::ready(answer)
+    }
+}
+
+fn answer(status: u16, body: &str) -> HttpResponse {
+    let status = StatusCode::try_from(status).unwrap_or_else(|_| unreachable!("a status"));
+    HttpResponse::new(status, SdkBody::from(body))
+}
+
+/// As each of the services says it.
+fn throttled(request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    Ok(match request.headers().get("x-amz-target") {
+        Some(target) if target.starts_with("DynamoDB") => {
+            answer(400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}"#)
+        }
+        Some(_) => answer(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled"}"#),
+        None => answer(503, "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>"),
+    })
+}
+
+fn body(request: &HttpRequest) -> Value {
+    request.body().bytes().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or(Value::Null)
+}
+
+/// The name of an operation: of DynamoDB and SQS the header tells it, of S3 method and query.
+fn operation(request: &HttpRequest) -> String {
+    if let Some(target) = request.headers().get("x-amz-target") {
+        let name = target.rsplit('.').next().unwrap_or(target);
+        let body = body(request);
+        let tables = body["RequestItems"].as_object().and_then(|tables| tables.keys().next().cloned());
+        let table = body["TableName"].as_str().map(str::to_owned).or(tables);
+        return table.map_or(name.to_owned(), |table| format!("{name} {table}"));
+    }
+    let query = request.uri().split_once('?').map_or("", |(_, query)| query);
+    let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    let name = match (request.method(), has("uploadId"), has("uploads")) {
+        ("PUT", true, _) => "UploadPart",
+        ("PUT", ..) => "PutObject",
+        ("POST", _, true) => "CreateMultipartUpload",
+        ("POST", ..) => "CompleteMultipartUpload",
+        ("DELETE", ..) => "AbortMultipartUpload",
+        ("HEAD", ..) => "HeadObject",
+        _ => "GetObject",
+    };
+    name.to_owned()
+}

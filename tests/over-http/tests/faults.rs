@@ -1,0 +1,467 @@
+//! Every call that every function makes to AWS goes wrong in every way, once and for as long as it is tried:
+//! the API answers as usual or 503 with `Retry-After`, a processor leaves the job for later, and when the
+//! trouble is over everything ends as if it had never been.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws::Aws;
+use aws::faults::{Fault, Faults};
+use domain::ports::{Clock, JobQueue, JobStore, ObjectStore, PortError, UsageStore};
+use domain::{
+    Authenticator, ExportSizes, Job, JobId, JobResult, JobStatus, JobType, ObjectKey, Pace, Partition, Principal,
+    Scope, StartJob, Starter, Sweeper, Target, Uploader, Work, Worker,
+};
+use edge::http::{Api, Body, Gate, Request, RequestExt, Response};
+use edge::system::{SystemClock, SystemIds};
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use over_http::{admin, setting};
+use records::ResourceType;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const FAULTS: [Fault; 5] = [Fault::Throttled, Fault::ServerError, Fault::TimedOut, Fault::Cut, Fault::AnswerLost];
+
+/// Once, and for as long as it is tried.
+const TIMES: [u32; 2] = [1, u32::MAX];
+
+/// Cases that run at a time.
+const AT_ONCE: usize = 12;
+
+/// Records of an export, and of an import one more, which is not valid.
+const RECORDS: usize = 40;
+
+/// A clock that a test can put forward.
+#[derive(Default)]
+struct Forward(AtomicI64);
+
+impl Clock for Forward {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Takes every message, and carries none: the test delivers by itself.
+struct Swallow;
+
+#[async_trait]
+impl JobQueue for Swallow {
+    async fn send(&self, _: &Partition, _: &Target, _: JobType) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+/// A tenant and its key.
+#[derive(Clone)]
+struct Tenant {
+    partition: Partition,
+    key: String,
+}
+
+impl Tenant {
+    fn new(name: &str) -> Self {
+        let id = format!("{name}-{:x}", std::process::id());
+        let _created = admin(&["tenant", "create", &id, "--plan", "enterprise", "--bulk-operations-per-hour", "1000"]);
+        let key = admin(&["key", "create", &id])["key"].as_str().unwrap().to_owned();
+        Self { partition: format!("{id}#test").parse().unwrap(), key }
+    }
+}
+
+/// All functions of a service of their own connection to AWS, on which faults can be put.
+struct Service {
+    aws: Aws,
+    faults: Faults,
+    clock: Arc<Forward>,
+    tenant: Tenant,
+}
+
+impl Service {
+    async fn new(tenant: &Tenant) -> Self {
+        let faults = Faults::default();
+        Self { aws: Aws::with_faults(&faults).await, faults, clock: Arc::default(), tenant: tenant.clone() }
+    }
+
+    fn pace() -> Pace {
+        Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() }
+    }
+
+    fn jobs(&self) -> Arc<aws::DynamoJobs> {
+        Arc::new(self.aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE")))
+    }
+
+    fn objects(&self) -> Arc<aws::S3Objects> {
+        Arc::new(self.aws.objects(setting("BUCKET")))
+    }
+
+    fn usage(&self) -> Arc<aws::DynamoUsage> {
+        Arc::new(self.aws.usage(setting("USAGE_TABLE")))
+    }
+
+    /// Messages go where nobody takes them.
+    fn queue(&self) -> Arc<dyn JobQueue> {
+        let url = setting("DEAD_LETTERS_URL");
+        Arc::new(self.aws.queue(Some(url.clone()), Some(url)))
+    }
+
+    /// With nothing remembered of earlier calls.
+    fn gate(&self) -> Gate {
+        let keys = Arc::new(self.aws.keys(setting("API_KEYS_TABLE")));
+        let authenticator = Authenticator::new(keys, self.usage(), self.clock.clone());
+        Gate { authenticator, usage: self.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
+    }
+
+    fn starter(&self, queue: Arc<dyn JobQueue>) -> Starter {
+        Starter {
+            jobs: self.jobs(),
+            usage: self.usage(),
+            objects: self.objects(),
+            queue,
+            clock: self.clock.clone(),
+            ids: Arc::new(SystemIds),
+            pace: Pace::default(),
+            retention: Duration::from_hours(48),
+        }
+    }
+
+    fn worker(&self) -> Worker {
+        Worker {
+            jobs: self.jobs(),
+            records: Arc::new(self.aws.records(setting("RECORDS_TABLE"))),
+            objects: self.objects(),
+            queue: self.queue(),
+            clock: self.clock.clone(),
+            ids: Arc::new(SystemIds),
+            pace: Self::pace(),
+            sizes: ExportSizes { part: 2_000, least_part: 1_000, segments: Some(2) },
+        }
+    }
+
+    async fn start(&self, work: Work) -> JobId {
+        let usage = self.usage();
+        let tenant = usage.tenant(&self.tenant.partition.tenant).await.unwrap().unwrap();
+        let partition = self.tenant.partition.clone();
+        let who = Principal { partition, scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() };
+        self.starter(Arc::new(Swallow)).start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
+    }
+
+    async fn job(&self, id: &JobId) -> Job {
+        self.jobs().get(&self.tenant.partition, id, self.clock.now()).await.unwrap().unwrap()
+    }
+
+    /// Looks once at the job and its segments, as messages would.
+    async fn deliver(&self, id: &JobId) {
+        let worker = self.worker();
+        for segment in [None, Some(0), Some(1)] {
+            let target = Target { job_id: id.clone(), segment };
+            // What goes wrong here comes again.
+            let _delivered =
+                worker.deliver(&self.tenant.partition, &target, Instant::now() + Duration::from_secs(30)).await;
+        }
+    }
+
+    /// Delivers until the job has ended; leases that were left behind run out on the way.
+    async fn ended(&self, id: &JobId) -> Job {
+        for _ in 0..12 {
+            let job = self.job(id).await;
+            if job.has_ended() {
+                return job;
+            }
+            self.deliver(id).await;
+            self.clock.0.fetch_add(10, Ordering::Relaxed);
+        }
+        panic!("job {id} does not end: {:?}", self.job(id).await.status());
+    }
+}
+
+fn request(tenant: &Tenant, idempotency: &str, body: Option<&Value>) -> Request {
+    let mut request = Request::new(body.map_or(Body::Empty, |body| Body::Text(body.to_string())));
+    let mut set = |name: &'static str, value: &str| request.headers_mut().insert(name, value.parse().unwrap());
+    set("x-api-key", &tenant.key);
+    set("content-type", "application/json");
+    set("idempotency-key", idempotency);
+    request
+}
+
+/// The calls of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    StartImport,
+    StartImportOfUpload,
+    StartExport,
+    CreateUpload,
+    GetJob,
+}
+
+impl Call {
+    fn is_start(self) -> bool {
+        matches!(self, Self::StartImport | Self::StartImportOfUpload | Self::StartExport)
+    }
+
+    async fn make(self, service: &Service, prepared: &str, idempotency: &str) -> Response<Body> {
+        let tenant = &service.tenant;
+        let send = |body: &Value| request(tenant, idempotency, Some(body));
+        let line = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\"}\n";
+        match self {
+            Self::StartImport => {
+                let api =
+                    Api::new(service.gate(), start_import::StartImport { starter: service.starter(service.queue()) });
+                api.handle(send(&json!({"resourceType": "Patient", "data": line}))).await
+            }
+            Self::StartImportOfUpload => {
+                let api =
+                    Api::new(service.gate(), start_import::StartImport { starter: service.starter(service.queue()) });
+                api.handle(send(&json!({"resourceType": "Patient", "uploadId": prepared}))).await
+            }
+            Self::StartExport => {
+                let api =
+                    Api::new(service.gate(), start_export::StartExport { starter: service.starter(service.queue()) });
+                api.handle(send(&json!({"resourceTypes": ["Patient"]}))).await
+            }
+            Self::CreateUpload => {
+                let (usage, objects) = (service.usage(), service.objects());
+                let uploader = Uploader { usage, objects, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
+                let api = Api::new(service.gate(), create_upload::CreateUpload { uploader });
+                api.handle(request(tenant, idempotency, None)).await
+            }
+            Self::GetJob => {
+                let endpoint = get_job::GetJob { jobs: service.jobs(), objects: service.objects() };
+                let parameters = std::collections::HashMap::from([("jobId".to_owned(), prepared.to_owned())]);
+                let request = request(tenant, idempotency, None).with_path_parameters(parameters);
+                Api::new(service.gate(), endpoint).handle(request).await
+            }
+        }
+    }
+
+    /// What has to be there before the call: an upload with bytes in it, or a job.
+    async fn prepare(self, service: &Service) -> String {
+        match self {
+            Self::StartImportOfUpload => {
+                let made = Self::CreateUpload.make(service, "", "unused").await;
+                let id = data(&made)["uploadId"].as_str().unwrap().to_owned();
+                let key = ObjectKey::upload(&service.tenant.partition, &id.parse().unwrap());
+                service.objects().put(&service.tenant.partition, &key, "{}\n".into()).await.unwrap();
+                id
+            }
+            Self::GetJob => {
+                let work = Work::Export { resource_types: vec![ResourceType::Patient], since: None };
+                service.start(work).await.to_string()
+            }
+            Self::StartImport | Self::StartExport | Self::CreateUpload => String::new(),
+        }
+    }
+}
+
+fn body(answer: &Response<Body>) -> Value {
+    let Body::Text(text) = answer.body() else { panic!("a text") };
+    serde_json::from_str(text).unwrap()
+}
+
+fn data(answer: &Response<Body>) -> Value {
+    body(answer)["data"].clone()
+}
+
+/// A fault on one operation.
+#[derive(Debug, Clone)]
+struct Case {
+    operation: String,
+    fault: Fault,
+    times: u32,
+}
+
+/// All cases for what was called when nothing went wrong.
+fn cases(operations: &[String]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for operation in operations {
+        let unprocessed = operation.starts_with("BatchWriteItem").then_some(Fault::Unprocessed);
+        for fault in FAULTS.into_iter().chain(unprocessed) {
+            cases.extend(TIMES.map(|times| Case { operation: operation.clone(), fault, times }));
+        }
+    }
+    cases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_answers_as_usual_or_says_when_to_come_again() {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let tenant = &Tenant::new("faults-api");
+    let mut tolerated = BTreeSet::new();
+    for call in [Call::StartImport, Call::StartImportOfUpload, Call::StartExport, Call::CreateUpload, Call::GetJob] {
+        let clean = Service::new(tenant).await;
+        let prepared = call.prepare(&Service::new(tenant).await).await;
+        let usual = call.make(&clean, &prepared, &format!("clean-{call:?}")).await.status();
+        assert!(usual.is_success(), "{call:?}: {usual}");
+        let checked = futures::stream::iter(cases(&clean.faults.seen())).map(async |case| {
+            let service = Service::new(tenant).await;
+            let prepared = call.prepare(&service).await;
+            let key = format!("case-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+            service.faults.inject(&case.operation, case.fault, case.times);
+            let first = call.make(&service, &prepared, &key).await;
+            assert!(service.faults.lift() > 0, "{call:?} {case:?}: nothing went wrong");
+            if first.status() != usual {
+                assert_eq!(case.times, u32::MAX, "{call:?} {case:?}: one fault is survived: {}", body(&first));
+                assert_eq!(first.status(), 503, "{call:?} {case:?}: {}", body(&first));
+                let seconds: u32 = first.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+                assert!(seconds > 0);
+            }
+            let again = call.make(&service, &prepared, &key).await;
+            assert_eq!(again.status(), usual, "{call:?} {case:?}: {}", body(&again));
+            if call.is_start() && first.status() == usual {
+                assert_eq!(data(&first)["jobId"], data(&again)["jobId"], "{call:?} {case:?}: one call, one job");
+            }
+            (case, first.status() == usual)
+        });
+        let results: Vec<_> = checked.buffer_unordered(AT_ONCE).collect().await;
+        for (case, as_usual) in results {
+            if case.times == u32::MAX && as_usual && case.fault != Fault::AnswerLost {
+                tolerated.insert(format!("{call:?}: {}", case.operation));
+            }
+        }
+    }
+    // All else is needed for an answer.
+    assert_eq!(tolerated.into_iter().collect::<Vec<_>>(), TOLERATED);
+}
+
+/// What the API can do without: the sweeper makes up for a message.
+const TOLERATED: [&str; 3] =
+    ["StartExport: SendMessage", "StartImport: SendMessage", "StartImportOfUpload: SendMessage"];
+
+fn patients() -> String {
+    (0..RECORDS).map(|n| format!("{{\"id\":\"p-{n:03}\",\"firstName\":\"Jane\",\"lastName\":\"Doe\"}}\n")).collect()
+}
+
+async fn import_work(service: &Service, upload: bool) -> Work {
+    let data = patients() + "{\"firstName\":1}\n";
+    if !upload {
+        return Work::Import { resource_type: ResourceType::Patient, data: data.into(), lines: RECORDS as u64 + 1 };
+    }
+    let made = Call::CreateUpload.make(service, "", "unused").await;
+    let upload = data_id(&made);
+    let key = ObjectKey::upload(&service.tenant.partition, &upload.parse().unwrap());
+    service.objects().put(&service.tenant.partition, &key, data.into()).await.unwrap();
+    Work::ImportUpload { resource_type: ResourceType::Patient, upload: upload.parse().unwrap() }
+}
+
+fn data_id(made: &Response<Body>) -> String {
+    data(made)["uploadId"].as_str().unwrap().to_owned()
+}
+
+/// A job goes through a fault, and ends as it always does.
+async fn survives(service: &Service, work: Work, case: Option<&Case>) {
+    let id = service.start(work).await;
+    if let Some(case) = case {
+        service.faults.inject(&case.operation, case.fault, case.times);
+    }
+    service.deliver(&id).await;
+    let hits = service.faults.lift();
+    if case.is_some_and(|case| !case.operation.starts_with("Abort")) {
+        assert!(hits > 0, "{case:?}: nothing went wrong");
+    }
+    let job = service.ended(&id).await;
+    assert_eq!(*job.status(), JobStatus::Completed, "{case:?}");
+    let progress = job.progress();
+    match job.result().unwrap() {
+        JobResult::Import { fault_count, .. } => {
+            assert_eq!((progress.processed, progress.succeeded), (RECORDS as u64 + 1, RECORDS as u64), "{case:?}");
+            assert_eq!((progress.failed, *fault_count), (1, 3), "{case:?}");
+        }
+        JobResult::Export { file, .. } => {
+            let file = content(service, file).await;
+            let ids: BTreeSet<_> = file.lines().map(|line| line.split('"').nth(7).unwrap()).collect();
+            assert_eq!((ids.len(), file.lines().count()), (RECORDS, RECORDS), "{case:?}");
+            assert_eq!(progress.processed, RECORDS as u64, "{case:?}");
+        }
+    }
+}
+
+async fn content(service: &Service, key: &ObjectKey) -> String {
+    use futures::TryStreamExt;
+    let fetched = service.objects().get(&service.tenant.partition, key, None).await.unwrap();
+    let domain::ports::Fetched::Content(stream) = fetched else { panic!("the file is there") };
+    let pieces: Vec<_> = stream.try_collect().await.unwrap();
+    String::from_utf8(pieces.concat()).unwrap()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Import,
+    ImportOfUpload,
+    Export,
+}
+
+impl Kind {
+    async fn work(self, service: &Service) -> Work {
+        match self {
+            Self::Import => import_work(service, false).await,
+            Self::ImportOfUpload => import_work(service, true).await,
+            Self::Export => Work::Export { resource_types: vec![ResourceType::Patient], since: None },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_processors_leave_what_they_cannot_do_for_later() {
+    let tenant = &Tenant::new("faults-jobs");
+    for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
+        let clean = Service::new(tenant).await;
+        let work = kind.work(&Service::new(tenant).await).await;
+        survives(&clean, work, None).await;
+        // The clean run has started its job by itself, which a processor does not.
+        let is_of_processor = |operation: &String| {
+            !operation.contains("api-keys") && !(operation.starts_with("GetItem") && operation.contains("usage"))
+        };
+        let operations: Vec<_> = clean.faults.seen().into_iter().filter(is_of_processor).collect();
+        println!("{kind:?}: {operations:?}");
+        futures::stream::iter(cases(&operations))
+            .for_each_concurrent(AT_ONCE, async |case| {
+                let service = Service::new(tenant).await;
+                let work = kind.work(&service).await;
+                survives(&service, work, Some(&case)).await;
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweeper_finds_again_what_it_could_not_send() {
+    let tenant = &Tenant::new("faults-sweep");
+    let sweeper = |service: &Service| Sweeper {
+        jobs: service.jobs(),
+        queue: service.queue(),
+        clock: service.clock.clone(),
+        pace: Service::pace(),
+    };
+    let clean = Service::new(tenant).await;
+    let work = || Work::Export { resource_types: vec![ResourceType::Patient], since: None };
+    clean.start(work()).await;
+    clean.clock.0.store(600, Ordering::Relaxed);
+    let _started = clean.faults.seen();
+    let swept = sweeper(&clean).sweep().await.unwrap();
+    assert!(swept.sent > 0, "{swept:?}");
+    for operation in [
+        format!("Query {}", setting("JOBS_TABLE")),
+        format!("UpdateItem {}", setting("JOBS_TABLE")),
+        "SendMessage".to_owned(),
+    ] {
+        assert!(clean.faults.seen().contains(&operation), "{operation}");
+        for case in cases(&[operation]) {
+            let service = Service::new(tenant).await;
+            let id = service.start(work()).await;
+            service.clock.0.store(600, Ordering::Relaxed);
+            service.faults.inject(&case.operation, case.fault, case.times);
+            // A look-up that fails is the function's error, which its alarm tells.
+            let _swept = sweeper(&service).sweep().await;
+            let _hits = service.faults.lift();
+            // Whatever came of it, the job is due again, and is sent.
+            service.clock.0.fetch_add(600, Ordering::Relaxed);
+            let swept = sweeper(&service).sweep().await.unwrap();
+            assert_eq!(swept.errors, 0, "{case:?}");
+            assert!(service.job(&id).await.due_at().unwrap() > service.clock.now(), "{case:?}");
+        }
+    }
+}

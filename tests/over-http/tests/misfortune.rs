@@ -1,0 +1,226 @@
+//! Bad luck on the running stack: whatever happens between the 202 and the end, the job ends, once.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws::Aws;
+use domain::ports::{Clock, JobQueue, PortError, UsageStore};
+use domain::{ExportSizes, JobId, JobType, Pace, Partition, Principal, Scope, StartJob, Starter, Target, Work, Worker};
+use edge::system::{SystemClock, SystemIds};
+use jiff::{SignedDuration, Timestamp};
+use over_http::{Client, boto3, setting, sweep_until};
+use records::ResourceType;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// A clock that is wrong.
+struct Skewed(i64);
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_secs(self.0)
+    }
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy)]
+enum Fate {
+    Refused,
+    Lost,
+    FiveTimes,
+}
+
+struct Post {
+    aws: Aws,
+    fate: Fate,
+}
+
+#[async_trait]
+impl JobQueue for Post {
+    async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError> {
+        let copies = match self.fate {
+            Fate::Refused => {
+                return Err(PortError::Unavailable { operation: "send message", cause: "as the test wants it".into() });
+            }
+            Fate::Lost => 0,
+            Fate::FiveTimes => 5,
+        };
+        let queue = self.aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")));
+        for _ in 0..copies {
+            queue.send(partition, target, job_type).await?;
+        }
+        Ok(())
+    }
+}
+
+fn pace() -> Pace {
+    Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() }
+}
+
+/// Starts a job as the API functions do, but for its message's fate and its clock.
+async fn start(client: &Partition, work: Work, fate: Fate, skew: i64) -> JobId {
+    let aws = Aws::from_env().await;
+    let usage = Arc::new(aws.usage(setting("USAGE_TABLE")));
+    let tenant = usage.tenant(&client.tenant).await.unwrap().unwrap();
+    let starter = Starter {
+        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
+        usage,
+        objects: Arc::new(aws.objects(setting("BUCKET"))),
+        queue: Arc::new(Post { aws, fate }),
+        clock: Arc::new(Skewed(skew)),
+        ids: Arc::new(SystemIds),
+        pace: pace(),
+        retention: Duration::from_hours(48),
+    };
+    let who = Principal { partition: client.clone(), scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() };
+    starter.start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
+}
+
+async fn worker(skew: i64) -> Worker {
+    let aws = Aws::from_env().await;
+    Worker {
+        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
+        records: Arc::new(aws.records(setting("RECORDS_TABLE"))),
+        objects: Arc::new(aws.objects(setting("BUCKET"))),
+        queue: Arc::new(aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")))),
+        clock: Arc::new(Skewed(skew)),
+        ids: Arc::new(SystemIds),
+        pace: pace(),
+        sizes: ExportSizes { segments: Some(2), ..ExportSizes::default() },
+    }
+}
+
+fn tenant(name: &str) -> (Client, Partition) {
+    let client = Client::of_new_tenant(name, &["--plan", "enterprise", "--bulk-operations-per-hour", "1000"]);
+    (client, format!("{name}-{:x}#test", std::process::id()).parse().unwrap())
+}
+
+fn patients(prefix: &str, count: usize) -> String {
+    (0..count).map(|n| format!("{{\"id\":\"{prefix}-{n}\",\"firstName\":\"J\",\"lastName\":\"D\"}}\n")).collect()
+}
+
+fn import(prefix: &str, count: usize) -> Work {
+    Work::Import { resource_type: ResourceType::Patient, data: patients(prefix, count).into(), lines: count as u64 }
+}
+
+fn export() -> Work {
+    Work::Export { resource_types: vec![ResourceType::Patient], since: None }
+}
+
+/// Runs something while a sweeper sweeps every second.
+fn swept<T>(work: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| sweep_until(&stop));
+        let done = work();
+        stop.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+fn check_import(job: &Value, count: usize) {
+    assert_eq!(job["status"], "completed", "{job}");
+    assert_eq!((&job["succeededRecords"], &job["failedRecords"]), (&json!(count), &json!(0)), "{job}");
+}
+
+fn check_file(client: &Client, job: &Value, count: usize) {
+    assert_eq!(job["status"], "completed", "{job}");
+    let file = client.fetch(job["downloadUrl"].as_str().unwrap()).text;
+    let ids: BTreeSet<_> = file.lines().map(|line| line.split('"').nth(7).unwrap()).collect();
+    assert_eq!((ids.len(), file.lines().count()), (count, count), "{job}");
+    assert_eq!((&job["totalRecords"], &job["processedRecords"]), (&json!(count), &json!(count)), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_may_be_refused_lost_or_come_five_times() {
+    let (client, partition) = tenant("mis-messages");
+    let mut imports = Vec::new();
+    for (name, fate) in [("refused", Fate::Refused), ("lost", Fate::Lost), ("five", Fate::FiveTimes)] {
+        imports.push(start(&partition, import(name, 200), fate, 0).await);
+    }
+    tokio::task::block_in_place(|| {
+        swept(|| imports.iter().for_each(|id| check_import(&client.ended(id.as_str()), 200)))
+    });
+    let mut exports = Vec::new();
+    for fate in [Fate::Refused, Fate::Lost, Fate::FiveTimes] {
+        exports.push(start(&partition, export(), fate, 0).await);
+    }
+    tokio::task::block_in_place(|| {
+        swept(|| exports.iter().for_each(|id| check_file(&client, &client.ended(id.as_str()), 600)));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_differ_by_minutes_do_no_harm() {
+    let (client, partition) = tenant("mis-clocks");
+    // Whoever accepts is two minutes ahead or behind of whoever works.
+    for (name, skew) in [("ahead", 120), ("behind", -120)] {
+        let id = start(&partition, import(name, 300), Fate::FiveTimes, skew).await;
+        tokio::task::block_in_place(|| swept(|| check_import(&client.ended(id.as_str()), 300)));
+    }
+    // Workers that are ahead or behind look at the same jobs as the deployed ones do: one that is ahead takes
+    // leases over that still run, and whoever lost one stops.
+    for (name, skew) in [("work-ahead", 120), ("work-behind", -120)] {
+        let data = import(name, 3_000);
+        let id = start(&partition, data, Fate::FiveTimes, 0).await;
+        work_beside(&partition, &id, skew).await;
+        tokio::task::block_in_place(|| swept(|| check_import(&client.ended(id.as_str()), 3_000)));
+        let id = start(&partition, export(), Fate::FiveTimes, 0).await;
+        work_beside(&partition, &id, skew).await;
+        let count = if skew > 0 { 3_600 } else { 6_600 };
+        tokio::task::block_in_place(|| swept(|| check_file(&client, &client.ended(id.as_str()), count)));
+    }
+}
+
+/// Looks at a job again and again for some seconds.
+async fn work_beside(partition: &Partition, id: &JobId, skew: i64) {
+    let worker = worker(skew).await;
+    for segment in [None, Some(0), Some(1), None, Some(0), Some(1)] {
+        let target = Target { job_id: id.clone(), segment };
+        // Whether it has a part in it is a matter of luck.
+        let _delivered = worker.deliver(partition, &target, Instant::now() + Duration::from_secs(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Denies a role everything about a service for some seconds.
+fn deny(role: &str, action: &str, seconds: u32) {
+    boto3(&format!(
+        "import boto3, json, time
+iam = boto3.client('iam')
+role = [r['RoleName'] for p in iam.get_paginator('list_roles').paginate() for r in p['Roles'] if '{role}' in r['RoleName']][0]
+document = json.dumps({{'Version': '2012-10-17', 'Statement': [{{'Effect': 'Deny', 'Action': '{action}', 'Resource': '*'}}]}})
+iam.put_role_policy(RoleName=role, PolicyName='refuse', PolicyDocument=document)
+time.sleep({seconds})
+iam.delete_role_policy(RoleName=role, PolicyName='refuse')"
+    ));
+}
+
+#[test]
+fn a_store_that_refuses_for_a_while_costs_time_and_nothing_else() {
+    let (client, _) = tenant("mis-refusal");
+    check_import(&client.imported("Patient", &patients("before", 100)), 100);
+    swept(|| {
+        std::thread::scope(|scope| {
+            let imports = [("RunImportRole", "dynamodb:BatchWriteItem", "table"), ("RunImportRole", "s3:*", "bucket")];
+            for (role, action, name) in imports {
+                let refusal = scope.spawn(move || deny(role, action, 4));
+                std::thread::sleep(Duration::from_millis(1_500));
+                check_import(&client.imported("Patient", &patients(name, 100)), 100);
+                refusal.join().unwrap();
+            }
+            for action in ["dynamodb:Query", "s3:*"] {
+                let refusal = scope.spawn(move || deny("RunExportRole", action, 4));
+                std::thread::sleep(Duration::from_millis(1_500));
+                let job = client.ended(&client.export(&["Patient"], None).job_id());
+                check_file(&client, &job, 300);
+                refusal.join().unwrap();
+            }
+        });
+    });
+}

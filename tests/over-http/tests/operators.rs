@@ -1,0 +1,97 @@
+//! What an operator does: looks at a job, sends it again, forgets a tenant.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
+
+use std::process::Command;
+
+use over_http::{Client, admin, boto3, setting};
+use serde_json::{Value, json};
+
+/// The command line where it refuses: what it says.
+fn refused(arguments: &[&str]) -> String {
+    let done = Command::new(setting("CLINIK_BULK")).arg("admin").args(arguments).output().unwrap();
+    assert!(!done.status.success(), "{arguments:?}");
+    String::from_utf8(done.stderr).unwrap()
+}
+
+fn tenant(name: &str) -> String {
+    let id = format!("{name}-{:x}", std::process::id());
+    let _created = admin(&["tenant", "create", &id, "--plan", "pro", "--bulk-operations-per-hour", "1000"]);
+    id
+}
+
+fn client(tenant: &str, environment: &str) -> Client {
+    let key = admin(&["key", "create", tenant, "--environment", environment]);
+    Client::with_key(key["key"].as_str().unwrap())
+}
+
+fn patients(count: usize) -> String {
+    (0..count).map(|n| format!("{{\"id\":\"p-{n}\",\"firstName\":\"Secret\",\"lastName\":\"D\"}}\n")).collect()
+}
+
+#[test]
+fn a_job_is_shown_and_sent_again() {
+    let tenant = tenant("ops-jobs");
+    let client = client(&tenant, "live");
+    let import = client.imported("Patient", &patients(50));
+    let (export, _) = client.exported(&["Patient"], None);
+    let show = |id: &Value| admin(&["job", "show", &tenant, id.as_str().unwrap(), "--environment", "live"]);
+    let shown = show(&import["id"]);
+    let told = |shown: &Value, name: &str| shown[name].clone();
+    assert_eq!((told(&shown, "status"), told(&shown, "succeeded")), (json!("completed"), json!(50)), "{shown}");
+    let shown = show(&export["id"]);
+    assert_eq!((told(&shown, "processed"), shown["segments"].as_array().unwrap().len()), (json!(50), 2), "{shown}");
+    assert!(shown["segments"].as_array().unwrap().iter().all(|segment| segment["state"] == "done"));
+    assert!(!shown.to_string().contains("Secret") && !shown.to_string().contains("p-1"));
+    let id = import["id"].as_str().unwrap();
+    assert!(refused(&["job", "retry", &tenant, id, "--environment", "live"]).contains("has ended"));
+    assert!(refused(&["job", "show", &tenant, id, "--environment", "test"]).contains("has no job"));
+
+    // Messages that nobody has got yet are thrown away; the operator does not wait for the sweeper.
+    boto3("import boto3, os
+functions = boto3.client('lambda')
+[source] = [s for s in functions.list_event_source_mappings()['EventSourceMappings'] if 'ExportQueue' in s['EventSourceArn']]
+functions.update_event_source_mapping(UUID=source['UUID'], Enabled=False)");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let id = client.export(&["Patient"], None).job_id();
+    boto3("import boto3, os
+boto3.client('sqs').purge_queue(QueueUrl=os.environ['EXPORT_QUEUE_URL'])
+functions = boto3.client('lambda')
+[source] = [s for s in functions.list_event_source_mappings()['EventSourceMappings'] if 'ExportQueue' in s['EventSourceArn']]
+functions.update_event_source_mapping(UUID=source['UUID'], Enabled=True)");
+    assert_eq!(client.job(&id).data()["status"], "pending");
+    let shown = admin(&["job", "retry", &tenant, &id, "--environment", "live"]);
+    assert_eq!(told(&shown, "status"), "pending");
+    assert_eq!(client.ended(&id)["status"], "completed");
+}
+
+#[test]
+fn a_purge_takes_one_partition_and_nothing_else() {
+    let (tenant, other) = (tenant("ops-purge"), tenant("ops-purge-2"));
+    let (test, live, stranger) = (client(&tenant, "test"), client(&tenant, "live"), client(&other, "test"));
+    for client in [&test, &live, &stranger] {
+        assert_eq!(client.imported("Patient", &patients(60))["succeededRecords"], 60);
+    }
+    let place = test.post_with("/v1/bulk/uploads", &[], b"").data();
+    assert_eq!(test.put(place["uploadUrl"].as_str().unwrap(), b"{}\n"), 200);
+    let (export, _) = test.exported(&["Patient"], None);
+    let link = export["downloadUrl"].as_str().unwrap();
+
+    let purge =
+        |confirm: &str| ["tenant", "purge", &tenant, "--environment", "test", "--confirm", confirm].map(str::to_owned);
+    let purge = |confirm: &str| -> Vec<String> { purge(confirm).to_vec() };
+    let arguments = purge(&other);
+    assert!(refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).contains("nothing was deleted"));
+    assert_eq!(test.fetch(link).status, 200);
+
+    let arguments = purge(&tenant);
+    let purged = admin(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(purged["records"], 60, "{purged}");
+    assert!(purged["jobs"].as_u64().unwrap() >= 2 && purged["files"].as_u64().unwrap() >= 4, "{purged}");
+    assert_eq!(test.fetch(link).status, 404);
+    assert_eq!(test.job(export["id"].as_str().unwrap()).status, 404);
+    assert_eq!(test.exported(&["Patient"], None).1, "");
+    for client in [&live, &stranger] {
+        assert_eq!(client.exported(&["Patient"], None).1.lines().count(), 60);
+    }
+}
