@@ -67,6 +67,11 @@ impl Faults {
         std::mem::take(&mut state.hits)
     }
 
+    /// Forgets what was called so far.
+    pub fn forget(&self) {
+        self.state().seen.clear();
+    }
+
     /// The operations that were called so far, as `PutItem clinik-bulk-jobs` or `UploadPart`.
     #[must_use]
     pub fn seen(&self) -> Vec<String> {

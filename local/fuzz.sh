@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Fuzzes every target for SECONDS_EACH (60) seconds, under a limit of memory. What it finds stays in fuzz/artifacts, and
+# what it learns in fuzz/corpus; both are only committed on purpose.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if ! command -v cargo-fuzz >/dev/null || ! cargo +nightly --version >/dev/null 2>&1; then
+    echo "left out: fuzzing; to have it: rustup toolchain install nightly, cargo install cargo-fuzz --version 0.13.1 --locked"
+    exit 0
+fi
+for target in framing records bodies ids; do
+    echo "fuzzing $target"
+    cargo +nightly fuzz run "$target" -- -max_total_time="${SECONDS_EACH:-60}" -rss_limit_mb=512 -max_len=4096 -timeout=10 \
+        -print_final_stats=1 2>&1 | grep -E "SUMMARY|ERROR|panicked|stat::number_of_executed_units|stat::peak_rss_mb"
+done
