@@ -129,12 +129,12 @@ impl HttpConnector for FaultyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Some(fault) = self.faults.of(operation(&request)) else { return self.inner.call(request) };
         let answer = match fault {
-            Fault::Throttled => throttled(&request),
+            Fault::Throttled => Ok(throttled(&request)),
             Fault::ServerError => Ok(answer(500, "{}")),
             Fault::TimedOut => Err(ConnectorError::timeout("as the test wants it".into())),
             Fault::Cut => Err(ConnectorError::io("as the test wants it".into())),
             Fault::Unprocessed => {
-                Ok(answer(200, &json!({"UnprocessedItems": body(&request)["RequestItems"]}).to_string()))
+                Ok(answer(200, &json!({"UnprocessedItems": body(&request).get("RequestItems")}).to_string()))
             }
             Fault::AnswerLost => {
                 let call = self.inner.call(request);
@@ -154,14 +154,14 @@ fn answer(status: u16, body: &str) -> HttpResponse {
 }
 
 /// As each of the services says it.
-fn throttled(request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
-    Ok(match request.headers().get("x-amz-target") {
+fn throttled(request: &HttpRequest) -> HttpResponse {
+    match request.headers().get("x-amz-target") {
         Some(target) if target.starts_with("DynamoDB") => {
             answer(400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}"#)
         }
         Some(_) => answer(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled"}"#),
         None => answer(503, "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>"),
-    })
+    }
 }
 
 fn body(request: &HttpRequest) -> Value {
@@ -173,8 +173,9 @@ fn operation(request: &HttpRequest) -> String {
     if let Some(target) = request.headers().get("x-amz-target") {
         let name = target.rsplit('.').next().unwrap_or(target);
         let body = body(request);
-        let tables = body["RequestItems"].as_object().and_then(|tables| tables.keys().next().cloned());
-        let table = body["TableName"].as_str().map(str::to_owned).or(tables);
+        let tables =
+            body.get("RequestItems").and_then(Value::as_object).and_then(|tables| tables.keys().next().cloned());
+        let table = body.get("TableName").and_then(Value::as_str).map(str::to_owned).or(tables);
         return table.map_or(name.to_owned(), |table| format!("{name} {table}"));
     }
     let query = request.uri().split_once('?').map_or("", |(_, query)| query);

@@ -1,6 +1,6 @@
 //! Uploads that are meant to break the service: each has its answer, and none fills the memory.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
 use std::io::Write;
 use std::sync::Arc;
@@ -30,10 +30,13 @@ const MOST: u64 = 48_000_000;
 
 type Pieces = BoxStream<'static, Result<Bytes, PortError>>;
 
+/// Gives the pieces of an upload, each time anew.
+type Content = Box<dyn Fn() -> Pieces + Send + Sync>;
+
 /// Gives out an upload that nobody has room for, and forgets what is written.
 struct Hostile {
     memory: Memory,
-    content: Box<dyn Fn() -> Pieces + Send + Sync>,
+    content: Content,
 }
 
 #[async_trait]
@@ -161,10 +164,10 @@ async fn no_input_fills_the_memory() {
     let members: String = (0..400_000).map(|n| format!("\"m{n}\":0,")).collect();
     let many_members = format!("{{{members}\"firstName\":\"J\",\"lastName\":\"D\"}}\n");
     let same_members = format!("{{{}\"firstName\":\"J\",\"lastName\":\"D\"}}\n", "\"a\":0,".repeat(500_000));
-    let faulty = format!("{{\"contact\":[{}]}}\n", vec!["{\"email\":0,\"phone\":0,\"firstName\":[]}"; 10].join(","));
+    let faulty = format!("{{\"contact\":[{}]}}\n", ["{\"email\":0,\"phone\":0,\"firstName\":[]}"; 10].join(","));
     let bomb = gzip(&vec![0; 10 * MIB]);
     let line_bomb = gzip(&vec![b'\n'; 10 * MIB]);
-    let cases: Vec<(&str, Box<dyn Fn() -> Pieces + Send + Sync>, _)> = vec![
+    let cases: Vec<(&str, Content, _)> = vec![
         ("a bomb of 100 GB", Box::new(move || repeated(bomb.clone(), 10_000)), failed(UploadTooLarge)),
         ("a bomb of lines", Box::new(move || repeated(line_bomb.clone(), 10_000)), failed(UploadTooLarge)),
         ("no gzip", Box::new(|| repeated(&[0x1F, 0x8B, 0, 0, 0, 0][..], 1_000)), failed(UploadUnreadable)),

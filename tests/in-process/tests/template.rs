@@ -104,7 +104,7 @@ fn the_runbook_knows_every_alarm() {
     assert!(alarms.len() > 20);
     for (name, block) in alarms {
         let is_in = |heading: &&str| heading[3..].split(", ").any(|alarm| alarm == name);
-        assert!(headings.iter().any(|heading| is_in(heading)), "RUNBOOK.md has nothing about {name}");
+        assert!(headings.iter().any(is_in), "RUNBOOK.md has nothing about {name}");
         assert!(block.contains("AlarmActions: !If [HasAlarmTopic"), "{name} tells nobody");
         assert!(block.contains("TreatMissingData"), "{name}");
     }

@@ -144,7 +144,7 @@ async fn a_message_may_be_refused_lost_or_come_five_times() {
         imports.push(start(&partition, import(name, 200), fate, 0).await);
     }
     tokio::task::block_in_place(|| {
-        swept(|| imports.iter().for_each(|id| check_import(&client.ended(id.as_str()), 200)))
+        swept(|| imports.iter().for_each(|id| check_import(&client.ended(id.as_str()), 200)));
     });
     let mut exports = Vec::new();
     for fate in [Fate::Refused, Fate::Lost, Fate::FiveTimes] {
