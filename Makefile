@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 STACK := $(VENV)/bin/python local/stack.py
 
-.PHONY: help up down logs demo test quick soak bench check docs fmt tools clean
+.PHONY: help up down logs demo test quick soak sbom bench check docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,8 +32,20 @@ test: $(VENV)/ready ## Pass every test, on a stack of its own that does not dist
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
 
-soak: $(VENV)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation.
-	SEEDS=10000 cargo test --package in-process --locked --test simulation
+soak: $(VENV)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, permissions, load, fuzzing.
+	cargo build --workspace --locked
+	cargo test --workspace --locked --no-run
+	SEEDS=10000 cargo test --workspace --locked --test simulation
+	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
+	@$(STACK) exec -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
+	@local/fuzz.sh
+
+sbom: ## Write a bill of materials (CycloneDX) for all that is released, to target/sbom (needs cargo-cyclonedx).
+	cargo cyclonedx --format json --spec-version 1.5 --override-filename bill-of-materials
+	@mkdir -p target/sbom
+	@for part in functions/* cli; do mv $$part/bill-of-materials.json target/sbom/$$(basename $$part).json; done
+	@rm -f bench/bill-of-materials.json shared/*/bill-of-materials.json tests/*/bill-of-materials.json
+	@ls target/sbom
 
 bench: $(VENV)/ready bench/peers/node/node_modules/ready bench/peers/python/.venv/ready ## Measure beside peers (QUICK=1 for small inputs).
 	cargo build --release --workspace --bins --locked
