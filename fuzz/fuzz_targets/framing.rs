@@ -43,7 +43,8 @@ fuzz_target!(|input: (u8, &[u8])| {
     again.retain(|byte| *byte != b'\r');
     let mut expected = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).to_vec();
     expected.retain(|byte| *byte != b'\r');
-    if expected.ends_with(b"\n") {
+    // One terminator at the end ends the last line, and a lone `\r` behind it is a line of its own.
+    if bytes.ends_with(b"\n") {
         expected.pop();
     }
     assert_eq!(again, expected);

@@ -1,0 +1,93 @@
+"""Takes one permission after the other away from the functions' roles, and sees that something breaks.
+
+A permission is one action on one resource in one statement of a role's policy. Each function has a scenario in
+tests/over-http/tests/permissions.rs that uses all it may do; with the permission gone the scenario has to fail. What
+the emulator cannot show is listed here, with the reason. Run by `make soak`, inside `stack.py exec`.
+"""
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import boto3
+
+SCENARIOS = {
+    "StartImportRole": "start_import", "StartExportRole": "start_export", "CreateUploadRole": "create_upload",
+    "GetJobRole": "get_job", "RunImportRole": "run_import", "RunExportRole": "run_export", "SweepJobsRole": "sweep_jobs",
+}
+
+# Role, action and a part of the resource, as regular expressions.
+NOT_SHOWN = [
+    (".*", "logs:.*", ".*", "the emulator writes the logs itself"),
+    (".*", "xray:.*", ".*", "the emulator has no traces"),
+    ("Run.*", "sqs:(ReceiveMessage|DeleteMessage|ChangeMessageVisibility|GetQueueAttributes)", ".*",
+     "the platform's poller needs them; the emulator's asks nobody"),
+    (".*", "s3:ListBucket", ".*", "the emulator says 404 of an absent object to everybody, AWS 403 to whoever may not list"),
+    ("RunImportRole", "sqs:SendMessage", ".*", "sent when an invocation's fifteen minutes end within an import"),
+    ("RunImportRole", "s3:AbortMultipartUpload", "reports", "for reports of more than a part of an import that is interrupted"),
+    ("RunImportRole", "s3:GetObject", "reports", "asked only when the answer of a report's completion was lost"),
+    ("RunExportRole", "s3:GetObject", "exports", "asked only when the answer of a file's completion was lost"),
+    ("RunExportRole", "dynamodb:UpdateItem", "usage", "gives back the request of an export that fails"),
+]
+
+
+def listed(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def permissions(document: dict):
+    """Every action on every resource, with the document that lacks it."""
+    for index, statement in enumerate(document["Statement"]):
+        actions, resources = listed(statement["Action"]), listed(statement["Resource"])
+        for action in actions:
+            for resource in resources:
+                others = [{**statement, "Action": a, "Resource": r} for a in actions for r in resources if (a, r) != (action, resource)]
+                lacking = copy.deepcopy(document)
+                lacking["Statement"][index:index + 1] = others
+                yield action, resource, lacking
+
+
+def passes(scenario: str) -> bool:
+    command = ["cargo", "test", "--workspace", "--locked", "--quiet", "--test", "permissions", "--", "--ignored", "--exact", scenario]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def main() -> None:
+    iam = boto3.client("iam")
+    # The sweeper would make good for lost messages, and hide that they were.
+    events = boto3.client("events")
+    for rule in events.list_rules()["Rules"]:
+        events.disable_rule(Name=rule["Name"])
+    stack = boto3.client("cloudformation").list_stack_resources(StackName=os.environ["STACK"])["StackResourceSummaries"]
+    roles = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in stack if r["ResourceType"] == "AWS::IAM::Role"}
+    shown, left_out, idle = 0, 0, []
+    for logical, scenario in SCENARIOS.items():
+        role = roles[logical]
+        [policy] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+        document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+        if not passes(scenario):
+            sys.exit(f"{scenario} fails with all permissions")
+        for action, resource, lacking in permissions(document):
+            reason = next((why for r, a, p, why in NOT_SHOWN
+                           if re.fullmatch(r, logical) and re.fullmatch(a, action) and re.search(p, resource)), None)
+            if reason:
+                left_out += 1
+                continue
+            iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(lacking))
+            is_idle = passes(scenario)
+            iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+            print(f"{'NOT MISSED' if is_idle else 'missed    '}  {logical}: {action} on {resource}", flush=True)
+            shown += 1
+            if is_idle:
+                idle.append((logical, action, resource))
+        time.sleep(1)
+    print(f"{shown} permissions were taken away, {len(idle)} of them were not missed; {left_out} cannot be shown here")
+    if idle:
+        sys.exit(1)
+
+
+main()
