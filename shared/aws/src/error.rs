@@ -22,20 +22,7 @@ impl fmt::Display for ServiceRefusal {
 
 impl std::error::Error for ServiceRefusal {}
 
-/// The refusals that go away by themselves, besides all answers of 500 and above.
-const PASSING: [&str; 9] = [
-    "InternalServerError",
-    "LimitExceededException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "SlowDown",
-    "ThrottlingException",
-    "TransactionConflictException",
-    "TransactionInProgressException",
-];
-
-/// The refusals among them that say "too fast".
+/// The refusals that say "too fast", and go away by themselves.
 const THROTTLING: [&str; 6] = [
     "LimitExceededException",
     "ProvisionedThroughputExceededException",
@@ -44,6 +31,9 @@ const THROTTLING: [&str; 6] = [
     "SlowDown",
     "ThrottlingException",
 ];
+
+/// The others that go away by themselves, besides all answers of 500 and above.
+const PASSING: [&str; 3] = ["InternalServerError", "TransactionConflictException", "TransactionInProgressException"];
 
 /// The port's error for a failed call.
 pub(crate) fn port_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> PortError
@@ -55,10 +45,11 @@ where
         SdkError::ServiceError(refusal) => {
             let code = refusal.err().code().unwrap_or("no code").to_owned();
             let status = refusal.raw().status();
-            if THROTTLING.contains(&code.as_str()) {
+            let is_throttled = THROTTLING.contains(&code.as_str());
+            if is_throttled {
                 tracing::info!(target: METRICS, operation, throttles = 1);
             }
-            let passes = status >= 500 || PASSING.contains(&code.as_str());
+            let passes = status >= 500 || is_throttled || PASSING.contains(&code.as_str());
             let cause: Cause = Box::new(ServiceRefusal { code, status });
             if passes { PortError::Unavailable { operation, cause } } else { PortError::Defect { operation, cause } }
         }

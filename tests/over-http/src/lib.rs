@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::{Pace, Sweeper};
+use domain::ports::{Clock, JobQueue, UsageStore};
+use domain::{JobId, Pace, Partition, Principal, Scope, StartJob, Starter, Sweeper, Work};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -250,4 +252,39 @@ pub fn boto3(script: &str) {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let done = Command::new(format!("{root}/.venv/bin/python")).args(["-c", script]).output().expect("Python runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Starts a job as the API functions do, with another queue or clock than theirs; it is due after `resend`.
+pub async fn start_job(
+    partition: &Partition,
+    work: Work,
+    queue: Arc<dyn JobQueue>,
+    clock: Arc<dyn Clock>,
+    resend: Duration,
+) -> JobId {
+    let aws = aws::Aws::from_env().await;
+    let usage = Arc::new(aws.usage(setting("USAGE_TABLE")));
+    let tenant = usage.tenant(&partition.tenant).await.unwrap().expect("the tenant is there");
+    let starter = Starter {
+        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
+        usage,
+        objects: Arc::new(aws.objects(setting("BUCKET"))),
+        queue,
+        clock,
+        ids: Arc::new(edge::system::SystemIds),
+        pace: Pace { resend, ..Pace::default() },
+        retention: Duration::from_hours(72),
+    };
+    let key_id = "key_test".to_owned();
+    let who = Principal { partition: partition.clone(), scopes: vec![Scope::All], tenant, key_id };
+    starter.start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
+}
+
+/// A clock that is wrong by so much.
+pub struct Skewed(pub SignedDuration);
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        edge::system::SystemClock.now() + self.0
+    }
 }

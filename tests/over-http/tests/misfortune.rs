@@ -9,23 +9,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws::Aws;
-use domain::ports::{Clock, JobQueue, PortError, UsageStore};
-use domain::{ExportSizes, JobId, JobType, Pace, Partition, Principal, Scope, StartJob, Starter, Target, Work, Worker};
-use edge::system::{SystemClock, SystemIds};
-use jiff::{SignedDuration, Timestamp};
-use over_http::{Client, boto3, setting, sweep_until};
+use domain::ports::{JobQueue, PortError};
+use domain::{ExportSizes, JobId, JobType, Pace, Partition, Target, Work, Worker};
+use edge::system::SystemIds;
+use jiff::SignedDuration;
+use over_http::{Client, Skewed, boto3, setting, start_job, sweep_until};
 use records::ResourceType;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-
-/// A clock that is wrong.
-struct Skewed(i64);
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + SignedDuration::from_secs(self.0)
-    }
-}
 
 /// What becomes of a message.
 #[derive(Clone, Copy)]
@@ -63,22 +54,10 @@ fn pace() -> Pace {
 }
 
 /// Starts a job as the API functions do, but for its message's fate and its clock.
-async fn start(client: &Partition, work: Work, fate: Fate, skew: i64) -> JobId {
-    let aws = Aws::from_env().await;
-    let usage = Arc::new(aws.usage(setting("USAGE_TABLE")));
-    let tenant = usage.tenant(&client.tenant).await.unwrap().unwrap();
-    let starter = Starter {
-        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-        usage,
-        objects: Arc::new(aws.objects(setting("BUCKET"))),
-        queue: Arc::new(Post { aws, fate }),
-        clock: Arc::new(Skewed(skew)),
-        ids: Arc::new(SystemIds),
-        pace: pace(),
-        retention: Duration::from_hours(48),
-    };
-    let who = Principal { partition: client.clone(), scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() };
-    starter.start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
+async fn start(partition: &Partition, work: Work, fate: Fate, skew: i64) -> JobId {
+    let queue = Arc::new(Post { aws: Aws::from_env().await, fate });
+    let clock = Arc::new(Skewed(SignedDuration::from_secs(skew)));
+    start_job(partition, work, queue, clock, pace().resend).await
 }
 
 async fn worker(skew: i64) -> Worker {
@@ -88,7 +67,7 @@ async fn worker(skew: i64) -> Worker {
         records: Arc::new(aws.records(setting("RECORDS_TABLE"))),
         objects: Arc::new(aws.objects(setting("BUCKET"))),
         queue: Arc::new(aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")))),
-        clock: Arc::new(Skewed(skew)),
+        clock: Arc::new(Skewed(SignedDuration::from_secs(skew))),
         ids: Arc::new(SystemIds),
         pace: pace(),
         sizes: ExportSizes { segments: Some(2), ..ExportSizes::default() },

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use aws::Aws;
-use domain::ports::{Clock, JobQueue, PortError, UsageStore};
-use domain::{JobId, JobType, Pace, Partition, Principal, Scope, StartJob, Starter, Target, Work};
-use edge::system::{SystemClock, SystemIds};
-use jiff::{SignedDuration, Timestamp};
-use over_http::{Answer, Client, boto3, setting};
+use domain::ports::{JobQueue, PortError};
+use domain::{JobId, JobType, Partition, Target, Work};
+use jiff::SignedDuration;
+use over_http::{Answer, Client, Skewed, boto3, start_job};
 use records::ResourceType;
 use serde_json::{Value, json};
 
@@ -69,35 +67,11 @@ impl JobQueue for Lost {
     }
 }
 
-struct Skewed(i64);
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + SignedDuration::from_hours(self.0)
-    }
-}
-
 /// A job whose message is lost, so many hours old.
 fn lost(partition: &Partition, work: Work, hours: i64) -> JobId {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let aws = Aws::from_env().await;
-        let usage = Arc::new(aws.usage(setting("USAGE_TABLE")));
-        let tenant = usage.tenant(&partition.tenant).await.unwrap().unwrap();
-        let starter = Starter {
-            jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-            usage,
-            objects: Arc::new(aws.objects(setting("BUCKET"))),
-            queue: Arc::new(Lost),
-            clock: Arc::new(Skewed(-hours)),
-            ids: Arc::new(SystemIds),
-            pace: Pace { resend: Duration::ZERO, ..Pace::default() },
-            retention: Duration::from_hours(72),
-        };
-        let key_id = "key_test".to_owned();
-        let who = Principal { partition: partition.clone(), scopes: vec![Scope::All], tenant, key_id };
-        starter.start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
-    })
+    let clock = Arc::new(Skewed(SignedDuration::from_hours(-hours)));
+    runtime.block_on(start_job(partition, work, Arc::new(Lost), clock, Duration::ZERO))
 }
 
 fn import() -> Work {

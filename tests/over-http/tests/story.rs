@@ -9,9 +9,10 @@
     reason = "test"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use over_http::{Answer, Client, admin, setting};
+use over_http::{Answer, Client, admin, setting, start_job};
 use serde_json::{Value, json};
 
 const TWO_PATIENTS: &str = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\",\"gender\":\"female\"}\n{\"firstName\":\"John\",\"lastName\":\"Smith\",\"gender\":\"male\"}";
@@ -372,29 +373,12 @@ async fn a_message_many_times_is_one_import() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_message_could_not_be_sent_is_found_by_the_sweeper() {
-    use domain::ports::UsageStore;
-    use domain::{Pace, Principal, Scope, StartJob, Starter, Work};
-    use std::sync::Arc;
-
     let client = pro("unsent");
-    let aws = aws::Aws::from_env().await;
-    let usage = Arc::new(aws.usage(setting("USAGE_TABLE")));
     let partition: domain::Partition = format!("unsent-{:x}#test", std::process::id()).parse().unwrap();
-    let tenant = usage.tenant(&partition.tenant).await.unwrap().unwrap();
-    let starter = Starter {
-        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-        usage,
-        objects: Arc::new(aws.objects(setting("BUCKET"))),
-        queue: Arc::new(in_process::faulty::DeadQueue),
-        clock: Arc::new(edge::system::SystemClock),
-        ids: Arc::new(edge::system::SystemIds),
-        pace: Pace::default(),
-        retention: Duration::from_hours(48),
-    };
-    let work = Work::Export { resource_types: vec![records::ResourceType::Patient], since: None };
-    let who = Principal { partition, scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() };
-    let started = starter.start(&who, StartJob { work, idempotency: None }).await.unwrap();
+    let work = domain::Work::Export { resource_types: vec![records::ResourceType::Patient], since: None };
+    let (queue, clock) = (Arc::new(in_process::faulty::DeadQueue), Arc::new(edge::system::SystemClock));
+    let id = start_job(&partition, work, queue, clock, Duration::from_mins(5)).await;
     // The schedule of the deployed sweeper fires once a minute.
-    let job = tokio::task::block_in_place(|| client.ended(started.job_id.as_str()));
+    let job = tokio::task::block_in_place(|| client.ended(id.as_str()));
     assert_eq!(job["status"], "completed");
 }

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
 use domain::{
@@ -67,6 +68,10 @@ pub struct Api<E> {
     endpoint: E,
 }
 
+/// Within so long a call has an answer of ours, before the function's time (29 s) or the gateway's (30 s) ends
+/// and the client gets one that says nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
+
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// Refuses calls that ask for another method than the one they use.
@@ -128,8 +133,12 @@ impl<E: Endpoint> Api<E> {
     /// Answers one call; a panic on the way is an answer of 500, and the process lives on.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let mut envelope = self.gate.envelope();
-        let answered = AssertUnwindSafe(self.answer(&mut envelope, &request)).catch_unwind().await;
-        let answer = answered.unwrap_or_else(|_| Err(ApiError::internal("handler panicked")));
+        let answering = AssertUnwindSafe(self.answer(&mut envelope, &request)).catch_unwind();
+        let answer = match tokio::time::timeout(ANSWER_WITHIN, answering).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panic)) => Err(ApiError::internal("handler panicked")),
+            Err(_elapsed) => Err(ApiError::unavailable("dependencies did not answer in time")),
+        };
         let tenant = envelope.quota.as_ref().map_or("", |quota| quota.tenant.id.as_str());
         let duration_ms = millis(self.gate.clock.now().duration_since(envelope.now));
         tracing::info!(target: METRICS, calls = 1, call_duration_ms = duration_ms,
