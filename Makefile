@@ -37,7 +37,7 @@ soak: $(VENV)/ready ## Pass the long forms of the tests: 10,000 seeds of the sim
 	cargo test --workspace --locked --no-run
 	SEEDS=10000 cargo test --workspace --locked --test simulation
 	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
-	@$(STACK) exec -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
+	@$(STACK) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
 	@local/fuzz.sh
 
 sbom: ## Write a bill of materials (CycloneDX) for all that is released, to target/sbom (needs cargo-cyclonedx).

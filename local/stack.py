@@ -425,8 +425,12 @@ def logs() -> None:
         time.sleep(1)
 
 
-def run(command: list[str]) -> int:
-    """Runs a command against a strict stack of its own, with short times, and stops it whatever happens."""
+# Leases, repeats and turns of seconds, so that tests see them end; and every export in two segments.
+SHORT_TIMES = {"LeaseSeconds": "6", "ResendSeconds": "5", "ExportSegments": "2", "TurnSeconds": "3"}
+
+
+def run(command: list[str], times: dict[str, str]) -> int:
+    """Runs a command against a strict stack of its own, and stops it whatever happens."""
     with tempfile.TemporaryDirectory(prefix="clinik-bulk-") as directory:
         with socket.socket() as free:
             free.bind((HOST, 0))
@@ -435,8 +439,7 @@ def run(command: list[str]) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             stack.start()
-            parameters = {"StageName": "test", "DeletionProtection": "false", "LeaseSeconds": "6", "ResendSeconds": "5",
-                          "ExportSegments": "2", "TurnSeconds": "3"}
+            parameters = {"StageName": "test", "DeletionProtection": "false", **times}
             environment = stack.environment(stack.deploy(parameters))
             environment |= stack.seed(environment)
             environment["CLINIK_BULK"] = str(binaries() / "clinik-bulk")
@@ -455,7 +458,9 @@ def main() -> int:
     commands.add_parser("up").add_argument("--port", type=int, default=4566)
     commands.add_parser("down")
     commands.add_parser("logs")
-    commands.add_parser("exec").add_argument("argv", nargs="+", metavar="CMD")
+    execute = commands.add_parser("exec")
+    execute.add_argument("--deployed-times", action="store_true", help="leases and the like as the template has them")
+    execute.add_argument("argv", nargs="+", metavar="CMD")
     arguments = parser.parse_args()
     try:
         if arguments.command == "up":
@@ -465,7 +470,7 @@ def main() -> int:
         elif arguments.command == "logs":
             logs()
         else:
-            return run(arguments.argv)
+            return run(arguments.argv, {} if arguments.deployed_times else SHORT_TIMES)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -183,6 +183,10 @@ impl Job {
             (Processing(Segments), Event::Taken(_)) if !self.segments_are_done() => {
                 return Err(IllegalTransition::Waiting);
             }
+            // Stored before exports had segments, when one worker did the whole of it: it is laid out anew.
+            (Processing(Working(lease)), Event::Taken(claim)) if self.job_type() == JobType::Export => {
+                next.take(&Planning(lease.clone()), &claim, now)?;
+            }
             (Processing(phase), Event::Taken(claim)) => next.take(phase, &claim, now)?,
 
             (Processing(phase), Event::Renewed(claim, progress)) => {
