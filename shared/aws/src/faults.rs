@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::Aws;
 
@@ -35,23 +36,34 @@ pub enum Fault {
     AnswerLost,
     /// The service answers that it has taken nothing: of `BatchWriteItem` alone.
     Unprocessed,
+    /// The process dies before the call is sent: neither it nor any later one is ever made.
+    Killed,
+    /// The process dies when the call has had its effect.
+    KilledAfter,
 }
 
 /// What goes wrong, and what was called.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<State>>);
+pub struct Faults {
+    state: Arc<Mutex<State>>,
+    death: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct State {
     /// By operation: what goes wrong, and with how many calls.
     wrong: BTreeMap<String, (Fault, u32)>,
+    /// What goes wrong with the call of this number, whatever it is.
+    nth: Option<(u32, Fault)>,
     seen: BTreeSet<String>,
+    calls: u32,
     hits: u32,
+    is_dead: bool,
 }
 
 impl Faults {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the next `times` calls of an operation go wrong.
@@ -59,17 +71,37 @@ impl Faults {
         self.state().wrong.insert(operation.to_owned(), (fault, times));
     }
 
-    /// Lets everything go well again; returns how many calls went wrong.
+    /// Lets the call that follows after `calls` more go wrong, whatever it is.
+    pub fn inject_after(&self, calls: u32, fault: Fault) {
+        let mut state = self.state();
+        state.nth = Some((state.calls + calls, fault));
+    }
+
+    /// Lets everything go well again; returns how many calls went wrong. The dead stay dead.
     #[must_use]
     pub fn lift(&self) -> u32 {
         let mut state = self.state();
         state.wrong.clear();
+        state.nth = None;
         std::mem::take(&mut state.hits)
     }
 
     /// Forgets what was called so far.
     pub fn forget(&self) {
-        self.state().seen.clear();
+        let mut state = self.state();
+        state.seen.clear();
+        state.calls = 0;
+    }
+
+    /// How many calls were made so far, the SDK's own tries among them.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.state().calls
+    }
+
+    /// Returns when the process has died.
+    pub async fn death(&self) {
+        self.death.notified().await;
     }
 
     /// The operations that were called so far, as `PutItem clinik-bulk-jobs` or `UploadPart`.
@@ -80,15 +112,21 @@ impl Faults {
 
     fn of(&self, operation: String) -> Option<Fault> {
         let mut state = self.state();
+        if state.is_dead {
+            return Some(Fault::Killed);
+        }
+        let number = state.calls;
         let fault = match state.wrong.get_mut(&operation) {
             Some((fault, times)) if *times > 0 => {
                 *times -= 1;
                 Some(*fault)
             }
-            _ => None,
+            _ => state.nth.filter(|(nth, _)| *nth == number).map(|(_, fault)| fault),
         };
         state.hits += u32::from(fault.is_some());
+        state.calls += 1;
         state.seen.insert(operation);
+        state.is_dead = matches!(fault, Some(Fault::Killed | Fault::KilledAfter));
         fault
     }
 }
@@ -141,6 +179,17 @@ impl HttpConnector for FaultyConnector {
                 return HttpConnectorFuture::new(async move {
                     let _answer = call.await?;
                     Err(ConnectorError::io("as the test wants it".into()))
+                });
+            }
+            Fault::Killed | Fault::KilledAfter => {
+                let call = (fault == Fault::KilledAfter).then(|| self.inner.call(request));
+                let death = self.faults.death.clone();
+                return HttpConnectorFuture::new(async move {
+                    if let Some(call) = call {
+                        let _answer = call.await?;
+                    }
+                    death.notify_one();
+                    std::future::pending().await
                 });
             }
         };

@@ -1,6 +1,7 @@
 //! Every call that every function makes to AWS goes wrong in every way, once and for as long as it is tried:
 //! the API answers as usual or 503 with `Retry-After`, a processor leaves the job for later, and when the
-//! trouble is over everything ends as if it had never been.
+//! trouble is over everything ends as if it had never been. And processors are killed before and after each of
+//! their calls.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
@@ -274,6 +275,17 @@ struct Case {
     times: u32,
 }
 
+/// What a processor goes through.
+#[derive(Debug)]
+enum Trouble {
+    Fault(Case),
+    /// It is killed at a call of its first delivery, whatever that is.
+    Death {
+        after_calls: u32,
+        fault: Fault,
+    },
+}
+
 /// All cases for what was called when nothing went wrong.
 fn cases(operations: &[String]) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -351,34 +363,39 @@ fn data_id(made: &Response<Body>) -> String {
     data(made)["uploadId"].as_str().unwrap().to_owned()
 }
 
-/// A job goes through a fault, and ends as it always does.
-async fn survives(service: &Service, work: Work, case: Option<&Case>) {
+/// A job goes through trouble, and ends as it always does. Returns the calls that its first delivery made.
+async fn survives(service: &Service, work: Work, trouble: Option<&Trouble>) -> u32 {
     let id = service.start(work).await;
     // What starting has called is no processor's.
     service.faults.forget();
-    if let Some(case) = case {
-        service.faults.inject(&case.operation, case.fault, case.times);
+    match trouble {
+        Some(Trouble::Fault(case)) => service.faults.inject(&case.operation, case.fault, case.times),
+        Some(Trouble::Death { after_calls, fault }) => service.faults.inject_after(*after_calls, *fault),
+        None => {}
     }
-    service.deliver(&id).await;
-    let hits = service.faults.lift();
-    if case.is_some_and(|case| !case.operation.starts_with("Abort")) {
-        assert!(hits > 0, "{case:?}: nothing went wrong");
+    tokio::select! {
+        () = service.deliver(&id) => {}
+        () = service.faults.death() => {}
     }
-    let job = service.ended(&id).await;
-    assert_eq!(*job.status(), JobStatus::Completed, "{case:?}");
+    let (hits, calls) = (service.faults.lift(), service.faults.calls());
+    assert_eq!(hits > 0, trouble.is_some(), "{trouble:?}");
+    // Another process goes on.
+    let job = Service::new(&service.tenant).await.ended(&id).await;
+    assert_eq!(*job.status(), JobStatus::Completed, "{trouble:?}");
     let progress = job.progress();
     match job.result().unwrap() {
         JobResult::Import { fault_count, .. } => {
-            assert_eq!((progress.processed, progress.succeeded), (RECORDS as u64 + 1, RECORDS as u64), "{case:?}");
-            assert_eq!((progress.failed, *fault_count), (1, 2), "{case:?}");
+            assert_eq!((progress.processed, progress.succeeded), (RECORDS as u64 + 1, RECORDS as u64), "{trouble:?}");
+            assert_eq!((progress.failed, *fault_count), (1, 2), "{trouble:?}");
         }
         JobResult::Export { file, .. } => {
-            let file = content(service, file).await;
+            let file = content(&Service::new(&service.tenant).await, file).await;
             let ids: BTreeSet<_> = file.lines().map(|line| line.split('"').nth(7).unwrap()).collect();
-            assert_eq!((ids.len(), file.lines().count()), (RECORDS, RECORDS), "{case:?}");
-            assert_eq!(progress.processed, RECORDS as u64, "{case:?}");
+            assert_eq!((ids.len(), file.lines().count()), (RECORDS, RECORDS), "{trouble:?}");
+            assert_eq!(progress.processed, RECORDS as u64, "{trouble:?}");
         }
     }
+    calls
 }
 
 async fn content(service: &Service, key: &ObjectKey) -> String {
@@ -419,7 +436,28 @@ async fn the_processors_leave_what_they_cannot_do_for_later() {
             .for_each_concurrent(AT_ONCE, async |case| {
                 let service = Service::new(tenant).await;
                 let work = kind.work(&service).await;
-                survives(&service, work, Some(&case)).await;
+                survives(&service, work, Some(&Trouble::Fault(case))).await;
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_processor_may_die_before_and_after_any_call() {
+    let tenant = &Tenant::new("faults-death");
+    for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
+        let clean = Service::new(tenant).await;
+        let work = kind.work(&Service::new(tenant).await).await;
+        let calls = survives(&clean, work, None).await;
+        println!("{kind:?}: {calls} calls");
+        let deaths = (0..calls).flat_map(|after_calls| {
+            [Fault::Killed, Fault::KilledAfter].map(|fault| Trouble::Death { after_calls, fault })
+        });
+        futures::stream::iter(deaths)
+            .for_each_concurrent(AT_ONCE, async |death| {
+                let service = Service::new(tenant).await;
+                let work = kind.work(&Service::new(tenant).await).await;
+                survives(&service, work, Some(&death)).await;
             })
             .await;
     }
