@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use domain::ports::{Clock, JobQueue, UsageStore};
 use domain::{JobId, Pace, Partition, Principal, Scope, StartJob, Starter, Sweeper, Work};
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -249,9 +250,31 @@ pub fn sweep_until(stop: &AtomicBool) {
 
 /// Runs a script of boto3 against the stack: what an operator does to roles and queues.
 pub fn boto3(script: &str) {
+    let _said = python(&["-c", script]);
+}
+
+/// Something that the running stack holds.
+#[derive(Debug, Deserialize)]
+pub struct Evidence {
+    /// Where it was found: `log …`, `metric`, `table …`, `queue …`, `name …` or `file …`.
+    #[serde(rename = "where")]
+    pub whence: String,
+    /// What was found there.
+    pub text: String,
+}
+
+/// Everything that the running stack holds.
+#[must_use]
+pub fn evidence() -> Vec<Evidence> {
+    python(&["local/evidence.py"]).lines().map(|line| serde_json::from_str(line).expect("evidence")).collect()
+}
+
+fn python(arguments: &[&str]) -> String {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let done = Command::new(format!("{root}/.venv/bin/python")).args(["-c", script]).output().expect("Python runs");
+    let mut python = Command::new(format!("{root}/.venv/bin/python"));
+    let done = python.args(arguments).current_dir(root).output().expect("Python runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).expect("text")
 }
 
 /// Starts a job as the API functions do, with another queue or clock than theirs; it is due after `resend`.

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use over_http::{Client, admin, boto3, setting};
+use over_http::{Client, admin, boto3, evidence, setting};
 use serde_json::{Value, json};
 
 /// The command line where it refuses: what it says.
@@ -63,6 +63,56 @@ functions.update_event_source_mapping(UUID=source['UUID'], Enabled=True)");
     let shown = admin(&["job", "retry", &tenant, &id, "--environment", "live"]);
     assert_eq!(told(&shown, "status"), "pending");
     assert_eq!(client.ended(&id)["status"], "completed");
+}
+
+/// The lines of all logs that tell of something.
+fn logged(about: &str) -> Vec<Value> {
+    let logs = evidence().into_iter().filter(|found| found.whence.starts_with("log ") && found.text.contains(about));
+    logs.filter_map(|found| serde_json::from_str(found.text.trim()).ok()).collect()
+}
+
+#[test]
+fn who_started_and_who_got_links_is_on_record_and_all_is_counted() {
+    let tenant = tenant("ops-record");
+    let key = admin(&["key", "create", &tenant, "--environment", "live"]);
+    let client = Client::with_key(key["key"].as_str().unwrap());
+    let accepted = client.import("Patient", &(patients(30) + "{}\n"));
+    let (request, import) = (accepted.headers["x-request-id"].clone(), accepted.job_id());
+    let _job = client.ended(&import);
+    let (export, _) = client.exported(&["Patient", "Task"], None);
+    let export = export["id"].as_str().unwrap();
+
+    let audited = |job: &str, event: &str| {
+        let of_event = |line: &Value| line["fields"]["audit"] == event;
+        let found: Vec<_> = logged(job).into_iter().filter(of_event).map(|line| line["fields"].clone()).collect();
+        assert!(!found.is_empty(), "{event} of {job} is not on record");
+        for fields in &found {
+            assert_eq!((&fields["key_id"], &fields["tenant"]), (&key["id"], &json!(tenant)), "{fields}");
+            assert_eq!(fields["environment"], "live", "{fields}");
+        }
+        found
+    };
+    let [started] = &audited(&import, "job.started")[..] else { panic!("one start") };
+    assert_eq!((&started["request_id"], &started["records"]), (&json!(request), &json!(31)), "{started}");
+    assert_eq!((&started["job_type"], &started["types"]), (&json!("import"), &json!("Patient")), "{started}");
+    assert_eq!(audited(&import, "links.issued")[0]["links"], "results,errors,rejected");
+    assert_eq!(audited(export, "job.started")[0]["types"], "Patient,Task");
+    assert_eq!(audited(export, "links.issued")[0]["records"], 30);
+
+    let counted = |job: &str, metric: &str| {
+        let lines = logged(job);
+        let found: Vec<_> = lines.iter().filter(|line| line["JobId"] == job && line.get(metric).is_some()).collect();
+        let [line] = found[..] else { panic!("{metric} of {job} is counted once: {found:?}") };
+        let told = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        assert!(told.as_array().unwrap().iter().any(|told| told["Name"] == metric), "{line}");
+        line[metric].clone()
+    };
+    for job in [&import, export] {
+        assert_eq!((counted(job, "JobsStarted"), counted(job, "JobsCompleted")), (json!(1), json!(1)));
+    }
+    assert_eq!((counted(&import, "Records"), counted(&import, "RecordsRejected")), (json!(31), json!(1)));
+    assert_eq!((counted(export, "Records"), counted(export, "RecordsRejected")), (json!(30), json!(0)));
+    assert!(counted(&import, "ImportedBytes").as_u64() > Some(0) && counted(export, "FileBytes").as_u64() > Some(0));
 }
 
 #[test]

@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
 
-use std::process::Command;
-
-use over_http::{Answer, Client, setting};
+use over_http::{Answer, Client, Evidence, evidence, setting};
 use records::ResourceType;
 use serde_json::{Map, Value, json};
 
@@ -173,14 +171,8 @@ fn nothing_of_a_record_a_key_or_a_body_is_told_where_it_does_not_belong() {
     refusals(&client);
     uploads(&client);
 
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let python = format!("{root}/.venv/bin/python");
-    let evidence = Command::new(python).arg("local/evidence.py").current_dir(root).output().unwrap();
-    assert!(evidence.status.success(), "{}", String::from_utf8_lossy(&evidence.stderr));
-    let evidence = String::from_utf8(evidence.stdout).unwrap();
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
-    for entry in evidence.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        let (whence, text) = (entry["where"].as_str().unwrap(), entry["text"].as_str().unwrap());
+    for Evidence { whence, text } in evidence() {
         *kinds.entry(whence.split(['/', ' ']).next().unwrap().to_owned()).or_default() += 1;
         let belongs = |mark: &str| {
             whence == format!("table {}", setting("RECORDS_TABLE"))
