@@ -458,10 +458,11 @@ def throttled(table: Table) -> None:
 
 
 def segments(table: Table) -> None:
-    """Goal 8: one export of 100,000 records by four processes and by one, of a store that takes 100 ms a page:
-    on two cores less would leave one segment too little idle."""
+    """Goal 8: one export by four processes and by one, of a store that takes 100 ms a page: on two cores less
+    would leave one segment too little idle. Of 300,000 records: the least that the service cuts in four by itself."""
     endpoint = Endpoint()
-    run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(100_000)])
+    count_of_records = 60_000 if QUICK else 300_000
+    run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(count_of_records)])
     took = {}
     for count in (1, 4):
         endpoint.environment["EXPORT_SEGMENTS"] = str(count)
@@ -486,11 +487,11 @@ def segments(table: Table) -> None:
             time.sleep(0.01)
         took[count] = time.monotonic() - began
         lines = len(file_of(endpoint, message).splitlines())
-        if lines != 100_000:
-            raise SystemExit(f"{lines} of 100,000 records were exported")
+        if lines != count_of_records:
+            raise SystemExit(f"{lines} of {count_of_records:,} records were exported")
         for worker in workers:
             worker.end()
-    table.add("8", "an export by 4 segments, slow store", f"{took[4]:.1f} s", f"{took[1]:.1f} s by 1", f"{took[1] / took[4]:.1f} × (goal 3)", took[1] >= 3 * took[4])
+    table.add("8", f"an export of {count_of_records:,} by 4 segments, slow store", f"{took[4]:.1f} s", f"{took[1]:.1f} s by 1", f"{took[1] / took[4]:.1f} × (goal 3)", took[1] >= 3 * took[4])
     endpoint.process.kill()
 
 

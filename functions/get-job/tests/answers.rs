@@ -86,6 +86,10 @@ fn taken() -> Event {
     Event::Taken(claim())
 }
 
+fn segment_done() -> Event {
+    Event::SegmentDone { number: 0, claim: claim() }
+}
+
 fn planned(segments: u8, counted: u64) -> Event {
     let plan = ExportPlan {
         started_reading_at: Service::at(10),
@@ -133,9 +137,8 @@ async fn completed_export_has_a_fresh_url_at_every_poll() {
         started_reading_at: Service::at(10),
     };
     let progress = Progress { total: 1_250, processed: 1_250, ..Progress::default() };
-    let done = Event::SegmentDone { number: 0, due_at: Service::at(300) };
     let completed = Event::Completed { token: Token::new(1), result, progress };
-    happens(&service, job, [taken(), planned(1, 1_249), done, taken(), completed]).await;
+    happens(&service, job, [taken(), planned(1, 1_249), segment_done(), completed]).await;
     let first = answer(&service, "job").await;
     insta::assert_json_snapshot!(first);
     tokio::time::advance(Duration::from_secs(5)).await;

@@ -31,6 +31,9 @@ pub(crate) trait Leased: Clone + PartialEq + Send + Sync + 'static {
     type Note: Clone + Send + Sync;
 
     fn lease(&self) -> Option<&Lease>;
+    fn is_held_by(&self, token: &Token) -> bool {
+        self.lease().is_some_and(|lease| lease.token == *token)
+    }
     fn note(&self) -> Self::Note;
     fn taken(&self, claim: Claim, now: Timestamp) -> Result<Self, IllegalTransition>;
     fn renewed(&self, claim: Claim, note: Self::Note, now: Timestamp) -> Result<Self, IllegalTransition>;
@@ -188,6 +191,7 @@ impl<T: Leased> Hold<T> {
     pub(crate) async fn take(holder: Holder, partition: &Partition, target: &Target) -> Result<Take<Self>, PortError> {
         let Holder { jobs, clock, ids, pace } = &holder;
         let token = Token::new(ids.random());
+        let began = Instant::now();
         for attempt in 0..MAX_RACES {
             if attempt > 0 {
                 pause(ids.as_ref(), attempt, Duration::from_millis(10), Duration::from_millis(200)).await;
@@ -195,12 +199,12 @@ impl<T: Leased> Hold<T> {
             let sent = Instant::now();
             let now = clock.now();
             let Some(found) = T::load(jobs.as_ref(), partition, target, now).await? else { return Ok(Take::Absent) };
-            let taken = match found.taken(claim(&token, pace, now), now) {
-                // Our own take whose answer was lost.
-                Err(IllegalTransition::Leased) if found.lease().is_some_and(|lease| lease.token == token) => found,
+            let (taken, sent) = match found.taken(claim(&token, pace, now), now) {
+                // Our own take whose answer was lost; it may have been the first.
+                Err(IllegalTransition::Leased) if found.is_held_by(&token) => (found, began),
                 Err(refusal) => return Ok(Take::Refused(refusal)),
                 Ok(taken) => match jobs.update(partition, &taken.change()).await {
-                    Ok(()) => taken,
+                    Ok(()) => (taken, sent),
                     // Neither a take nor a failure reserves anything: the month is never full for them.
                     Err(
                         UpdateError::Conflict
@@ -218,22 +222,32 @@ impl<T: Leased> Hold<T> {
                 tracing::warn!(target: METRICS, job_id = %target.job_id, segment = target.segment,
                     tenant = %partition.tenant, lease_takeovers = 1);
             }
-            let note = taken.note();
-            return Ok(Take::Held(Box::new(Self {
-                valid_until: Mutex::new(sent + pace.lease),
-                written: tokio::sync::Mutex::new(Written { current: taken, at: sent, note }),
-                partition: partition.clone(),
-                target: target.clone(),
-                token,
-                holder,
-            })));
+            return Ok(Take::Held(Box::new(Self::new(holder, partition, target, token, taken, sent))));
         }
         Ok(Take::Refused(IllegalTransition::Leased))
+    }
+
+    /// A hold on work whose lease was written with this token, not before `sent`.
+    fn new(holder: Holder, partition: &Partition, target: &Target, token: Token, current: T, sent: Instant) -> Self {
+        let note = current.note();
+        Self {
+            valid_until: Mutex::new(sent + holder.pace.lease),
+            written: tokio::sync::Mutex::new(Written { current, at: sent, note }),
+            partition: partition.clone(),
+            target: target.clone(),
+            token,
+            holder,
+        }
     }
 
     /// The work as last written.
     pub(crate) async fn current(&self) -> T {
         self.written.lock().await.current.clone()
+    }
+
+    /// What is held.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The lease's token.
@@ -337,8 +351,7 @@ impl<T: Leased> Hold<T> {
                         written.current = stored;
                         return Ok(());
                     }
-                    let is_ours = stored.lease().is_some_and(|lease| lease.token == self.token);
-                    if !is_ours || races > MAX_RACES {
+                    if !stored.is_held_by(&self.token) || races > MAX_RACES {
                         return Err(HoldError::Lost);
                     }
                     written.current = stored;
@@ -405,9 +418,15 @@ impl Hold<Segment> {
         self.end(released, Segment::change).await
     }
 
-    /// Ends the hold with the segment done, and counts it in the job, together. Returns the job after it.
-    pub(crate) async fn done(&self, tail: Option<ObjectKey>, covered: Checkpoint) -> Result<Job, HoldError> {
+    /// Ends the hold with the segment done, and counts it in the job, together. With the last segment the job
+    /// is held in its place, to be finished.
+    pub(crate) async fn done(
+        &self,
+        tail: Option<ObjectKey>,
+        covered: Checkpoint,
+    ) -> Result<Option<Hold<Job>>, HoldError> {
         let Holder { jobs, clock, ids, pace } = &self.holder;
+        let sent = Instant::now();
         let mut written = self.written.lock().await;
         let number = written.current.number();
         let mut tries = 0;
@@ -418,21 +437,20 @@ impl Hold<Segment> {
             let job = jobs.get(&self.partition, &self.target.job_id, now).await?.ok_or(HoldError::Lost)?;
             if job.plan().is_some_and(|plan| plan.done.contains(&number)) {
                 // A try of this write whose answer was lost: nobody else holds the lease.
-                return Ok(job);
+                return Ok(self.finishing(job, sent));
             }
             let done = SegmentEvent::Done { token: self.token.clone(), tail: tail.clone(), covered: covered.clone() };
             let segment = written.current.apply(done, now).map_err(|_| HoldError::Lost)?;
-            let event = Event::SegmentDone { number, due_at: due(pace, now) };
+            let event = Event::SegmentDone { number, claim: claim(&self.token, pace, now) };
             let job = job.apply(event, now).map_err(|_| HoldError::Lost)?;
             let change = Change { job: Some(job.clone()), ..segment.into() };
             match jobs.update(&self.partition, &change).await {
-                Ok(()) => return Ok(job),
+                Ok(()) => return Ok(self.finishing(job, sent)),
                 Err(UpdateError::Conflict) => {
                     let stored = Segment::load(jobs.as_ref(), &self.partition, &self.target, now).await?;
                     let stored = stored.ok_or(HoldError::Lost)?;
-                    let is_ours = stored.lease().is_some_and(|lease| lease.token == self.token);
                     // Another segment's end came first, or this write has landed: the job will tell.
-                    if is_ours {
+                    if stored.is_held_by(&self.token) {
                         written.current = stored;
                     } else if stored.due_at().is_some() {
                         return Err(HoldError::Lost);
@@ -446,6 +464,13 @@ impl Hold<Segment> {
             }
             pause(ids.as_ref(), tries, Duration::from_millis(20), Duration::from_secs(2)).await;
         }
+    }
+
+    /// The hold on the job, if the end of this segment has brought its lease.
+    fn finishing(&self, job: Job, sent: Instant) -> Option<Hold<Job>> {
+        let target = Target::from(job.id());
+        job.is_held_by(&self.token)
+            .then(|| Hold::new(self.holder.clone(), &self.partition, &target, self.token.clone(), job, sent))
     }
 }
 

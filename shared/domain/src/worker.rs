@@ -67,6 +67,8 @@ enum Step {
     Stop(Delivery),
     /// The next step, which waits for nobody else.
     GoOn(Target),
+    /// All segments are done, and the job is held.
+    Finish(Box<Hold<Job>>),
 }
 
 /// What came of the work under a job's lease.
@@ -125,20 +127,24 @@ impl Worker {
         target: &Target,
         deadline: Instant,
     ) -> Result<Delivery, PortError> {
-        let mut target = target.clone();
+        let mut step = self.look(partition, target, deadline).await?;
         loop {
-            let step = match target.segment {
-                None => self.deliver_job(partition, &target, deadline).await?,
-                Some(number) => self.deliver_segment(partition, &target, number, deadline).await?,
-            };
-            match step {
+            step = match step {
                 Step::Stop(delivery) => return Ok(delivery),
-                Step::GoOn(next) if Instant::now() < deadline => target = next,
+                Step::Finish(hold) => self.work_on(&hold, deadline).await,
+                Step::GoOn(next) if Instant::now() < deadline => self.look(partition, &next, deadline).await?,
                 Step::GoOn(next) => {
                     self.send(partition, &next, JobType::Export).await;
                     return Ok(Delivery::Yielded);
                 }
-            }
+            };
+        }
+    }
+
+    async fn look(&self, partition: &Partition, target: &Target, deadline: Instant) -> Result<Step, PortError> {
+        match target.segment {
+            None => self.deliver_job(partition, target, deadline).await,
+            Some(number) => self.deliver_segment(partition, target, number, deadline).await,
         }
     }
 
@@ -154,13 +160,21 @@ impl Worker {
             }
             Take::Absent => return Ok(Step::Stop(Delivery::Ended)),
         };
+        Ok(self.work_on(&hold, deadline).await)
+    }
+
+    /// Works on a job that is held, and writes down what came of it.
+    async fn work_on(&self, hold: &Hold<Job>, deadline: Instant) -> Step {
         // In a fixed order, here and below, so that a simulation's seed always gives the same run.
         let worked = tokio::select! {
             biased;
-            worked = self.work(&hold, deadline) => worked,
+            worked = self.work(hold, deadline) => worked,
             lost = hold.keep_alive() => Err(lost.into()),
         };
-        Ok(self.end(&hold, worked).await.unwrap_or_else(|error| left(target, &error)))
+        match self.end(hold, worked).await {
+            Ok(step) => step,
+            Err(error) => left(hold.target(), &error),
+        }
     }
 
     async fn work(&self, hold: &Hold<Job>, deadline: Instant) -> Result<Work, WorkError> {
@@ -171,6 +185,7 @@ impl Worker {
                 Ok(Work::Result(result, progress))
             }
             JobSpec::Export { resource_types, since } => match job.status() {
+                JobStatus::Processing(Phase::Finishing(_)) if Instant::now() >= deadline => Err(WorkError::OutOfTime),
                 JobStatus::Processing(Phase::Finishing(_)) => {
                     let (result, progress) = self.finish_export(hold, &job).await?;
                     Ok(Work::Result(result, progress))
@@ -269,9 +284,9 @@ impl Worker {
     ) -> Result<Step, HoldError> {
         match worked {
             Ok(export::Covered { tail, checkpoint }) => {
-                let job = hold.done(tail, checkpoint).await?;
                 // The last one finishes the job.
-                Ok(if job.segments_are_done() { Step::GoOn(job.id().into()) } else { Step::Stop(Delivery::Done) })
+                let finishing = hold.done(tail, checkpoint).await?;
+                Ok(finishing.map_or(Step::Stop(Delivery::Done), |hold| Step::Finish(Box::new(hold))))
             }
             Err(WorkError::Impossible(reason)) => {
                 self.fail_export(job.partition(), job.id(), reason).await?;

@@ -9,7 +9,7 @@ use std::io::Write as _;
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -20,6 +20,9 @@ const NAMESPACE: &str = "ClinikBulk";
 
 /// The field that tells metrics of imports and exports apart.
 const JOB_TYPE: &str = "job_type";
+
+/// The field that marks a log line as an audit event.
+const AUDIT: &str = "audit";
 
 /// Sets logging up, by Lambda's own variable `AWS_LAMBDA_LOG_LEVEL`; metrics name the deployment by
 /// `STACK_NAME`.
@@ -33,16 +36,20 @@ fn subscriber<W>(level: LevelFilter, stack: String, writer: W) -> impl Subscribe
 where
     W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
-    let is_metric = |metadata: &tracing::Metadata<'_>| metadata.target() == domain::METRICS;
+    let is_metric = |metadata: &Metadata<'_>| metadata.target() == domain::METRICS;
+    // A level is for logs: metrics and audits are told whatever it is.
+    let is_log = move |metadata: &Metadata<'_>| {
+        !is_metric(metadata) && (*metadata.level() <= level || metadata.fields().field(AUDIT).is_some())
+    };
     // The span of the invocation carries its request id and its trace.
     let logs = tracing_subscriber::fmt::layer()
         .json()
         .with_target(false)
         .with_span_list(false)
         .with_writer(writer.clone())
-        .with_filter(FilterFn::new(move |metadata| !is_metric(metadata)));
-    let metrics = Metrics { stack, writer }.with_filter(FilterFn::new(move |metadata| is_metric(metadata)));
-    tracing_subscriber::registry().with(level).with(logs).with(metrics)
+        .with_filter(FilterFn::new(is_log));
+    let metrics = Metrics { stack, writer }.with_filter(FilterFn::new(is_metric));
+    tracing_subscriber::registry().with(logs).with(metrics)
 }
 
 /// Writes metrics in the embedded format
@@ -160,9 +167,13 @@ mod tests {
     }
 
     fn written_by(events: impl FnOnce()) -> Vec<Value> {
+        written_at(LevelFilter::INFO, events)
+    }
+
+    fn written_at(level: LevelFilter, events: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(LevelFilter::INFO, "here".to_owned(), move || writer.clone());
+        let subscriber = subscriber(level, "here".to_owned(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, events);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -201,5 +212,16 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["fields"], json!({"message": "answered", "status": 202}));
         assert_eq!((&lines[0]["level"], &lines[0]["span"]["requestId"]), (&json!("INFO"), &json!("8476")));
+    }
+
+    #[test]
+    fn no_level_silences_metrics_and_audits() {
+        let lines = written_at(LevelFilter::ERROR, || {
+            tracing::info!(status = 202, "answered");
+            tracing::info!(audit = "job.started", "job started");
+            tracing::info!(target: domain::METRICS, jobs_started = 1);
+        });
+        assert_eq!(lines.len(), 2);
+        assert_eq!((&lines[0]["fields"]["audit"], &lines[1]["JobsStarted"]), (&json!("job.started"), &json!(1)));
     }
 }

@@ -87,8 +87,8 @@ async fn a_segment_ends_together_with_its_mark_in_the_job(jobs: &dyn JobStore, f
     assert_eq!(jobs.segment(partition, job.id(), 0, now).await.unwrap(), Some(segment.clone()));
 
     let tail = Some(ObjectKey::tail(partition, job.id(), 0, &token));
-    let done = segment.apply(SegmentEvent::Done { token, tail, covered }, now).unwrap();
-    let marked = job.apply(Event::SegmentDone { number: 0, due_at: fixture.later(70) }, now).unwrap();
+    let done = segment.apply(SegmentEvent::Done { token: token.clone(), tail, covered }, now).unwrap();
+    let marked = job.apply(Event::SegmentDone { number: 0, claim: claim(70) }, now).unwrap();
     let stale = marked.clone().restored(marked.revision() + 1, marked.due_at());
     let refused = jobs.update(partition, &Change { job: Some(stale), ..done.clone().into() }).await;
     assert!(matches!(refused, Err(UpdateError::Conflict)), "{refused:?}");

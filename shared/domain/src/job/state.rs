@@ -32,7 +32,7 @@ pub enum Phase {
     Planning(Option<Lease>),
     /// An export's segments are at work, each under a lease of its own. Set with the plan.
     Segments,
-    /// An export's file is put together. Set by the worker that finds all segments done.
+    /// An export's file is put together. Set with the end of the last segment, by its worker.
     Finishing(Option<Lease>),
 }
 
@@ -92,8 +92,8 @@ pub enum Event {
     SegmentDone {
         /// The segment.
         number: u8,
-        /// When the job is due if it was the last one and nobody goes on.
-        due_at: Timestamp,
+        /// The segment's worker's, who finishes the job if this was the last one.
+        claim: Claim,
     },
     /// A segment has found that the export cannot be done.
     SegmentFailed {
@@ -215,13 +215,13 @@ impl Job {
                 next.releases = 0;
                 next.due_at = Some(due_at);
             }
-            (Processing(Segments), Event::SegmentDone { number, due_at }) => {
+            (Processing(Segments), Event::SegmentDone { number, claim }) => {
                 let plan = next.plan.as_mut().ok_or(IllegalTransition::OtherPhase)?;
                 if !plan.done.insert(number) {
                     return Err(IllegalTransition::Ended);
                 }
                 if next.segments_are_done() {
-                    next.due_at = Some(due_at);
+                    next.take(&Finishing(None), &claim, now)?;
                 }
             }
             (Processing(Segments), Event::SegmentFailed { reason }) => next.fail(reason, now),

@@ -117,8 +117,8 @@ fn planned(token: u128, segments: u8) -> Event {
     Event::Planned { token, plan, due_at: at(86_400) }
 }
 
-fn segment_done(number: u8) -> Event {
-    Event::SegmentDone { number, due_at: at(500) }
+fn segment_done(number: u8, token: u128, now: i64) -> Event {
+    Event::SegmentDone { number, claim: claim(token, now) }
 }
 
 #[test]
@@ -129,16 +129,21 @@ fn an_export_is_planned_once_and_finished_when_every_segment_is_done() {
     assert_eq!((job.lease(), job.progress().total), (None, 5));
     assert_eq!(job.apply(planned(1, 2), at(1)), Err(IllegalTransition::OtherPhase));
     assert_eq!(job.apply(taken(2, 2), at(2)), Err(IllegalTransition::Waiting));
-    let job = job.apply(segment_done(1), at(3)).unwrap();
-    assert_eq!(job.apply(segment_done(1), at(3)), Err(IllegalTransition::Ended));
+    let job = job.apply(segment_done(1, 2, 3), at(3)).unwrap();
+    assert_eq!(job.apply(segment_done(1, 2, 3), at(3)), Err(IllegalTransition::Ended));
     assert_eq!(job.apply(taken(2, 4), at(4)), Err(IllegalTransition::Waiting));
-    assert_eq!(job.due_at(), Some(at(86_400)));
-    let job = job.apply(segment_done(0), at(5)).unwrap();
-    assert_eq!(job.due_at(), Some(at(500)));
-    let job = job.apply(taken(3, 6), at(6)).unwrap();
+    assert_eq!((job.lease(), job.due_at()), (None, Some(at(86_400))));
+    // The last one's worker has the lease.
+    let job = job.apply(segment_done(0, 3, 5), at(5)).unwrap();
     assert!(matches!(job.status(), JobStatus::Processing(Phase::Finishing(Some(_)))));
-    assert_eq!(job.apply(segment_done(0), at(7)), Err(IllegalTransition::OtherPhase));
+    assert_eq!(job.due_at(), Some(at(5 + 70)));
+    assert_eq!(job.apply(segment_done(0, 3, 6), at(6)), Err(IllegalTransition::OtherPhase));
+    assert_eq!(job.apply(taken(4, 6), at(6)), Err(IllegalTransition::Leased));
     assert!(job.apply(completed(3), at(8)).unwrap().has_ended());
+    // If it dies, another goes on.
+    let job = job.apply(taken(4, 65), at(65)).unwrap();
+    assert_eq!(job.apply(completed(3), at(66)), Err(IllegalTransition::LeaseLost));
+    assert!(job.apply(completed(4), at(66)).unwrap().has_ended());
 }
 
 #[test]
@@ -173,7 +178,7 @@ proptest! {
                 6 => Event::SendFailed,
                 7 => Event::Counted { token: own, records: 3 },
                 8 => planned(token, 2),
-                9 | 10 => segment_done(u8::try_from(processed % 2).unwrap()),
+                9 | 10 => segment_done(u8::try_from(processed % 2).unwrap(), token, now),
                 _ => Event::Expired,
             };
             match job.apply(event, at(now)) {
