@@ -404,37 +404,39 @@ def cold_start(endpoint: Endpoint, table: Table) -> None:
 
 
 def since(table: Table) -> None:
-    """Goal 6: an export of a result of the same size from a table ten times as large."""
-    units, seconds = {}, {}
+    """Goal 6: an export of a result of the same size from a table ten times as large, in turns."""
     changed = 2_000
+    part = WORK / "changed.ndjson"
+    part.write_bytes(b"".join(files(BATCH)[0].read_bytes().splitlines(keepends=True)[:changed]))
+    endpoints, moments = {}, {}
     for size in (BATCH, 10 * BATCH):
-        endpoint = Endpoint()
+        endpoint = endpoints[size] = Endpoint()
         run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(size)])
         time.sleep(0.05)
-        moment = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        moments[size] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         time.sleep(0.05)
-        part = WORK / "changed.ndjson"
-        part.write_bytes(b"".join(files(BATCH)[0].read_bytes().splitlines(keepends=True)[:changed]))
         run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(part))])
-        taken = []
-        for _ in range(1 if QUICK else 5):
-            message = endpoint.prepare("export", TYPE, moment)
+    units, taken, result = {}, {size: [] for size in endpoints}, 0
+    for _ in range(1 if QUICK else 21):
+        for size, endpoint in endpoints.items():
+            message = endpoint.prepare("export", TYPE, moments[size])
             endpoint.set()
             worker = Worker([RELEASE / "run-export"], endpoint.environment)
             began = time.monotonic()
             worker.deliver(message)
-            taken.append(time.monotonic() - began)
+            taken[size].append(time.monotonic() - began)
             worker.end()
-        content = file_of(endpoint, message)
-        if len(content.splitlines()) != changed:
-            raise SystemExit(f"{len(content.splitlines())} of {changed} changed records were exported")
-        units[size], seconds[size], result = endpoint.stats()["read_units"], min(taken), len(content)
+            content = file_of(endpoint, message)
+            if len(content.splitlines()) != changed:
+                raise SystemExit(f"{len(content.splitlines())} of {changed} changed records were exported")
+            units[size], result = endpoint.stats()["read_units"], len(content)
+    for endpoint in endpoints.values():
         endpoint.process.kill()
     most = 1.1 * result / 8192 + 16
     table.add("6", f"read units of {changed:,} changed records", f"{units[BATCH]:.1f}", f"≤ {most:.1f}", "", units[BATCH] <= most)
     table.add("6", "the same, of a table ten times as large", f"{units[10 * BATCH]:.1f}", f"{units[BATCH]:.1f}",
               f"{units[10 * BATCH] / units[BATCH]:.3f} (goal 1.05)", units[10 * BATCH] <= 1.05 * units[BATCH])
-    small, large = seconds[BATCH], seconds[10 * BATCH]
+    small, large = min(taken[BATCH]), min(taken[10 * BATCH])
     table.add("6", "the time of both", f"{large * 1000:.0f} ms", f"{small * 1000:.0f} ms", f"{large / small:.2f} (goal 1.05)", large <= 1.05 * small)
 
 
