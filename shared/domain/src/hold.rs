@@ -8,18 +8,19 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::ids::{Partition, Token};
-use crate::job::{Event, IllegalTransition, Job, JobStatus, Progress};
+use crate::job::IllegalTransition;
 use crate::lease::{Claim, Lease};
 use crate::message::Target;
-use crate::metrics::{METRICS, job_ended};
-use crate::object_key::ObjectKey;
+use crate::metrics::METRICS;
 use crate::pace::{Pace, after};
-use crate::ports::{Change, Clock, IdSource, JobStore, PortError, Settlement, UpdateError};
+use crate::ports::{Change, Clock, IdSource, JobStore, PortError, UpdateError};
 use crate::retry::pause;
-use crate::segment::{Checkpoint, Segment, SegmentEvent};
 
-/// How often clients can see an import move at most.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+mod job;
+mod segment;
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use job::settlement;
 
 /// How often a write is tried when others write to the same item at the same time.
 const MAX_RACES: u32 = 10;
@@ -47,81 +48,6 @@ pub(crate) trait Leased: Clone + PartialEq + Send + Sync + 'static {
         target: &Target,
         now: Timestamp,
     ) -> Result<Option<Self>, PortError>;
-}
-
-#[async_trait]
-impl Leased for Job {
-    type Note = Progress;
-
-    fn lease(&self) -> Option<&Lease> {
-        self.lease()
-    }
-
-    fn note(&self) -> Progress {
-        self.progress()
-    }
-
-    fn taken(&self, claim: Claim, now: Timestamp) -> Result<Self, IllegalTransition> {
-        self.apply(Event::Taken(claim), now)
-    }
-
-    fn renewed(&self, claim: Claim, note: Progress, now: Timestamp) -> Result<Self, IllegalTransition> {
-        self.apply(Event::Renewed(claim, note), now)
-    }
-
-    fn change(&self) -> Change {
-        Change::job(self.clone()).settle(settlement(self))
-    }
-
-    fn ended(&self, now: Timestamp) {
-        job_ended(self, now);
-    }
-
-    async fn load(
-        jobs: &dyn JobStore,
-        partition: &Partition,
-        target: &Target,
-        now: Timestamp,
-    ) -> Result<Option<Self>, PortError> {
-        jobs.get(partition, &target.job_id, now).await
-    }
-}
-
-#[async_trait]
-impl Leased for Segment {
-    type Note = Checkpoint;
-
-    fn lease(&self) -> Option<&Lease> {
-        self.lease()
-    }
-
-    fn note(&self) -> Checkpoint {
-        self.checkpoint().clone()
-    }
-
-    fn taken(&self, claim: Claim, now: Timestamp) -> Result<Self, IllegalTransition> {
-        self.apply(SegmentEvent::Taken(claim), now)
-    }
-
-    fn renewed(&self, claim: Claim, note: Checkpoint, now: Timestamp) -> Result<Self, IllegalTransition> {
-        self.apply(SegmentEvent::Renewed(claim, note), now)
-    }
-
-    fn change(&self) -> Change {
-        self.clone().into()
-    }
-
-    // What operators count are jobs.
-    fn ended(&self, _now: Timestamp) {}
-
-    async fn load(
-        jobs: &dyn JobStore,
-        partition: &Partition,
-        target: &Target,
-        now: Timestamp,
-    ) -> Result<Option<Self>, PortError> {
-        jobs.segment(partition, &target.job_id, target.segment.unwrap_or_default(), now).await
-    }
 }
 
 /// What came of looking at some work.
@@ -359,126 +285,6 @@ impl<T: Leased> Hold<T> {
                 }
             }
         }
-    }
-}
-
-impl Hold<Job> {
-    /// Tells how far the work is; written at most once a second.
-    pub(crate) async fn report(&self, progress: Progress) -> Result<(), HoldError> {
-        let mut written = self.written.lock().await;
-        written.note = progress;
-        if written.at.elapsed() < PROGRESS_INTERVAL {
-            return Ok(());
-        }
-        match self.renew(&mut written, Patience::None).await {
-            // Progress can wait; the lease is watched by `keep_alive`.
-            Err(HoldError::Port(PortError::Unavailable { .. })) => Ok(()),
-            result => result,
-        }
-    }
-
-    /// Ends the hold with the event that `make` builds of the token.
-    pub(crate) async fn finish(&self, make: impl Fn(Token) -> Event) -> Result<(), HoldError> {
-        self.end(|job, now| job.apply(make(self.token.clone()), now), Job::change).await
-    }
-
-    /// Ends the hold with the plan of an export, and stores its segments.
-    pub(crate) async fn plan(&self, make: impl Fn(Token) -> Event, segments: &[Segment]) -> Result<(), HoldError> {
-        let change = |job: &Job| Change { segments: segments.to_vec(), ..Change::job(job.clone()) };
-        self.end(|job, now| job.apply(make(self.token.clone()), now), change).await
-    }
-
-    /// Writes down how many records there are to import, and reserves them in the month, once.
-    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), HoldError> {
-        let mut written = self.written.lock().await;
-        if written.current.is_counted() {
-            return Ok(());
-        }
-        let counted = |job: &Job, now| job.apply(Event::Counted { token: self.token.clone(), records }, now);
-        let reserve = |job: &Job| {
-            Change::job(job.clone()).settle(Settlement::Reserve { reservation: job.reservation().clone(), limit })
-        };
-        self.write(&mut written, Patience::None, counted, reserve).await
-    }
-}
-
-impl Hold<Segment> {
-    /// Writes down what the segment's parts cover.
-    pub(crate) async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), HoldError> {
-        let mut written = self.written.lock().await;
-        written.note = checkpoint;
-        self.renew(&mut written, Patience::UntilLeaseEnds).await
-    }
-
-    /// Ends the hold in good order.
-    pub(crate) async fn release(&self, due_at: Timestamp, because_unavailable: bool) -> Result<(), HoldError> {
-        let released = |segment: &Segment, now| {
-            segment.apply(SegmentEvent::Released { token: self.token.clone(), due_at, because_unavailable }, now)
-        };
-        self.end(released, Segment::change).await
-    }
-
-    /// Ends the hold with the segment done, and counts it in the job, together. With the last segment the job
-    /// is held in its place, to be finished.
-    pub(crate) async fn done(
-        &self,
-        tail: Option<ObjectKey>,
-        covered: Checkpoint,
-    ) -> Result<Option<Hold<Job>>, HoldError> {
-        let Holder { jobs, clock, ids, pace } = &self.holder;
-        let sent = Instant::now();
-        let mut written = self.written.lock().await;
-        let number = written.current.number();
-        let mut tries = 0;
-        loop {
-            self.check()?;
-            tries += 1;
-            let now = clock.now();
-            let job = jobs.get(&self.partition, &self.target.job_id, now).await?.ok_or(HoldError::Lost)?;
-            if job.plan().is_some_and(|plan| plan.done.contains(&number)) {
-                // A try of this write whose answer was lost: nobody else holds the lease.
-                return Ok(self.finishing(job, sent));
-            }
-            let done = SegmentEvent::Done { token: self.token.clone(), tail: tail.clone(), covered: covered.clone() };
-            let segment = written.current.apply(done, now).map_err(|_| HoldError::Lost)?;
-            let event = Event::SegmentDone { number, claim: claim(&self.token, pace, now) };
-            let job = job.apply(event, now).map_err(|_| HoldError::Lost)?;
-            let change = Change { job: Some(job.clone()), ..segment.into() };
-            match jobs.update(&self.partition, &change).await {
-                Ok(()) => return Ok(self.finishing(job, sent)),
-                Err(UpdateError::Conflict) => {
-                    let stored = Segment::load(jobs.as_ref(), &self.partition, &self.target, now).await?;
-                    let stored = stored.ok_or(HoldError::Lost)?;
-                    // Another segment's end came first, or this write has landed: the job will tell.
-                    if stored.is_held_by(&self.token) {
-                        written.current = stored;
-                    } else if stored.due_at().is_some() {
-                        return Err(HoldError::Lost);
-                    }
-                }
-                Err(UpdateError::Port(error @ PortError::Unavailable { .. })) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "write end of segment");
-                }
-                Err(UpdateError::MonthFull) => return Err(HoldError::MonthFull),
-                Err(UpdateError::Port(error)) => return Err(HoldError::Port(error)),
-            }
-            pause(ids.as_ref(), tries, Duration::from_millis(20), Duration::from_secs(2)).await;
-        }
-    }
-
-    /// The hold on the job, if the end of this segment has brought its lease.
-    fn finishing(&self, job: Job, sent: Instant) -> Option<Hold<Job>> {
-        let target = Target::from(job.id());
-        job.is_held_by(&self.token)
-            .then(|| Hold::new(self.holder.clone(), &self.partition, &target, self.token.clone(), job, sent))
-    }
-}
-
-/// What storing this revision of a job means for the month: a job that fails gives its reservation back.
-pub(crate) fn settlement(job: &Job) -> Settlement {
-    match job.status() {
-        JobStatus::Failed(_) if job.is_counted() => Settlement::Refund(job.reservation().clone()),
-        JobStatus::Failed(_) | JobStatus::Pending | JobStatus::Processing(_) | JobStatus::Completed => Settlement::None,
     }
 }
 
