@@ -9,9 +9,7 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
-import ipaddress
 import json
 import os
 import shutil
@@ -30,9 +28,8 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+
+from certificate import issue_certificate
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template.yaml"
@@ -59,36 +56,6 @@ def binaries() -> Path:
         cwd=ROOT, check=True, capture_output=True, text=True,
     )
     return Path(json.loads(metadata.stdout)["target_directory"]) / "debug"
-
-
-def issue_certificate(directory: Path, authority: Path) -> tuple[Path, Path]:
-    """Makes an authority that lives as long as the stack, and a certificate of it for this machine's own address."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-
-    def sign(subject: str, public_key, issuer: str, signing_key, *extensions) -> x509.Certificate:
-        name = lambda text: x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-        builder = (
-            x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name(issuer)).public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=2))
-        )
-        for extension, is_critical in extensions:
-            builder = builder.add_extension(extension, is_critical)
-        return builder.sign(signing_key, hashes.SHA256())
-
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = "clinik-bulk local authority"
-    ca = sign(ca_name, ca_key.public_key(), ca_name, ca_key, (x509.BasicConstraints(ca=True, path_length=0), True))
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))])
-    leaf = sign(HOST, key.public_key(), ca_name, ca_key, (address, False), (x509.BasicConstraints(False, None), True))
-    pem = serialization.Encoding.PEM
-    key_text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    certificate_file, key_file = directory / "server.pem", directory / "server.key"
-    authority.write_bytes(ca.public_bytes(pem))
-    certificate_file.write_bytes(leaf.public_bytes(pem))
-    key_file.touch(mode=0o600)
-    key_file.write_bytes(key_text)
-    return certificate_file, key_file
 
 
 @dataclass
@@ -161,7 +128,7 @@ class Stack:
         }
         context = None
         if self.strict:
-            certificate, key = issue_certificate(self.directory, self.authority)
+            certificate, key = issue_certificate(HOST, self.directory, self.authority)
             environment |= self.trust() | {
                 "AUTH": "true", "USE_SSL": "1", "MINISTACK_SSL_CERT": str(certificate), "MINISTACK_SSL_KEY": str(key),
             }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{Answer, State};
 
@@ -67,6 +68,8 @@ struct Put<'a> {
     #[serde(borrow)]
     item: &'a RawValue,
     table_name: Option<String>,
+    #[serde(default)]
+    expression_attribute_values: Value,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +124,14 @@ struct Query<'a> {
 }
 
 pub(super) fn answer(state: &mut State, operation: &str, body: &[u8]) -> Answer {
+    if is_overtaken(state, operation, body) {
+        let refusal = if operation == "PutItem" {
+            json!({"__type": "ConditionalCheckFailedException"})
+        } else {
+            json!({"__type": "TransactionCanceledException", "CancellationReasons": [{"Code": "ConditionalCheckFailed"}]})
+        };
+        return Answer { status: hyper::StatusCode::BAD_REQUEST, ..Answer::new(refusal.to_string()) };
+    }
     let answered = std::str::from_utf8(body).ok().and_then(|body| match operation {
         "BatchWriteItem" => batch_write(state, body),
         "Query" => query(state, body),
@@ -166,6 +177,25 @@ fn item(raw: &RawValue, keys: &Keys<'_>) -> Item {
 
 fn units(size: usize, of: usize) -> f64 {
     u32::try_from(size.div_ceil(of)).unwrap_or(u32::MAX).into()
+}
+
+/// Whether a write of jobs and segments follows a revision that is no longer the stored one.
+fn is_overtaken(state: &State, operation: &str, body: &[u8]) -> bool {
+    let puts = match operation {
+        "PutItem" => serde_json::from_slice(body).map(|put| vec![put]),
+        "TransactWriteItems" => serde_json::from_slice(body).map(|transaction: Transaction<'_>| {
+            transaction.transact_items.into_iter().filter_map(|item| item.put).collect()
+        }),
+        _ => return false,
+    };
+    puts.unwrap_or_default().iter().any(|put: &Put<'_>| {
+        let Some(before) = put.expression_attribute_values.pointer("/:before/N") else { return false };
+        let Ok(keys) = serde_json::from_str::<Keys<'_>>(put.item.get()) else { return false };
+        let key = (put.table_name.clone().unwrap_or_default(), keys.pk.text.into_owned());
+        let stored = state.tables.partitions.get(&key).and_then(|partition| partition.items.get(keys.sk.text.as_ref()));
+        let stored = stored.and_then(|item| serde_json::from_str::<Value>(&item.raw).ok());
+        stored.is_some_and(|stored| stored.pointer("/revision/N") != Some(before))
+    })
 }
 
 fn put_job(state: &mut State, put: &Put<'_>) -> Option<()> {

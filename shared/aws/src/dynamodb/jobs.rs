@@ -3,28 +3,30 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use domain::ports::{AcceptError, Acceptance, Cancellation, Change, Due, JobStore, PortError, Settlement, UpdateError};
-use domain::{Job, JobId, JobType, Partition, Segment, Target};
+use domain::{Job, JobId, JobType, Partition, Segment};
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
-use super::{Item, VERSION, check_version, number, partition_key, read_number, text, time_to_live};
+use super::{Item, number, partition_key, text};
 use crate::error::{port_error, unreadable};
+
+mod cancelled;
+mod kept;
+
+use cancelled::{Reason, cancellation, cancellation_reasons, reason};
+use kept::{
+    BUCKETS_PER_TYPE, JOB, Kept, bucket_name, milliseconds, read_job, read_segment, segment_key, sort_key, target,
+};
 
 /// Finds due jobs: sparse, since only items with work left have its keys.
 const BY_DUE: &str = "byDue";
-
-/// Jobs of one type are spread over so many partitions of the index.
-const BUCKETS_PER_TYPE: u64 = 2;
 
 /// [`JobStore`] on DynamoDB.
 pub struct DynamoJobs {
@@ -38,35 +40,9 @@ impl DynamoJobs {
         Self { client, jobs_table, usage_table }
     }
 
-    /// What jobs and segments have in common: the whole in one attribute, beside it what the store looks at.
-    fn item(kept: &Kept<'_>) -> Result<Item, PortError> {
-        let mut item = kept.key();
-        item.extend([
-            ("v".to_owned(), number(VERSION)),
-            ("revision".to_owned(), number(kept.revision())),
-            (kept.name().to_owned(), kept.content()?),
-            ("expiresAt".to_owned(), time_to_live(kept.expires_at())),
-        ]);
-        if let Some(due_at) = kept.due_at() {
-            item.insert("dueBucket".to_owned(), text(bucket_of(kept.job_type(), kept.job_id())));
-            item.insert("dueAt".to_owned(), number(due_at.as_millisecond()));
-        }
-        Ok(item)
-    }
-
-    fn job(item: Item) -> Result<Job, PortError> {
-        let (job, revision, due_at) = content::<Job>(item, JOB)?;
-        Ok(job.restored(revision, due_at))
-    }
-
-    fn read_segment(item: Item) -> Result<Segment, PortError> {
-        let (segment, revision, due_at) = content::<Segment>(item, SEGMENT)?;
-        Ok(segment.restored(revision, due_at))
-    }
-
     /// Puts an item on the condition that it follows the stored one.
     fn following(&self, kept: &Kept<'_>) -> Result<PutBuilder, PortError> {
-        let put = Put::builder().table_name(&self.jobs_table).set_item(Some(Self::item(kept)?));
+        let put = Put::builder().table_name(&self.jobs_table).set_item(Some(kept.item()?));
         Ok(match kept.revision() {
             1 => put.condition_expression("attribute_not_exists(pk)"),
             revision => put
@@ -112,7 +88,7 @@ impl DynamoJobs {
         let mut working = 0;
         while let Some(item) = items.try_next().await.map_err(|error| port_error("list jobs", &error))? {
             if item.contains_key(JOB) {
-                let job = Self::job(item)?;
+                let job = read_job(item)?;
                 working += u64::from(!job.has_ended() && job.expires_at() > now);
             }
         }
@@ -169,124 +145,6 @@ impl DynamoJobs {
             })
             .collect()
     }
-}
-
-/// The attribute of a job.
-const JOB: &str = "job";
-
-/// The attribute of a segment.
-const SEGMENT: &str = "segment";
-
-/// What the table holds.
-enum Kept<'a> {
-    Job(&'a Job),
-    Segment(&'a Segment),
-}
-
-impl Kept<'_> {
-    fn key(&self) -> Item {
-        let (partition, sort_key) = match self {
-            Self::Job(job) => (job.partition(), job.id().to_string()),
-            Self::Segment(segment) => (segment.partition(), segment_key(segment.job_id(), segment.number())),
-        };
-        Item::from([("pk".to_owned(), partition_key(partition)), ("sk".to_owned(), text(sort_key))])
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Job(_) => JOB,
-            Self::Segment(_) => SEGMENT,
-        }
-    }
-
-    fn content(&self) -> Result<AttributeValue, PortError> {
-        let content = match self {
-            Self::Job(job) => serde_dynamo::to_attribute_value(job),
-            Self::Segment(segment) => serde_dynamo::to_attribute_value(segment),
-        };
-        content.map_err(|_| unreadable("store job", "it cannot be put into an item"))
-    }
-
-    fn revision(&self) -> u64 {
-        match self {
-            Self::Job(job) => job.revision(),
-            Self::Segment(segment) => segment.revision(),
-        }
-    }
-
-    fn expires_at(&self) -> Timestamp {
-        match self {
-            Self::Job(job) => job.expires_at(),
-            Self::Segment(segment) => segment.expires_at(),
-        }
-    }
-
-    fn due_at(&self) -> Option<Timestamp> {
-        match self {
-            Self::Job(job) => job.due_at(),
-            Self::Segment(segment) => segment.due_at(),
-        }
-    }
-
-    fn job_type(&self) -> JobType {
-        match self {
-            Self::Job(job) => job.job_type(),
-            // Only exports have segments.
-            Self::Segment(_) => JobType::Export,
-        }
-    }
-
-    fn job_id(&self) -> &JobId {
-        match self {
-            Self::Job(job) => job.id(),
-            Self::Segment(segment) => segment.job_id(),
-        }
-    }
-}
-
-/// What an item holds, its revision, and when it is due.
-fn content<T: DeserializeOwned>(mut item: Item, name: &str) -> Result<(T, u64, Option<Timestamp>), PortError> {
-    check_version("read job", &item)?;
-    let broken = || unreadable("read job", "item cannot be read");
-    let revision = read_number(&item, "revision").ok_or_else(broken)?;
-    let due_at = item.get("dueAt").map(|due_at| milliseconds(due_at).ok_or_else(broken)).transpose()?;
-    let content = item.remove(name).ok_or_else(broken)?;
-    let content = serde_dynamo::from_attribute_value(content).map_err(|_| broken())?;
-    Ok((content, revision, due_at))
-}
-
-/// The sort key of a segment: behind its job's, and before any other job's.
-fn segment_key(id: &JobId, number: u8) -> String {
-    format!("{id}#{number:02}")
-}
-
-fn sort_key(target: &Target) -> String {
-    match target.segment {
-        None => target.job_id.to_string(),
-        Some(number) => segment_key(&target.job_id, number),
-    }
-}
-
-/// What a sort key names.
-fn target(sort_key: &str) -> Option<Target> {
-    match sort_key.split_once('#') {
-        None => Some(Target { job_id: sort_key.parse().ok()?, segment: None }),
-        Some((id, number)) => Some(Target { job_id: id.parse().ok()?, segment: Some(number.parse().ok()?) }),
-    }
-}
-
-fn milliseconds(value: &AttributeValue) -> Option<Timestamp> {
-    Timestamp::from_millisecond(value.as_n().ok()?.parse().ok()?).ok()
-}
-
-fn bucket_name(job_type: JobType, bucket: u64) -> String {
-    format!("{}#{bucket}", job_type.as_str())
-}
-
-fn bucket_of(job_type: JobType, id: &JobId) -> String {
-    // The last character of the id is random.
-    let last = id.as_str().bytes().last().unwrap_or_default();
-    bucket_name(job_type, u64::from(last) % BUCKETS_PER_TYPE)
 }
 
 #[async_trait]
@@ -346,7 +204,7 @@ impl JobStore for DynamoJobs {
     }
 
     async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
-        let job = self.item_of(partition, id.to_string()).await?.map(Self::job).transpose()?;
+        let job = self.item_of(partition, id.to_string()).await?.map(read_job).transpose()?;
         Ok(job.filter(|job| job.expires_at() > now))
     }
 
@@ -358,7 +216,7 @@ impl JobStore for DynamoJobs {
         now: Timestamp,
     ) -> Result<Option<Segment>, PortError> {
         let item = self.item_of(partition, segment_key(id, number)).await?;
-        let segment = item.map(Self::read_segment).transpose()?;
+        let segment = item.map(read_segment).transpose()?;
         Ok(segment.filter(|segment| segment.expires_at() > now))
     }
 
@@ -383,10 +241,10 @@ impl JobStore for DynamoJobs {
         let Some(first) = pages.try_next().await.map_err(|error| port_error("read job", &error))? else {
             return Ok(None);
         };
-        let job = Self::job(first)?;
+        let job = read_job(first)?;
         let mut segments = Vec::new();
         while let Some(item) = pages.try_next().await.map_err(|error| port_error("read job", &error))? {
-            segments.push(Self::read_segment(item)?);
+            segments.push(read_segment(item)?);
         }
         Ok((job.expires_at() > now).then_some((job, segments)))
     }
@@ -468,48 +326,4 @@ impl JobStore for DynamoJobs {
             Err(error) => Err(port_error("postpone job", &error)),
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    None,
-    Condition,
-    Contention,
-    Other,
-}
-
-fn cancellation_reasons<R>(error: &SdkError<TransactWriteItemsError, R>) -> Option<&[CancellationReason]> {
-    match error.as_service_error()? {
-        TransactWriteItemsError::TransactionCanceledException(cancelled) => Some(cancelled.cancellation_reasons()),
-        _ => None,
-    }
-}
-
-/// Why the transaction's item of that index was refused.
-fn reason(reasons: &[CancellationReason], index: usize) -> Reason {
-    match reasons.get(index).and_then(CancellationReason::code) {
-        None | Some("None") => Reason::None,
-        Some("ConditionalCheckFailed") => Reason::Condition,
-        Some("TransactionConflict") => Reason::Contention,
-        Some(_) => Reason::Other,
-    }
-}
-
-/// The conditions that failed, by the order of the items in `accept`. A cancellation for another
-/// reason (throttling, say) is a port's error.
-fn cancellation(reasons: &[CancellationReason], with_upload: bool) -> Result<AcceptError, PortError> {
-    let all: Vec<_> = (0..reasons.len()).map(|index| reason(reasons, index)).collect();
-    let failed = |index: usize| all.get(index) == Some(&Reason::Condition);
-    let cancellation = Cancellation {
-        job_exists: failed(0),
-        window_changed: failed(1),
-        month_full: failed(2),
-        upload_unusable: with_upload && failed(3),
-        idempotency_key_used: failed(if with_upload { 4 } else { 3 }),
-        contention: all.contains(&Reason::Contention),
-    };
-    if cancellation == Cancellation::default() {
-        return Err(PortError::Unavailable { operation: "accept job", cause: "transaction was cancelled".into() });
-    }
-    Ok(AcceptError::Cancelled(cancellation))
 }

@@ -1,0 +1,261 @@
+"""What measures: the endpoint that stands for AWS, workers under Lambda's runtime API, peers, and the table."""
+
+import atexit
+import hashlib
+import json
+import os
+import queue
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+PEERS = ROOT / "bench" / "peers"
+QUICK = os.environ.get("QUICK", "") not in ("", "0")
+RECORDS = 10_000 if QUICK else 100_000
+MANY = 50_000 if QUICK else 1_000_000
+RUNS = 1 if QUICK else int(os.environ.get("RUNS", "5"))
+BATCH = 10_000
+KEY = "clk_live_BENCHKEY000000"
+TYPE = "Observation"
+FUNCTIONS = ["create-upload", "fallback", "get-job", "run-export", "run-import", "start-export", "start-import", "sweep-jobs"]
+WORK = Path(tempfile.mkdtemp(prefix="clinik-bench-"))
+
+
+def get(url: str, data: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=600) as answer:
+        return answer.read()
+
+
+class Endpoint:
+    """The process that stands for AWS."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([RELEASE / "endpoint"], stdout=subprocess.PIPE, text=True)
+        # Whatever becomes of the run, it goes.
+        atexit.register(self.process.kill)
+        self.url = self.process.stdout.readline().strip()
+        self.environment = {
+            "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", ""),
+            "AWS_ENDPOINT_URL": self.url, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench",
+            "JOBS_TABLE": "jobs", "USAGE_TABLE": "usage", "RECORDS_TABLE": "records", "API_KEYS_TABLE": "api-keys",
+            "BUCKET": "bucket", "IMPORT_QUEUE_URL": f"{self.url}/imports", "EXPORT_QUEUE_URL": f"{self.url}/exports",
+            "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+            "MALLOC_MMAP_THRESHOLD_": "131072",  # as the template has it
+            "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_LOG_LEVEL": "WARN", "RUST_LOG": "warn",
+        }
+
+    def set(self, **limits) -> None:
+        get(f"{self.url}/_set?" + "&".join(f"{name}={value}" for name, value in limits.items()), b"")
+
+    def stats(self) -> dict:
+        return json.loads(get(f"{self.url}/_stats"))
+
+    def messages(self) -> list[str]:
+        return [json.loads(text)["MessageBody"] for text in json.loads(get(f"{self.url}/_messages", b""))]
+
+    def object(self, key: str) -> bytes:
+        return get(f"{self.url}/bucket/{key}")
+
+    def put(self, key: str, path: Path) -> None:
+        request = urllib.request.Request(f"{self.url}/bucket/{key}", data=path.read_bytes(), method="PUT")
+        urllib.request.urlopen(request).read()
+
+    def prepare(self, *arguments: str) -> str:
+        done = subprocess.run([RELEASE / "prepare", *arguments], env=self.environment, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+
+class Usage:
+    """What a process has used: CPU seconds, wall seconds, peak memory in MiB."""
+
+    def __init__(self, cpu: float, wall: float, peak: float):
+        self.cpu, self.wall, self.peak = cpu, wall, peak
+
+
+def peak_of(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+
+
+class Worker:
+    """A function's process, and the runtime API that it asks for invocations."""
+
+    def __init__(self, command: list, environment: dict):
+        self.invocations: queue.Queue = queue.Queue()
+        self.answers: queue.Queue = queue.Queue()
+        worker = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def log_message(self, *_):
+                pass
+
+            def handle(self):
+                try:
+                    super().handle()
+                except ConnectionResetError:
+                    pass  # The worker was ended while it waited for an invocation.
+
+            def do_GET(self):
+                event = worker.invocations.get()
+                body = json.dumps(event).encode()
+                self.send_response(200)
+                deadline = int((time.time() + 900) * 1000)
+                for name, value in {
+                    "Lambda-Runtime-Aws-Request-Id": "00000000-0000-0000-0000-000000000000",
+                    "Lambda-Runtime-Deadline-Ms": str(deadline), "Content-Type": "application/json",
+                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:bench",
+                    "Content-Length": str(len(body)),
+                }.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                try:
+                    self.wfile.write(body)
+                except BrokenPipeError:
+                    pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if self.headers.get("Transfer-Encoding") == "chunked":
+                    while size := int(self.rfile.readline(), 16):
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                self.send_response(202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                worker.answers.put((time.monotonic(), self.path.rsplit("/", 1)[-1], body))
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{self.server.server_address[1]}"
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(command, env=environment | {"AWS_LAMBDA_RUNTIME_API": address}, stdout=subprocess.DEVNULL)
+
+    def invoke(self, event: dict) -> bytes:
+        self.invocations.put(event)
+        at, kind, body = self.answers.get(timeout=900)
+        if kind != "response" or b"itemIdentifier" in body:
+            raise SystemExit(f"the invocation failed: {body.decode()}")
+        self.answered = at
+        return body
+
+    def deliver(self, message: str) -> None:
+        self.invoke({"Records": [{"messageId": "1", "body": message, "attributes": {}, "messageAttributes": {},
+                                  "eventSource": "aws:sqs", "awsRegion": "us-east-1"}]})
+
+    def end(self) -> Usage:
+        peak = peak_of(self.process.pid)
+        self.process.kill()
+        _, _, used = os.wait4(self.process.pid, 0)
+        self.process.returncode = 0
+        self.server.shutdown()
+        self.server.server_close()
+        return Usage(used.ru_utime + used.ru_stime, self.answered - self.began, peak)
+
+
+def run_ours(endpoint: Endpoint, function: str, messages: list[str]) -> Usage:
+    """Delivers messages, and those that come of them, to one process of a function."""
+    worker = Worker([RELEASE / function], endpoint.environment)
+    for message in messages:
+        worker.deliver(message)
+    while more := endpoint.messages():
+        for message in more:
+            worker.deliver(message)
+    return worker.end()
+
+
+def run_peer(endpoint: Endpoint, command: list) -> Usage:
+    began = time.monotonic()
+    process = subprocess.Popen(command, env=endpoint.environment)
+    peak = 0.0
+    while True:
+        try:
+            peak = max(peak, peak_of(process.pid))
+        except (AttributeError, FileNotFoundError, ProcessLookupError):
+            pass
+        pid, status, used = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"{command} failed")
+            return Usage(used.ru_utime + used.ru_stime, time.monotonic() - began, peak)
+        time.sleep(0.02)
+
+
+def files(count: int) -> list[Path]:
+    made = []
+    for first in range(0, count, BATCH):
+        path = WORK / f"{first}.ndjson"
+        if not path.exists():
+            with path.open("wb") as out:
+                subprocess.run([RELEASE / "generate", "observation", str(first), str(min(BATCH, count - first))], stdout=out, check=True)
+        made.append(path)
+    return made
+
+
+def node(*arguments: str) -> list:
+    return ["node", str(PEERS / "node" / arguments[0]), *arguments[1:]]
+
+
+def python(*arguments: str) -> list:
+    return [str(PEERS / "python" / ".venv" / "bin" / "python"), str(PEERS / "python" / arguments[0]), *arguments[1:]]
+
+
+def file_of(endpoint: Endpoint, message: str) -> bytes:
+    """The file that an export has left: named by its plan, which stands in the job's item."""
+    job_id = json.loads(message)["jobId"]
+    body = {"TableName": "jobs", "Key": {"pk": {"S": "bench#live"}, "sk": {"S": job_id}}}
+    request = urllib.request.Request(endpoint.url, data=json.dumps(body).encode(), headers={"X-Amz-Target": "DynamoDB_20120810.GetItem"})
+    item = json.load(urllib.request.urlopen(request))["Item"]
+    if "completed" not in json.dumps(item["job"]["M"]["status"]).lower():
+        raise SystemExit(f"the export did not complete: {item['job']['M']['status']}")
+    return endpoint.object(item["job"]["M"]["plan"]["M"]["file"]["S"])
+
+
+def same(content: bytes) -> str:
+    """A hash of what the lines say, whatever their order and the members' order, but for stamps and tags."""
+    lines = []
+    for line in content.splitlines():
+        record = json.loads(line)
+        del record["meta"]
+        lines.append(json.dumps(record, sort_keys=True))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def sorted_hash(content: bytes) -> str:
+    return hashlib.sha256(b"\n".join(sorted(content.splitlines()))).hexdigest()
+
+
+class Table:
+    def __init__(self):
+        self.rows = []
+
+    def add(self, goal: str, what: str, ours: str, peer: str, ratio: str, holds: bool | None) -> None:
+        verdict = {True: "holds", False: "NO", None: "-"}[holds]
+        self.rows.append((goal, what, ours, peer, ratio, verdict))
+        print(f"  {goal:>3}  {what}: {ours} | {peer} | {ratio} | {verdict}", file=sys.stderr, flush=True)
+
+    def show(self) -> str:
+        head = ("#", "Goal", "Ours", "Peer", "Ratio", "Holds")
+        rows = ["| " + " | ".join(row) + " |" for row in (head, tuple("---" for _ in head), *self.rows)]
+        return "\n".join(rows)
+
+
+def measured(runs: list[Usage]) -> tuple[float, str]:
+    cpu = [run.cpu for run in runs]
+    text = f"{min(cpu):.2f} s"
+    return min(cpu), text if len(cpu) == 1 else f"{text} (median {statistics.median(cpu):.2f})"
