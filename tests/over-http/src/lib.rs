@@ -263,10 +263,11 @@ pub struct Evidence {
     pub text: String,
 }
 
-/// Everything that the running stack holds.
+/// Everything that the running stack holds, of these kinds (`logs`, `metrics`, `tables`, `queues`, `files`) or of all.
 #[must_use]
-pub fn evidence() -> Vec<Evidence> {
-    python(&["local/evidence.py"]).lines().map(|line| serde_json::from_str(line).expect("evidence")).collect()
+pub fn evidence(kinds: &[&str]) -> Vec<Evidence> {
+    let arguments = [&["local/evidence.py"], kinds].concat();
+    python(&arguments).lines().map(|line| serde_json::from_str(line).expect("evidence")).collect()
 }
 
 fn python(arguments: &[&str]) -> String {

@@ -423,44 +423,35 @@ impl Kind {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_processors_leave_what_they_cannot_do_for_later() {
-    let tenant = &Tenant::new("faults-jobs");
+/// Every kind of job goes through all troubles that `troubles` makes of its clean run: of the operations
+/// that its first delivery called, and of how many calls these were.
+async fn all_survive(tenant: &Tenant, troubles: impl Fn(&[String], u32) -> Vec<Trouble>) {
     for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
         let clean = Service::new(tenant).await;
-        let work = kind.work(&Service::new(tenant).await).await;
-        survives(&clean, work, None).await;
-        let operations = clean.faults.seen();
-        println!("{kind:?}: {operations:?}");
-        futures::stream::iter(cases(&operations))
-            .for_each_concurrent(AT_ONCE, async |case| {
+        let work = kind.work(&clean).await;
+        let calls = survives(&clean, work, None).await;
+        futures::stream::iter(troubles(&clean.faults.seen(), calls))
+            .for_each_concurrent(AT_ONCE, async |trouble| {
                 let service = Service::new(tenant).await;
                 let work = kind.work(&service).await;
-                survives(&service, work, Some(&Trouble::Fault(case))).await;
+                survives(&service, work, Some(&trouble)).await;
             })
             .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_processors_leave_what_they_cannot_do_for_later() {
+    let tenant = &Tenant::new("faults-jobs");
+    all_survive(tenant, |operations, _| cases(operations).into_iter().map(Trouble::Fault).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_processor_may_die_before_and_after_any_call() {
     let tenant = &Tenant::new("faults-death");
-    for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
-        let clean = Service::new(tenant).await;
-        let work = kind.work(&Service::new(tenant).await).await;
-        let calls = survives(&clean, work, None).await;
-        println!("{kind:?}: {calls} calls");
-        let deaths = (0..calls).flat_map(|after_calls| {
-            [Fault::Killed, Fault::KilledAfter].map(|fault| Trouble::Death { after_calls, fault })
-        });
-        futures::stream::iter(deaths)
-            .for_each_concurrent(AT_ONCE, async |death| {
-                let service = Service::new(tenant).await;
-                let work = kind.work(&Service::new(tenant).await).await;
-                survives(&service, work, Some(&death)).await;
-            })
-            .await;
-    }
+    let before_and_after =
+        |after_calls| [Fault::Killed, Fault::KilledAfter].map(|fault| Trouble::Death { after_calls, fault });
+    all_survive(tenant, |_, calls| (0..calls).flat_map(before_and_after).collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use over_http::{Client, admin, boto3, evidence, setting};
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ fn a_job_is_shown_and_sent_again() {
 functions = boto3.client('lambda')
 [source] = [s for s in functions.list_event_source_mappings()['EventSourceMappings'] if 'ExportQueue' in s['EventSourceArn']]
 functions.update_event_source_mapping(UUID=source['UUID'], Enabled=False)");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     let id = client.export(&["Patient"], None).job_id();
     boto3("import boto3, os
 boto3.client('sqs').purge_queue(QueueUrl=os.environ['EXPORT_QUEUE_URL'])
@@ -65,10 +66,23 @@ functions.update_event_source_mapping(UUID=source['UUID'], Enabled=True)");
     assert_eq!(client.ended(&id)["status"], "completed");
 }
 
-/// The lines of all logs that tell of something.
-fn logged(about: &str) -> Vec<Value> {
-    let logs = evidence().into_iter().filter(|found| found.whence.starts_with("log ") && found.text.contains(about));
-    logs.filter_map(|found| serde_json::from_str(found.text.trim()).ok()).collect()
+/// What the functions have logged of some jobs, once it tells how each of them ended: an invocation's lines
+/// come together, after its end.
+fn logged_of(jobs: [&str; 2]) -> Vec<Value> {
+    let began = Instant::now();
+    loop {
+        let lines: Vec<_> = evidence(&["logs"])
+            .into_iter()
+            .filter(|found| jobs.iter().any(|job| found.text.contains(job)))
+            .filter_map(|found| serde_json::from_str::<Value>(found.text.trim()).ok())
+            .collect();
+        let has_ended = |job| lines.iter().any(|line| line["JobId"] == job && line.get("JobsCompleted").is_some());
+        if jobs.into_iter().all(has_ended) {
+            return lines;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "the jobs' ends are not on record: {lines:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 #[test]
@@ -81,12 +95,13 @@ fn who_started_and_who_got_links_is_on_record_and_all_is_counted() {
     let _job = client.ended(&import);
     let (export, _) = client.exported(&["Patient", "Task"], None);
     let export = export["id"].as_str().unwrap();
+    let log = logged_of([&import, export]);
 
     let audited = |job: &str, event: &str| {
-        let of_event = |line: &Value| line["fields"]["audit"] == event;
-        let found: Vec<_> = logged(job).into_iter().filter(of_event).map(|line| line["fields"].clone()).collect();
+        let of_event = |fields: &&Value| fields["audit"] == event && fields["job_id"] == job;
+        let found: Vec<_> = log.iter().map(|line| &line["fields"]).filter(of_event).collect();
         assert!(!found.is_empty(), "{event} of {job} is not on record");
-        for fields in &found {
+        for &fields in &found {
             assert_eq!((&fields["key_id"], &fields["tenant"]), (&key["id"], &json!(tenant)), "{fields}");
             assert_eq!(fields["environment"], "live", "{fields}");
         }
@@ -100,8 +115,7 @@ fn who_started_and_who_got_links_is_on_record_and_all_is_counted() {
     assert_eq!(audited(export, "links.issued")[0]["records"], 30);
 
     let counted = |job: &str, metric: &str| {
-        let lines = logged(job);
-        let found: Vec<_> = lines.iter().filter(|line| line["JobId"] == job && line.get(metric).is_some()).collect();
+        let found: Vec<_> = log.iter().filter(|line| line["JobId"] == job && line.get(metric).is_some()).collect();
         let [line] = found[..] else { panic!("{metric} of {job} is counted once: {found:?}") };
         let told = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];
         assert!(told.as_array().unwrap().iter().any(|told| told["Name"] == metric), "{line}");
