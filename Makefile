@@ -6,7 +6,12 @@ PYTHON ?= python3
 VENV := .venv
 STACK := $(VENV)/bin/python local/stack.py
 
-.PHONY: help up down logs demo test quick soak sbom bench check docs fmt tools clean
+# What cargo installs: each in this version, in a place of its own.
+DENY := .tools/cargo-deny@0.20.2
+FUZZ := .tools/cargo-fuzz@0.13.2
+CYCLONEDX := .tools/cargo-cyclonedx@0.5.9
+
+.PHONY: help up down logs demo test quick soak sbom bench check audit docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,16 +37,16 @@ test: $(VENV)/ready ## Pass every test, on a stack of its own that does not dist
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
 
-soak: $(VENV)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, permissions, load, fuzzing.
+soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, permissions, load, fuzzing.
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
 	SEEDS=10000 cargo test --workspace --locked --test simulation
 	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
 	@$(STACK) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
-	@local/fuzz.sh
+	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh
 
-sbom: ## Write a bill of materials (CycloneDX) for all that is released, to target/sbom (needs cargo-cyclonedx).
-	cargo cyclonedx --format json --spec-version 1.5 --override-filename bill-of-materials
+sbom: $(CYCLONEDX)/ready ## Write a bill of materials (CycloneDX) for all that is released, to target/sbom.
+	$(CYCLONEDX)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename bill-of-materials
 	@mkdir -p target/sbom
 	@for part in functions/* cli; do mv $$part/bill-of-materials.json target/sbom/$$(basename $$part).json; done
 	@rm -f bench/bill-of-materials.json shared/*/bill-of-materials.json tests/*/bill-of-materials.json
@@ -60,12 +65,15 @@ bench/peers/python/.venv/ready: bench/peers/python/requirements.txt
 	bench/peers/python/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
+check: $(VENV)/ready $(DENY)/ready ## Check format, lints, docs, template and dependencies.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
-	@local/check-tools.sh
+	$(DENY)/bin/cargo-deny --locked check bans licenses sources
+
+audit: $(DENY)/ready ## Look for known weaknesses of what we depend on (RustSec; needs the network).
+	$(DENY)/bin/cargo-deny --locked check advisories
 
 docs: .tools/docs/node_modules/.bin/redocly ## Build the API page, one file that opens without a network (needs Node).
 	@mkdir -p target
@@ -79,6 +87,10 @@ fmt: ## Format the code.
 	cargo fmt --all
 
 tools: .venv-tools/ready ## Install sam, cargo lambda and cfn-lint into .venv-tools.
+
+.tools/cargo-%/ready:
+	cargo install --quiet --locked --debug --root $(@D) cargo-$*
+	@touch $@
 
 clean: ## Remove what was built and installed here.
 	rm -rf target .venv .venv-tools .aws-sam .tools
