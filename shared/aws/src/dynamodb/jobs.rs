@@ -182,7 +182,7 @@ impl JobStore for DynamoJobs {
             items.push(TransactWriteItem::builder().update(used.build().map_err(broken)?).build());
         }
         if let Some((key, entry)) = idempotency {
-            let entry = put(idempotency_item(partition, key, entry), &self.usage_table)
+            let entry = put(idempotency_item(partition, key, entry)?, &self.usage_table)
                 .condition_expression("attribute_not_exists(pk) OR expiresAtMs <= :now")
                 .expression_attribute_values(":now", number(job.created_at().as_millisecond()));
             items.push(TransactWriteItem::builder().put(entry.build().map_err(broken)?).build());

@@ -124,15 +124,19 @@ pub(super) fn idempotency_key(partition: &Partition, client_key: &IdempotencyKey
     key(&partition.tenant, format!("idem#{}#{}", partition.environment, client_key.as_str()))
 }
 
-pub(super) fn idempotency_item(partition: &Partition, client_key: &IdempotencyKey, entry: &IdempotencyEntry) -> Item {
+pub(super) fn idempotency_item(
+    partition: &Partition,
+    client_key: &IdempotencyKey,
+    entry: &IdempotencyEntry,
+) -> Result<Item, PortError> {
+    let content = serde_dynamo::to_attribute_value(entry)
+        .map_err(|_| unreadable("accept job", "idempotency entry cannot be put into an item"))?;
     let mut item = idempotency_key(partition, client_key);
     item.insert("v".to_owned(), number(VERSION));
     item.insert("expiresAtMs".to_owned(), number(entry.expires_at.as_millisecond()));
     item.insert("expiresAt".to_owned(), time_to_live(after(entry.expires_at, HOUR)));
-    if let Ok(content) = serde_dynamo::to_attribute_value(entry) {
-        item.insert("entry".to_owned(), content);
-    }
-    item
+    item.insert("entry".to_owned(), content);
+    Ok(item)
 }
 
 #[async_trait]
