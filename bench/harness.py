@@ -140,7 +140,7 @@ class Worker:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"127.0.0.1:{self.server.server_address[1]}"
         self.began = time.monotonic()
         self.process = subprocess.Popen(command, env=environment | {"AWS_LAMBDA_RUNTIME_API": address}, stdout=subprocess.DEVNULL)

@@ -178,8 +178,8 @@ def since(table: Table) -> None:
         time.sleep(0.05)
         run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(part))])
     units, taken, result = {}, {size: [] for size in endpoints}, 0
-    for _ in range(1 if QUICK else 21):
-        for size, endpoint in endpoints.items():
+    for turn in range(1 if QUICK else 80):
+        for size, endpoint in sorted(endpoints.items(), reverse=turn % 2 == 1):
             message = endpoint.prepare("export", TYPE, moments[size])
             endpoint.set()
             worker = Worker([RELEASE / "run-export"], endpoint.environment)
@@ -197,8 +197,9 @@ def since(table: Table) -> None:
     table.add("6", f"read units of {changed:,} changed records", f"{units[BATCH]:.1f}", f"≤ {most:.1f}", "", units[BATCH] <= most)
     table.add("6", "the same, of a table ten times as large", f"{units[10 * BATCH]:.1f}", f"{units[BATCH]:.1f}",
               f"{units[10 * BATCH] / units[BATCH]:.3f} (goal 1.05)", units[10 * BATCH] <= 1.05 * units[BATCH])
-    small, large = min(taken[BATCH]), min(taken[10 * BATCH])
-    table.add("6", "the time of both", f"{large * 1000:.0f} ms", f"{small * 1000:.0f} ms", f"{large / small:.2f} (goal 1.05)", large <= 1.05 * small)
+    # The least of some tens of milliseconds is chance; the median is not.
+    small, large = statistics.median(taken[BATCH]), statistics.median(taken[10 * BATCH])
+    table.add("6", "the median time of both", f"{large * 1000:.1f} ms", f"{small * 1000:.1f} ms", f"{large / small:.2f} (goal 1.05)", large <= 1.05 * small)
 
 
 def throttled(table: Table) -> None:
