@@ -178,11 +178,12 @@ impl Starter {
             if attempt > 0 {
                 pause(self.ids.as_ref(), attempt, Duration::from_millis(10), Duration::from_millis(400)).await;
             }
+            let prepared = self.prepare(who, &call, &job_id).await;
+            // Read behind the limits: a replay is one, also when the first call has just used them up.
             if let Some(replay) = self.replay(who, &call).await? {
                 return Ok(replay);
             }
-            let upload = self.check_upload(who, &call.work).await?;
-            let (acceptance, bulk) = self.prepare(who, &call, &job_id, upload).await?;
+            let (acceptance, bulk) = prepared?;
             if !source_is_stored {
                 self.store_source(who, &call.work, &job_id).await?;
                 source_is_stored = true;
@@ -230,14 +231,14 @@ impl Starter {
         }
     }
 
-    /// Reads the limits and puts the transaction together.
+    /// Looks at the upload, reads the limits, and puts the transaction together.
     async fn prepare(
         &self,
         who: &Principal,
         call: &StartJob,
         job_id: &JobId,
-        uploaded: Option<ObjectHead>,
     ) -> Result<(Acceptance, RateLimit), StartError> {
+        let uploaded = self.check_upload(who, &call.work).await?;
         let now = self.clock.now();
         let month = Month::of(now);
         let pool = who.tenant.plan.pool(who.partition.environment);

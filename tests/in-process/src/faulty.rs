@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::memory::Memory;
@@ -24,6 +25,8 @@ pub enum Fault {
     Throttled,
     /// The batch is written, and the answer is lost.
     AnswerLost,
+    /// The batch is written, after so long.
+    Late(Duration),
     /// The call never ends: the worker is dead to the world.
     Hangs,
 }
@@ -76,6 +79,10 @@ impl RecordStore for FaultyRecords {
             Fault::AnswerLost => {
                 let _lost = self.memory.write_batch(partition, resource_type, batch, stamp).await?;
                 Err(unavailable())
+            }
+            Fault::Late(time) => {
+                tokio::time::sleep(time).await;
+                self.memory.write_batch(partition, resource_type, batch, stamp).await
             }
             Fault::Hangs => std::future::pending().await,
             Fault::Partial => {

@@ -11,11 +11,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::memory::{Memory, SeededIds};
 use domain::ports::{
-    AcceptError, Acceptance, BatchOutcome, Change, CountPage, Due, Fetched, IdSource, JobQueue, JobStore, MultipartId,
-    ObjectHead, ObjectStore, Page, PageKey, PortError, ReadRange, RecordStore, SignedUrl, Slice, UpdateError,
-    UploadError, UploadedPart,
+    AcceptError, Acceptance, BatchOutcome, Change, CountPage, Due, Fetched, IdSource, JobQueue, JobStore, MonthUsage,
+    MultipartId, ObjectHead, ObjectStore, Page, PageKey, PortError, ReadRange, RecordStore, SignedUrl, Slice,
+    UpdateError, UploadError, UploadedPart, UsageStore,
 };
-use domain::{Job, JobId, JobType, ObjectKey, Partition, Segment, Target};
+use domain::{
+    IdempotencyEntry, IdempotencyKey, Job, JobId, JobType, Month, ObjectKey, Partition, Pool, Reservation, Segment,
+    Target, Tenant, TenantId, Upload, UploadId, Window,
+};
 use jiff::Timestamp;
 use records::{ResourceType, StoredLine};
 
@@ -293,5 +296,60 @@ impl JobQueue for Network {
     async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError> {
         let (memory, partition, target) = (self.memory.clone(), partition.clone(), target.clone());
         self.write(async move { memory.send(&partition, &target, job_type).await }).await
+    }
+}
+
+#[async_trait]
+impl UsageStore for Network {
+    async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
+        self.read(self.memory.tenant(tenant)).await
+    }
+
+    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
+        let (memory, tenant) = (self.memory.clone(), tenant.clone());
+        self.write(async move { memory.save_tenant(&tenant).await }).await
+    }
+
+    async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {
+        let (memory, tenant) = (self.memory.clone(), tenant.clone());
+        self.write(async move { memory.count_minute(&tenant, now).await }).await
+    }
+
+    async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError> {
+        self.read(self.memory.month(tenant, month)).await
+    }
+
+    async fn count_month(&self, tenant: &TenantId, pool: Pool, month: &Month) -> Result<u64, PortError> {
+        let (memory, tenant, month) = (self.memory.clone(), tenant.clone(), month.clone());
+        self.write(async move { memory.count_month(&tenant, pool, &month).await }).await
+    }
+
+    async fn window(&self, tenant: &TenantId) -> Result<Window, PortError> {
+        self.read(self.memory.window(tenant)).await
+    }
+
+    async fn create_upload(
+        &self,
+        partition: &Partition,
+        upload: &Upload,
+        reservation: &Reservation,
+        month_limit: Option<u64>,
+    ) -> Result<bool, PortError> {
+        let (memory, partition, upload) = (self.memory.clone(), partition.clone(), upload.clone());
+        let reservation = reservation.clone();
+        self.write(async move { memory.create_upload(&partition, &upload, &reservation, month_limit).await }).await
+    }
+
+    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
+        self.read(self.memory.upload(partition, id, now)).await
+    }
+
+    async fn idempotency(
+        &self,
+        partition: &Partition,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyEntry>, PortError> {
+        self.read(self.memory.idempotency(partition, key, now)).await
     }
 }

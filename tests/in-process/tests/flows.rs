@@ -77,6 +77,11 @@ async fn deliver(worker: &Worker, id: &JobId) -> Delivery {
     worker.deliver(&test_partition(), &id.into(), Instant::now() + Duration::from_mins(10)).await.unwrap()
 }
 
+/// Delivers, and kills the processor when the time is over.
+async fn deliver_for(worker: &Worker, id: &JobId, time: Duration) -> Result<Delivery, tokio::time::error::Elapsed> {
+    tokio::time::timeout(time, deliver(worker, id)).await
+}
+
 fn worker_with(service: &Service, records: Arc<FaultyRecords>) -> Worker {
     Worker { records, ..service.worker() }
 }
@@ -142,7 +147,7 @@ async fn a_dead_processor_s_job_is_taken_over_after_its_lease_and_goes_on_where_
     let mut script = vec![Fault::None; 20];
     script.extend([Fault::Hangs; 20]);
     let dying = worker_with(&service, FaultyRecords::new(&service.memory, script));
-    let died = tokio::time::timeout(Duration::from_secs(25), deliver(&dying, &id)).await;
+    let died = deliver_for(&dying, &id, Duration::from_secs(25)).await;
     assert!(died.is_err());
     let left = job(&service, &id).await;
     assert_eq!(left.progress().processed, 500, "the renewal told how far it was");
@@ -159,6 +164,28 @@ async fn a_dead_processor_s_job_is_taken_over_after_its_lease_and_goes_on_where_
     let job = job(&service, &id).await;
     assert_eq!((job.progress().succeeded, job.progress().failed), (1_000, 0));
     assert_eq!(exported(&service).await.len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_repeats_no_more_than_was_written_since_the_last_progress() {
+    // Each batch takes 200 ms, and sixteen are under way: 2,000 records a second.
+    let slow = |service: &Service| FaultyRecords::new(&service.memory, [Fault::Late(Duration::from_millis(200)); 400]);
+    for milliseconds in [150, 900, 1_250, 2_990, 3_010, 4_400] {
+        let service = Service::start().await;
+        let id = start_import(&service, &patients(10_000)).await;
+        let first = slow(&service);
+        let dying = worker_with(&service, first.clone());
+        assert!(deliver_for(&dying, &id, Duration::from_millis(milliseconds)).await.is_err(), "it was killed");
+        let told = job(&service, &id).await.progress().processed;
+        tokio::time::advance(Duration::from_secs(70)).await;
+        let second = slow(&service);
+        assert_eq!(deliver(&worker_with(&service, second.clone()), &id).await, Delivery::Done);
+        let written = service.memory.count_records(&test_partition(), ResourceType::Patient);
+        assert_eq!(written, 10_000);
+        // A second's worth, and what was under way.
+        let repeated = first.sent().1 + second.sent().1 - written;
+        assert!(repeated <= 2_000 + 16 * 25, "killed after {milliseconds} ms at {told}: {repeated} again");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,13 +219,12 @@ async fn a_long_import_keeps_its_lease() {
     let service = Service::start().await;
     let id = start_import(&service, &patients(25)).await;
     let slow = worker_with(&service, FaultyRecords::new(&service.memory, [Fault::Hangs]));
-    let (outcome, ()) =
-        tokio::join!(async { tokio::time::timeout(Duration::from_mins(5), deliver(&slow, &id)).await }, async {
-            for _ in 0..28 {
-                tokio::time::sleep(Duration::from_secs(10)).await;
-                assert_eq!(deliver(&service.worker(), &id).await, Delivery::Busy);
-            }
-        });
+    let (outcome, ()) = tokio::join!(deliver_for(&slow, &id, Duration::from_mins(5)), async {
+        for _ in 0..28 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(deliver(&service.worker(), &id).await, Delivery::Busy);
+        }
+    });
     assert!(outcome.is_err(), "it was at it all the time");
 }
 
@@ -278,7 +304,7 @@ async fn a_job_whose_processors_die_again_and_again_fails() {
     let id = start_import(&service, &patients(10)).await;
     for _ in 0..5 {
         let dying = worker_with(&service, FaultyRecords::new(&service.memory, [Fault::Hangs]));
-        let died = tokio::time::timeout(Duration::from_secs(10), deliver(&dying, &id)).await;
+        let died = deliver_for(&dying, &id, Duration::from_secs(10)).await;
         assert!(died.is_err());
         tokio::time::advance(Duration::from_secs(70)).await;
     }

@@ -1,6 +1,6 @@
 //! Jobs under everything that can go wrong, thousands of times: a seeded scheduler kills workers, loses
-//! and doubles messages, delays, refuses and cuts calls, and changes records while they are read. Whatever
-//! it does, the job ends once, with every record once.
+//! and doubles messages, delays, refuses and cuts calls, says the same call at once, and changes records while
+//! they are read. Whatever it does, one job is accepted and ends once, with every record once.
 //!
 //! `SEEDS=10000` runs more seeds, `SEED=17` one alone. The seed of a failed run is in its message.
 
@@ -20,10 +20,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use domain::memory::{Memory, MemoryClock, SeededIds};
-use domain::ports::{Clock, IdSource, JobStore, RecordStore, UsageStore};
+use domain::ports::{Clock, IdSource, JobStore, PortError, RecordStore, UsageStore};
 use domain::{
-    Delivery, ExportSizes, Job, JobId, JobResult, JobStatus, ObjectKey, PARTS_AHEAD, Pace, Partition, Plan, Principal,
-    Report, Scope, StartJob, Starter, Sweeper, Target, Tenant, Work, Worker, overall_progress,
+    Delivery, ExportSizes, Fingerprint, IdempotencyKey, Job, JobId, JobResult, JobStatus, Month, ObjectKey,
+    PARTS_AHEAD, Pace, Partition, Plan, Pool, Principal, Report, Scope, StartError, StartJob, Starter, Sweeper, Target,
+    Tenant, Work, Worker, overall_progress,
 };
 use in_process::network::{Network, Seen, Weather};
 use records::{ResourceType, StoredLine};
@@ -54,6 +55,8 @@ struct World {
     /// How often a worker may still be killed. Fewer in a row than make a job give up.
     kills: u64,
     killed: u64,
+    /// What the job takes of the month.
+    requests: u64,
 }
 
 struct Running {
@@ -83,6 +86,7 @@ impl World {
             calm,
             kills,
             killed: 0,
+            requests: 0,
         }
     }
 
@@ -104,24 +108,14 @@ impl World {
         }
     }
 
-    async fn start(&self, work: Work) -> JobId {
-        let memory = Arc::new(self.memory.clone());
+    /// Several callers say the same call at once, each until it is accepted: one job comes of it, though there is
+    /// only one operation to be had.
+    async fn start(&mut self, work: Work) -> JobId {
         let tenant = Tenant {
             id: self.partition.tenant.clone(),
             plan: Plan::Enterprise,
-            bulk_operations_per_hour: 5,
+            bulk_operations_per_hour: 1,
             overage: false,
-        };
-        memory.save_tenant(&tenant).await.unwrap();
-        let starter = Starter {
-            jobs: memory.clone(),
-            usage: memory.clone(),
-            objects: memory.clone(),
-            queue: memory,
-            clock: self.clock.clone(),
-            ids: Arc::new(SeededIds::new(self.draw(u64::MAX))),
-            pace: Pace::default(),
-            retention: Duration::from_hours(168),
         };
         let who = Principal {
             partition: self.partition.clone(),
@@ -129,7 +123,48 @@ impl World {
             tenant,
             key_id: "key_simulation".to_owned(),
         };
-        starter.start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
+        let idempotency = (IdempotencyKey::parse(b"nightly").unwrap(), Fingerprint::of("POST", "/", b"{}"));
+        let requests = work.records().unwrap_or(1);
+        let call = StartJob { work, idempotency: Some(idempotency) };
+        let callers = (0..=self.draw(3)).map(|_| self.accepted(&who, &call));
+        let ids = futures::future::join_all(callers).await;
+        let seed = self.seed;
+        assert!(ids.iter().all(|id| *id == ids[0]), "seed {seed}: more than one job: {ids:?}");
+        self.requests = requests;
+        ids[0].clone()
+    }
+
+    /// What was on its way when the job ended has arrived: the call was counted once.
+    async fn settled(&self) {
+        tokio::time::sleep(Duration::from_mins(6)).await;
+        let (tenant, seed) = (&self.partition.tenant, self.seed);
+        let month = self.memory.month(tenant, &Month::of(self.clock.now())).await.unwrap();
+        assert_eq!(month.of(Pool::Test), self.requests, "seed {seed}: requests of the month");
+        assert_eq!(self.memory.window(tenant).await.unwrap().starts.len(), 1, "seed {seed}: operations of the hour");
+    }
+
+    /// The job of a call that is said until it is accepted.
+    async fn accepted(&self, who: &Principal, call: &StartJob) -> JobId {
+        let network = Arc::new(self.network.clone());
+        let starter = Starter {
+            jobs: network.clone(),
+            usage: network.clone(),
+            objects: network.clone(),
+            queue: network,
+            clock: self.clock.clone(),
+            ids: Arc::new(SeededIds::new(self.draw(u64::MAX))),
+            pace: Pace::default(),
+            retention: Duration::from_hours(168),
+        };
+        loop {
+            match starter.start(who, call.clone()).await {
+                Ok(started) => return started.job_id,
+                Err(StartError::Port(PortError::Unavailable { .. }) | StartError::Contention) => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(error) => panic!("seed {}: {error}", self.seed),
+            }
+        }
     }
 
     /// Lets the job be worked on, in all its misery, until it has ended.
@@ -300,7 +335,9 @@ fn simulate(seed: u64) -> (Duration, Seen) {
         } else {
             world.export().await;
         }
-        (began.elapsed(), world.network.seen())
+        let ended = began.elapsed();
+        world.settled().await;
+        (ended, world.network.seen())
     })
 }
 
