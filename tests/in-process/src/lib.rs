@@ -10,6 +10,7 @@
 )]
 
 pub mod faulty;
+pub mod jobs;
 pub mod network;
 
 use std::path::PathBuf;

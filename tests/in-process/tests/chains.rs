@@ -13,11 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::memory::SeededIds;
 use domain::ports::{
-    BatchOutcome, Clock, CountPage, IdSource, JobStore, Page, PageKey, PortError, ReadRange, RecordStore, Slice,
-    shard_of,
+    BatchOutcome, Clock, CountPage, IdSource, Page, PageKey, PortError, ReadRange, RecordStore, Slice, shard_of,
 };
-use domain::{JobResult, JobStatus, Partition, Plan, Principal, Scope, StartJob, Tenant, Work, Worker};
-use in_process::{Service, test_partition};
+use domain::{Job, JobResult, JobStatus, Partition, Plan, Work, Worker};
+use in_process::Service;
+use in_process::jobs::{caller, deliver, import_of};
 use jiff::Timestamp;
 use records::{ResourceType, StoredLine};
 use tokio::time::Instant;
@@ -98,22 +98,14 @@ impl RecordStore for LaggingRecords {
     }
 }
 
-fn caller() -> Principal {
-    let tenant =
-        Tenant { id: "clinic-one".parse().unwrap(), plan: Plan::Pro, bulk_operations_per_hour: 1_000, overage: false };
-    Principal { partition: test_partition(), scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() }
-}
-
-/// Starts a job, works on it to its end, and returns what it leaves behind.
-async fn done(service: &Service, worker: &Worker, work: Work) -> JobResult {
-    let started = service.starter().start(&caller(), StartJob { work, idempotency: None }).await.unwrap();
-    let id = started.job_id;
+/// Starts a job, works on it to its end, and returns it.
+async fn done(service: &Service, worker: &Worker, work: Work) -> Job {
+    let id = service.begin(&caller(Plan::Pro), work).await;
     loop {
-        let deadline = Instant::now() + Duration::from_hours(1);
-        worker.deliver(&test_partition(), &(&id).into(), deadline).await.unwrap();
-        let job = service.memory.get(&test_partition(), &id, Service::at(0)).await.unwrap().unwrap();
+        deliver(worker, &id).await;
+        let job = service.job(&id).await;
         match job.status() {
-            JobStatus::Completed => return job.result().unwrap().clone(),
+            JobStatus::Completed => return job,
             JobStatus::Failed(reason) => panic!("{reason:?}"),
             JobStatus::Pending | JobStatus::Processing(_) => tokio::time::sleep(Duration::from_secs(5)).await,
         }
@@ -136,19 +128,19 @@ async fn chain(seed: u64) {
             let data: String = (0..lines)
                 .map(|line| format!("{{\"id\":\"r-{number}-{line}\",\"firstName\":\"J\",\"lastName\":\"D\"}}\n"))
                 .collect();
-            done(&service, &worker, Work::Import { resource_type: ResourceType::Patient, data: data.into(), lines })
-                .await;
+            done(&service, &worker, import_of(ResourceType::Patient, &data)).await;
         }
     };
     let mut seen = BTreeSet::new();
     let mut export = async |since: Timestamp| {
         let work = Work::Export { resource_types: vec![ResourceType::Patient], since: Some(since) };
-        let JobResult::Export { file, started_reading_at } = done(&service, &worker, work).await else {
+        let job = done(&service, &worker, work).await;
+        let Some(JobResult::Export { started_reading_at, .. }) = job.result() else {
             panic!("an export leaves a file")
         };
-        let content = String::from_utf8(service.memory.object(&file).unwrap().to_vec()).unwrap();
+        let content = service.file(&job);
         seen.extend(content.lines().map(|line| line.split('"').nth(7).unwrap().to_owned()));
-        domain::transaction_time(started_reading_at)
+        domain::transaction_time(*started_reading_at)
     };
     let mut imports = std::pin::pin!(imports);
     loop {

@@ -4,26 +4,20 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::memory::Memory;
-use domain::ports::{
-    Fetched, JobStore, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart,
-};
-use domain::{
-    Delivery, FailureReason, JobStatus, ObjectKey, Partition, Plan, Principal, Scope, StartJob, Target, Tenant, Work,
-    Worker,
-};
+use domain::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart};
+use domain::{Delivery, FailureReason, JobStatus, ObjectKey, Partition, Plan, Work, Worker};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use in_process::jobs::{caller, deliver};
 use in_process::{Service, test_partition};
 use jiff::Timestamp;
 use records::ResourceType;
-use tokio::time::Instant;
 
 /// What one import may need beyond what the process has anyway: a goal for imports with many rejected lines.
 const MOST: u64 = 48_000_000;
@@ -138,24 +132,15 @@ fn forget_peak() {
 /// What comes of an import of these bytes: the delivery, the status, and how many records were read and rejected.
 async fn import(content: impl Fn() -> Pieces + Send + Sync + 'static) -> (Delivery, JobStatus, u64, u64) {
     let service = Service::start().await;
-    service.tenant("clinic-one", Plan::Enterprise, 1_000).await;
-    let tenant = Tenant {
-        id: "clinic-one".parse().unwrap(),
-        plan: Plan::Enterprise,
-        bulk_operations_per_hour: 1_000,
-        overage: false,
-    };
-    let who =
-        Principal { partition: test_partition(), scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() };
+    let who = caller(Plan::Enterprise);
     let (upload, _) = service.uploader().create(&who).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), "{}\n");
     let work = Work::ImportUpload { resource_type: ResourceType::Patient, upload };
-    let id = service.starter().start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id;
+    let id = service.begin(&who, work).await;
     let objects = Arc::new(Hostile { memory: service.memory.clone(), content: Box::new(content) });
     let worker = Worker { objects, ..service.worker() };
-    let deadline = Instant::now() + Duration::from_hours(1);
-    let delivery = worker.deliver(&test_partition(), &Target::from(&id), deadline).await.unwrap();
-    let job = JobStore::get(&service.memory, &test_partition(), &id, Service::at(0)).await.unwrap().unwrap();
+    let delivery = deliver(&worker, &id).await;
+    let job = service.job(&id).await;
     (delivery, job.status().clone(), job.progress().processed, job.progress().failed)
 }
 

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::ports::JobStore;
-use domain::{JobResult, Plan, Principal, Scope, StartJob, Tenant, Work};
-use in_process::{Service, test_partition};
+use domain::{Job, JobResult, Plan, Work};
+use in_process::Service;
+use in_process::jobs::{caller, export_of, import_of};
 use proptest::prelude::*;
 use records::ResourceType;
 use serde_json::value::RawValue;
@@ -14,34 +14,20 @@ use serde_json::{Map, Value, json};
 
 type Members = BTreeMap<String, Box<RawValue>>;
 
-fn caller() -> Principal {
-    let tenant = Tenant {
-        id: "clinic-one".parse().unwrap(),
-        plan: Plan::Enterprise,
-        bulk_operations_per_hour: 1_000,
-        overage: false,
-    };
-    Principal { partition: test_partition(), scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() }
-}
-
-async fn done(service: &Service, work: Work) -> JobResult {
-    let id = service.starter().start(&caller(), StartJob { work, idempotency: None }).await.unwrap().job_id;
+async fn done(service: &Service, work: Work) -> Job {
+    let id = service.begin(&caller(Plan::Enterprise), work).await;
     service.work().await;
-    let job = service.memory.get(&test_partition(), &id, Service::at(0)).await.unwrap().unwrap();
-    job.result().unwrap_or_else(|| panic!("{:?}", job.status())).clone()
+    service.job(&id).await
 }
 
 async fn import(service: &Service, resource_type: ResourceType, data: String) {
-    let lines = data.lines().count() as u64;
-    let result = done(service, Work::Import { resource_type, data: data.into(), lines }).await;
-    let JobResult::Import { fault_count, faults, .. } = result else { panic!("an import") };
-    assert_eq!(fault_count, 0, "{resource_type}: {faults:?}");
+    let job = done(service, import_of(resource_type, &data)).await;
+    let Some(JobResult::Import { fault_count, faults, .. }) = job.result() else { panic!("{:?}", job.status()) };
+    assert_eq!(*fault_count, 0, "{resource_type}: {faults:?}");
 }
 
 async fn export(service: &Service, resource_type: ResourceType) -> String {
-    let result = done(service, Work::Export { resource_types: vec![resource_type], since: None }).await;
-    let JobResult::Export { file, .. } = result else { panic!("an export") };
-    String::from_utf8(service.memory.object(&file).unwrap().to_vec()).unwrap()
+    service.file(&done(service, export_of(resource_type)).await)
 }
 
 /// A value that a fact of the table allows.

@@ -52,7 +52,7 @@ async fn store(service: &Service, job: Job, segments: Vec<Segment>) {
 async fn ended(service: &Service) -> Job {
     let id: JobId = JOB.parse().unwrap();
     for _ in 0..20 {
-        let job = service.memory.get(&test_partition(), &id, Service::at(0)).await.unwrap().unwrap();
+        let job = service.job(&id).await;
         if job.has_ended() {
             return job;
         }
@@ -68,8 +68,7 @@ async fn ended(service: &Service) -> Job {
 }
 
 fn has_every_record_once(service: &Service, job: &Job) {
-    let Some(JobResult::Export { file, .. }) = job.result() else { panic!("{:?}", job.status()) };
-    let file = String::from_utf8(service.memory.object(file).unwrap().to_vec()).unwrap();
+    let file = service.file(job);
     let ids: BTreeSet<_> = file.lines().map(|line| line.split('"').nth(7).unwrap().to_owned()).collect();
     assert_eq!((ids.len(), file.lines().count()), (RECORDS, RECORDS));
 }

@@ -1,16 +1,22 @@
 //! What each function does with its permissions: run by `local/permissions.py`, which takes one permission away
 //! after the other and expects the function's scenario to fail. With all permissions each of them passes.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use domain::ports::{JobQueue, PortError};
-use domain::{JobId, JobType, Partition, Target, Work};
-use jiff::SignedDuration;
-use over_http::{Answer, Client, Skewed, boto3, start_job};
+use aws::Aws;
+use aws::faults::{Fault, Faults};
+use domain::ports::{Change, JobQueue, JobStore, PortError};
+use domain::{
+    Claim, Delivery, Event, ExportSizes, JobId, JobMessage, JobType, MAX_TAKE_OVERS, Pace, Partition, Target, Token,
+    Work, Worker,
+};
+use edge::system::SystemIds;
+use jiff::{SignedDuration, Timestamp};
+use over_http::{Answer, Client, Evidence, Skewed, boto3, evidence, setting, start_job};
 use records::ResourceType;
 use serde_json::{Value, json};
 
@@ -24,6 +30,10 @@ fn tenant(name: &str) -> (Client, Partition) {
 
 /// The job's end, which is seconds away: no sweeper comes to help.
 fn ended(client: &Client, id: &str) -> Value {
+    ended_within(client, id, Duration::from_secs(10))
+}
+
+fn ended_within(client: &Client, id: &str, time: Duration) -> Value {
     let began = Instant::now();
     loop {
         let answer = client.job(id);
@@ -32,7 +42,7 @@ fn ended(client: &Client, id: &str) -> Value {
         if matches!(job["status"].as_str().unwrap(), "completed" | "failed") {
             return job;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "job does not end: {job}");
+        assert!(began.elapsed() < time, "job does not end: {job}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -76,6 +86,98 @@ fn lost(partition: &Partition, work: Work, hours: i64) -> JobId {
 
 fn import() -> Work {
     Work::Import { resource_type: ResourceType::Patient, data: LINES.into(), lines: 2 }
+}
+
+fn export() -> Work {
+    Work::Export { resource_types: vec![ResourceType::Patient], since: None }
+}
+
+/// Has a processor look at a job.
+fn send(queue: &str, partition: &Partition, id: &JobId) {
+    let body = JobMessage::new(partition.clone(), id.into()).encode();
+    boto3(&format!(
+        "import boto3, os
+boto3.client('sqs').send_message(QueueUrl=os.environ['{queue}'], MessageBody='{body}', MessageGroupId='perm')"
+    ));
+}
+
+/// Nothing of this tenant is being written in parts any more.
+fn no_upload_is_left(kind: &str, partition: &Partition) {
+    boto3(&format!(
+        "import boto3, os
+uploads = boto3.client('s3').list_multipart_uploads(Bucket=os.environ['BUCKET'], Prefix='{kind}/{}/')
+assert not uploads.get('Uploads'), 'an upload was not given up'",
+        partition.tenant
+    ));
+}
+
+/// A function that has few seconds for an invocation, until this is dropped.
+struct Hurried(&'static str);
+
+impl Hurried {
+    fn new(function: &'static str, seconds: u32) -> Self {
+        set_timeout(function, seconds);
+        Self(function)
+    }
+}
+
+impl Drop for Hurried {
+    fn drop(&mut self) {
+        // As the template has it.
+        set_timeout(self.0, 900);
+    }
+}
+
+fn set_timeout(function: &str, seconds: u32) {
+    boto3(&format!(
+        "import boto3, os
+name = os.environ['STACK'] + '-{function}'
+boto3.client('lambda').update_function_configuration(FunctionName=name, Timeout={seconds})"
+    ));
+}
+
+/// Patients of 4 KB each.
+fn patients(count: usize) -> String {
+    let note = "x".repeat(4_000);
+    (0..count).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\",\"note\":\"{note}\"}}\n")).collect()
+}
+
+/// An export that five workers in a row have died of.
+async fn exhausted(partition: &Partition) -> JobId {
+    let clock = Arc::new(Skewed(SignedDuration::ZERO));
+    let id = start_job(partition, export(), Arc::new(Lost), clock, Duration::ZERO).await;
+    let jobs = Aws::from_env().await.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"));
+    for worker in 0..MAX_TAKE_OVERS {
+        let now = Timestamp::now();
+        let claim = Claim { token: Token::new(worker.into()), expires_at: now, due_at: now };
+        let job = jobs.get(partition, &id, now).await.unwrap().unwrap();
+        jobs.update(partition, &Change::job(job.apply(Event::Taken(claim), now).unwrap())).await.unwrap();
+    }
+    id
+}
+
+/// An export whose parts are all there, and whose file cannot be put together for now.
+async fn unfinished(partition: &Partition) -> JobId {
+    let clock = Arc::new(Skewed(SignedDuration::ZERO));
+    let id = start_job(partition, export(), Arc::new(Lost), clock.clone(), Duration::ZERO).await;
+    let faults = Faults::default();
+    faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
+    let aws = Aws::with_faults(&faults).await;
+    let worker = Worker {
+        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
+        records: Arc::new(aws.records(setting("RECORDS_TABLE"))),
+        objects: Arc::new(aws.objects(setting("BUCKET"))),
+        queue: Arc::new(Lost),
+        clock,
+        ids: Arc::new(SystemIds),
+        pace: Pace::default(),
+        // Parts of a record or two.
+        sizes: ExportSizes { part: 200, least_part: 1, segments: Some(1) },
+    };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let delivery = worker.deliver(partition, &(&id).into(), deadline).await.unwrap();
+    assert_eq!(delivery, Delivery::RestsUntilDependencyIsBack);
+    id
 }
 
 #[test]
@@ -131,13 +233,25 @@ fn run_import() {
     // What was to be imported has gone: that is told, and not taken for a bucket that refuses.
     let id = lost(&partition, import(), 0);
     boto3(&format!(
-        "import boto3, json, os
-boto3.client('s3').delete_object(Bucket=os.environ['BUCKET'], Key='imports/{}/test/{id}.ndjson')
-message = json.dumps({{'v': 1, 'partition': {{'tenant': '{}', 'environment': 'test'}}, 'jobId': '{id}'}})
-boto3.client('sqs').send_message(QueueUrl=os.environ['IMPORT_QUEUE_URL'], MessageBody=message, MessageGroupId='perm')",
-        partition.tenant, partition.tenant
+        "import boto3, os
+boto3.client('s3').delete_object(Bucket=os.environ['BUCKET'], Key='imports/{}/test/{id}.ndjson')",
+        partition.tenant
     ));
+    send("IMPORT_QUEUE_URL", &partition, &id);
     assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "source_missing");
+
+    // One that an invocation has no time for goes on in the next, and leaves no report half written.
+    let rejected = format!("{}\n", "x".repeat(60_000)).repeat(100);
+    let place = upload(&client);
+    assert_eq!(client.put(place["uploadUrl"].as_str().unwrap(), (rejected + &patients(9_000)).as_bytes()), 200);
+    let _hurried = Hurried::new("run-import", 4);
+    let body = json!({"resourceType": "Patient", "uploadId": place["uploadId"]});
+    let id = client.post("/v1/bulk/import", &body).job_id();
+    let job = ended_within(&client, &id, Duration::from_secs(40));
+    assert_eq!((&job["succeededRecords"], &job["failedRecords"]), (&json!(9_000), &json!(100)), "{job}");
+    let yielded = |line: &Evidence| line.text.contains(&id) && line.text.contains("yielded");
+    assert!(evidence(&["logs"]).iter().any(yielded), "one invocation was enough");
+    no_upload_is_left("reports", &partition);
 }
 
 #[test]
@@ -149,12 +263,25 @@ fn run_export() {
         let job = completed(&client, &client.export(&["Patient"], since));
         assert_eq!(job["processedRecords"], 1, "{job}");
     }
+    no_upload_is_left("exports", &partition);
+
+    // One that fails gives its request back.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let id = runtime.block_on(exhausted(&partition));
+    send("EXPORT_QUEUE_URL", &partition, &id);
+    assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "attempts_exhausted");
+
+    // An upload that has ended is one that was completed, if the file is there: it is looked for.
+    let id = runtime.block_on(unfinished(&partition));
     boto3(&format!(
         "import boto3, os
-uploads = boto3.client('s3').list_multipart_uploads(Bucket=os.environ['BUCKET'], Prefix='exports/{}/')
-assert not uploads.get('Uploads'), 'an upload was not given up'",
+s3, bucket = boto3.client('s3'), os.environ['BUCKET']
+[upload] = s3.list_multipart_uploads(Bucket=bucket, Prefix='exports/{}/')['Uploads']
+s3.abort_multipart_upload(Bucket=bucket, Key=upload['Key'], UploadId=upload['UploadId'])",
         partition.tenant
     ));
+    send("EXPORT_QUEUE_URL", &partition, &id);
+    assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "file_lost");
 }
 
 #[test]
@@ -162,10 +289,7 @@ assert not uploads.get('Uploads'), 'an upload was not given up'",
 fn sweep_jobs() {
     let (client, partition) = tenant("perm");
     let old = lost(&partition, import(), 25);
-    let (import, export) = (
-        lost(&partition, import(), 0),
-        lost(&partition, Work::Export { resource_types: vec![ResourceType::Patient], since: None }, 0),
-    );
+    let (import, export) = (lost(&partition, import(), 0), lost(&partition, export(), 0));
     boto3(
         "import boto3, json, os, time
 began = int(time.time() * 1000)

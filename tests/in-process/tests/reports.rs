@@ -1,0 +1,112 @@
+//! What an import tells of its lines: the faults in the job, and the three reports.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+
+use std::time::Duration;
+
+use domain::{Delivery, Job, JobResult, JobStatus, ObjectKey, Worker};
+use in_process::Service;
+use in_process::faulty::{Fault, FaultyRecords};
+use in_process::jobs::{deliver, patients};
+
+/// The keys of the reports: errors, rejected lines, results.
+fn keys(job: &Job) -> [Option<&ObjectKey>; 3] {
+    let Some(JobResult::Import { errors, rejected, results, .. }) = job.result() else { panic!("{:?}", job.status()) };
+    [errors.as_ref(), rejected.as_ref(), Some(results)]
+}
+
+fn errors(service: &Service, job: &Job) -> String {
+    service.text(keys(job)[0].unwrap())
+}
+
+fn rejected(service: &Service, job: &Job) -> String {
+    service.text(keys(job)[1].unwrap())
+}
+
+fn results(service: &Service, job: &Job) -> String {
+    service.text(keys(job)[2].unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_id_twice_in_a_batch_is_stored_once_and_told() {
+    let service = Service::start().await;
+    let line = |id: &str, name: &str| format!("{{\"id\":\"{id}\",\"firstName\":\"{name}\",\"lastName\":\"Doe\"}}\n");
+    let data =
+        line("a", "First") + &line("b", "Other") + &line("a", "Second") + "{\"id\":\"c\"}\n" + &line("c", "Late");
+    let id = service.begin_import(&data).await;
+    service.work().await;
+    let job = service.job(&id).await;
+    assert_eq!((job.progress().succeeded, job.progress().failed), (3, 2));
+    let Some(JobResult::Import { faults, .. }) = job.result() else { panic!("{job:?}") };
+    assert_eq!((faults[0].line, faults[0].fault.message.as_str()), (3, "id: Same as in line 1"));
+    let lines = service.exported().await;
+    assert!(lines.iter().any(|line| line.contains("First")));
+    assert!(lines.iter().any(|line| line.contains("Late")), "an invalid line does not take the id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_tell_every_fault_and_give_the_rejected_lines_back() {
+    let service = Service::start().await;
+    let gigantic = format!("{{\"note\":\"{}\"}}", "x".repeat(2 << 20));
+    let lines = [
+        "{\"id\":\"own\",\"firstName\":\"J\",\"lastName\":\"D\"}",
+        "{\"firstName\":\"\",  \"lastName\":7}",
+        "{\"firstName\":\"J\",\"lastName\":\"D\"}",
+        &gigantic,
+        "",
+        "{\"id\":\"own\",\"firstName\":\"J\",\"lastName\":\"E\"}",
+    ];
+    let id = service.begin_import(&lines.join("\r\n")).await;
+    service.work().await;
+    let job = service.job(&id).await;
+    assert_eq!((job.progress().succeeded, job.progress().failed), (2, 4));
+    assert_eq!(rejected(&service, &job), format!("{}\n{gigantic}\n\n{}\n", lines[1], lines[5]));
+    let told = errors(&service, &job);
+    let told: Vec<_> = told.lines().collect();
+    assert_eq!(
+        told,
+        [
+            r#"{"index":1,"line":2,"code":"min_length","path":"/firstName","message":"firstName: Must not be empty"}"#,
+            r#"{"index":1,"line":2,"code":"type","path":"/lastName","message":"lastName: Expected string"}"#,
+            r#"{"index":3,"line":4,"code":"too_large","path":"","message":"Must be at most 1048576 bytes"}"#,
+            r#"{"index":4,"line":5,"code":"blank_line","path":"","message":"Blank line"}"#,
+            r#"{"index":5,"line":6,"code":"duplicate_id","path":"/id","message":"id: Same as in line 1"}"#,
+        ]
+    );
+    let told = results(&service, &job);
+    let told: Vec<_> = told.lines().collect();
+    assert_eq!(told.len(), 6);
+    assert_eq!(told[0], r#"{"line":1,"outcome":"stored","id":"own"}"#);
+    assert_eq!(told[1], r#"{"line":2,"outcome":"rejected"}"#);
+    assert!(told[2].starts_with(r#"{"line":3,"outcome":"created","id":""#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_invalid_records_are_all_reported() {
+    let service = Service::start().await;
+    let id = service.begin_import(&"{\"firstName\":7}\n".repeat(10_000)).await;
+    service.work().await;
+    let job = service.job(&id).await;
+    assert_eq!((job.status(), job.progress().failed), (&JobStatus::Completed, 10_000));
+    let Some(JobResult::Import { faults, fault_count, .. }) = job.result() else { panic!("{job:?}") };
+    assert_eq!((faults.len(), *fault_count), (100, 20_000));
+    assert_eq!(errors(&service, &job).lines().count(), 20_000);
+    assert_eq!(rejected(&service, &job), "{\"firstName\":7}\n".repeat(10_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_take_over_rebuilds_the_reports() {
+    let service = Service::start().await;
+    let data = (patients(40) + "no json\n").repeat(5);
+    let id = service.begin_import(&data).await;
+    let mut script = vec![Fault::None; 3];
+    script.extend([Fault::Hangs; 20]);
+    let dying = Worker { records: FaultyRecords::new(&service.memory, script), ..service.worker() };
+    assert!(tokio::time::timeout(Duration::from_secs(25), deliver(&dying, &id)).await.is_err());
+    tokio::time::advance(Duration::from_secs(70)).await;
+    assert_eq!(deliver(&service.worker(), &id).await, Delivery::Done);
+    let job = service.job(&id).await;
+    assert_eq!((job.progress().succeeded, job.progress().failed), (200, 5));
+    assert_eq!(rejected(&service, &job), "no json\n".repeat(5));
+    assert_eq!(results(&service, &job).lines().count(), 205);
+}
