@@ -40,5 +40,6 @@ async fn the_answer_comes_before_the_function_s_time_ends() {
     let answer = shown(&api.handle(request("create-upload", "upload")).await);
     assert_eq!((&answer["status"], &answer["body"]["code"]), (&503.into(), &"UNAVAILABLE".into()));
     assert!(answer["headers"]["retry-after"].as_str().unwrap().parse::<u32>().unwrap() > 0);
-    assert!(began.elapsed() < Duration::from_secs(29));
+    // The gateway waits for 30 s, and the start of a sandbox may take 10 of them.
+    assert!(began.elapsed() <= Duration::from_secs(20));
 }

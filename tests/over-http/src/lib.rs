@@ -16,13 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::ports::{Clock, JobQueue, UsageStore};
-use domain::{JobId, Pace, Partition, Principal, Scope, StartJob, Starter, Sweeper, Work};
+use domain::ports::Clock;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+mod service;
+
+pub use service::Service;
 
 /// A setting of the stack under test.
 #[must_use]
@@ -232,14 +235,8 @@ pub fn admin(arguments: &[&str]) -> Value {
 pub fn sweep_until(stop: &AtomicBool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let aws = aws::Aws::from_env().await;
-        let pace = Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() };
-        let sweeper = Sweeper {
-            jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-            queue: Arc::new(aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")))),
-            clock: Arc::new(edge::system::SystemClock),
-            pace,
-        };
+        let service = Service::new().await;
+        let sweeper = service.sweeper(service.queue());
         while !stop.load(Ordering::Relaxed) {
             // What fails is found again a second later.
             let _swept = sweeper.sweep().await;
@@ -276,32 +273,6 @@ fn python(arguments: &[&str]) -> String {
     let done = python.args(arguments).current_dir(root).output().expect("Python runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).expect("text")
-}
-
-/// Starts a job as the API functions do, with another queue or clock than theirs; it is due after `resend`.
-pub async fn start_job(
-    partition: &Partition,
-    work: Work,
-    queue: Arc<dyn JobQueue>,
-    clock: Arc<dyn Clock>,
-    resend: Duration,
-) -> JobId {
-    let aws = aws::Aws::from_env().await;
-    let usage = Arc::new(aws.usage(setting("USAGE_TABLE")));
-    let tenant = usage.tenant(&partition.tenant).await.unwrap().expect("the tenant is there");
-    let starter = Starter {
-        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-        usage,
-        objects: Arc::new(aws.objects(setting("BUCKET"))),
-        queue,
-        clock,
-        ids: Arc::new(edge::system::SystemIds),
-        pace: Pace { resend, ..Pace::default() },
-        retention: Duration::from_hours(72),
-    };
-    let key_id = "key_test".to_owned();
-    let who = Principal { partition: partition.clone(), scopes: vec![Scope::All], tenant, key_id };
-    starter.start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
 }
 
 /// A clock that is wrong by so much.

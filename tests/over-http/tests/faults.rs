@@ -10,19 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use aws::Aws;
 use aws::faults::{Fault, Faults};
-use domain::ports::{Clock, JobQueue, JobStore, ObjectStore, PortError, UsageStore};
+use domain::ports::{Clock, JobQueue, ObjectStore};
 use domain::{
-    Authenticator, ExportSizes, Job, JobId, JobResult, JobStatus, JobType, ObjectKey, Pace, Partition, Principal,
-    Scope, StartJob, Starter, Sweeper, Target, Uploader, Work, Worker,
+    Authenticator, ExportSizes, Job, JobId, JobResult, JobStatus, ObjectKey, Partition, Target, Uploader, Work,
 };
 use edge::http::{Api, Body, Gate, Request, RequestExt, Response};
 use edge::system::{SystemClock, SystemIds};
 use futures::StreamExt;
+use in_process::faulty::LosingQueue;
 use jiff::{SignedDuration, Timestamp};
-use over_http::{admin, setting};
+use over_http::{Service, admin, setting};
 use records::ResourceType;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -48,16 +47,6 @@ impl Clock for Forward {
     }
 }
 
-/// Takes every message, and carries none: the test delivers by itself.
-struct Swallow;
-
-#[async_trait]
-impl JobQueue for Swallow {
-    async fn send(&self, _: &Partition, _: &Target, _: JobType) -> Result<(), PortError> {
-        Ok(())
-    }
-}
-
 /// A tenant and its key.
 #[derive(Clone)]
 struct Tenant {
@@ -74,90 +63,47 @@ impl Tenant {
     }
 }
 
-/// All functions of a service of their own connection to AWS, on which faults can be put.
-struct Service {
-    aws: Aws,
+/// The service of a tenant on a connection of its own, on which faults can be put.
+struct Unlucky {
+    inner: Service,
     faults: Faults,
     clock: Arc<Forward>,
     tenant: Tenant,
 }
 
-impl Service {
+impl Unlucky {
     async fn new(tenant: &Tenant) -> Self {
-        let faults = Faults::default();
-        Self { aws: Aws::with_faults(&faults).await, faults, clock: Arc::default(), tenant: tenant.clone() }
-    }
-
-    fn pace() -> Pace {
-        Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() }
-    }
-
-    fn jobs(&self) -> Arc<aws::DynamoJobs> {
-        Arc::new(self.aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE")))
-    }
-
-    fn objects(&self) -> Arc<aws::S3Objects> {
-        Arc::new(self.aws.objects(setting("BUCKET")))
-    }
-
-    fn usage(&self) -> Arc<aws::DynamoUsage> {
-        Arc::new(self.aws.usage(setting("USAGE_TABLE")))
+        let (faults, clock) = (Faults::default(), Arc::<Forward>::default());
+        let inner = Service { aws: Aws::with_faults(&faults).await, clock: clock.clone() };
+        Self { inner, faults, clock, tenant: tenant.clone() }
     }
 
     /// Messages go where nobody takes them.
-    fn queue(&self) -> Arc<dyn JobQueue> {
+    fn dead_letters(&self) -> Arc<dyn JobQueue> {
         let url = setting("DEAD_LETTERS_URL");
-        Arc::new(self.aws.queue(Some(url.clone()), Some(url)))
+        Arc::new(self.inner.aws.queue(Some(url.clone()), Some(url)))
     }
 
     /// With nothing remembered of earlier calls.
     fn gate(&self) -> Gate {
-        let keys = Arc::new(self.aws.keys(setting("API_KEYS_TABLE")));
-        let authenticator = Authenticator::new(keys, self.usage(), self.clock.clone());
-        Gate { authenticator, usage: self.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
+        let keys = Arc::new(self.inner.aws.keys(setting("API_KEYS_TABLE")));
+        let authenticator = Authenticator::new(keys, self.inner.usage(), self.clock.clone());
+        Gate { authenticator, usage: self.inner.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
     }
 
-    fn starter(&self, queue: Arc<dyn JobQueue>) -> Starter {
-        Starter {
-            jobs: self.jobs(),
-            usage: self.usage(),
-            objects: self.objects(),
-            queue,
-            clock: self.clock.clone(),
-            ids: Arc::new(SystemIds),
-            pace: Pace::default(),
-            retention: Duration::from_hours(48),
-        }
-    }
-
-    fn worker(&self) -> Worker {
-        Worker {
-            jobs: self.jobs(),
-            records: Arc::new(self.aws.records(setting("RECORDS_TABLE"))),
-            objects: self.objects(),
-            queue: self.queue(),
-            clock: self.clock.clone(),
-            ids: Arc::new(SystemIds),
-            pace: Self::pace(),
-            sizes: ExportSizes { part: 2_000, least_part: 1_000, segments: Some(2) },
-        }
-    }
-
-    async fn start(&self, work: Work) -> JobId {
-        let usage = self.usage();
-        let tenant = usage.tenant(&self.tenant.partition.tenant).await.unwrap().unwrap();
-        let partition = self.tenant.partition.clone();
-        let who = Principal { partition, scopes: vec![Scope::All], tenant, key_id: "key_test".to_owned() };
-        self.starter(Arc::new(Swallow)).start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
+    /// Starts a job that the test delivers by itself.
+    async fn begin(&self, work: Work) -> JobId {
+        self.inner.start(&self.tenant.partition, work, Arc::new(LosingQueue)).await
     }
 
     async fn job(&self, id: &JobId) -> Job {
-        self.jobs().get(&self.tenant.partition, id, self.clock.now()).await.unwrap().unwrap()
+        self.inner.job(&self.tenant.partition, id).await
     }
 
     /// Looks once at the job and its segments, as messages would.
     async fn deliver(&self, id: &JobId) {
-        let worker = self.worker();
+        let sizes = ExportSizes { part: 2_000, least_part: 1_000, segments: Some(2) };
+        let worker = self.inner.worker(self.dead_letters(), sizes);
         for segment in [None, Some(0), Some(1)] {
             let target = Target { job_id: id.clone(), segment };
             // What goes wrong here comes again.
@@ -204,34 +150,40 @@ impl Call {
         matches!(self, Self::StartImport | Self::StartImportOfUpload | Self::StartExport)
     }
 
-    async fn make(self, service: &Service, prepared: &str, idempotency: &str) -> Response<Body> {
+    async fn make(self, service: &Unlucky, prepared: &str, idempotency: &str) -> Response<Body> {
         let tenant = &service.tenant;
         let send = |body: &Value| request(tenant, idempotency, Some(body));
         let line = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\"}\n";
         match self {
             Self::StartImport => {
-                let api =
-                    Api::new(service.gate(), start_import::StartImport { starter: service.starter(service.queue()) });
+                let api = Api::new(
+                    service.gate(),
+                    start_import::StartImport { starter: service.inner.starter(service.dead_letters()) },
+                );
                 api.handle(send(&json!({"resourceType": "Patient", "data": line}))).await
             }
             Self::StartImportOfUpload => {
-                let api =
-                    Api::new(service.gate(), start_import::StartImport { starter: service.starter(service.queue()) });
+                let api = Api::new(
+                    service.gate(),
+                    start_import::StartImport { starter: service.inner.starter(service.dead_letters()) },
+                );
                 api.handle(send(&json!({"resourceType": "Patient", "uploadId": prepared}))).await
             }
             Self::StartExport => {
-                let api =
-                    Api::new(service.gate(), start_export::StartExport { starter: service.starter(service.queue()) });
+                let api = Api::new(
+                    service.gate(),
+                    start_export::StartExport { starter: service.inner.starter(service.dead_letters()) },
+                );
                 api.handle(send(&json!({"resourceTypes": ["Patient"]}))).await
             }
             Self::CreateUpload => {
-                let (usage, objects) = (service.usage(), service.objects());
+                let (usage, objects) = (service.inner.usage(), service.inner.objects());
                 let uploader = Uploader { usage, objects, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
                 let api = Api::new(service.gate(), create_upload::CreateUpload { uploader });
                 api.handle(request(tenant, idempotency, None)).await
             }
             Self::GetJob => {
-                let endpoint = get_job::GetJob { jobs: service.jobs(), objects: service.objects() };
+                let endpoint = get_job::GetJob { jobs: service.inner.jobs(), objects: service.inner.objects() };
                 let parameters = std::collections::HashMap::from([("jobId".to_owned(), prepared.to_owned())]);
                 let request = request(tenant, idempotency, None).with_path_parameters(parameters);
                 Api::new(service.gate(), endpoint).handle(request).await
@@ -240,18 +192,18 @@ impl Call {
     }
 
     /// What has to be there before the call: an upload with bytes in it, or a job.
-    async fn prepare(self, service: &Service) -> String {
+    async fn prepare(self, service: &Unlucky) -> String {
         match self {
             Self::StartImportOfUpload => {
                 let made = Self::CreateUpload.make(service, "", "unused").await;
                 let id = data(&made)["uploadId"].as_str().unwrap().to_owned();
                 let key = ObjectKey::upload(&service.tenant.partition, &id.parse().unwrap());
-                service.objects().put(&service.tenant.partition, &key, "{}\n".into()).await.unwrap();
+                service.inner.objects().put(&service.tenant.partition, &key, "{}\n".into()).await.unwrap();
                 id
             }
             Self::GetJob => {
                 let work = Work::Export { resource_types: vec![ResourceType::Patient], since: None };
-                service.start(work).await.to_string()
+                service.begin(work).await.to_string()
             }
             Self::StartImport | Self::StartExport | Self::CreateUpload => String::new(),
         }
@@ -304,12 +256,12 @@ async fn the_api_answers_as_usual_or_says_when_to_come_again() {
     let tenant = &Tenant::new("faults-api");
     let mut tolerated = BTreeSet::new();
     for call in [Call::StartImport, Call::StartImportOfUpload, Call::StartExport, Call::CreateUpload, Call::GetJob] {
-        let clean = Service::new(tenant).await;
-        let prepared = call.prepare(&Service::new(tenant).await).await;
+        let clean = Unlucky::new(tenant).await;
+        let prepared = call.prepare(&Unlucky::new(tenant).await).await;
         let usual = call.make(&clean, &prepared, &format!("clean-{call:?}")).await.status();
         assert!(usual.is_success(), "{call:?}: {usual}");
         let checked = futures::stream::iter(cases(&clean.faults.seen())).map(async |case| {
-            let service = Service::new(tenant).await;
+            let service = Unlucky::new(tenant).await;
             let prepared = call.prepare(&service).await;
             let key = format!("case-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
             service.faults.inject(&case.operation, case.fault, case.times);
@@ -347,7 +299,7 @@ fn patients() -> String {
     (0..RECORDS).map(|n| format!("{{\"id\":\"p-{n:03}\",\"firstName\":\"Jane\",\"lastName\":\"Doe\"}}\n")).collect()
 }
 
-async fn import_work(service: &Service, upload: bool) -> Work {
+async fn import_work(service: &Unlucky, upload: bool) -> Work {
     let data = patients() + "{\"firstName\":1}\n";
     if !upload {
         return Work::Import { resource_type: ResourceType::Patient, data: data.into(), lines: RECORDS as u64 + 1 };
@@ -355,7 +307,7 @@ async fn import_work(service: &Service, upload: bool) -> Work {
     let made = Call::CreateUpload.make(service, "", "unused").await;
     let upload = data_id(&made);
     let key = ObjectKey::upload(&service.tenant.partition, &upload.parse().unwrap());
-    service.objects().put(&service.tenant.partition, &key, data.into()).await.unwrap();
+    service.inner.objects().put(&service.tenant.partition, &key, data.into()).await.unwrap();
     Work::ImportUpload { resource_type: ResourceType::Patient, upload: upload.parse().unwrap() }
 }
 
@@ -364,8 +316,8 @@ fn data_id(made: &Response<Body>) -> String {
 }
 
 /// A job goes through trouble, and ends as it always does. Returns the calls that its first delivery made.
-async fn survives(service: &Service, work: Work, trouble: Option<&Trouble>) -> u32 {
-    let id = service.start(work).await;
+async fn survives(service: &Unlucky, work: Work, trouble: Option<&Trouble>) -> u32 {
+    let id = service.begin(work).await;
     // What starting has called is no processor's.
     service.faults.forget();
     match trouble {
@@ -380,7 +332,7 @@ async fn survives(service: &Service, work: Work, trouble: Option<&Trouble>) -> u
     let (hits, calls) = (service.faults.lift(), service.faults.calls());
     assert_eq!(hits > 0, trouble.is_some(), "{trouble:?}");
     // Another process goes on.
-    let job = Service::new(&service.tenant).await.ended(&id).await;
+    let job = Unlucky::new(&service.tenant).await.ended(&id).await;
     assert_eq!(*job.status(), JobStatus::Completed, "{trouble:?}");
     let progress = job.progress();
     match job.result().unwrap() {
@@ -389,7 +341,7 @@ async fn survives(service: &Service, work: Work, trouble: Option<&Trouble>) -> u
             assert_eq!((progress.failed, *fault_count), (1, 2), "{trouble:?}");
         }
         JobResult::Export { file, .. } => {
-            let file = content(&Service::new(&service.tenant).await, file).await;
+            let file = content(&Unlucky::new(&service.tenant).await, file).await;
             let ids: BTreeSet<_> = file.lines().map(|line| line.split('"').nth(7).unwrap()).collect();
             assert_eq!((ids.len(), file.lines().count()), (RECORDS, RECORDS), "{trouble:?}");
             assert_eq!(progress.processed, RECORDS as u64, "{trouble:?}");
@@ -398,9 +350,9 @@ async fn survives(service: &Service, work: Work, trouble: Option<&Trouble>) -> u
     calls
 }
 
-async fn content(service: &Service, key: &ObjectKey) -> String {
+async fn content(service: &Unlucky, key: &ObjectKey) -> String {
     use futures::TryStreamExt;
-    let fetched = service.objects().get(&service.tenant.partition, key, None).await.unwrap();
+    let fetched = service.inner.objects().get(&service.tenant.partition, key, None).await.unwrap();
     let domain::ports::Fetched::Content(stream) = fetched else { panic!("the file is there") };
     let pieces: Vec<_> = stream.try_collect().await.unwrap();
     String::from_utf8(pieces.concat()).unwrap()
@@ -414,7 +366,7 @@ enum Kind {
 }
 
 impl Kind {
-    async fn work(self, service: &Service) -> Work {
+    async fn work(self, service: &Unlucky) -> Work {
         match self {
             Self::Import => import_work(service, false).await,
             Self::ImportOfUpload => import_work(service, true).await,
@@ -427,12 +379,12 @@ impl Kind {
 /// that its first delivery called, and of how many calls these were.
 async fn all_survive(tenant: &Tenant, troubles: impl Fn(&[String], u32) -> Vec<Trouble>) {
     for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
-        let clean = Service::new(tenant).await;
+        let clean = Unlucky::new(tenant).await;
         let work = kind.work(&clean).await;
         let calls = survives(&clean, work, None).await;
         futures::stream::iter(troubles(&clean.faults.seen(), calls))
             .for_each_concurrent(AT_ONCE, async |trouble| {
-                let service = Service::new(tenant).await;
+                let service = Unlucky::new(tenant).await;
                 let work = kind.work(&service).await;
                 survives(&service, work, Some(&trouble)).await;
             })
@@ -457,15 +409,10 @@ async fn a_processor_may_die_before_and_after_any_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sweeper_finds_again_what_it_could_not_send() {
     let tenant = &Tenant::new("faults-sweep");
-    let sweeper = |service: &Service| Sweeper {
-        jobs: service.jobs(),
-        queue: service.queue(),
-        clock: service.clock.clone(),
-        pace: Service::pace(),
-    };
-    let clean = Service::new(tenant).await;
+    let sweeper = |service: &Unlucky| service.inner.sweeper(service.dead_letters());
+    let clean = Unlucky::new(tenant).await;
     let work = || Work::Export { resource_types: vec![ResourceType::Patient], since: None };
-    clean.start(work()).await;
+    clean.begin(work()).await;
     clean.clock.0.store(600, Ordering::Relaxed);
     let _started = clean.faults.seen();
     let swept = sweeper(&clean).sweep().await.unwrap();
@@ -477,8 +424,8 @@ async fn the_sweeper_finds_again_what_it_could_not_send() {
     ] {
         assert!(clean.faults.seen().contains(&operation), "{operation}");
         for case in cases(&[operation]) {
-            let service = Service::new(tenant).await;
-            let id = service.start(work()).await;
+            let service = Unlucky::new(tenant).await;
+            let id = service.begin(work()).await;
             service.clock.0.store(600, Ordering::Relaxed);
             service.faults.inject(&case.operation, case.fault, case.times);
             // A look-up that fails is the function's error, which its alarm tells.

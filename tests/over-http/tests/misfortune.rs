@@ -8,12 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws::Aws;
 use domain::ports::{JobQueue, PortError};
-use domain::{ExportSizes, JobId, JobType, Pace, Partition, Target, Work, Worker};
-use edge::system::SystemIds;
+use domain::{ExportSizes, JobId, JobType, Partition, Target, Work};
 use jiff::SignedDuration;
-use over_http::{Client, Skewed, boto3, setting, start_job, sweep_until};
+use over_http::{Client, Service, Skewed, boto3, sweep_until};
 use records::ResourceType;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -27,7 +25,7 @@ enum Fate {
 }
 
 struct Post {
-    aws: Aws,
+    queue: Arc<dyn JobQueue>,
     fate: Fate,
 }
 
@@ -41,37 +39,22 @@ impl JobQueue for Post {
             Fate::Lost => 0,
             Fate::FiveTimes => 5,
         };
-        let queue = self.aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")));
         for _ in 0..copies {
-            queue.send(partition, target, job_type).await?;
+            self.queue.send(partition, target, job_type).await?;
         }
         Ok(())
     }
 }
 
-fn pace() -> Pace {
-    Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() }
+/// The service by a clock that is wrong by so many seconds.
+async fn skewed(seconds: i64) -> Service {
+    Service::at(Arc::new(Skewed(SignedDuration::from_secs(seconds)))).await
 }
 
 /// Starts a job as the API functions do, but for its message's fate and its clock.
 async fn start(partition: &Partition, work: Work, fate: Fate, skew: i64) -> JobId {
-    let queue = Arc::new(Post { aws: Aws::from_env().await, fate });
-    let clock = Arc::new(Skewed(SignedDuration::from_secs(skew)));
-    start_job(partition, work, queue, clock, pace().resend).await
-}
-
-async fn worker(skew: i64) -> Worker {
-    let aws = Aws::from_env().await;
-    Worker {
-        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-        records: Arc::new(aws.records(setting("RECORDS_TABLE"))),
-        objects: Arc::new(aws.objects(setting("BUCKET"))),
-        queue: Arc::new(aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")))),
-        clock: Arc::new(Skewed(SignedDuration::from_secs(skew))),
-        ids: Arc::new(SystemIds),
-        pace: pace(),
-        sizes: ExportSizes { segments: Some(2), ..ExportSizes::default() },
-    }
+    let service = skewed(skew).await;
+    service.start(partition, work, Arc::new(Post { queue: service.queue(), fate })).await
 }
 
 fn tenant(name: &str) -> (Client, Partition) {
@@ -158,7 +141,8 @@ async fn clocks_that_differ_by_minutes_do_no_harm() {
 
 /// Looks at a job again and again for some seconds.
 async fn work_beside(partition: &Partition, id: &JobId, skew: i64) {
-    let worker = worker(skew).await;
+    let service = skewed(skew).await;
+    let worker = service.worker(service.queue(), ExportSizes { segments: Some(2), ..ExportSizes::default() });
     for segment in [None, Some(0), Some(1), None, Some(0), Some(1)] {
         let target = Target { job_id: id.clone(), segment };
         // Whether it has a part in it is a matter of luck.

@@ -6,17 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use aws::Aws;
 use aws::faults::{Fault, Faults};
-use domain::ports::{Change, JobQueue, JobStore, PortError};
-use domain::{
-    Claim, Delivery, Event, ExportSizes, JobId, JobMessage, JobType, MAX_TAKE_OVERS, Pace, Partition, Target, Token,
-    Work, Worker,
-};
-use edge::system::SystemIds;
+use domain::ports::{Change, Clock, JobStore};
+use domain::{Claim, Delivery, Event, ExportSizes, JobId, JobMessage, MAX_TAKE_OVERS, Partition, Token, Work};
+use edge::system::SystemClock;
+use in_process::faulty::LosingQueue;
 use jiff::{SignedDuration, Timestamp};
-use over_http::{Answer, Client, Evidence, Skewed, boto3, evidence, setting, start_job};
+use over_http::{Answer, Client, Evidence, Service, Skewed, boto3, evidence};
 use records::ResourceType;
 use serde_json::{Value, json};
 
@@ -68,20 +65,16 @@ fn upload(client: &Client) -> Value {
     made.data()
 }
 
-struct Lost;
-
-#[async_trait]
-impl JobQueue for Lost {
-    async fn send(&self, _: &Partition, _: &Target, _: JobType) -> Result<(), PortError> {
-        Ok(())
-    }
+/// Has the service do something in this process.
+fn in_service<T>(clock: impl Clock + 'static, work: impl AsyncFnOnce(Service) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { work(Service::at(Arc::new(clock)).await).await })
 }
 
-/// A job whose message is lost, so many hours old.
-fn lost(partition: &Partition, work: Work, hours: i64) -> JobId {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let clock = Arc::new(Skewed(SignedDuration::from_hours(-hours)));
-    runtime.block_on(start_job(partition, work, Arc::new(Lost), clock, Duration::ZERO))
+/// A job whose message is lost, so many minutes old.
+fn lost(partition: &Partition, work: Work, minutes: i64) -> JobId {
+    let clock = Skewed(SignedDuration::from_mins(-minutes));
+    in_service(clock, async |service| service.start(partition, work, Arc::new(LosingQueue)).await)
 }
 
 fn import() -> Work {
@@ -143,41 +136,34 @@ fn patients(count: usize) -> String {
 }
 
 /// An export that five workers in a row have died of.
-async fn exhausted(partition: &Partition) -> JobId {
-    let clock = Arc::new(Skewed(SignedDuration::ZERO));
-    let id = start_job(partition, export(), Arc::new(Lost), clock, Duration::ZERO).await;
-    let jobs = Aws::from_env().await.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"));
-    for worker in 0..MAX_TAKE_OVERS {
-        let now = Timestamp::now();
-        let claim = Claim { token: Token::new(worker.into()), expires_at: now, due_at: now };
-        let job = jobs.get(partition, &id, now).await.unwrap().unwrap();
-        jobs.update(partition, &Change::job(job.apply(Event::Taken(claim), now).unwrap())).await.unwrap();
-    }
-    id
+fn exhausted(partition: &Partition) -> JobId {
+    in_service(SystemClock, async |service| {
+        let id = service.start(partition, export(), Arc::new(LosingQueue)).await;
+        for worker in 0..MAX_TAKE_OVERS {
+            let now = Timestamp::now();
+            let claim = Claim { token: Token::new(worker.into()), expires_at: now, due_at: now };
+            let taken = service.job(partition, &id).await.apply(Event::Taken(claim), now).unwrap();
+            service.jobs().update(partition, &Change::job(taken)).await.unwrap();
+        }
+        id
+    })
 }
 
 /// An export whose parts are all there, and whose file cannot be put together for now.
-async fn unfinished(partition: &Partition) -> JobId {
-    let clock = Arc::new(Skewed(SignedDuration::ZERO));
-    let id = start_job(partition, export(), Arc::new(Lost), clock.clone(), Duration::ZERO).await;
-    let faults = Faults::default();
-    faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
-    let aws = Aws::with_faults(&faults).await;
-    let worker = Worker {
-        jobs: Arc::new(aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"))),
-        records: Arc::new(aws.records(setting("RECORDS_TABLE"))),
-        objects: Arc::new(aws.objects(setting("BUCKET"))),
-        queue: Arc::new(Lost),
-        clock,
-        ids: Arc::new(SystemIds),
-        pace: Pace::default(),
+fn unfinished(partition: &Partition) -> JobId {
+    in_service(SystemClock, async |service| {
+        let id = service.start(partition, export(), Arc::new(LosingQueue)).await;
+        let faults = Faults::default();
+        faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
+        let unlucky = Service { aws: Aws::with_faults(&faults).await, ..service };
         // Parts of a record or two.
-        sizes: ExportSizes { part: 200, least_part: 1, segments: Some(1) },
-    };
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    let delivery = worker.deliver(partition, &(&id).into(), deadline).await.unwrap();
-    assert_eq!(delivery, Delivery::RestsUntilDependencyIsBack);
-    id
+        let sizes = ExportSizes { part: 200, least_part: 1, segments: Some(1) };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let worker = unlucky.worker(Arc::new(LosingQueue), sizes);
+        let delivery = worker.deliver(partition, &(&id).into(), deadline).await.unwrap();
+        assert_eq!(delivery, Delivery::RestsUntilDependencyIsBack);
+        id
+    })
 }
 
 #[test]
@@ -266,13 +252,12 @@ fn run_export() {
     no_upload_is_left("exports", &partition);
 
     // One that fails gives its request back.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let id = runtime.block_on(exhausted(&partition));
+    let id = exhausted(&partition);
     send("EXPORT_QUEUE_URL", &partition, &id);
     assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "attempts_exhausted");
 
     // An upload that has ended is one that was completed, if the file is there: it is looked for.
-    let id = runtime.block_on(unfinished(&partition));
+    let id = unfinished(&partition);
     boto3(&format!(
         "import boto3, os
 s3, bucket = boto3.client('s3'), os.environ['BUCKET']
@@ -288,7 +273,7 @@ s3.abort_multipart_upload(Bucket=bucket, Key=upload['Key'], UploadId=upload['Upl
 #[ignore = "run by local/permissions.py"]
 fn sweep_jobs() {
     let (client, partition) = tenant("perm");
-    let old = lost(&partition, import(), 25);
+    let old = lost(&partition, import(), 25 * 60);
     let (import, export) = (lost(&partition, import(), 0), lost(&partition, export(), 0));
     boto3(
         "import boto3, json, os, time

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use over_http::{Answer, Client, admin, setting, start_job};
+use over_http::{Answer, Client, Service, admin, setting};
 use serde_json::{Value, json};
 
 const TWO_PATIENTS: &str = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\",\"gender\":\"female\"}\n{\"firstName\":\"John\",\"lastName\":\"Smith\",\"gender\":\"male\"}";
@@ -178,7 +178,7 @@ fn a_download_url_cannot_be_bent() {
 async fn a_download_url_ends_after_its_hour() {
     use domain::ports::{Clock, ObjectStore};
     use domain::{JobId, ObjectKey, Token};
-    let objects = aws::Aws::from_env().await.objects(setting("BUCKET"));
+    let objects = Service::new().await.objects();
     let partition = "clinic-one#test".parse().unwrap();
     let now = edge::system::SystemClock.now();
     let key = ObjectKey::export(&partition, &JobId::new(now, 1), &Token::new(1));
@@ -348,9 +348,7 @@ fn gzip_bodies_are_read_where_the_gateway_leaves_them_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_many_times_is_one_import() {
-    use domain::ports::JobQueue;
-    let aws = aws::Aws::from_env().await;
-    let queue = aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL")));
+    let queue = Service::new().await.queue();
     let data: String = (0..2_000).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\"}}\n")).collect();
     let (client, partition) = (pro("race"), format!("race-{:x}#test", std::process::id()).parse().unwrap());
     let id = tokio::task::block_in_place(|| client.import("Patient", &data).job_id());
@@ -376,8 +374,7 @@ async fn a_job_whose_message_could_not_be_sent_is_found_by_the_sweeper() {
     let client = pro("unsent");
     let partition: domain::Partition = format!("unsent-{:x}#test", std::process::id()).parse().unwrap();
     let work = domain::Work::Export { resource_types: vec![records::ResourceType::Patient], since: None };
-    let (queue, clock) = (Arc::new(in_process::faulty::DeadQueue), Arc::new(edge::system::SystemClock));
-    let id = start_job(&partition, work, queue, clock, Duration::from_mins(5)).await;
+    let id = Service::new().await.start(&partition, work, Arc::new(in_process::faulty::DeadQueue)).await;
     // The schedule of the deployed sweeper fires once a minute.
     let job = tokio::task::block_in_place(|| client.ended(id.as_str()));
     assert_eq!(job["status"], "completed");

@@ -68,9 +68,10 @@ pub struct Api<E> {
     endpoint: E,
 }
 
-/// Within so long a call has an answer of ours, before the function's time (29 s) or the gateway's (30 s) ends
-/// and the client gets one that says nothing.
-const ANSWER_WITHIN: Duration = Duration::from_secs(25);
+/// Within so long a call has an answer of ours, before the gateway's 30 s end and the client gets one that says
+/// nothing: they include the start of a new sandbox, for which Lambda allows 10 s
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
