@@ -1,10 +1,9 @@
 //! A job, and the one way its state changes.
 
 use std::collections::BTreeSet;
-use std::slice;
 
 use jiff::Timestamp;
-use records::{Fault, ResourceType};
+use records::Fault;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, Partition};
@@ -12,91 +11,13 @@ use crate::object_key::ObjectKey;
 use crate::plan::{Month, Pool};
 use crate::ports::MultipartId;
 
+mod failure;
+mod spec;
 mod state;
 
+pub use failure::FailureReason;
+pub use spec::{ImportSource, JobSpec, JobType};
 pub use state::{Event, IllegalTransition, JobStatus, Phase};
-
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum JobSpec {
-    /// Read NDJSON of one type into the record store.
-    Import {
-        /// The type of every record.
-        resource_type: ResourceType,
-        /// Where the NDJSON stands.
-        source: ImportSource,
-    },
-    /// Write records to one NDJSON file.
-    Export {
-        /// The types asked for, each once.
-        resource_types: Vec<ResourceType>,
-        /// Only what was created or updated at this moment or later.
-        since: Option<Timestamp>,
-    },
-}
-
-impl JobSpec {
-    /// The types it is about.
-    #[must_use]
-    pub fn resource_types(&self) -> &[ResourceType] {
-        match self {
-            Self::Import { resource_type, .. } => slice::from_ref(resource_type),
-            Self::Export { resource_types, .. } => resource_types,
-        }
-    }
-}
-
-/// Where the NDJSON of an import stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum ImportSource {
-    /// It came with the call: its lines are counted and reserved.
-    Inline {
-        /// Where the API function has put it.
-        key: ObjectKey,
-    },
-    /// The client has uploaded it: a processor counts it, and reserves its records in the month.
-    Upload {
-        /// Where it was uploaded to.
-        key: ObjectKey,
-        /// The content that was there when the job was accepted; no other is read.
-        etag: String,
-        /// The month's limit that its records must fit, if any refuses.
-        month_limit: Option<u64>,
-    },
-}
-
-impl ImportSource {
-    /// The object's key.
-    #[must_use]
-    pub fn key(&self) -> &ObjectKey {
-        match self {
-            Self::Inline { key } | Self::Upload { key, .. } => key,
-        }
-    }
-}
-
-/// Whether a job is an import or an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobType {
-    /// See [`JobSpec::Import`].
-    Import,
-    /// See [`JobSpec::Export`].
-    Export,
-}
-
-impl JobType {
-    /// The type's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Import => "import",
-            Self::Export => "export",
-        }
-    }
-}
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,68 +98,6 @@ pub struct LineFault {
     /// What is wrong.
     #[serde(flatten)]
     pub fault: Fault,
-}
-
-/// Why a job failed: a closed list, so that no cause with content in it can slip out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureReason {
-    /// Worker after worker died at the same place.
-    AttemptsExhausted,
-    /// The job could not be done within its time.
-    TooOld,
-    /// What was to be imported is no longer there.
-    SourceMissing,
-    /// The upload was written to after the job had been accepted.
-    UploadChanged,
-    /// The upload has more lines than a batch may have.
-    TooManyRecords,
-    /// The upload has more bytes, inflated, than it may have.
-    UploadTooLarge,
-    /// The upload begins like gzip, and is not.
-    UploadUnreadable,
-    /// The month has no room for the upload's records.
-    MonthlyQuotaExceeded,
-    /// The records do not fit one file.
-    ExportTooLarge,
-    /// The parts of the file are gone.
-    FileLost,
-}
-
-impl FailureReason {
-    /// The reason's stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::AttemptsExhausted => "attempts_exhausted",
-            Self::TooOld => "too_old",
-            Self::SourceMissing => "source_missing",
-            Self::UploadChanged => "upload_changed",
-            Self::TooManyRecords => "too_many_records",
-            Self::UploadTooLarge => "upload_too_large",
-            Self::UploadUnreadable => "upload_unreadable",
-            Self::MonthlyQuotaExceeded => "monthly_quota_exceeded",
-            Self::ExportTooLarge => "export_too_large",
-            Self::FileLost => "file_lost",
-        }
-    }
-
-    /// The reason for people, with what they can do.
-    #[must_use]
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::AttemptsExhausted => "Processing was interrupted too often; start the job again",
-            Self::TooOld => "Processing did not finish within 24 hours; start the job again",
-            Self::SourceMissing => "The data to import is no longer there; start the job again",
-            Self::UploadChanged => "The upload was changed after the import had started; upload again",
-            Self::TooManyRecords => "The upload has more than 10000 records; nothing was stored",
-            Self::UploadTooLarge => "The upload has more than 104857600 bytes once inflated; nothing was stored",
-            Self::UploadUnreadable => "The upload is not valid gzip; nothing was stored",
-            Self::MonthlyQuotaExceeded => "The month's requests do not suffice for the upload; nothing was stored",
-            Self::ExportTooLarge => "The records do not fit one file; export fewer types, or with since",
-            Self::FileLost => "The file could not be put together; start the job again",
-        }
-    }
 }
 
 /// Requests of the month that were set aside when the job was accepted.
