@@ -177,6 +177,19 @@ async fn unwritten_records_are_written_again_and_only_those() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_largest_records_are_written_though_each_of_their_bytes_is_two_on_the_wire() {
+    let service = Service::start().await;
+    let note = r#"\""#.repeat(189_000);
+    let lines: String =
+        (0..60).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\",\"note\":\"{note}\"}}\n")).collect();
+    let id = service.begin_import(&lines).await;
+    let records = FaultyRecords::new(&service.memory, []);
+    assert_eq!(deliver(&worker_with(&service, records.clone()), &id).await, Delivery::Done);
+    assert_eq!(service.job(&id).await.progress().succeeded, 60);
+    assert_eq!(records.sent().1, 60, "none was refused");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_stays_down_makes_the_job_rest_not_fail() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(50)).await;

@@ -20,6 +20,14 @@ pub(super) struct Stored {
 /// The records of a page: few, so that tests see several pages.
 const PAGE: usize = 10;
 
+/// What `BatchWriteItem` takes at most.
+const MOST_ON_THE_WIRE: usize = 16_000_000;
+
+/// The bytes of a line as a JSON string.
+fn on_the_wire(line: &str) -> usize {
+    line.len() + line.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + 2
+}
+
 #[async_trait]
 impl RecordStore for Memory {
     async fn write_batch(
@@ -31,6 +39,9 @@ impl RecordStore for Memory {
     ) -> Result<BatchOutcome, PortError> {
         if batch.len() > MAX_BATCH {
             return Err(defect("write records", "too many in a batch"));
+        }
+        if batch.iter().map(|line| on_the_wire(line.as_str())).sum::<usize>() > MOST_ON_THE_WIRE {
+            return Err(defect("write records", "too much in a batch"));
         }
         let mut state = self.lock();
         for line in batch {

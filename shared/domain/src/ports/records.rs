@@ -19,6 +19,11 @@ pub struct BatchOutcome {
 /// The most records of one batch (`BatchWriteItem`'s limit).
 pub const MAX_BATCH: usize = 25;
 
+/// A batch that has so many bytes of lines takes no further one. `BatchWriteItem` takes 16 MB on the wire
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>), where a line of quotes
+/// and backslashes is twice as long; and a call has to end within seconds.
+pub const MAX_BATCH_BYTES: usize = 4 << 20;
+
 /// In how many shards the records of one type and partition are spread. A partition of `DynamoDB`
 /// takes 1,000 writes a second; so many times that is a type's limit.
 pub const SHARDS: u8 = 16;
@@ -101,8 +106,8 @@ pub struct CountPage {
 /// Keeps records.
 #[async_trait]
 pub trait RecordStore: Send + Sync {
-    /// Writes up to [`MAX_BATCH`] records of different ids, each new or in place of an older one, all
-    /// stamped with `stamp`, once: what is not written is told, and left to the caller.
+    /// Writes up to [`MAX_BATCH`] records of different ids, of [`MAX_BATCH_BYTES`] and the last one, each new or in
+    /// place of an older one, all stamped with `stamp`, once: what is not written is told, and left to the caller.
     async fn write_batch(
         &self,
         partition: &Partition,

@@ -30,7 +30,7 @@ use reports::{ReportKeys, Reports};
 /// The most batches that are being written at a time. Fewer are, once the store sets the pace.
 const BATCHES_IN_FLIGHT: usize = 16;
 
-/// The most bytes of records that are being written at a time, unless one batch alone has more.
+/// No further batch begins while so many bytes of records are being written.
 const BYTES_IN_FLIGHT: usize = 4 << 20;
 
 /// Tries of one batch without any of it getting through before the job rests.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::ids::{JobId, Partition};
 use crate::job::{LineFault, MAX_INLINE_FAULTS, Progress};
-use crate::ports::MAX_BATCH;
+use crate::ports::{MAX_BATCH, MAX_BATCH_BYTES};
 use crate::worker::import::reports::Pending;
 
 /// The longest raw line that is read: 1 MiB (contract, section 3).
@@ -34,6 +34,7 @@ pub(super) struct Intake<'a> {
     splitter: LineSplitter,
     judge: Judge<'a>,
     batch: Vec<StoredLine>,
+    bytes_in_batch: usize,
     lines_in_batch: usize,
     ended: bool,
 }
@@ -50,7 +51,14 @@ impl<'a> Intake<'a> {
             progress: Progress::default(),
             reports: Pending::default(),
         };
-        Self { splitter: LineSplitter::new(MAX_LINE), judge, batch: Vec::new(), lines_in_batch: 0, ended: false }
+        Self {
+            splitter: LineSplitter::new(MAX_LINE),
+            judge,
+            batch: Vec::new(),
+            bytes_in_batch: 0,
+            lines_in_batch: 0,
+            ended: false,
+        }
     }
 
     pub(super) fn push(&mut self, chunk: &[u8]) {
@@ -65,10 +73,16 @@ impl<'a> Intake<'a> {
 
     /// The next full batch; after [`finish`](Self::finish) also the last one, full or not.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
-        while self.batch.len() < MAX_BATCH && self.lines_in_batch < MAX_LINES_PER_BATCH {
+        while self.batch.len() < MAX_BATCH
+            && self.bytes_in_batch < MAX_BATCH_BYTES
+            && self.lines_in_batch < MAX_LINES_PER_BATCH
+        {
             match self.splitter.next_frame() {
                 Some(Frame::Line { number, bytes }) => {
-                    self.batch.extend(self.judge.line(number, bytes));
+                    if let Some(line) = self.judge.line(number, bytes) {
+                        self.bytes_in_batch += line.as_str().len();
+                        self.batch.push(line);
+                    }
                     self.lines_in_batch += 1;
                 }
                 Some(Frame::Oversize { number, piece, last }) => {
@@ -82,6 +96,7 @@ impl<'a> Intake<'a> {
                 None => return None,
             }
         }
+        self.bytes_in_batch = 0;
         self.lines_in_batch = 0;
         Some(Batch { lines: std::mem::take(&mut self.batch), upto: self.judge.progress })
     }
