@@ -178,7 +178,7 @@ def since(table: Table) -> None:
         time.sleep(0.05)
         run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(part))])
     units, taken, result = {}, {size: [] for size in endpoints}, 0
-    for turn in range(1 if QUICK else 80):
+    for turn in range(20 if QUICK else 80):
         for size, endpoint in sorted(endpoints.items(), reverse=turn % 2 == 1):
             message = endpoint.prepare("export", TYPE, moments[size])
             endpoint.set()
@@ -225,7 +225,7 @@ def segments(table: Table) -> None:
     """Goal 8: one export by four processes and by one, of a store that takes 100 ms a page: on two cores less
     would leave one segment too little idle. Of 300,000 records: the least that the service cuts in four by itself."""
     endpoint = Endpoint()
-    count_of_records = 60_000 if QUICK else 300_000
+    count_of_records = 150_000 if QUICK else 300_000
     run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(count_of_records)])
     took = {}
     for count in (1, 4):

@@ -6,25 +6,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use aws::Aws;
-use aws::faults::{Fault, Faults};
-use domain::ports::{Clock, JobQueue, ObjectStore};
-use domain::{
-    Authenticator, ExportSizes, Job, JobId, JobResult, JobStatus, ObjectKey, Partition, Target, Uploader, Work,
-};
-use edge::http::{Api, Body, Gate, Request, RequestExt, Response};
-use edge::system::{SystemClock, SystemIds};
+use aws::faults::Fault;
+use domain::ports::{Clock, ObjectStore};
+use domain::{JobResult, JobStatus, ObjectKey, Work};
 use futures::StreamExt;
-use in_process::faulty::LosingQueue;
-use jiff::{SignedDuration, Timestamp};
-use over_http::{Service, admin, setting};
+use in_process::jobs::{export_of, import_of};
+use over_http::setting;
 use records::ResourceType;
-use serde_json::{Value, json};
-use tokio::time::Instant;
+
+mod unlucky;
+
+use unlucky::{Call, Tenant, Unlucky, body, data};
 
 const FAULTS: [Fault; 5] = [Fault::Throttled, Fault::ServerError, Fault::TimedOut, Fault::Cut, Fault::AnswerLost];
 
@@ -36,188 +30,6 @@ const AT_ONCE: usize = 12;
 
 /// Records of an export, and of an import one more, which is not valid.
 const RECORDS: usize = 40;
-
-/// A clock that a test can put forward.
-#[derive(Default)]
-struct Forward(AtomicI64);
-
-impl Clock for Forward {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// A tenant and its key.
-#[derive(Clone)]
-struct Tenant {
-    partition: Partition,
-    key: String,
-}
-
-impl Tenant {
-    fn new(name: &str) -> Self {
-        let id = format!("{name}-{:x}", std::process::id());
-        let _created = admin(&["tenant", "create", &id, "--plan", "enterprise", "--bulk-operations-per-hour", "1000"]);
-        let key = admin(&["key", "create", &id])["key"].as_str().unwrap().to_owned();
-        Self { partition: format!("{id}#test").parse().unwrap(), key }
-    }
-}
-
-/// The service of a tenant on a connection of its own, on which faults can be put.
-struct Unlucky {
-    inner: Service,
-    faults: Faults,
-    clock: Arc<Forward>,
-    tenant: Tenant,
-}
-
-impl Unlucky {
-    async fn new(tenant: &Tenant) -> Self {
-        let (faults, clock) = (Faults::default(), Arc::<Forward>::default());
-        let inner = Service { aws: Aws::with_faults(&faults).await, clock: clock.clone() };
-        Self { inner, faults, clock, tenant: tenant.clone() }
-    }
-
-    /// Messages go where nobody takes them.
-    fn dead_letters(&self) -> Arc<dyn JobQueue> {
-        let url = setting("DEAD_LETTERS_URL");
-        Arc::new(self.inner.aws.queue(Some(url.clone()), Some(url)))
-    }
-
-    /// With nothing remembered of earlier calls.
-    fn gate(&self) -> Gate {
-        let keys = Arc::new(self.inner.aws.keys(setting("API_KEYS_TABLE")));
-        let authenticator = Authenticator::new(keys, self.inner.usage(), self.clock.clone());
-        Gate { authenticator, usage: self.inner.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
-    }
-
-    /// Starts a job that the test delivers by itself.
-    async fn begin(&self, work: Work) -> JobId {
-        self.inner.start(&self.tenant.partition, work, Arc::new(LosingQueue)).await
-    }
-
-    async fn job(&self, id: &JobId) -> Job {
-        self.inner.job(&self.tenant.partition, id).await
-    }
-
-    /// Looks once at the job and its segments, as messages would.
-    async fn deliver(&self, id: &JobId) {
-        let sizes = ExportSizes { part: 2_000, least_part: 1_000, segments: Some(2) };
-        let worker = self.inner.worker(self.dead_letters(), sizes);
-        for segment in [None, Some(0), Some(1)] {
-            let target = Target { job_id: id.clone(), segment };
-            // What goes wrong here comes again.
-            let _delivered =
-                worker.deliver(&self.tenant.partition, &target, Instant::now() + Duration::from_secs(30)).await;
-        }
-    }
-
-    /// Delivers until the job has ended; leases that were left behind run out on the way.
-    async fn ended(&self, id: &JobId) -> Job {
-        for _ in 0..12 {
-            let job = self.job(id).await;
-            if job.has_ended() {
-                return job;
-            }
-            self.deliver(id).await;
-            self.clock.0.fetch_add(10, Ordering::Relaxed);
-        }
-        panic!("job {id} does not end: {:?}", self.job(id).await.status());
-    }
-}
-
-fn request(tenant: &Tenant, idempotency: &str, body: Option<&Value>) -> Request {
-    let mut request = Request::new(body.map_or(Body::Empty, |body| Body::Text(body.to_string())));
-    let mut set = |name: &'static str, value: &str| request.headers_mut().insert(name, value.parse().unwrap());
-    set("x-api-key", &tenant.key);
-    set("content-type", "application/json");
-    set("idempotency-key", idempotency);
-    request
-}
-
-/// The calls of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Call {
-    StartImport,
-    StartImportOfUpload,
-    StartExport,
-    CreateUpload,
-    GetJob,
-}
-
-impl Call {
-    fn is_start(self) -> bool {
-        matches!(self, Self::StartImport | Self::StartImportOfUpload | Self::StartExport)
-    }
-
-    async fn make(self, service: &Unlucky, prepared: &str, idempotency: &str) -> Response<Body> {
-        let tenant = &service.tenant;
-        let send = |body: &Value| request(tenant, idempotency, Some(body));
-        let line = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\"}\n";
-        match self {
-            Self::StartImport => {
-                let api = Api::new(
-                    service.gate(),
-                    start_import::StartImport { starter: service.inner.starter(service.dead_letters()) },
-                );
-                api.handle(send(&json!({"resourceType": "Patient", "data": line}))).await
-            }
-            Self::StartImportOfUpload => {
-                let api = Api::new(
-                    service.gate(),
-                    start_import::StartImport { starter: service.inner.starter(service.dead_letters()) },
-                );
-                api.handle(send(&json!({"resourceType": "Patient", "uploadId": prepared}))).await
-            }
-            Self::StartExport => {
-                let api = Api::new(
-                    service.gate(),
-                    start_export::StartExport { starter: service.inner.starter(service.dead_letters()) },
-                );
-                api.handle(send(&json!({"resourceTypes": ["Patient"]}))).await
-            }
-            Self::CreateUpload => {
-                let (usage, objects) = (service.inner.usage(), service.inner.objects());
-                let uploader = Uploader { usage, objects, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
-                let api = Api::new(service.gate(), create_upload::CreateUpload { uploader });
-                api.handle(request(tenant, idempotency, None)).await
-            }
-            Self::GetJob => {
-                let endpoint = get_job::GetJob { jobs: service.inner.jobs(), objects: service.inner.objects() };
-                let parameters = std::collections::HashMap::from([("jobId".to_owned(), prepared.to_owned())]);
-                let request = request(tenant, idempotency, None).with_path_parameters(parameters);
-                Api::new(service.gate(), endpoint).handle(request).await
-            }
-        }
-    }
-
-    /// What has to be there before the call: an upload with bytes in it, or a job.
-    async fn prepare(self, service: &Unlucky) -> String {
-        match self {
-            Self::StartImportOfUpload => {
-                let made = Self::CreateUpload.make(service, "", "unused").await;
-                let id = data(&made)["uploadId"].as_str().unwrap().to_owned();
-                let key = ObjectKey::upload(&service.tenant.partition, &id.parse().unwrap());
-                service.inner.objects().put(&service.tenant.partition, &key, "{}\n".into()).await.unwrap();
-                id
-            }
-            Self::GetJob => {
-                let work = Work::Export { resource_types: vec![ResourceType::Patient], since: None };
-                service.begin(work).await.to_string()
-            }
-            Self::StartImport | Self::StartExport | Self::CreateUpload => String::new(),
-        }
-    }
-}
-
-fn body(answer: &Response<Body>) -> Value {
-    let Body::Text(text) = answer.body() else { panic!("a text") };
-    serde_json::from_str(text).unwrap()
-}
-
-fn data(answer: &Response<Body>) -> Value {
-    body(answer)["data"].clone()
-}
 
 /// A fault on one operation.
 #[derive(Debug, Clone)]
@@ -295,24 +107,10 @@ async fn the_api_answers_as_usual_or_says_when_to_come_again() {
 const TOLERATED: [&str; 3] =
     ["StartExport: SendMessage", "StartImport: SendMessage", "StartImportOfUpload: SendMessage"];
 
-fn patients() -> String {
-    (0..RECORDS).map(|n| format!("{{\"id\":\"p-{n:03}\",\"firstName\":\"Jane\",\"lastName\":\"Doe\"}}\n")).collect()
-}
-
-async fn import_work(service: &Unlucky, upload: bool) -> Work {
-    let data = patients() + "{\"firstName\":1}\n";
-    if !upload {
-        return Work::Import { resource_type: ResourceType::Patient, data: data.into(), lines: RECORDS as u64 + 1 };
-    }
-    let made = Call::CreateUpload.make(service, "", "unused").await;
-    let upload = data_id(&made);
-    let key = ObjectKey::upload(&service.tenant.partition, &upload.parse().unwrap());
-    service.inner.objects().put(&service.tenant.partition, &key, data.into()).await.unwrap();
-    Work::ImportUpload { resource_type: ResourceType::Patient, upload: upload.parse().unwrap() }
-}
-
-fn data_id(made: &Response<Body>) -> String {
-    data(made)["uploadId"].as_str().unwrap().to_owned()
+/// The valid records, and one that is not.
+fn lines() -> String {
+    let valid = (0..RECORDS).map(|n| format!("{{\"id\":\"p-{n:03}\",\"firstName\":\"Jane\",\"lastName\":\"Doe\"}}\n"));
+    valid.chain(["{\"firstName\":1}\n".to_owned()]).collect()
 }
 
 /// A job goes through trouble, and ends as it always does. Returns the calls that its first delivery made.
@@ -368,9 +166,12 @@ enum Kind {
 impl Kind {
     async fn work(self, service: &Unlucky) -> Work {
         match self {
-            Self::Import => import_work(service, false).await,
-            Self::ImportOfUpload => import_work(service, true).await,
-            Self::Export => Work::Export { resource_types: vec![ResourceType::Patient], since: None },
+            Self::Import => import_of(ResourceType::Patient, &lines()),
+            Self::ImportOfUpload => {
+                let upload = service.uploaded(&lines()).await;
+                Work::ImportUpload { resource_type: ResourceType::Patient, upload }
+            }
+            Self::Export => export_of(ResourceType::Patient),
         }
     }
 }
@@ -411,7 +212,7 @@ async fn the_sweeper_finds_again_what_it_could_not_send() {
     let tenant = &Tenant::new("faults-sweep");
     let sweeper = |service: &Unlucky| service.inner.sweeper(service.dead_letters());
     let clean = Unlucky::new(tenant).await;
-    let work = || Work::Export { resource_types: vec![ResourceType::Patient], since: None };
+    let work = || export_of(ResourceType::Patient);
     clean.begin(work()).await;
     clean.clock.0.store(600, Ordering::Relaxed);
     let _started = clean.faults.seen();

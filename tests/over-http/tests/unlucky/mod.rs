@@ -1,0 +1,194 @@
+//! The service with bad luck, and the calls of its API, made in the test's process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use aws::Aws;
+use aws::faults::Faults;
+use domain::ports::{Clock, JobQueue, ObjectStore};
+use domain::{Authenticator, ExportSizes, Job, JobId, ObjectKey, Partition, Target, UploadId, Uploader, Work};
+use edge::http::{Api, Body, Gate, Request, RequestExt, Response};
+use edge::system::{SystemClock, SystemIds};
+use in_process::faulty::LosingQueue;
+use in_process::jobs::export_of;
+use jiff::{SignedDuration, Timestamp};
+use over_http::{Service, admin, setting};
+use records::ResourceType;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// A clock that a test can put forward.
+#[derive(Default)]
+pub(crate) struct Forward(pub(crate) AtomicI64);
+
+impl Clock for Forward {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A tenant and its key.
+#[derive(Clone)]
+pub(crate) struct Tenant {
+    pub(crate) partition: Partition,
+    pub(crate) key: String,
+}
+
+impl Tenant {
+    pub(crate) fn new(name: &str) -> Self {
+        let id = format!("{name}-{:x}", std::process::id());
+        let _created = admin(&["tenant", "create", &id, "--plan", "enterprise", "--bulk-operations-per-hour", "1000"]);
+        let key = admin(&["key", "create", &id])["key"].as_str().unwrap().to_owned();
+        Self { partition: format!("{id}#test").parse().unwrap(), key }
+    }
+}
+
+/// The service of a tenant on a connection of its own, on which faults can be put.
+pub(crate) struct Unlucky {
+    pub(crate) inner: Service,
+    pub(crate) faults: Faults,
+    pub(crate) clock: Arc<Forward>,
+    pub(crate) tenant: Tenant,
+}
+
+impl Unlucky {
+    pub(crate) async fn new(tenant: &Tenant) -> Self {
+        let (faults, clock) = (Faults::default(), Arc::<Forward>::default());
+        let inner = Service { aws: Aws::with_faults(&faults).await, clock: clock.clone() };
+        Self { inner, faults, clock, tenant: tenant.clone() }
+    }
+
+    /// Messages go where nobody takes them.
+    pub(crate) fn dead_letters(&self) -> Arc<dyn JobQueue> {
+        let url = setting("DEAD_LETTERS_URL");
+        Arc::new(self.inner.aws.queue(Some(url.clone()), Some(url)))
+    }
+
+    /// With nothing remembered of earlier calls.
+    fn gate(&self) -> Gate {
+        let keys = Arc::new(self.inner.aws.keys(setting("API_KEYS_TABLE")));
+        let authenticator = Authenticator::new(keys, self.inner.usage(), self.clock.clone());
+        Gate { authenticator, usage: self.inner.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
+    }
+
+    /// Starts a job that the test delivers by itself.
+    pub(crate) async fn begin(&self, work: Work) -> JobId {
+        self.inner.start(&self.tenant.partition, work, Arc::new(LosingQueue)).await
+    }
+
+    pub(crate) async fn job(&self, id: &JobId) -> Job {
+        self.inner.job(&self.tenant.partition, id).await
+    }
+
+    /// Looks once at the job and its segments, as messages would.
+    pub(crate) async fn deliver(&self, id: &JobId) {
+        let sizes = ExportSizes { part: 2_000, least_part: 1_000, segments: Some(2) };
+        let worker = self.inner.worker(self.dead_letters(), sizes);
+        for segment in [None, Some(0), Some(1)] {
+            let target = Target { job_id: id.clone(), segment };
+            // What goes wrong here comes again.
+            let _delivered =
+                worker.deliver(&self.tenant.partition, &target, Instant::now() + Duration::from_secs(30)).await;
+        }
+    }
+
+    /// Delivers until the job has ended; leases that were left behind run out on the way.
+    pub(crate) async fn ended(&self, id: &JobId) -> Job {
+        for _ in 0..12 {
+            let job = self.job(id).await;
+            if job.has_ended() {
+                return job;
+            }
+            self.deliver(id).await;
+            self.clock.0.fetch_add(10, Ordering::Relaxed);
+        }
+        panic!("job {id} does not end: {:?}", self.job(id).await.status());
+    }
+
+    /// An upload of the tenant's with these bytes in it.
+    pub(crate) async fn uploaded(&self, content: &str) -> UploadId {
+        let made = Call::CreateUpload.make(self, "", "unused").await;
+        let id = data(&made)["uploadId"].as_str().unwrap().parse().unwrap();
+        let key = ObjectKey::upload(&self.tenant.partition, &id);
+        self.inner.objects().put(&self.tenant.partition, &key, content.to_owned().into()).await.unwrap();
+        id
+    }
+}
+
+fn request(tenant: &Tenant, idempotency: &str, body: Option<&Value>) -> Request {
+    let mut request = Request::new(body.map_or(Body::Empty, |body| Body::Text(body.to_string())));
+    let mut set = |name: &'static str, value: &str| request.headers_mut().insert(name, value.parse().unwrap());
+    set("x-api-key", &tenant.key);
+    set("content-type", "application/json");
+    set("idempotency-key", idempotency);
+    request
+}
+
+/// The calls of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    StartImport,
+    StartImportOfUpload,
+    StartExport,
+    CreateUpload,
+    GetJob,
+}
+
+impl Call {
+    pub(crate) fn is_start(self) -> bool {
+        matches!(self, Self::StartImport | Self::StartImportOfUpload | Self::StartExport)
+    }
+
+    pub(crate) async fn make(self, service: &Unlucky, prepared: &str, idempotency: &str) -> Response<Body> {
+        let tenant = &service.tenant;
+        let send = |body: &Value| request(tenant, idempotency, Some(body));
+        let line = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\"}\n";
+        match self {
+            Self::StartImport | Self::StartImportOfUpload => {
+                let body = match self {
+                    Self::StartImport => json!({"resourceType": "Patient", "data": line}),
+                    _ => json!({"resourceType": "Patient", "uploadId": prepared}),
+                };
+                let starter = service.inner.starter(service.dead_letters());
+                Api::new(service.gate(), start_import::StartImport { starter }).handle(send(&body)).await
+            }
+            Self::StartExport => {
+                let body = json!({"resourceTypes": ["Patient"]});
+                let starter = service.inner.starter(service.dead_letters());
+                Api::new(service.gate(), start_export::StartExport { starter }).handle(send(&body)).await
+            }
+            Self::CreateUpload => {
+                let (usage, objects) = (service.inner.usage(), service.inner.objects());
+                let uploader = Uploader { usage, objects, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
+                let api = Api::new(service.gate(), create_upload::CreateUpload { uploader });
+                api.handle(request(tenant, idempotency, None)).await
+            }
+            Self::GetJob => {
+                let endpoint = get_job::GetJob { jobs: service.inner.jobs(), objects: service.inner.objects() };
+                let parameters = HashMap::from([("jobId".to_owned(), prepared.to_owned())]);
+                let request = request(tenant, idempotency, None).with_path_parameters(parameters);
+                Api::new(service.gate(), endpoint).handle(request).await
+            }
+        }
+    }
+
+    /// What has to be there before the call: an upload with bytes in it, or a job.
+    pub(crate) async fn prepare(self, service: &Unlucky) -> String {
+        match self {
+            Self::StartImportOfUpload => service.uploaded("{}\n").await.to_string(),
+            Self::GetJob => service.begin(export_of(ResourceType::Patient)).await.to_string(),
+            Self::StartImport | Self::StartExport | Self::CreateUpload => String::new(),
+        }
+    }
+}
+
+pub(crate) fn body(answer: &Response<Body>) -> Value {
+    let Body::Text(text) = answer.body() else { panic!("a text") };
+    serde_json::from_str(text).unwrap()
+}
+
+pub(crate) fn data(answer: &Response<Body>) -> Value {
+    body(answer)["data"].clone()
+}
