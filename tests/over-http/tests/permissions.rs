@@ -274,7 +274,7 @@ s3.abort_multipart_upload(Bucket=bucket, Key=upload['Key'], UploadId=upload['Upl
 fn sweep_jobs() {
     let (client, partition) = tenant("perm");
     let old = lost(&partition, import(), 25 * 60);
-    let (import, export) = (lost(&partition, import(), 0), lost(&partition, export(), 0));
+    let (import, export) = (lost(&partition, import(), 1), lost(&partition, export(), 1));
     boto3(
         "import boto3, json, os, time
 began = int(time.time() * 1000)
