@@ -9,6 +9,8 @@ use jiff::Timestamp;
 
 use crate::error::unreadable;
 
+mod cancelled;
+mod contention;
 mod jobs;
 mod keys;
 mod records;

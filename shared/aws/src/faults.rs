@@ -34,6 +34,8 @@ pub enum Fault {
     Cut,
     /// The call has its effect, and the answer is lost.
     AnswerLost,
+    /// Another transaction is at work on the same items: of writes to tables that transactions write to.
+    Contended,
     /// The service answers that it has taken nothing: of `BatchWriteItem` alone.
     Unprocessed,
     /// The process dies before the call is sent: neither it nor any later one is ever made.
@@ -169,6 +171,7 @@ impl HttpConnector for FaultyConnector {
         let answer = match fault {
             Fault::Throttled => Ok(throttled(&request)),
             Fault::ServerError => Ok(answer(500, "{}")),
+            Fault::Contended => Ok(contended(&request)),
             Fault::TimedOut => Err(ConnectorError::timeout("as the test wants it".into())),
             Fault::Cut => Err(ConnectorError::io("as the test wants it".into())),
             Fault::Unprocessed => {
@@ -211,6 +214,20 @@ fn throttled(request: &HttpRequest) -> HttpResponse {
         Some(_) => answer(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled"}"#),
         None => answer(503, "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>"),
     }
+}
+
+/// A transaction is cancelled for its last item, a write of one item is refused.
+fn contended(request: &HttpRequest) -> HttpResponse {
+    let body = body(request);
+    let Some(items) = body.get("TransactItems").and_then(Value::as_array) else {
+        return answer(400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException"}"#);
+    };
+    let mut reasons = vec![json!({"Code": "None"}); items.len()];
+    if let Some(last) = reasons.last_mut() {
+        *last = json!({"Code": "TransactionConflict"});
+    }
+    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+    answer(400, &json!({"__type": kind, "CancellationReasons": reasons}).to_string())
 }
 
 fn body(request: &HttpRequest) -> Value {

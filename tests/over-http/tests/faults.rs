@@ -55,7 +55,10 @@ fn cases(operations: &[String]) -> Vec<Case> {
     let mut cases = Vec::new();
     for operation in operations {
         let unprocessed = operation.starts_with("BatchWriteItem").then_some(Fault::Unprocessed);
-        for fault in FAULTS.into_iter().chain(unprocessed) {
+        let is_contended =
+            ["PutItem", "UpdateItem", "TransactWriteItems"].iter().any(|write| operation.starts_with(write));
+        let contended = is_contended.then_some(Fault::Contended);
+        for fault in FAULTS.into_iter().chain(unprocessed).chain(contended) {
             cases.extend(TIMES.map(|times| Case { operation: operation.clone(), fault, times }));
         }
     }

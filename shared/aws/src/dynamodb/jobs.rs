@@ -13,14 +13,13 @@ use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
+use super::cancelled::{Reason, cancellation, cancellation_reasons, reason};
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
 use super::{Item, number, partition_key, text};
 use crate::error::{port_error, unreadable};
 
-mod cancelled;
 mod kept;
 
-use cancelled::{Reason, cancellation, cancellation_reasons, reason};
 use kept::{
     BUCKETS_PER_TYPE, JOB, Kept, bucket_name, milliseconds, read_job, read_segment, segment_key, sort_key, target,
 };

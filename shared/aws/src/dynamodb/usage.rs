@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
 use domain::ports::{MonthUsage, PortError, UsageStore};
@@ -13,6 +14,8 @@ use domain::{
 use jiff::Timestamp;
 use std::time::Duration;
 
+use super::cancelled::{Reason, cancellation_reasons, is_contended, reason};
+use super::contention::uncontended;
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
@@ -44,7 +47,7 @@ impl DynamoUsage {
 
     /// Adds one to a counter and returns what it stands at.
     async fn count(&self, operation: &'static str, key: Item, forget_at: Timestamp) -> Result<u64, PortError> {
-        let counted = self
+        let count = self
             .client
             .update_item()
             .table_name(&self.table)
@@ -53,10 +56,12 @@ impl DynamoUsage {
             .expression_attribute_values(":requests", number(1))
             .expression_attribute_values(":forget", time_to_live(forget_at))
             .expression_attribute_values(":v", number(VERSION))
-            .return_values(ReturnValue::UpdatedNew)
-            .send()
-            .await
-            .map_err(|error| port_error(operation, &error))?;
+            .return_values(ReturnValue::UpdatedNew);
+        let is_contended = |error: &SdkError<UpdateItemError, _>| {
+            error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
+        };
+        let counted = uncontended(|| count.clone().send(), is_contended).await;
+        let counted = counted.map_err(|error| port_error(operation, &error))?;
         let stands = counted.attributes().and_then(|attributes| read_number(attributes, "used"));
         stands.ok_or_else(|| unreadable(operation, "counter cannot be read"))
     }
@@ -228,27 +233,19 @@ impl UsageStore for DynamoUsage {
         item.insert("used".to_owned(), AttributeValue::Bool(upload.used));
         item.insert("expiresAt".to_owned(), time_to_live(after(upload.expires_at, HOUR)));
         let put = Put::builder().table_name(&self.table).set_item(Some(item)).build().map_err(broken)?;
-        let sent = self
+        let create = self
             .client
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().put(put).build())
-            .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build())
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    let month = cancelled.cancellation_reasons().get(1).and_then(|reason| reason.code());
-                    if month == Some("ConditionalCheckFailed") {
-                        Ok(false)
-                    } else {
-                        let cause = "transaction was cancelled".into();
-                        Err(PortError::Unavailable { operation: OPERATION, cause })
-                    }
-                }
-                _ => Err(port_error(OPERATION, &error)),
-            },
+            .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build());
+        let Err(error) = uncontended(|| create.clone().send(), is_contended).await else { return Ok(true) };
+        match cancellation_reasons(&error).map(|reasons| reason(reasons, 1)) {
+            Some(Reason::Condition) => Ok(false),
+            Some(Reason::None | Reason::Contention | Reason::Other) => {
+                let cause = "transaction was cancelled".into();
+                Err(PortError::Unavailable { operation: OPERATION, cause })
+            }
+            None => Err(port_error(OPERATION, &error)),
         }
     }
 

@@ -48,3 +48,11 @@ pub(super) fn cancellation(reasons: &[CancellationReason], with_upload: bool) ->
     }
     Ok(AcceptError::Cancelled(cancellation))
 }
+
+/// Whether nothing but another transaction at work on the same items stood in the way.
+pub(super) fn is_contended<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
+    cancellation_reasons(error).is_some_and(|reasons| {
+        let all: Vec<_> = (0..reasons.len()).map(|index| reason(reasons, index)).collect();
+        all.contains(&Reason::Contention) && !all.contains(&Reason::Condition)
+    })
+}
