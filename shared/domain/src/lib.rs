@@ -51,6 +51,7 @@ pub use pace::{Pace, after, transaction_time};
 pub use plan::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, Tenant, UnknownPlan, next_month,
 };
+pub use retry::jitter;
 pub use segment::{Checkpoint, Segment, SegmentEvent, SegmentState, overall_progress};
 pub use sweep::{Sweeper, Swept};
 pub use upload::{CreateUploadError, MAX_UPLOAD, Upload, Uploader};

@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
-use super::cancelled::{Reason, cancellation, cancellation_reasons, reason};
+use super::cancelled::{Reason, cancellation, reasons};
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
 use super::{Item, number, partition_key, text};
 use crate::error::{port_error, unreadable};
@@ -195,8 +195,8 @@ impl JobStore for DynamoJobs {
             .await;
         match sent {
             Ok(_) => Ok(()),
-            Err(error) => Err(match cancellation_reasons(&error) {
-                Some(reasons) => cancellation(reasons, upload.is_some())?,
+            Err(error) => Err(match reasons(&error) {
+                Some(reasons) => cancellation(&reasons, upload.is_some())?,
                 None => port_error("accept job", &error).into(),
             }),
         }
@@ -278,10 +278,9 @@ impl JobStore for DynamoJobs {
             transaction = transaction.transact_items(TransactWriteItem::builder().update(month).build());
         }
         let Err(error) = transaction.send().await else { return Ok(()) };
-        let Some(reasons) = cancellation_reasons(&error) else {
+        let Some(all) = reasons(&error) else {
             return Err(port_error("update job", &error).into());
         };
-        let all: Vec<_> = (0..reasons.len()).map(|index| reason(reasons, index)).collect();
         let lost = all.iter().take(items).any(|reason| *reason == Reason::Condition);
         Err(if lost || all.contains(&Reason::Contention) {
             UpdateError::Conflict

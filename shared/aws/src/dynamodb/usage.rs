@@ -14,7 +14,7 @@ use domain::{
 use jiff::Timestamp;
 use std::time::Duration;
 
-use super::cancelled::{Reason, cancellation_reasons, is_contended, reason};
+use super::cancelled::{Reason, is_contended, reasons};
 use super::contention::uncontended;
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
@@ -239,9 +239,9 @@ impl UsageStore for DynamoUsage {
             .transact_items(TransactWriteItem::builder().put(put).build())
             .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build());
         let Err(error) = uncontended(|| create.clone().send(), is_contended).await else { return Ok(true) };
-        match cancellation_reasons(&error).map(|reasons| reason(reasons, 1)) {
-            Some(Reason::Condition) => Ok(false),
-            Some(Reason::None | Reason::Contention | Reason::Other) => {
+        match reasons(&error) {
+            Some(reasons) if reasons.get(1) == Some(&Reason::Condition) => Ok(false),
+            Some(_) => {
                 let cause = "transaction was cancelled".into();
                 Err(PortError::Unavailable { operation: OPERATION, cause })
             }

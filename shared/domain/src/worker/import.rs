@@ -116,12 +116,11 @@ impl Worker {
         let mut at_end = false;
         loop {
             while writes.len() < BATCHES_IN_FLIGHT && bytes_in_flight < BYTES_IN_FLIGHT {
-                let Some(Batch { lines, upto }) = intake.next_batch() else { break };
+                let Some(Batch { lines, bytes, upto }) = intake.next_batch() else { break };
                 let ticket = frontier.begin(upto);
                 if lines.is_empty() || upto.processed <= before.processed {
                     frontier.end(ticket);
                 } else {
-                    let bytes: usize = lines.iter().map(|line| line.as_str().len()).sum();
                     bytes_in_flight += bytes;
                     let pacer = &pacer;
                     writes.push(async move {

@@ -25,6 +25,8 @@ const DERIVED_IDS: Uuid = Uuid::from_u128(0x6f0f_3a5e_9d0b_4c53_8a77_2c1e_5b9d_4
 pub(super) struct Batch {
     /// The records, of different ids; none when all lines were rejected.
     pub(super) lines: Vec<StoredLine>,
+    /// How many bytes they have.
+    pub(super) bytes: usize,
     /// The figures at the batch's last line.
     pub(super) upto: Progress,
 }
@@ -96,9 +98,9 @@ impl<'a> Intake<'a> {
                 None => return None,
             }
         }
-        self.bytes_in_batch = 0;
         self.lines_in_batch = 0;
-        Some(Batch { lines: std::mem::take(&mut self.batch), upto: self.judge.progress })
+        let (lines, bytes) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.bytes_in_batch));
+        Some(Batch { lines, bytes, upto: self.judge.progress })
     }
 
     /// The lines of the reports so far, to be taken over.
