@@ -259,7 +259,7 @@ class Stack:
             "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "JOBS_TABLE": outputs["JobsTable"], "RECORDS_TABLE": outputs["RecordsTable"],
             "API_KEYS_TABLE": outputs["ApiKeysTable"], "USAGE_TABLE": outputs["UsageTable"],
-            "DEAD_LETTERS_URL": outputs["ExportDeadLettersUrl"],
+            "DLQ_URL": outputs["ExportDlqUrl"],
             "BUCKET": outputs["Bucket"], "STACK": STACK, **queues, **self.trust(),
         }
 

@@ -121,8 +121,8 @@ def logs() -> None:
         time.sleep(1)
 
 
-# Leases, repeats and turns of seconds, so that tests see them end; and every export in two segments.
-SHORT_TIMES = {"LeaseSeconds": "6", "ResendSeconds": "5", "ExportSegments": "2", "TurnSeconds": "3"}
+# Leases, redrives and time slices of seconds, so that tests see them end.
+SHORT_TIMES = {"LeaseSeconds": "6", "RedriveSeconds": "5", "TimeSliceSeconds": "3", "ChangeLogSettleSeconds": "1"}
 
 
 def run(command: list[str], times: dict[str, str]) -> int:

@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmark")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use edge::http::{Api, Body};
+use http::{Api, Body};
 use in_process::{Service, request};
 use start_import::StartImport;
 use tokio::runtime::Builder;
@@ -18,7 +18,7 @@ fn accept(criterion: &mut Criterion) {
         bencher.iter_batched(
             || {
                 let service = runtime.block_on(Service::start());
-                let api = Api::new(service.gate(), StartImport { starter: service.starter() });
+                let api = Api::new(service.gate(), StartImport { starter: service.import_starter() });
                 let mut request = request("start-import", "two-patients");
                 *request.body_mut() = Body::Text(body.clone());
                 (api, request)

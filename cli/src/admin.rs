@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail};
 use aws::{Aws, DynamoJobs, DynamoKeys, DynamoUsage, Purge, SqsJobQueue};
 use clap::{Args, Subcommand};
-use domain::TenantId;
 use domain::ports::UsageStore;
-use edge::config::Settings;
+use domain::{JobType, TenantId};
+use runtime::Settings;
 
 use crate::output::OutputFormat;
 
@@ -22,7 +22,7 @@ pub(crate) enum Command {
     /// Creates, lists and revokes API keys.
     #[command(subcommand)]
     Key(key::Command),
-    /// Shows jobs and sends them again.
+    /// Shows and redrives jobs.
     #[command(subcommand)]
     Job(job::Command),
 }
@@ -74,14 +74,17 @@ impl Stores {
         Ok(self.aws.jobs(jobs, usage))
     }
 
-    fn queue(&self) -> Result<SqsJobQueue> {
-        let [imports, exports] = settings(["IMPORT_QUEUE_URL", "EXPORT_QUEUE_URL"])?;
-        Ok(self.aws.queue(Some(imports), Some(exports)))
+    fn queue(&self, job_type: JobType) -> Result<SqsJobQueue> {
+        let [url] = settings([match job_type {
+            JobType::Import => "IMPORT_QUEUE_URL",
+            JobType::Export => "EXPORT_QUEUE_URL",
+        }])?;
+        Ok(self.aws.queue(url))
     }
 
     fn purge(&self) -> Result<Purge> {
-        let [jobs, records, bucket] = settings(["JOBS_TABLE", "RECORDS_TABLE", "BUCKET"])?;
-        Ok(self.aws.purge(jobs, records, bucket))
+        let [jobs, records, usage, bucket] = settings(["JOBS_TABLE", "RECORDS_TABLE", "USAGE_TABLE", "BUCKET"])?;
+        Ok(self.aws.purge(jobs, records, usage, bucket))
     }
 
     async fn known_tenant(&self, id: &TenantId) -> Result<domain::Tenant> {

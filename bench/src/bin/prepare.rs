@@ -1,17 +1,18 @@
 //! Accepts a job, as the API functions do, in the stores that the environment names, and prints the
-//! message that a processor gets: `prepare import <type> <file>` or `prepare export <type> [<since>]`.
+//! message that a processor gets: `prepare import <type> <file>` or `prepare export[-gzip] <type>
+//! [<since>]`.
 //! `prepare key <key>` makes a key of the tenant `bench` instead.
 
 use std::io::Write;
 use std::path::Path;
 
-use domain::ports::{Acceptance, Clock, IdSource, JobStore, KeyStore, ObjectStore, UsageStore};
+use domain::ports::{Acceptance, AcceptanceStore, Clock, IdSource, KeyStore, ObjectStore, UsageStore};
 use domain::{
-    ApiKey, ImportSource, Job, JobId, JobMessage, JobSpec, Month, NewJob, ObjectKey, Partition, Plan, Pool,
-    Reservation, Scope, StoredKey, Tenant, Window,
+    ApiKey, Compression, ExportSpec, FileLayout, ImportSource, Job, JobId, JobMessage, JobSpec, Month, NewJob,
+    ObjectKey, Partition, Plan, Pool, Reservation, Scope, StoredKey, Tenant, Window,
 };
-use edge::system::{SystemClock, SystemIds};
 use jiff::SignedDuration;
+use runtime::{SystemClock, SystemIds};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -51,11 +52,13 @@ async fn main() -> Result<(), Error> {
             let source = ImportSource::Inline { key };
             (JobSpec::Import { resource_type: resource_type.parse()?, source }, u64::try_from(lines)?)
         }
-        ["export", resource_type, since @ ..] => {
+        [export @ ("export" | "export-gzip"), resource_type, since @ ..] => {
             let since = since.first().map(|since| since.parse()).transpose()?;
-            (JobSpec::Export { resource_types: vec![resource_type.parse()?], since }, 0)
+            let compression = if *export == "export" { Compression::None } else { Compression::Gzip };
+            let (resource_types, files) = (vec![resource_type.parse()?], FileLayout::Single);
+            (JobSpec::Export(ExportSpec { resource_types, since, files, compression }), 0)
         }
-        _ => return Err("usage: prepare import <type> <file> | prepare export <type> [<since>]".into()),
+        _ => return Err("usage: prepare import <type> <file> | prepare export[-gzip] <type> [<since>]".into()),
     };
     let job = Job::new(NewJob {
         partition: partition.clone(),
@@ -78,6 +81,6 @@ async fn main() -> Result<(), Error> {
     };
     let (jobs, usage) = (std::env::var("JOBS_TABLE")?, std::env::var("USAGE_TABLE")?);
     aws.jobs(jobs, usage).accept(&partition, &acceptance).await?;
-    writeln!(std::io::stdout(), "{}", JobMessage::new(partition, (&id).into()).encode())?;
+    writeln!(std::io::stdout(), "{}", JobMessage::new(partition, id).encode())?;
     Ok(())
 }

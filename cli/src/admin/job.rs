@@ -3,12 +3,9 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use domain::ports::{Clock, JobQueue, JobStore};
-use domain::{
-    Environment, Job, JobId, JobStatus, JobType, Partition, Progress, Segment, SegmentState, Target, TenantId,
-    overall_progress,
-};
-use edge::system::SystemClock;
+use domain::{Environment, Job, JobId, JobState, JobType, Partition, Progress, TenantId};
 use jiff::Timestamp;
+use runtime::SystemClock;
 use serde::Serialize;
 
 use super::Stores;
@@ -21,9 +18,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         job: JobArguments,
     },
-    /// Sends a job that has not ended to its processors now, which the sweeper would do in its time. Does no
-    /// harm to one that is worked on. One that has ended stays as it is: its tenant starts a new one.
-    Retry {
+    /// Sends the message about a job that has not ended now, without waiting for the sweeper. Harmless while a worker
+    /// holds the job. One that has ended stays as it is: its tenant starts a new one.
+    Redrive {
         #[command(flatten)]
         job: JobArguments,
     },
@@ -58,109 +55,69 @@ struct ShownJob {
     #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<Timestamp>,
     expires_at: Timestamp,
-    #[serde(flatten)]
-    attention: Attention,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    segments: Vec<ShownSegment>,
-}
-
-/// Who sees to a job or a segment, and when somebody will.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Attention {
-    /// Until when a worker holds it.
+    /// Until when a worker holds the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     leased_until: Option<Timestamp>,
     /// How often in a row it was taken over from a dead worker.
     #[serde(skip_serializing_if = "Option::is_none")]
-    take_overs: Option<u32>,
-    /// How often in a row a dependency was down.
-    releases: u32,
-    /// When the sweeper sends it again.
+    takeovers: Option<u32>,
+    /// How often in a row it was deferred.
+    deferrals: u32,
+    /// When the sweeper redrives it.
     #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<Timestamp>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ShownSegment {
-    number: u8,
-    state: &'static str,
-    processed: u64,
-    bytes: u64,
-    parts: usize,
-    #[serde(flatten)]
-    attention: Attention,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'static str>,
+    /// Files that are whole.
+    files: usize,
+    /// Bytes in the parts of the file that is being written.
+    open_bytes: u64,
 }
 
 impl ShownJob {
-    fn new(job: &Job, segments: &[Segment]) -> Self {
+    fn new(job: &Job) -> Self {
+        let checkpoint = job.checkpoint();
         Self {
             id: job.id().clone(),
             partition: job.partition().to_string(),
             job_type: job.job_type(),
             types: records::ResourceType::names(job.spec().resource_types()),
-            status: match job.status() {
-                JobStatus::Pending => "pending",
-                JobStatus::Processing(phase) => phase.name(),
-                JobStatus::Completed => "completed",
-                JobStatus::Failed(reason) => reason.code(),
-            },
-            progress: overall_progress(job, segments),
+            status: job.state().name(),
+            progress: job.progress(),
             created_at: job.created_at(),
             started_at: job.started_at(),
             completed_at: job.completed_at(),
             expires_at: job.expires_at(),
-            attention: Attention {
-                leased_until: job.lease().map(|lease| lease.expires_at),
-                take_overs: job.lease().map(|lease| lease.attempt),
-                releases: job.releases(),
-                due_at: job.due_at(),
+            leased_until: job.lease().map(|lease| lease.expires_at),
+            takeovers: job.lease().map(|lease| lease.attempt),
+            deferrals: job.deferrals(),
+            due_at: job.due_at(),
+            failure: match job.state() {
+                JobState::Failed(reason) => Some(reason.code()),
+                JobState::Pending | JobState::Processing { .. } | JobState::Completed(_) => None,
             },
-            segments: segments.iter().map(ShownSegment::new).collect(),
-        }
-    }
-}
-
-impl ShownSegment {
-    fn new(segment: &Segment) -> Self {
-        let checkpoint = segment.checkpoint();
-        Self {
-            number: segment.number(),
-            state: match segment.state() {
-                SegmentState::Working(_) => "working",
-                SegmentState::Done { .. } => "done",
-                SegmentState::Dropped => "dropped",
+            files: match (job.result(), checkpoint) {
+                (Some(result), _) => result.files().len(),
+                (None, Some(checkpoint)) => checkpoint.files.len(),
+                (None, None) => 0,
             },
-            processed: checkpoint.processed,
-            bytes: checkpoint.bytes,
-            parts: checkpoint.parts.len(),
-            attention: Attention {
-                leased_until: segment.lease().map(|lease| lease.expires_at),
-                take_overs: segment.lease().map(|lease| lease.attempt),
-                releases: segment.releases(),
-                due_at: segment.due_at(),
-            },
+            open_bytes: checkpoint.and_then(|checkpoint| checkpoint.open.as_ref()).map_or(0, |open| open.bytes),
         }
     }
 }
 
 pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
-    let (Command::Show { job: arguments } | Command::Retry { job: arguments }) = &command;
+    let (Command::Show { job: arguments } | Command::Redrive { job: arguments }) = &command;
     let JobArguments { tenant, job: id, environment } = arguments;
     let partition = Partition { tenant: tenant.clone(), environment: *environment };
-    let found = stores.jobs()?.with_segments(&partition, id, SystemClock.now()).await?;
-    let Some((job, segments)) = found else { bail!("{partition} has no job {id}, or none any more") };
-    if matches!(command, Command::Retry { .. }) {
+    let found = stores.jobs()?.get(&partition, id, SystemClock.now()).await?;
+    let Some(job) = found else { bail!("{partition} has no job {id}, or it has expired") };
+    if matches!(command, Command::Redrive { .. }) {
         if job.has_ended() {
             bail!("job {id} has ended, and stays as it is");
         }
-        let queue = stores.queue()?;
-        // What is done, or under a lease, is left alone by whoever gets the message.
-        let working = segments.iter().filter(|segment| segment.due_at().is_some()).map(Segment::target);
-        for target in working.chain([Target::from(id)]) {
-            queue.send(&partition, &target, job.job_type()).await?;
-        }
+        stores.queue(job.job_type())?.send(&partition, id).await?;
     }
-    output.print(&ShownJob::new(&job, &segments))
+    output.print(&ShownJob::new(&job))
 }

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 use domain::ports::{Clock, IdSource, KeyStore};
 use domain::{ApiKey, Environment, Partition, Scope, StoredKey};
-use edge::system::{SystemClock, SystemIds};
 use jiff::Timestamp;
+use runtime::{SystemClock, SystemIds};
 use serde::Serialize;
 
 use super::{Stores, TenantArgument};

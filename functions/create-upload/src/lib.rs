@@ -1,7 +1,7 @@
 //! `POST /v1/bulk/uploads`: a place to put a batch that is too large for a call.
 
-use domain::{CreateUploadError, MAX_UPLOAD, Principal, Scope, UploadId, Uploader};
-use edge::http::{ApiError, Call, Counted, Endpoint, Governor, Reply, Request, StatusCode};
+use domain::{CreateUploadError, MAX_UPLOAD_BYTES, Principal, Scope, UploadId, Uploader};
+use http::{ApiError, Billing, Call, Endpoint, Reply, Request, RequestLimitKind, StatusCode};
 use serde::Serialize;
 
 /// The endpoint.
@@ -23,7 +23,7 @@ struct CreatedUpload {
 
 impl Endpoint for CreateUpload {
     const SCOPE: Scope = Scope::Write;
-    const GOVERNOR: Governor = Governor::Minute;
+    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     /// The call needs no body, and looks at none.
     async fn call(&self, call: &Call, _request: &Request) -> Result<Reply, ApiError> {
@@ -35,7 +35,7 @@ impl Endpoint for CreateUpload {
         tracing::info!(audit = "upload.created", request_id = %call.request_id, tenant = %partition.tenant,
             environment = %partition.environment, key_id, %upload_id, "upload created");
         let expires_at = format!("{:.3}", url.expires_at);
-        let created = CreatedUpload { upload_id, upload_url: url.url, expires_at, max_bytes: MAX_UPLOAD };
-        Reply::new(StatusCode::CREATED, created, Counted::Already(1))
+        let created = CreatedUpload { upload_id, upload_url: url.url, expires_at, max_bytes: MAX_UPLOAD_BYTES };
+        Reply::new(StatusCode::CREATED, created, Billing::Already(1))
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use aws::Aws;
 use create_upload::CreateUpload;
 use domain::Uploader;
-use edge::config::Settings;
-use edge::http::{Api, Gate};
-use edge::system::{SystemClock, SystemIds};
+use http::{Api, Gate};
+use runtime::Settings;
+use runtime::{SystemClock, SystemIds};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), edge::Error> {
-    edge::init_telemetry();
+async fn main() -> Result<(), http::Error> {
+    runtime::init_telemetry();
     let mut settings = Settings::from_env();
     let (keys, usage) = (settings.required("API_KEYS_TABLE"), settings.required("USAGE_TABLE"));
     let bucket = settings.required("BUCKET");
@@ -20,9 +20,9 @@ async fn main() -> Result<(), edge::Error> {
     let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
     let uploader = Uploader {
         usage: Arc::new(aws.usage(usage)),
-        objects: Arc::new(aws.objects(bucket)),
+        signer: Arc::new(aws.objects(bucket)),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
     };
-    edge::http::serve(Api::new(gate, CreateUpload { uploader })).await
+    http::serve(Api::new(gate, CreateUpload { uploader })).await
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use create_upload::CreateUpload;
-use edge::http::Api;
+use http::Api;
 use in_process::{Service, payload_tests, request, shown};
 
 async fn answer(name: &str) -> serde_json::Value {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use edge::http::Fallback;
-use edge::system::{SystemClock, SystemIds};
+use http::Fallback;
+use runtime::{SystemClock, SystemIds};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), edge::Error> {
-    edge::init_telemetry();
-    edge::http::serve_fallback(Fallback { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) }).await
+async fn main() -> Result<(), http::Error> {
+    runtime::init_telemetry();
+    http::serve_fallback(Fallback { clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) }).await
 }

@@ -1,6 +1,6 @@
 //! What the client is told of a job.
 
-use domain::{Job, JobSpec, JobStatus, JobType, Progress};
+use domain::{Job, JobSpec, JobType};
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Serialize, Serializer};
@@ -21,7 +21,7 @@ pub(crate) struct JobReport {
     failed_records: Option<u64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) download: Option<Link>,
-    pub(crate) errors: Vec<Fault>,
+    pub(crate) errors: Vec<JobError>,
     pub(crate) error_count: u64,
     pub(crate) errors_truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +60,7 @@ pub(crate) struct Link {
 /// An entry of `errors`.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Fault {
+pub(crate) enum JobError {
     /// What is wrong with a line.
     OfLine {
         /// The line, from 0.
@@ -68,7 +68,7 @@ pub(crate) enum Fault {
         /// The line, from 1.
         line: u64,
         #[serde(flatten)]
-        fault: records::Fault,
+        violation: records::Violation,
     },
     /// Why the job failed.
     Fatal(Failure),
@@ -82,21 +82,17 @@ pub(crate) struct Failure {
 
 impl JobReport {
     /// What the job itself tells.
-    pub(crate) fn new(job: &Job, progress: Progress) -> Self {
+    pub(crate) fn new(job: &Job) -> Self {
+        let progress = job.progress();
         let (resource_type, resource_types, since) = match job.spec() {
             JobSpec::Import { resource_type, .. } => (Some(*resource_type), None, None),
-            JobSpec::Export { resource_types, since } => (None, Some(resource_types.clone()), *since),
+            JobSpec::Export(spec) => (None, Some(spec.resource_types.clone()), spec.since),
         };
         let of_import = |records| (job.job_type() == JobType::Import).then_some(records);
         Self {
             id: job.id().to_string(),
             job_type: job.job_type(),
-            status: match job.status() {
-                JobStatus::Pending => "pending",
-                JobStatus::Processing(_) => "processing",
-                JobStatus::Completed => "completed",
-                JobStatus::Failed(_) => "failed",
-            },
+            status: job.state().name(),
             total_records: progress.total,
             processed_records: progress.processed,
             succeeded_records: of_import(progress.succeeded),

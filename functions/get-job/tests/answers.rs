@@ -9,18 +9,17 @@
     reason = "test"
 )]
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use domain::ports::{Change, JobStore, MultipartId};
+use domain::ports::{AcceptanceStore, JobStore, Settlement};
 use domain::{
-    Checkpoint, Claim, Event, ExportPlan, FailureReason, ImportSource, Job, JobResult, JobSpec, LineFault, Month,
-    NewJob, ObjectKey, Pool, Progress, Report, Reservation, Segment, SegmentEvent, Token, Window,
+    Compression, Event, ExportSpec, FailureReason, FileLayout, ImportSource, Job, JobResult, JobSpec, LeaseRequest,
+    LineViolation, Month, NewJob, ObjectKey, Pool, Progress, Report, Reservation, ResultFile, Token, Window,
 };
-use edge::http::Api;
 use get_job::GetJob;
+use http::Api;
 use in_process::{Service, job_id, request, shown, test_partition};
-use records::{Fault, FaultCode, ResourceType};
+use records::{ResourceType, Violation, ViolationCode};
 use std::sync::Arc;
 
 /// A service with an accepted job of this specification.
@@ -51,7 +50,12 @@ async fn service_with(spec: JobSpec, total: u64) -> (Service, Job) {
 }
 
 fn export() -> JobSpec {
-    JobSpec::Export { resource_types: vec![ResourceType::Patient], since: Some(Service::at(-86_400)) }
+    JobSpec::Export(ExportSpec {
+        resource_types: vec![ResourceType::Patient],
+        since: Some(Service::at(-86_400)),
+        files: FileLayout::Single,
+        compression: Compression::None,
+    })
 }
 
 fn import() -> JobSpec {
@@ -63,55 +67,34 @@ fn import() -> JobSpec {
 async fn happens(service: &Service, mut job: Job, events: impl IntoIterator<Item = Event>) {
     for (step, event) in (1..).zip(events) {
         job = job.apply(event, Service::at(step * 10)).unwrap();
-        service.memory.update(&test_partition(), &Change::job(job.clone())).await.unwrap();
+        service.memory.update(&test_partition(), &job, &Settlement::None).await.unwrap();
     }
     tokio::time::advance(Duration::from_mins(1)).await;
 }
 
-fn report(report: Report) -> ObjectKey {
-    ObjectKey::report(&test_partition(), &job_id(), &Token::new(1), report)
+fn file(name: &str, key: ObjectKey) -> ResultFile {
+    ResultFile { name: name.to_owned(), key, resource_type: None, records: 1, bytes: 9, sha256: "00".repeat(32) }
+}
+
+fn report(report: Report) -> ResultFile {
+    let key = ObjectKey::report(&test_partition(), &job_id(), &Token::new(1), report);
+    file(report.file_name(), key)
 }
 
 async fn answer(service: &Service, name: &str) -> serde_json::Value {
     let memory = Arc::new(service.memory.clone());
-    let api = Api::new(service.gate(), GetJob { jobs: memory.clone(), objects: memory });
+    let api = Api::new(service.gate(), GetJob { jobs: memory.clone(), signer: memory });
     shown(&api.handle(request("get-job", name)).await)
 }
 
-fn claim() -> Claim {
-    Claim { token: Token::new(1), expires_at: Service::at(600), due_at: Service::at(610) }
+fn acquired() -> Event {
+    let (expires_at, due_at) = (Service::at(600), Service::at(610));
+    Event::Acquired(LeaseRequest { token: Token::new(1), expires_at, due_at, oldest: Service::at(-86_400) })
 }
 
-fn taken() -> Event {
-    Event::Taken(claim())
-}
-
-fn segment_done() -> Event {
-    Event::SegmentDone { number: 0, claim: claim() }
-}
-
-fn planned(segments: u8, counted: u64) -> Event {
-    let plan = ExportPlan {
-        started_reading_at: Service::at(10),
-        file: ObjectKey::export(&test_partition(), &job_id(), &Token::new(1)),
-        upload: MultipartId("upload".to_owned()),
-        part_size: 8 << 20,
-        segments,
-        done: BTreeSet::new(),
-        counted,
-    };
-    Event::Planned { token: Token::new(1), plan, due_at: Service::at(86_400) }
-}
-
-/// Stores a segment that has covered so many records.
-async fn segment_at(service: &Service, job: &Job, number: u8, processed: u64) {
-    let new = Segment::new(job, number, 0..8, Service::at(300));
-    let taken = new.apply(SegmentEvent::Taken(claim()), Service::at(30)).unwrap();
-    let checkpoint = Checkpoint { processed, ..taken.checkpoint().clone() };
-    let renewed = taken.apply(SegmentEvent::Renewed(claim(), checkpoint), Service::at(40)).unwrap();
-    for revision in [new, taken, renewed] {
-        service.memory.update(&test_partition(), &revision.into()).await.unwrap();
-    }
+fn advanced(total: u64, processed: u64) -> Event {
+    let progress = Progress { total, processed, ..Progress::default() };
+    Event::Advanced { token: Token::new(1), renewal: None, progress, checkpoint: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,24 +104,21 @@ async fn pending_export() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn export_in_processing_sums_its_segments() {
+async fn export_in_processing_shows_its_progress() {
     let (service, job) = service_with(export(), 0).await;
-    segment_at(&service, &job, 0, 150).await;
-    segment_at(&service, &job, 1, 100).await;
-    happens(&service, job, [taken(), planned(2, 1_000)]).await;
+    happens(&service, job, [acquired(), advanced(1_000, 250)]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn completed_export_has_a_fresh_url_at_every_poll() {
     let (service, job) = service_with(export(), 0).await;
-    let result = JobResult::Export {
-        file: ObjectKey::export(&test_partition(), &job_id(), &Token::new(1)),
-        started_reading_at: Service::at(10),
-    };
+    let key = ObjectKey::export(&test_partition(), &job_id(), &Token::new(1), 0, Compression::None);
+    let files = vec![file(&format!("{}.ndjson", job_id()), key)];
+    let result = JobResult::Export { started_at: Service::at(10), files };
     let progress = Progress { total: 1_250, processed: 1_250, ..Progress::default() };
     let completed = Event::Completed { token: Token::new(1), result, progress };
-    happens(&service, job, [taken(), planned(1, 1_249), segment_done(), completed]).await;
+    happens(&service, job, [acquired(), advanced(1_249, 0), completed]).await;
     let first = answer(&service, "job").await;
     insta::assert_json_snapshot!(first);
     tokio::time::advance(Duration::from_secs(5)).await;
@@ -147,19 +127,17 @@ async fn completed_export_has_a_fresh_url_at_every_poll() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn completed_import_tells_its_faults() {
+async fn completed_import_tells_its_violations() {
     let (service, job) = service_with(import(), 2).await;
-    let fault =
-        Fault { code: FaultCode::Required, path: "/firstName".to_owned(), message: "firstName: Required".to_owned() };
+    let (path, message) = ("/firstName".to_owned(), "firstName: Required".to_owned());
+    let violation = Violation { code: ViolationCode::Required, path, message };
     let result = JobResult::Import {
-        faults: vec![LineFault { line: 2, fault }],
-        fault_count: 101,
-        errors: Some(report(Report::Errors)),
-        rejected: Some(report(Report::Rejected)),
-        results: report(Report::Results),
+        violations: vec![LineViolation { line: 2, violation }],
+        violation_count: 101,
+        files: [Report::Errors, Report::Rejected, Report::Results].map(report).to_vec(),
     };
     let progress = Progress { total: 2, processed: 2, succeeded: 1, failed: 1 };
-    happens(&service, job, [taken(), Event::Completed { token: Token::new(1), result, progress }]).await;
+    happens(&service, job, [acquired(), Event::Completed { token: Token::new(1), result, progress }]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }
 
@@ -167,7 +145,7 @@ async fn completed_import_tells_its_faults() {
 async fn failed_import_has_one_fatal_entry() {
     let (service, job) = service_with(import(), 2).await;
     let failed = Event::Failed { token: Token::new(1), reason: FailureReason::SourceMissing };
-    happens(&service, job, [taken(), failed]).await;
+    happens(&service, job, [acquired(), failed]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }
 

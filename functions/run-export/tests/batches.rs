@@ -1,16 +1,15 @@
 //! The payloads under `events/run-export/` and what comes of them.
 
-use in_process::messages_to_come_again;
+use in_process::messages_to_retry;
 
 #[tokio::test(start_paused = true)]
 async fn a_message_about_a_job_that_is_gone_is_done() {
-    assert!(messages_to_come_again("run-export", "job").await.is_empty());
-    assert!(messages_to_come_again("run-export", "same-job-twice").await.is_empty());
-    assert!(messages_to_come_again("run-export", "segment").await.is_empty());
+    assert!(messages_to_retry("run-export", "job").await.is_empty());
+    assert!(messages_to_retry("run-export", "same-job-twice").await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_cannot_be_read_comes_again_and_ends_as_a_dead_letter() {
-    let again = messages_to_come_again("run-export", "unreadable-message").await;
+async fn a_message_that_cannot_be_read_is_retried_and_ends_in_the_dlq() {
+    let again = messages_to_retry("run-export", "unreadable-message").await;
     assert_eq!(again, ["00000000-0000-4000-8000-000000000000"]);
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/bulk/export`: checks the call and starts an export.
 
-use domain::{Fingerprint, Scope, Starter, Work};
-use edge::http::{ApiError, Call, Endpoint, Governor, Issue, JsonBody, Reply, Request, start};
+use domain::{Compression, ExportRequest, ExportSpec, ExportStarter, FileLayout, Fingerprint, JobType, Scope};
+use http::{ApiError, Asked, Call, Endpoint, Issue, JsonBody, Reply, Request, RequestLimitKind, accepted, idempotency};
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::Deserialize;
@@ -9,39 +9,44 @@ use serde_json::Value;
 
 /// The endpoint.
 pub struct StartExport {
-    /// Starts jobs.
-    pub starter: Starter,
+    pub starter: ExportStarter,
 }
 
 /// The body, before it is judged: every member may be anything, so that all faults are found at once.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ExportRequest {
+struct ExportBody {
     resource_types: Option<Value>,
     since: Option<Value>,
 }
 
 impl Endpoint for StartExport {
     const SCOPE: Scope = Scope::Write;
-    const GOVERNOR: Governor = Governor::Bulk;
+    const LIMIT: RequestLimitKind = RequestLimitKind::Bulk;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let work = judge(&body.parse()?, call.now)?;
-        let fingerprint = Fingerprint::of("POST", "/v1/bulk/export", body.bytes());
-        start(&self.starter, call, request, work, fingerprint, "Export job started").await
+        let spec = validate(&body.parse()?, call.now)?;
+        let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/export", body.bytes()))?;
+        let export = ExportRequest { spec, idempotency };
+        let started = self.starter.start(&call.principal, &export).await;
+        let asked = Asked { job_type: JobType::Export, types: &export.spec.resource_types, records: None };
+        accepted(call, &asked, started, "Export job started")
     }
 }
 
-fn judge(request: &ExportRequest, now: Timestamp) -> Result<Work, ApiError> {
+fn validate(request: &ExportBody, now: Timestamp) -> Result<ExportSpec, ApiError> {
     let mut issues = Vec::new();
-    let resource_types = judge_types(request.resource_types.as_ref(), &mut issues);
-    let since = judge_since(request.since.as_ref(), now, &mut issues);
-    if issues.is_empty() { Ok(Work::Export { resource_types, since }) } else { Err(ApiError::validation(issues)) }
+    let resource_types = validate_types(request.resource_types.as_ref(), &mut issues);
+    let since = validate_since(request.since.as_ref(), now, &mut issues);
+    if !issues.is_empty() {
+        return Err(ApiError::validation(issues));
+    }
+    Ok(ExportSpec { resource_types, since, files: FileLayout::default(), compression: Compression::default() })
 }
 
 /// The types, each once, in the order asked for.
-fn judge_types(types: Option<&Value>, issues: &mut Vec<Issue>) -> Vec<ResourceType> {
+fn validate_types(types: Option<&Value>, issues: &mut Vec<Issue>) -> Vec<ResourceType> {
     let mut known = Vec::new();
     match types {
         None | Some(Value::Null) => issues.push(Issue::new("resourceTypes", "Required")),
@@ -64,7 +69,7 @@ fn judge_types(types: Option<&Value>, issues: &mut Vec<Issue>) -> Vec<ResourceTy
     known
 }
 
-fn judge_since(since: Option<&Value>, now: Timestamp, issues: &mut Vec<Issue>) -> Option<Timestamp> {
+fn validate_since(since: Option<&Value>, now: Timestamp, issues: &mut Vec<Issue>) -> Option<Timestamp> {
     let rule = match since? {
         Value::Null => return None,
         Value::String(text) => match parse_rfc3339(text) {

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use domain::ports::UsageStore;
 use domain::{Month, Plan, Pool, Tenant};
-use edge::http::Api;
-use in_process::faulty::{AcceptFault, FaultyJobs};
+use http::Api;
+use in_process::faulty::{AcceptFault, FaultyAcceptances};
 use in_process::{Service, request, shown};
 use serde_json::Value;
 use start_export::StartExport;
 
 fn api(service: &Service) -> Api<StartExport> {
-    Api::new(service.gate(), StartExport { starter: service.starter() })
+    Api::new(service.gate(), StartExport { starter: service.export_starter() })
 }
 
 async fn call(api: &Api<StartExport>) -> Value {
@@ -177,7 +177,8 @@ async fn a_replay_takes_nothing_and_works_when_everything_is_used_up() {
 }
 
 fn api_with(service: &Service, script: impl IntoIterator<Item = AcceptFault>) -> Api<StartExport> {
-    let starter = domain::Starter { jobs: FaultyJobs::new(&service.memory, script), ..service.starter() };
+    let acceptances = FaultyAcceptances::new(&service.memory, script);
+    let starter = domain::ExportStarter { acceptor: domain::JobAcceptor { acceptances, ..service.acceptor() } };
     Api::new(service.gate(), StartExport { starter })
 }
 

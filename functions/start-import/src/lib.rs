@@ -1,8 +1,8 @@
 //! `POST /v1/bulk/import`: checks the call, counts its lines, and starts an import.
 
 use bytes::Bytes;
-use domain::{Fingerprint, Scope, Starter, UploadId, Work};
-use edge::http::{ApiError, Call, Endpoint, Governor, Issue, JsonBody, Reply, Request, start};
+use domain::{Fingerprint, ImportData, ImportRequest, ImportStarter, JobType, Scope, UploadId};
+use http::{ApiError, Asked, Call, Endpoint, Issue, JsonBody, Reply, Request, RequestLimitKind, accepted, idempotency};
 use ndjson::LineCounter;
 use records::ResourceType;
 use serde::Deserialize;
@@ -13,15 +13,14 @@ pub const MAX_RECORDS: u64 = 10_000;
 
 /// The endpoint.
 pub struct StartImport {
-    /// Starts jobs.
-    pub starter: Starter,
+    pub starter: ImportStarter,
 }
 
-/// The body, before it is judged: every member may be anything, so that all faults are found at once.
+/// The body, before it is validated: every member may be anything, so that all faults are found at once.
 /// The data stays as it came until it is known to be a string, since it may be megabytes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ImportRequest<'a> {
+struct ImportBody<'a> {
     #[serde(borrow)]
     resource_type: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -32,33 +31,40 @@ struct ImportRequest<'a> {
 
 impl Endpoint for StartImport {
     const SCOPE: Scope = Scope::Write;
-    const GOVERNOR: Governor = Governor::Bulk;
+    const LIMIT: RequestLimitKind = RequestLimitKind::Bulk;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let work = judge(&body.parse()?)?;
-        let fingerprint = Fingerprint::of("POST", "/v1/bulk/import", body.bytes());
-        start(&self.starter, call, request, work, fingerprint, "Import job started").await
+        let (resource_type, data) = validate(&body.parse()?)?;
+        let records = match &data {
+            ImportData::Inline { lines, .. } => Some(*lines),
+            ImportData::Upload(_) => None,
+        };
+        let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/import", body.bytes()))?;
+        let asked = Asked { job_type: JobType::Import, types: &[resource_type], records };
+        let import = ImportRequest { resource_type, data, idempotency };
+        let started = self.starter.start(&call.principal, &import).await;
+        accepted(call, &asked, started, "Import job started")
     }
 }
 
-fn judge(request: &ImportRequest<'_>) -> Result<Work, ApiError> {
+fn validate(request: &ImportBody<'_>) -> Result<(ResourceType, ImportData), ApiError> {
     let mut issues = Vec::new();
-    let resource_type = judge_type(request.resource_type, &mut issues);
-    let work = match (given(request.data), given(request.upload_id)) {
+    let resource_type = validate_type(request.resource_type, &mut issues);
+    let import = match (given(request.data), given(request.upload_id)) {
         (None, Some(upload)) => {
-            let upload = judge_upload(upload, &mut issues);
-            resource_type.zip(upload).map(|(resource_type, upload)| Work::ImportUpload { resource_type, upload })
+            let upload = validate_upload(upload, &mut issues);
+            resource_type.zip(upload.map(ImportData::Upload))
         }
         (data, upload) => {
             if upload.is_some() {
                 issues.push(Issue::new("uploadId", "Must not stand beside data"));
             }
-            let data = judge_data(data, &mut issues);
-            resource_type.zip(data).map(|(resource_type, (data, lines))| Work::Import { resource_type, data, lines })
+            let data = validate_data(data, &mut issues);
+            resource_type.zip(data.map(|(ndjson, lines)| ImportData::Inline { ndjson, lines }))
         }
     };
-    work.filter(|_| issues.is_empty()).ok_or_else(|| ApiError::validation(issues))
+    import.filter(|_| issues.is_empty()).ok_or_else(|| ApiError::validation(issues))
 }
 
 /// A member that is there and not null.
@@ -66,7 +72,7 @@ fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| raw.get() != "null")
 }
 
-fn judge_upload(raw: &RawValue, issues: &mut Vec<Issue>) -> Option<UploadId> {
+fn validate_upload(raw: &RawValue, issues: &mut Vec<Issue>) -> Option<UploadId> {
     let id = text("uploadId", Some(raw), issues)?.parse().ok();
     if id.is_none() {
         issues.push(Issue::new("uploadId", "Must be an upload of yours, unused and not expired"));
@@ -87,7 +93,7 @@ fn text(name: &str, raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<S
     None
 }
 
-fn judge_type(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<ResourceType> {
+fn validate_type(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<ResourceType> {
     let name = text("resourceType", raw, issues)?;
     let known = name.parse().ok();
     if known.is_none() {
@@ -96,7 +102,7 @@ fn judge_type(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<Resourc
     known
 }
 
-fn judge_data(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<(Bytes, u64)> {
+fn validate_data(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<(Bytes, u64)> {
     let data = text("data", raw, issues)?;
     let lines = count_lines(data.as_bytes());
     let rule = match lines {
@@ -108,7 +114,7 @@ fn judge_data(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<(Bytes,
     None
 }
 
-/// How many lines the data has. They are judged later.
+/// How many lines the data has. They are validated later.
 fn count_lines(data: &[u8]) -> u64 {
     let mut lines = LineCounter::default();
     lines.push(data);

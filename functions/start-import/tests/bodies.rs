@@ -4,9 +4,9 @@
 
 use std::io::Write;
 
-use edge::http::{Api, Body};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http::{Api, Body};
 use in_process::{Service, request, shown};
 use serde_json::Value;
 use start_import::StartImport;
@@ -20,7 +20,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 /// The answer's status and code, and its message.
 async fn answer(body: impl Into<Body>, headers: &[(&'static str, &str)]) -> (u64, String, String) {
     let service = Service::start().await;
-    let api = Api::new(service.gate(), StartImport { starter: service.starter() });
+    let api = Api::new(service.gate(), StartImport { starter: service.import_starter() });
     let mut request = request("start-import", "two-patients");
     request.headers_mut().remove("content-type");
     for (name, value) in headers {

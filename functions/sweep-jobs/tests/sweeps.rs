@@ -17,6 +17,6 @@ async fn an_idle_service_has_nothing_to_sweep() {
     let event: serde_json::Value = serde_json::from_str(&payload("sweep-jobs", "every-minute")).unwrap();
     assert_eq!(event["detail-type"], "Scheduled Event");
     let service = Service::start().await;
-    let swept = sweep_jobs::handle(&service.sweeper(), &service.index_gauge()).await;
+    let swept = sweep_jobs::handle(&service.sweeper()).await;
     assert_eq!(swept.unwrap(), Swept::default());
 }

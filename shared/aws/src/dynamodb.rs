@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use crate::error::unreadable;
 
 mod cancelled;
-mod contention;
 mod jobs;
 mod keys;
 mod records;
@@ -19,8 +18,9 @@ mod usage;
 pub use jobs::DynamoJobs;
 pub use keys::DynamoKeys;
 pub use records::DynamoRecords;
-pub(crate) use records::slice_key;
+pub(crate) use records::{log_key, shard_key};
 pub use usage::DynamoUsage;
+pub(crate) use usage::tenant_prefixes;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -62,8 +62,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use ::records::ResourceType;
-    use domain::ports::Slice;
-    use domain::{IdempotencyKey, JobId, ObjectKey, Token, UploadId};
+    use domain::ports::{ChangeLog, Shard};
+    use domain::{Compression, IdempotencyKey, JobId, ObjectKey, Token, UploadId};
     use proptest::prelude::*;
 
     use super::*;
@@ -81,15 +81,18 @@ mod tests {
         let client_key = IdempotencyKey::parse(b"test#nightly").unwrap();
         let text_of = |item: Item, name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap();
         let usage = |item: Item| ("usage", format!("{}\n{}", text_of(item.clone(), "pk"), text_of(item, "sk")));
-        let slices = Slice::all(ResourceType::ALL).map(|slice| ("records", slice_key(partition, slice)));
+        let shards = ResourceType::ALL.iter().copied().flat_map(Shard::all).map(|shard| shard_key(partition, shard));
+        let logs = ResourceType::ALL.iter().copied().flat_map(ChangeLog::all).map(|log| log_key(partition, log));
         let objects = ObjectKey::prefixes(partition)
             .chain([
                 ObjectKey::import(partition, &job).as_str().to_owned(),
-                ObjectKey::export(partition, &job, &Token::new(id)).as_str().to_owned(),
+                ObjectKey::export(partition, &job, &Token::new(id), 0, Compression::None).as_str().to_owned(),
                 ObjectKey::upload(partition, &upload).as_str().to_owned(),
             ])
             .map(|key| ("objects", key));
-        slices
+        shards
+            .chain(logs)
+            .map(|key| ("records", key))
             .chain(objects)
             .chain([("jobs", partition.to_string())])
             .chain([
@@ -103,7 +106,7 @@ mod tests {
         #[test]
         fn no_two_partitions_share_a_key(one in partition(), other in partition(), id: u128) {
             let (ones, others) = (keys(&one, id), keys(&other, id));
-            prop_assert_eq!(ones.len(), 62 * 16 + 7 + 1 + 2);
+            prop_assert_eq!(ones.len(), 62 * (16 + 4) + 7 + 1 + 2);
             prop_assert_eq!(ones.is_disjoint(&others), one != other);
             if one != other {
                 // A prefix is a tool of deleting: it never reaches into another's.
@@ -111,7 +114,6 @@ mod tests {
                     prop_assert!(!others.iter().any(|(table, key)| *table == "objects" && key.starts_with(&prefix)));
                 }
             }
-            prop_assert!(ones.iter().all(|(_, key)| !key.starts_with('#')), "the index's mark is nobody's");
         }
     }
 }

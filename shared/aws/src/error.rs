@@ -22,18 +22,31 @@ impl fmt::Display for ServiceRefusal {
 
 impl std::error::Error for ServiceRefusal {}
 
-/// The refusals that say "too fast", and go away by themselves.
-const THROTTLING: [&str; 6] = [
+/// The refusals that ask for fewer calls, and pass by themselves: those of the SDK's own list that our services send
+/// (<https://docs.rs/aws-runtime/latest/aws_runtime/retries/classifiers/>).
+const THROTTLING: [&str; 12] = [
+    "BandwidthLimitExceeded",
     "LimitExceededException",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "RequestThrottled",
+    "RequestThrottledException",
     "SlowDown",
+    "ThrottledException",
+    "Throttling",
     "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionThrottledException",
 ];
 
-/// The others that go away by themselves, besides all answers of 500 and above.
-const PASSING: [&str; 3] = ["InternalServerError", "TransactionConflictException", "TransactionInProgressException"];
+/// The others that pass by themselves, besides all answers of 500 and above.
+const TRANSIENT: [&str; 5] = [
+    "InternalServerError",
+    "OperationAborted",
+    "RequestTimeout",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+];
 
 /// The port's error for a failed call.
 pub(crate) fn port_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> PortError
@@ -46,20 +59,24 @@ where
             let code = refusal.err().code().unwrap_or("no code").to_owned();
             let status = refusal.raw().status();
             let is_throttled = THROTTLING.contains(&code.as_str());
+            let is_transient = status >= 500 || TRANSIENT.contains(&code.as_str());
+            let cause: Cause = Box::new(ServiceRefusal { code, status });
             if is_throttled {
                 tracing::info!(target: METRICS, operation, throttles = 1);
+                PortError::throttled(operation, cause)
+            } else if is_transient {
+                PortError::unavailable(operation, cause)
+            } else {
+                PortError::defect(operation, cause)
             }
-            let passes = status >= 500 || is_throttled || PASSING.contains(&code.as_str());
-            let cause: Cause = Box::new(ServiceRefusal { code, status });
-            if passes { PortError::Unavailable { operation, cause } } else { PortError::Defect { operation, cause } }
         }
-        SdkError::ConstructionFailure(_) => PortError::Defect { operation, cause: "build request".into() },
+        SdkError::ConstructionFailure(_) => PortError::defect(operation, "build request"),
         SdkError::DispatchFailure(failure) => {
             let text = failure.as_connector_error().map(|error| DisplayErrorContext(error).to_string());
-            PortError::Unavailable { operation, cause: text.unwrap_or_else(|| "send request".to_owned()).into() }
+            PortError::unavailable(operation, text.unwrap_or_else(|| "send request".to_owned()))
         }
-        SdkError::TimeoutError(_) => PortError::Unavailable { operation, cause: "timed out".into() },
-        _ => PortError::Unavailable { operation, cause: "answer cannot be read".into() },
+        SdkError::TimeoutError(_) => PortError::unavailable(operation, "timed out"),
+        _ => PortError::unavailable(operation, "answer cannot be read"),
     }
 }
 
@@ -76,5 +93,5 @@ impl HasStatus for aws_sdk_dynamodb::config::http::HttpResponse {
 
 /// An item that does not have the form that this version writes.
 pub(crate) fn unreadable(operation: &'static str, cause: impl Into<Cause>) -> PortError {
-    PortError::Defect { operation, cause: cause.into() }
+    PortError::defect(operation, cause)
 }

@@ -29,7 +29,12 @@ pub struct Aws {
 /// How long one try of a call may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one try of a record write may take: the stamp must not be older when the record appears.
+/// The SDK's behaviour of that date: an update of the crates changes none of it.
+pub(crate) fn behavior() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+/// How long one try of a record write may take: the stamp must not be much older when the record appears.
 const WRITE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the upload of one part may take.
@@ -40,7 +45,7 @@ impl Aws {
     pub async fn from_env() -> Self {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(Duration::from_secs(3)).operation_attempt_timeout(ATTEMPT_TIMEOUT);
-        let config = aws_config::defaults(BehaviorVersion::latest())
+        let config = aws_config::defaults(behavior())
             .timeout_config(timeouts.build())
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .load()
@@ -54,7 +59,7 @@ impl Aws {
         DynamoJobs::new(aws_sdk_dynamodb::Client::new(&self.config), jobs_table, usage_table)
     }
 
-    /// Records in their table. Writes are tried once: the import stamps every try anew.
+    /// Records in their table. Writes are tried once, for 3 s: no try starts under an old stamp.
     #[must_use]
     pub fn records(&self, table: String) -> DynamoRecords {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(WRITE_ATTEMPT_TIMEOUT).build();
@@ -95,14 +100,15 @@ impl Aws {
 
     /// What deletes a partition.
     #[must_use]
-    pub fn purge(&self, jobs_table: String, records_table: String, bucket: String) -> Purge {
+    pub fn purge(&self, jobs_table: String, records_table: String, usage_table: String, bucket: String) -> Purge {
         let dynamodb = aws_sdk_dynamodb::Client::new(&self.config);
-        Purge { dynamodb, s3: aws_sdk_s3::Client::new(&self.config), jobs_table, records_table, bucket }
+        let s3 = aws_sdk_s3::Client::new(&self.config);
+        Purge { dynamodb, s3, jobs_table, records_table, usage_table, bucket }
     }
 
-    /// The queues of imports and exports; one that a function does not send to may be left out.
+    /// The queue of one type of job.
     #[must_use]
-    pub fn queue(&self, imports_url: Option<String>, exports_url: Option<String>) -> SqsJobQueue {
-        SqsJobQueue::new(aws_sdk_sqs::Client::new(&self.config), imports_url, exports_url)
+    pub fn queue(&self, url: String) -> SqsJobQueue {
+        SqsJobQueue::new(aws_sdk_sqs::Client::new(&self.config), url)
     }
 }

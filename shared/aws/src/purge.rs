@@ -2,38 +2,54 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use domain::ports::{PortError, Slice};
+use domain::ports::{ChangeLog, PortError, Shard};
 use domain::{ObjectKey, Partition};
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::dynamodb::{partition_key, slice_key, text};
+use crate::dynamodb::{log_key, partition_key, shard_key, tenant_prefixes, text};
 use crate::error::{port_error, unreadable};
 
 /// Deletes of one call (`BatchWriteItem`'s limit).
 const MAX_BATCH: usize = 25;
 
-/// Deletes what a partition has: jobs, records and files.
+/// Deletes what a partition has: records, changes, jobs, idempotency entries, uploads and files.
 pub struct Purge {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) jobs_table: String,
     pub(crate) records_table: String,
+    pub(crate) usage_table: String,
     pub(crate) bucket: String,
 }
 
 impl Purge {
-    /// Deletes all jobs with their segments; returns how many items there were.
+    /// Deletes the records of a shard; returns how many there were.
+    pub async fn records(&self, partition: &Partition, shard: Shard) -> Result<u64, PortError> {
+        self.items("delete records", &self.records_table, text(shard_key(partition, shard)), "").await
+    }
+
+    /// Deletes a log of changes; returns how many items there were.
+    pub async fn changes(&self, partition: &Partition, log: ChangeLog) -> Result<u64, PortError> {
+        self.items("delete changes", &self.records_table, text(log_key(partition, log)), "").await
+    }
+
+    /// Deletes all jobs; returns how many there were.
     pub async fn jobs(&self, partition: &Partition) -> Result<u64, PortError> {
-        self.items("delete jobs", &self.jobs_table, partition_key(partition)).await
+        self.items("delete jobs", &self.jobs_table, partition_key(partition), "").await
     }
 
-    /// Deletes the records of a slice; returns how many there were.
-    pub async fn records(&self, partition: &Partition, slice: Slice) -> Result<u64, PortError> {
-        self.items("delete records", &self.records_table, text(slice_key(partition, slice))).await
+    /// Deletes all idempotency entries and uploads; returns how many items there were.
+    pub async fn calls(&self, partition: &Partition) -> Result<u64, PortError> {
+        let mut deleted = 0;
+        for prefix in tenant_prefixes(partition) {
+            let tenant = text(partition.tenant.as_str());
+            deleted += self.items("delete calls", &self.usage_table, tenant, &prefix).await?;
+        }
+        Ok(deleted)
     }
 
-    /// Deletes all files and gives all unfinished uploads up; returns how many there were.
+    /// Deletes all files and aborts all multipart uploads; returns how many there were.
     pub async fn files(&self, partition: &Partition) -> Result<u64, PortError> {
         let mut deleted = 0;
         for prefix in ObjectKey::prefixes(partition) {
@@ -42,17 +58,27 @@ impl Purge {
         Ok(deleted)
     }
 
-    async fn items(&self, operation: &'static str, table: &str, hash: AttributeValue) -> Result<u64, PortError> {
-        let mut pages = self
+    async fn items(
+        &self,
+        operation: &'static str,
+        table: &str,
+        hash: AttributeValue,
+        prefix: &str,
+    ) -> Result<u64, PortError> {
+        let mut query = self
             .dynamodb
             .query()
             .table_name(table)
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", hash)
             .projection_expression("pk, sk")
-            .consistent_read(true)
-            .into_paginator()
-            .send();
+            .consistent_read(true);
+        if !prefix.is_empty() {
+            query = query
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":prefix", text(prefix));
+        }
+        let mut pages = query.into_paginator().send();
         let mut deleted = 0;
         while let Some(page) = pages.try_next().await.map_err(|error| port_error(operation, &error))? {
             for keys in page.items.unwrap_or_default().chunks(MAX_BATCH) {

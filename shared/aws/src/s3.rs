@@ -4,13 +4,18 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use domain::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart};
+use domain::ports::{
+    Fetched, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart,
+    UrlSigner,
+};
 use domain::{ObjectKey, Partition, after};
 use futures::StreamExt;
 use futures::stream;
@@ -24,7 +29,11 @@ const NDJSON: &str = "application/x-ndjson";
 /// For how long a signed URL works at most.
 const URL_LIFETIME: Duration = Duration::from_hours(1);
 
-/// [`ObjectStore`] on S3.
+/// How long completing an upload may take: S3 may work on it for minutes, and sends spaces meanwhile
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+const COMPLETE_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Files on S3.
 pub struct S3Objects {
     client: Client,
     bucket: String,
@@ -78,23 +87,29 @@ impl ObjectStore for S3Objects {
         put.body(content.into()).send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
     }
 
-    async fn get(&self, partition: &Partition, key: &ObjectKey, etag: Option<&str>) -> Result<Fetched, PortError> {
+    async fn get(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        etag: Option<&str>,
+        from: u64,
+    ) -> Result<Fetched, PortError> {
         const OPERATION: &str = "read object";
         check(OPERATION, partition, key)?;
         let get = self.client.get_object().bucket(&self.bucket).key(key.as_str());
-        match get.set_if_match(etag.map(str::to_owned)).send().await {
+        // A range of an empty object cannot be had.
+        let range = (from > 0).then(|| format!("bytes={from}-"));
+        match get.set_if_match(etag.map(str::to_owned)).set_range(range).send().await {
             Ok(object) => {
-                let chunks = stream::unfold(Some(object.body), async |body| {
+                let etag = object.e_tag.ok_or_else(|| unreadable(OPERATION, "no ETag"))?;
+                let body = stream::unfold(Some(object.body), async |body| {
                     let mut body = body?;
                     match body.next().await? {
                         Ok(chunk) => Some((Ok(chunk), Some(body))),
-                        Err(_) => {
-                            let cause = "connection broke".into();
-                            Some((Err(PortError::Unavailable { operation: OPERATION, cause }), None))
-                        }
+                        Err(_) => Some((Err(PortError::unavailable(OPERATION, "connection broke")), None)),
                     }
                 });
-                Ok(Fetched::Content(chunks.boxed()))
+                Ok(Fetched::Content { etag, body: body.boxed() })
             }
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(Fetched::Missing),
             Err(SdkError::ServiceError(refusal)) if refusal.err().code() == Some("PreconditionFailed") => {
@@ -117,23 +132,10 @@ impl ObjectStore for S3Objects {
             Err(error) => Err(port_error(OPERATION, &error)),
         }
     }
+}
 
-    async fn sign_upload(
-        &self,
-        partition: &Partition,
-        key: &ObjectKey,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<SignedUrl, PortError> {
-        const OPERATION: &str = "sign upload";
-        check(OPERATION, partition, key)?;
-        let (signing, expires_at) = signing(OPERATION, now, until)?;
-        // No content type: a signed header would have to be sent just so.
-        let put = self.client.put_object().bucket(&self.bucket).key(key.as_str());
-        let signed = put.presigned(signing).await.map_err(|error| port_error(OPERATION, &error))?;
-        Ok(SignedUrl { url: signed.uri().to_owned(), expires_at })
-    }
-
+#[async_trait]
+impl MultipartStore for S3Objects {
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
         const OPERATION: &str = "begin upload";
         check(OPERATION, partition, key)?;
@@ -170,6 +172,27 @@ impl ObjectStore for S3Objects {
         Ok(UploadedPart { number, etag })
     }
 
+    async fn list_parts(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+    ) -> Result<Vec<UploadedPart>, UploadError> {
+        const OPERATION: &str = "list parts";
+        check(OPERATION, partition, key)?;
+        let list = self.client.list_parts().bucket(&self.bucket).key(key.as_str()).upload_id(&upload.0);
+        let mut pages = list.into_paginator().send();
+        let mut parts = Vec::new();
+        while let Some(page) = pages.try_next().await.map_err(|error| upload_error(OPERATION, &error))? {
+            for part in page.parts.unwrap_or_default() {
+                let number = part.part_number.and_then(|number| u32::try_from(number).ok());
+                let part = number.zip(part.e_tag).map(|(number, etag)| UploadedPart { number, etag });
+                parts.push(part.ok_or_else(|| unreadable(OPERATION, "part cannot be read"))?);
+            }
+        }
+        Ok(parts)
+    }
+
     async fn complete(
         &self,
         partition: &Partition,
@@ -188,6 +211,8 @@ impl ObjectStore for S3Objects {
         let complete = self.client.complete_multipart_upload().bucket(&self.bucket).key(key.as_str());
         let complete = complete.upload_id(&upload.0).multipart_upload(parts);
         let complete = complete.mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX));
+        let timeout = TimeoutConfig::builder().operation_attempt_timeout(COMPLETE_TIMEOUT).build();
+        let complete = complete.customize().config_override(Builder::new().timeout_config(timeout));
         complete.send().await.map(|_| ()).map_err(|error| upload_error(OPERATION, &error))
     }
 
@@ -196,6 +221,25 @@ impl ObjectStore for S3Objects {
         check(OPERATION, partition, key)?;
         let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str());
         abort.upload_id(&upload.0).send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
+    }
+}
+
+#[async_trait]
+impl UrlSigner for S3Objects {
+    async fn sign_upload(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError> {
+        const OPERATION: &str = "sign upload";
+        check(OPERATION, partition, key)?;
+        let (signing, expires_at) = signing(OPERATION, now, until)?;
+        // No content type: a signed header would have to be sent just so.
+        let put = self.client.put_object().bucket(&self.bucket).key(key.as_str());
+        let signed = put.presigned(signing).await.map_err(|error| port_error(OPERATION, &error))?;
+        Ok(SignedUrl { url: signed.uri().to_owned(), expires_at })
     }
 
     async fn sign_download(

@@ -1,23 +1,22 @@
-//! The queues of the processors.
+//! The queue of a processor.
 
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue};
 use domain::ports::{JobQueue, PortError};
-use domain::{JobMessage, JobType, Partition, Target};
+use domain::{JobId, JobMessage, Partition};
 
-use crate::error::{port_error, unreadable};
+use crate::error::port_error;
 
-/// [`JobQueue`] on SQS: one queue of imports, one of exports.
+/// [`JobQueue`] on SQS.
 pub struct SqsJobQueue {
     client: Client,
-    imports_url: Option<String>,
-    exports_url: Option<String>,
+    url: String,
 }
 
 impl SqsJobQueue {
-    pub(crate) fn new(client: Client, imports_url: Option<String>, exports_url: Option<String>) -> Self {
-        Self { client, imports_url, exports_url }
+    pub(crate) fn new(client: Client, url: String) -> Self {
+        Self { client, url }
     }
 }
 
@@ -30,27 +29,21 @@ fn trace() -> Option<MessageSystemAttributeValue> {
 
 #[async_trait]
 impl JobQueue for SqsJobQueue {
-    async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError> {
-        const OPERATION: &str = "send message";
-        let url = match job_type {
-            JobType::Import => &self.imports_url,
-            JobType::Export => &self.exports_url,
-        };
-        let url = url.as_ref().ok_or_else(|| unreadable(OPERATION, "no queue for this type of job"))?;
+    async fn send(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
         let trace = trace().map(|trace| {
             std::collections::HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, trace)])
         });
         self.client
             .send_message()
-            .queue_url(url)
-            .message_body(JobMessage::new(partition.clone(), target.clone()).encode())
-            // Fair queues: tenants take turns
+            .queue_url(&self.url)
+            .message_body(JobMessage::new(partition.clone(), id.clone()).encode())
+            // Fair queues prefer tenants that use little
             // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>).
             .message_group_id(partition.tenant.as_str())
             .set_message_system_attributes(trace)
             .send()
             .await
             .map(|_| ())
-            .map_err(|error| port_error(OPERATION, &error))
+            .map_err(|error| port_error("send message", &error))
     }
 }

@@ -16,11 +16,11 @@
 use jiff::Timestamp;
 use records::{ResourceType, StoredLine};
 
-use crate::ids::{Environment, JobId, Partition, UploadId};
-use crate::job::{ImportSource, Job, JobSpec, NewJob, Reservation};
+use crate::files::ObjectKey;
+use crate::identity::{Environment, JobId, Partition, UploadId};
+use crate::jobs::{Compression, ExportSpec, FileLayout, ImportSource, Job, JobSpec, NewJob, Reservation};
+use crate::limits::{Month, Pool};
 use crate::memory::SeededIds;
-use crate::object_key::ObjectKey;
-use crate::plan::{Month, Pool};
 use crate::ports::IdSource;
 
 mod jobs;
@@ -28,9 +28,9 @@ mod objects;
 mod records_of;
 mod usage;
 
-pub use jobs::jobs;
-pub use objects::objects;
-pub use records_of::{index, records};
+pub use jobs::{Jobs, jobs};
+pub use objects::{Objects, objects};
+pub use records_of::{Records, records};
 pub use usage::{keys, usage};
 
 /// Things to work with that no other run of the suite has.
@@ -58,7 +58,13 @@ impl Fixture {
 
     fn export_job(&self, requests: u64) -> Job {
         let resource_types = vec![ResourceType::Patient, ResourceType::Encounter];
-        self.job(requests, true, JobSpec::Export { resource_types, since: Some(self.later(-60)) })
+        let spec = ExportSpec {
+            resource_types,
+            since: Some(self.later(-60)),
+            files: FileLayout::PerType,
+            compression: Compression::Gzip,
+        };
+        self.job(requests, true, JobSpec::Export(spec))
     }
 
     /// A job whose records are still to be counted and reserved.
@@ -83,8 +89,12 @@ impl Fixture {
     }
 
     fn patient(&self, id: &str, name: &str) -> StoredLine {
+        self.patient_with_note(id, name, "")
+    }
+
+    fn patient_with_note(&self, id: &str, name: &str, note: &str) -> StoredLine {
         let schema = ResourceType::Patient.schema().unwrap();
-        let line = format!(r#"{{"id":"{id}","firstName":"{name}","lastName":"Contract"}}"#);
+        let line = format!(r#"{{"id":"{id}","firstName":"{name}","lastName":"Contract","note":"{note}"}}"#);
         let record = schema.scan(line.as_bytes()).unwrap();
         record.into_stored(self.partition.tenant.as_str(), || unreachable!("the line has an id")).unwrap()
     }

@@ -4,24 +4,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::records::ResourceType;
+use ::records::{PackedLine, RecordId, ResourceType};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::idempotency::IdempotencyEntry;
-use crate::ids::{JobId, Partition, TenantId, UploadId};
-use crate::job::{Job, JobType};
-use crate::keys::{ApiKeyHash, StoredKey};
-use crate::layout::ExportSizes;
-use crate::message::Target;
-use crate::object_key::ObjectKey;
-use crate::plan::{Month, Pool, Tenant};
-use crate::ports::{Clock, IdSource, JobQueue, KeyStore, PortError};
-use crate::segment::Segment;
-use crate::upload::Upload;
-use crate::window::Window;
+use crate::accepting::{IdempotencyEntry, Upload};
+use crate::exporting::ExportSizes;
+use crate::files::ObjectKey;
+use crate::identity::{ApiKeyHash, JobId, Partition, StoredKey, TenantId, UploadId};
+use crate::jobs::Job;
+use crate::limits::{Month, Pool, Tenant, Window};
+use crate::ports::{Clock, IdSource, JobQueue, KeyStore, PortError, Stamp};
 
 mod jobs;
 mod objects;
@@ -36,14 +31,15 @@ pub struct Memory {
 
 struct State {
     jobs: BTreeMap<(Partition, JobId), Job>,
-    segments: BTreeMap<(Partition, JobId, u8), Segment>,
-    records: BTreeMap<records::Key, records::Stored>,
-    mark: Option<Timestamp>,
+    records: BTreeMap<records::RecordKey, (Stamp, PackedLine)>,
+    changes: BTreeMap<records::ChangeKey, Vec<RecordId>>,
+    finds: u64,
+    broken_promises: u64,
     objects: HashMap<ObjectKey, Bytes>,
     multiparts: HashMap<String, objects::Multipart>,
     multiparts_begun: u64,
     least_part: u64,
-    messages: Vec<(Partition, Target, JobType)>,
+    messages: Vec<(Partition, JobId)>,
     keys: HashMap<ApiKeyHash, StoredKey>,
     tenants: HashMap<TenantId, Tenant>,
     windows: HashMap<TenantId, Window>,
@@ -71,9 +67,10 @@ impl Memory {
     pub fn with_least_part(least_part: u64) -> Self {
         let state = State {
             jobs: BTreeMap::new(),
-            segments: BTreeMap::new(),
             records: BTreeMap::new(),
-            mark: None,
+            changes: BTreeMap::new(),
+            finds: 0,
+            broken_promises: 0,
             objects: HashMap::new(),
             multiparts: HashMap::new(),
             multiparts_begun: 0,
@@ -96,14 +93,14 @@ impl Memory {
 
     /// Takes all messages out of the queue, oldest first.
     #[must_use]
-    pub fn take_messages(&self) -> Vec<(Partition, Target, JobType)> {
+    pub fn take_messages(&self) -> Vec<(Partition, JobId)> {
         std::mem::take(&mut self.lock().messages)
     }
 
     /// How many records of a type a partition has.
     #[must_use]
     pub fn count_records(&self, partition: &Partition, resource_type: ResourceType) -> usize {
-        let is_one = |(owner, of, _, _): &&records::Key| owner == partition && *of == resource_type;
+        let is_one = |(owner, of, _): &&records::RecordKey| owner == partition && of.resource_type == resource_type;
         self.lock().records.keys().filter(is_one).count()
     }
 
@@ -138,14 +135,20 @@ impl Memory {
     }
 }
 
+/// A checksum of some bytes.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
 fn defect(operation: &'static str, cause: &'static str) -> PortError {
-    PortError::Defect { operation, cause: cause.into() }
+    PortError::defect(operation, cause)
 }
 
 #[async_trait]
 impl JobQueue for Memory {
-    async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError> {
-        self.lock().messages.push((partition.clone(), target.clone(), job_type));
+    async fn send(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
+        self.lock().messages.push((partition.clone(), id.clone()));
         Ok(())
     }
 }

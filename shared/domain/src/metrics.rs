@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use crate::job::{Job, JobStatus};
+use crate::jobs::{Job, JobState};
 
 /// The target of events that are metrics. Fields that end in `_ms` are milliseconds, those in `bytes` bytes,
 /// all others counts.
@@ -17,11 +17,11 @@ pub(crate) fn job_ended(job: &Job, now: Timestamp) {
     let (job_type, job_id, tenant) = (job.job_type().as_str(), job.id(), &job.partition().tenant);
     let progress = job.progress();
     let job_duration_ms = now.duration_since(job.created_at()).as_millis();
-    match job.status() {
-        JobStatus::Completed => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_completed = 1,
+    match job.state() {
+        JobState::Completed(_) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_completed = 1,
             records = progress.processed, records_rejected = progress.failed, job_duration_ms),
-        JobStatus::Failed(reason) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_failed = 1,
+        JobState::Failed(reason) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_failed = 1,
             reason = reason.code(), job_duration_ms),
-        JobStatus::Pending | JobStatus::Processing(_) => {}
+        JobState::Pending | JobState::Processing { .. } => {}
     }
 }

@@ -16,33 +16,58 @@ pub use usage::*;
 /// The cause of a failure, kept for the log; it never names a value of a record.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A call to the outside went wrong.
+/// A call to the outside failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// A dependency throttles, is down, or did not answer: the same call may work later. Whether it
-    /// had its effect is not known.
-    #[error("{operation}: unavailable: {cause}")]
-    Unavailable {
-        /// What was being done.
+    /// The dependency asks for fewer calls; this one had no effect.
+    #[error("{operation}: throttled: {cause}")]
+    Throttled {
         operation: &'static str,
-        /// What the dependency said.
         #[source]
         cause: Cause,
     },
-    /// A refusal that will not go away by itself: a missing permission, an item that cannot be read.
+    /// The dependency is down or did not answer: the same call may succeed later. Whether it had its effect is
+    /// not known.
+    #[error("{operation}: unavailable: {cause}")]
+    Unavailable {
+        operation: &'static str,
+        #[source]
+        cause: Cause,
+    },
+    /// A refusal that does not pass by itself: a missing permission, an item that cannot be read.
     #[error("{operation}: defect: {cause}")]
     Defect {
-        /// What was being done.
         operation: &'static str,
-        /// What the dependency said.
         #[source]
         cause: Cause,
     },
 }
 
+impl PortError {
+    pub fn throttled(operation: &'static str, cause: impl Into<Cause>) -> Self {
+        Self::Throttled { operation, cause: cause.into() }
+    }
+
+    pub fn unavailable(operation: &'static str, cause: impl Into<Cause>) -> Self {
+        Self::Unavailable { operation, cause: cause.into() }
+    }
+
+    pub fn defect(operation: &'static str, cause: impl Into<Cause>) -> Self {
+        Self::Defect { operation, cause: cause.into() }
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Throttled { .. } | Self::Unavailable { .. } => true,
+            Self::Defect { .. } => false,
+        }
+    }
+}
+
 /// Reads the wall clock.
 pub trait Clock: Send + Sync {
-    /// Now.
     fn now(&self) -> Timestamp;
 }
 

@@ -25,7 +25,6 @@ async fn memory_keeps_jobs() {
 #[tokio::test]
 async fn memory_keeps_records() {
     domain::contract::records(&Memory::new(), 1, now()).await;
-    domain::contract::index(&Memory::new(), now()).await;
 }
 
 #[tokio::test]

@@ -1,25 +1,27 @@
 //! The clinical record types and what the service does to a record.
 //!
 //! Rules are data: one JSON Schema per type under `schemas/`. One scanner walks an NDJSON line once,
-//! checks its grammar, judges it by the rules of its type and notes where its members stand; the stored
+//! checks its grammar, validates it by the rules of its type and notes where its members are; the stored
 //! line is then put together from the original bytes. Nothing here does I/O, knows a job or a tenant's
 //! plan, or puts a value of a record into an error.
 
 mod decimal;
-mod fault;
 mod format;
 mod id;
 mod names;
+mod packed;
 mod resource_type;
 mod scan;
 mod schema;
 mod stored;
 mod text;
+mod violation;
 
-pub use fault::{Fault, FaultCode, MAX_FAULTS_PER_RECORD};
 pub use format::is_rfc3339;
 pub use id::{InvalidRecordId, RecordId};
+pub use packed::{CorruptLine, PackedLine, Packer, Unpacker};
 pub use resource_type::{ResourceType, UnknownResourceType};
 pub use scan::Record;
 pub use schema::{Schema, SchemaError};
-pub use stored::{MAX_STORED_LINE, StoredLine, TAG_SYSTEM, stored_key};
+pub use stored::{MAX_STORED_LINE, StoredLine, TAG_SYSTEM};
+pub use violation::{MAX_VIOLATIONS_PER_RECORD, Violation, ViolationCode};

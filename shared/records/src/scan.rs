@@ -1,13 +1,13 @@
 //! The scanner: one walk over a line that checks its grammar, judges it by its type's rules and notes
 //! where its members stand.
 //!
-//! It builds no tree and copies no member. Faults of the rules are collected; a fault of the grammar
+//! It builds no tree and copies no member. Violations of the rules are collected; a violation of the grammar
 //! ends the walk, since nothing behind it can be told.
 
-use crate::fault::{Fault, FaultCode};
 use crate::id::RecordId;
 use crate::schema::Schema;
 use crate::stored::TAG_SYSTEM;
+use crate::violation::{Violation, ViolationCode};
 
 mod grammar;
 mod report;
@@ -38,10 +38,10 @@ impl Record<'_> {
 }
 
 impl Schema {
-    /// Reads one line and judges it: the record, or all that is wrong with it (at least one fault).
-    pub fn scan<'a>(&'a self, line: &'a [u8]) -> Result<Record<'a>, Vec<Fault>> {
+    /// Reads one line and judges it: the record, or all that is wrong with it (at least one violation).
+    pub fn scan<'a>(&'a self, line: &'a [u8]) -> Result<Record<'a>, Vec<Violation>> {
         if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
-            return Err(vec![Fault::blank_line()]);
+            return Err(vec![Violation::blank_line()]);
         }
         let text = std::str::from_utf8(line).map_err(|error| vec![invalid_json(error.valid_up_to())])?;
         let mut scan = Scan {
@@ -57,8 +57,8 @@ impl Schema {
     }
 }
 
-fn invalid_json(position: usize) -> Fault {
-    Fault::of_line(FaultCode::InvalidJson, &format!("Invalid JSON at byte {}", position + 1))
+fn invalid_json(position: usize) -> Violation {
+    Violation::of_line(ViolationCode::InvalidJson, &format!("Invalid JSON at byte {}", position + 1))
 }
 
 /// The state of one walk.
@@ -77,7 +77,7 @@ impl<'a> Scan<'a> {
             self.record(schema)?;
         } else {
             self.skip()?;
-            self.report.line(FaultCode::NotAnObject, "Must be a JSON object");
+            self.report.line(ViolationCode::NotAnObject, "Must be a JSON object");
         }
         self.cursor.end()
     }
@@ -123,7 +123,7 @@ impl<'a> Scan<'a> {
     fn resource_type(&mut self, schema: &Schema) -> Result<(), Invalid> {
         let expected = schema.resource_type.as_str();
         if self.text_or_skip()?.is_none_or(|text| text.unescape() != expected) {
-            self.report.fault(FaultCode::ResourceTypeMismatch, &format!("Must be {expected}, as the batch"));
+            self.report.violation(ViolationCode::ResourceTypeMismatch, &format!("Must be {expected}, as the batch"));
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl<'a> Scan<'a> {
     fn id(&mut self) -> Result<(), Invalid> {
         let id = self.text_or_skip()?.and_then(|text| RecordId::try_from(text.unescape().into_owned()).ok());
         if id.is_none() {
-            self.report.fault(FaultCode::InvalidId, "Must be 1 to 64 of A-Za-z0-9-._");
+            self.report.violation(ViolationCode::InvalidId, "Must be 1 to 64 of A-Za-z0-9-._");
         }
         self.record.id = id;
         Ok(())
@@ -139,7 +139,7 @@ impl<'a> Scan<'a> {
 
     fn meta(&mut self) -> Result<(), Invalid> {
         if self.cursor.peek() != Some(b'{') {
-            self.report.fault(FaultCode::Type, "Expected object");
+            self.report.violation(ViolationCode::Type, "Expected object");
             return self.skip();
         }
         let own_names = self.names.len();
@@ -169,7 +169,7 @@ impl<'a> Scan<'a> {
 
     fn tags(&mut self) -> Result<(), Invalid> {
         if self.cursor.peek() != Some(b'[') {
-            self.report.fault(FaultCode::Type, "Expected array");
+            self.report.violation(ViolationCode::Type, "Expected array");
             return self.skip();
         }
         self.items(|scan, index| {
@@ -184,7 +184,7 @@ impl<'a> Scan<'a> {
     /// One tag: kept, unless its system is the tenant system, which only the server writes.
     fn tag(&mut self) -> Result<(), Invalid> {
         if self.cursor.peek() != Some(b'{') {
-            self.report.fault(FaultCode::Type, "Expected object");
+            self.report.violation(ViolationCode::Type, "Expected object");
             return self.skip();
         }
         let start = self.cursor.position();

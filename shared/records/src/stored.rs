@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::fault::Fault;
 use crate::id::RecordId;
 use crate::scan::Record;
+use crate::violation::Violation;
 
 /// The most bytes a stored line may have: a `DynamoDB` item holds 400 KB, keys and names included
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
@@ -29,8 +29,8 @@ impl Record<'_> {
     /// Puts the stored line together, under the record's own id or else `derived_id`, tagged with `tenant`.
     ///
     /// # Errors
-    /// [`FaultCode::TooLarge`](crate::FaultCode::TooLarge) when it has more than [`MAX_STORED_LINE`] bytes.
-    pub fn into_stored(self, tenant: &str, derived_id: impl FnOnce() -> RecordId) -> Result<StoredLine, Fault> {
+    /// [`ViolationCode::TooLarge`](crate::ViolationCode::TooLarge) when it has more than [`MAX_STORED_LINE`] bytes.
+    pub fn into_stored(self, tenant: &str, derived_id: impl FnOnce() -> RecordId) -> Result<StoredLine, Violation> {
         let id = self.id.unwrap_or_else(derived_id);
         let kept: usize = self.members.iter().chain(&self.meta).chain(&self.tags).map(|kept| kept.len() + 1).sum();
         let mut line = String::with_capacity(kept + 256);
@@ -51,7 +51,7 @@ impl Record<'_> {
         push_all(&mut line, &self.members);
         line.push('}');
         if line.len() > MAX_STORED_LINE {
-            return Err(Fault::too_large(MAX_STORED_LINE));
+            return Err(Violation::too_large(MAX_STORED_LINE));
         }
         Ok(StoredLine { id, line, stamp_at })
     }
@@ -62,14 +62,6 @@ fn push_all(line: &mut String, kept: &[&str]) {
         line.push(',');
         line.push_str(one);
     }
-}
-
-/// The id and the stamp of a stored line; `None` when the line is none.
-#[must_use]
-pub fn stored_key(line: &str) -> Option<(&str, &str)> {
-    let (_, rest) = line.strip_prefix(r#"{"resourceType":""#)?.split_once(r#"","id":""#)?;
-    let (id, rest) = rest.split_once(r#"","meta":{"lastUpdated":""#)?;
-    Some((id, rest.get(..NO_STAMP.len())?))
 }
 
 impl StoredLine {
@@ -85,11 +77,10 @@ impl StoredLine {
         &self.line
     }
 
-    /// Writes `meta.lastUpdated` and returns it as text: RFC 3339, milliseconds, `Z`.
-    pub fn stamp(&mut self, now: Timestamp) -> String {
+    /// Writes `meta.lastUpdated`: RFC 3339, milliseconds, `Z`.
+    pub fn stamp(&mut self, now: Timestamp) {
         let stamp = format!("{now:.3}");
         debug_assert_eq!(stamp.len(), NO_STAMP.len(), "years of four digits");
         self.line.replace_range(self.stamp_at..self.stamp_at + NO_STAMP.len(), &stamp);
-        stamp
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `facts.json` is the table of facts: each type's fields with their JSON types, required members, enums,
 //! bounds and formats. For every field, however deep, this test builds a minimal record that holds it,
-//! breaks one rule at a time, and expects exactly that fault; then it does what no rule forbids.
+//! breaks one rule at a time, and expects exactly that violation; then it does what no rule forbids.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@
     reason = "test"
 )]
 
-use records::{Fault, FaultCode, ResourceType, Schema};
+use records::{ResourceType, Schema, Violation, ViolationCode};
 use serde_json::{Map, Value, json};
 
 /// What the table says of one value.
@@ -119,22 +119,22 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn faults(&mut self, record: &Value) -> Vec<Fault> {
+    fn violations(&mut self, record: &Value) -> Vec<Violation> {
         self.checked += 1;
-        self.schema.scan(record.to_string().as_bytes()).map_or_else(|faults| faults, |_| Vec::new())
+        self.schema.scan(record.to_string().as_bytes()).map_or_else(|violations| violations, |_| Vec::new())
     }
 
     fn accepts(&mut self, place: &Place<'_>, value: Value) {
         let record = place.record(Some(value));
-        let faults = self.faults(&record);
-        assert!(faults.is_empty(), "{record} has no fault: {faults:?}");
+        let violations = self.violations(&record);
+        assert!(violations.is_empty(), "{record} has no violation: {violations:?}");
     }
 
-    fn refuses(&mut self, place: &Place<'_>, value: Option<Value>, code: FaultCode) {
+    fn refuses(&mut self, place: &Place<'_>, value: Option<Value>, code: ViolationCode) {
         let record = place.record(value);
-        let faults = self.faults(&record);
-        let found = faults.iter().any(|fault| fault.code == code && fault.path == place.pointer());
-        assert!(found, "{record} has {code:?} at {}: {faults:?}", place.pointer());
+        let violations = self.violations(&record);
+        let found = violations.iter().any(|violation| violation.code == code && violation.path == place.pointer());
+        assert!(found, "{record} has {code:?} at {}: {violations:?}", place.pointer());
     }
 
     fn check(&mut self, place: &Place<'_>, fact: &Fact) {
@@ -148,7 +148,7 @@ impl Checker<'_> {
             ("object", json!({})),
         ] {
             if !types.contains(&json_type) {
-                self.refuses(place, Some(sample), FaultCode::Type);
+                self.refuses(place, Some(sample), ViolationCode::Type);
             }
         }
         for branch in branches(fact) {
@@ -167,22 +167,22 @@ impl Checker<'_> {
         self.accepts(place, minimal(fact));
         match place.steps.last() {
             Some((Step::Member(_), _)) if place.required => {
-                self.refuses(place, None, FaultCode::Required);
-                self.refuses(place, Some(Value::Null), FaultCode::Required);
+                self.refuses(place, None, ViolationCode::Required);
+                self.refuses(place, Some(Value::Null), ViolationCode::Required);
             }
             Some((Step::Member(_), _)) => {
                 self.accepts(place, Value::Null);
                 let absent = place.record(None);
-                assert!(self.faults(&absent).is_empty());
+                assert!(self.violations(&absent).is_empty());
             }
-            _ => self.refuses(place, Some(Value::Null), FaultCode::Type),
+            _ => self.refuses(place, Some(Value::Null), ViolationCode::Type),
         }
     }
 
     fn check_string(&mut self, place: &Place<'_>, fact: &Fact) {
         let is_free = !fact.contains_key("enum") && fact.get("format").is_none_or(|format| format == "base64");
         if place.required {
-            self.refuses(place, Some(json!("")), FaultCode::MinLength);
+            self.refuses(place, Some(json!("")), ViolationCode::MinLength);
         } else if is_free {
             self.accepts(place, json!(""));
         }
@@ -190,20 +190,20 @@ impl Checker<'_> {
             for option in options.as_array().unwrap() {
                 self.accepts(place, option.clone());
             }
-            self.refuses(place, Some(json!("none-of-these")), FaultCode::Enum);
+            self.refuses(place, Some(json!("none-of-these")), ViolationCode::Enum);
         }
         if fact.contains_key("format") && !is_free {
-            self.refuses(place, Some(json!("none of these")), FaultCode::Format);
+            self.refuses(place, Some(json!("none of these")), ViolationCode::Format);
         }
         match fact.get("maxLength").and_then(Value::as_u64) {
             Some(most) => {
                 let most = usize::try_from(most).unwrap();
-                self.refuses(place, Some(json!("x".repeat(most + 1))), FaultCode::MaxLength);
+                self.refuses(place, Some(json!("x".repeat(most + 1))), ViolationCode::MaxLength);
                 if is_free {
                     self.accepts(place, json!("x".repeat(most)));
                     // Two UTF-16 code units a character.
                     self.accepts(place, json!("\u{1F600}".repeat(most / 2)));
-                    self.refuses(place, Some(json!("\u{1F600}".repeat(most / 2 + 1))), FaultCode::MaxLength);
+                    self.refuses(place, Some(json!("\u{1F600}".repeat(most / 2 + 1))), ViolationCode::MaxLength);
                 }
             }
             None if is_free => self.accepts(place, json!("x".repeat(20_000))),
@@ -216,15 +216,15 @@ impl Checker<'_> {
         let within = least.or(most).cloned().unwrap_or(json!(7));
         self.accepts(place, within);
         if json_type == "integer" {
-            self.refuses(place, Some(json!(1.5)), FaultCode::Type);
+            self.refuses(place, Some(json!(1.5)), ViolationCode::Type);
             self.accepts(place, json!(1.0));
         }
         match least.and_then(Value::as_i64) {
-            Some(least) => self.refuses(place, Some(json!(least - 1)), FaultCode::Minimum),
+            Some(least) => self.refuses(place, Some(json!(least - 1)), ViolationCode::Minimum),
             None => self.accepts(place, json!(-1_000_000_000_000_i64)),
         }
         match most.and_then(Value::as_i64) {
-            Some(most) => self.refuses(place, Some(json!(most + 1)), FaultCode::Maximum),
+            Some(most) => self.refuses(place, Some(json!(most + 1)), ViolationCode::Maximum),
             None => self.accepts(place, json!(1_000_000_000_000_i64)),
         }
     }
@@ -233,13 +233,13 @@ impl Checker<'_> {
         let item = fact["items"].as_object().unwrap();
         let many = |count: u64| (0..count).map(|_| minimal(item)).collect::<Value>();
         match fact.get("minItems").and_then(Value::as_u64) {
-            Some(least) => self.refuses(place, Some(many(least - 1)), FaultCode::MinItems),
+            Some(least) => self.refuses(place, Some(many(least - 1)), ViolationCode::MinItems),
             None => self.accepts(place, many(0)),
         }
         match fact.get("maxItems").and_then(Value::as_u64) {
             Some(most) => {
                 self.accepts(place, many(most));
-                self.refuses(place, Some(many(most + 1)), FaultCode::MaxItems);
+                self.refuses(place, Some(many(most + 1)), ViolationCode::MaxItems);
             }
             None => self.accepts(place, many(300)),
         }
@@ -252,7 +252,7 @@ impl Checker<'_> {
         let mut extended = minimal(fact);
         extended["unknownMember"] = json!({"anything": [1, null, {}]});
         if place.steps.is_empty() {
-            assert!(self.faults(&extended).is_empty());
+            assert!(self.violations(&extended).is_empty());
         } else {
             self.accepts(place, extended);
         }

@@ -7,12 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::memory::Memory;
 use domain::ports::{
-    AcceptError, Acceptance, BatchOutcome, Cancellation, Change, CountPage, Due, JobQueue, JobStore, Page, PageKey,
-    PortError, ReadRange, RecordStore, Slice, UpdateError,
+    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, Cancellation, ChangeGroup, JobQueue, PortError,
+    RecordWriter,
 };
-use domain::{Job, JobId, JobType, Partition, Segment, Target};
-use jiff::Timestamp;
-use records::{ResourceType, StoredLine};
+use domain::{JobId, Partition};
+use records::{RecordId, StoredLine};
 
 /// What goes wrong with one batch of record writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +20,10 @@ pub enum Fault {
     None,
     /// Every other record is not taken.
     Partial,
-    /// The store refuses the whole batch for now.
+    /// The store throttles the whole batch.
     Throttled,
+    /// The store does not answer; nothing is written.
+    Down,
     /// The batch is written, and the answer is lost.
     AnswerLost,
     /// The batch is written, after so long.
@@ -55,17 +56,20 @@ impl FaultyRecords {
 }
 
 fn unavailable() -> PortError {
-    PortError::Unavailable { operation: "call store", cause: "as the test wants it".into() }
+    PortError::unavailable("call store", "as the test wants it")
 }
 
 #[async_trait]
-impl RecordStore for FaultyRecords {
+impl RecordWriter for FaultyRecords {
+    async fn log_changes(&self, partition: &Partition, group: &ChangeGroup, ids: &[RecordId]) -> Result<(), PortError> {
+        self.memory.log_changes(partition, group, ids).await
+    }
+
     async fn write_batch(
         &self,
         partition: &Partition,
-        resource_type: ResourceType,
+        group: &ChangeGroup,
         batch: &mut [StoredLine],
-        stamp: Timestamp,
     ) -> Result<BatchOutcome, PortError> {
         let fault = self.script.lock().unwrap().pop_front().unwrap_or(Fault::None);
         {
@@ -74,22 +78,23 @@ impl RecordStore for FaultyRecords {
             sent.1 += batch.len();
         }
         match fault {
-            Fault::None => self.memory.write_batch(partition, resource_type, batch, stamp).await,
-            Fault::Throttled => Err(unavailable()),
+            Fault::None => self.memory.write_batch(partition, group, batch).await,
+            Fault::Throttled => Err(PortError::throttled("call store", "as the test wants it")),
+            Fault::Down => Err(unavailable()),
             Fault::AnswerLost => {
-                let _lost = self.memory.write_batch(partition, resource_type, batch, stamp).await?;
+                let _lost = self.memory.write_batch(partition, group, batch).await?;
                 Err(unavailable())
             }
             Fault::Late(time) => {
                 tokio::time::sleep(time).await;
-                self.memory.write_batch(partition, resource_type, batch, stamp).await
+                self.memory.write_batch(partition, group, batch).await
             }
             Fault::Hangs => std::future::pending().await,
             Fault::Partial => {
                 let mut unwritten = Vec::new();
                 for (index, line) in batch.chunks_mut(1).enumerate() {
                     if index % 2 == 0 {
-                        let _written = self.memory.write_batch(partition, resource_type, line, stamp).await?;
+                        let _written = self.memory.write_batch(partition, group, line).await?;
                     } else {
                         unwritten.extend(line.iter().map(|line| line.id().clone()));
                     }
@@ -98,26 +103,6 @@ impl RecordStore for FaultyRecords {
             }
         }
     }
-
-    async fn read(
-        &self,
-        partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<Page, PortError> {
-        self.memory.read(partition, slice, range, from).await
-    }
-
-    async fn count(
-        &self,
-        partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<CountPage, PortError> {
-        self.memory.count(partition, slice, range, from).await
-    }
 }
 
 /// A queue that takes no message.
@@ -125,8 +110,18 @@ pub struct DeadQueue;
 
 #[async_trait]
 impl JobQueue for DeadQueue {
-    async fn send(&self, _: &Partition, _: &Target, _: JobType) -> Result<(), PortError> {
-        Err(PortError::Unavailable { operation: "send message", cause: "as the test wants it".into() })
+    async fn send(&self, _: &Partition, _: &JobId) -> Result<(), PortError> {
+        Err(PortError::unavailable("send message", "as the test wants it"))
+    }
+}
+
+/// A queue that never answers.
+pub struct HangingQueue;
+
+#[async_trait]
+impl JobQueue for HangingQueue {
+    async fn send(&self, _: &Partition, _: &JobId) -> Result<(), PortError> {
+        std::future::pending().await
     }
 }
 
@@ -135,7 +130,7 @@ pub struct LosingQueue;
 
 #[async_trait]
 impl JobQueue for LosingQueue {
-    async fn send(&self, _: &Partition, _: &Target, _: JobType) -> Result<(), PortError> {
+    async fn send(&self, _: &Partition, _: &JobId) -> Result<(), PortError> {
         Ok(())
     }
 }
@@ -151,13 +146,13 @@ pub enum AcceptFault {
     Down,
 }
 
-/// A job store that follows a script of faults, one for each acceptance.
-pub struct FaultyJobs {
+/// A store that follows a script of faults, one for each acceptance.
+pub struct FaultyAcceptances {
     memory: Memory,
     script: Mutex<VecDeque<AcceptFault>>,
 }
 
-impl FaultyJobs {
+impl FaultyAcceptances {
     /// The store, and what is to go wrong.
     #[must_use]
     pub fn new(memory: &Memory, script: impl IntoIterator<Item = AcceptFault>) -> Arc<Self> {
@@ -166,7 +161,7 @@ impl FaultyJobs {
 }
 
 #[async_trait]
-impl JobStore for FaultyJobs {
+impl AcceptanceStore for FaultyAcceptances {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
         let fault = self.script.lock().unwrap().pop_front();
         match fault {
@@ -180,40 +175,5 @@ impl JobStore for FaultyJobs {
             }
             Some(AcceptFault::Down) => Err(AcceptError::Port(unavailable())),
         }
-    }
-
-    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
-        self.memory.get(partition, id, now).await
-    }
-
-    async fn segment(
-        &self,
-        partition: &Partition,
-        id: &JobId,
-        number: u8,
-        now: Timestamp,
-    ) -> Result<Option<Segment>, PortError> {
-        self.memory.segment(partition, id, number, now).await
-    }
-
-    async fn with_segments(
-        &self,
-        partition: &Partition,
-        id: &JobId,
-        now: Timestamp,
-    ) -> Result<Option<(Job, Vec<Segment>)>, PortError> {
-        self.memory.with_segments(partition, id, now).await
-    }
-
-    async fn update(&self, partition: &Partition, change: &Change) -> Result<(), UpdateError> {
-        self.memory.update(partition, change).await
-    }
-
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
-        self.memory.due(job_type, now, limit).await
-    }
-
-    async fn postpone(&self, due: &Due, until: Timestamp) -> Result<bool, PortError> {
-        self.memory.postpone(due, until).await
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use domain::ports::{JobStore, UsageStore};
 use domain::{
-    Delivery, Job, JobId, JobResult, Month, ObjectKey, Plan, Pool, Principal, Scope, StartJob, Tenant, Work, Worker,
+    Compression, Delivery, ExportRequest, ExportSpec, FileLayout, ImportData, ImportRequest, Job, JobId, JobResult,
+    JobWorker, Month, ObjectKey, Plan, Pool, Principal, Report, ResultFile, Scope, Tenant,
 };
 use records::ResourceType;
 use tokio::time::Instant;
@@ -27,26 +28,33 @@ pub fn patients(count: usize) -> String {
 
 /// An import of this NDJSON.
 #[must_use]
-pub fn import_of(resource_type: ResourceType, data: &str) -> Work {
-    Work::Import { resource_type, data: data.to_owned().into(), lines: data.lines().count() as u64 }
+pub fn import_of(resource_type: ResourceType, data: &str) -> ImportRequest {
+    let data = ImportData::Inline { ndjson: data.to_owned().into(), lines: data.lines().count() as u64 };
+    ImportRequest { resource_type, data, idempotency: None }
 }
 
-/// An export of one type, whole.
+/// An export of one type, whole, to one plain file.
 #[must_use]
-pub fn export_of(resource_type: ResourceType) -> Work {
-    Work::Export { resource_types: vec![resource_type], since: None }
+pub fn export_of(resource_type: ResourceType) -> ExportRequest {
+    let spec = ExportSpec {
+        resource_types: vec![resource_type],
+        since: None,
+        files: FileLayout::Single,
+        compression: Compression::None,
+    };
+    ExportRequest { spec, idempotency: None }
 }
 
 /// Has a worker look at a job, with time enough.
-pub async fn deliver(worker: &Worker, id: &JobId) -> Delivery {
+pub async fn deliver(worker: &dyn JobWorker, id: &JobId) -> Delivery {
     let deadline = Instant::now() + Duration::from_hours(1);
-    worker.deliver(&test_partition(), &id.into(), deadline).await.unwrap()
+    worker.deliver(&test_partition(), id, deadline).await.unwrap()
 }
 
 impl Service {
-    /// Starts a job.
-    pub async fn begin(&self, who: &Principal, work: Work) -> JobId {
-        self.starter().start(who, StartJob { work, idempotency: None }).await.unwrap().job_id
+    /// Starts an import.
+    pub async fn begin(&self, who: &Principal, import: ImportRequest) -> JobId {
+        self.import_starter().start(who, &import).await.unwrap().job_id
     }
 
     /// Starts an import of patients.
@@ -56,7 +64,16 @@ impl Service {
 
     /// Starts an export of patients.
     pub async fn begin_export(&self) -> JobId {
-        self.begin(&caller(Plan::Pro), export_of(ResourceType::Patient)).await
+        let export = export_of(ResourceType::Patient);
+        self.export_starter().start(&caller(Plan::Pro), &export).await.unwrap().job_id
+    }
+
+    /// Starts an export, has it done, and returns the job.
+    pub async fn export(&self, spec: ExportSpec) -> Job {
+        let export = ExportRequest { spec, idempotency: None };
+        let id = self.export_starter().start(&caller(Plan::Pro), &export).await.unwrap().job_id;
+        self.work().await;
+        self.job(&id).await
     }
 
     /// A job as it stands.
@@ -73,8 +90,8 @@ impl Service {
     /// The text of a completed export's file.
     #[must_use]
     pub fn file(&self, job: &Job) -> String {
-        let Some(JobResult::Export { file, .. }) = job.result() else { panic!("{:?}", job.status()) };
-        self.text(file)
+        let Some(JobResult::Export { files, .. }) = job.result() else { panic!("{:?}", job.state()) };
+        self.text(&files[0].key)
     }
 
     /// Exports all patients, and returns the file's lines.
@@ -91,4 +108,11 @@ impl Service {
     pub async fn used(&self) -> u64 {
         self.memory.month(&test_partition().tenant, &Month::of(Self::at(0))).await.unwrap().of(Pool::Test)
     }
+}
+
+/// A report of a completed import, if there is one.
+#[must_use]
+pub fn report(job: &Job, report: Report) -> Option<ResultFile> {
+    let files = job.result().unwrap_or_else(|| panic!("{:?}", job.state())).files();
+    files.iter().find(|file| file.name == report.file_name()).cloned()
 }

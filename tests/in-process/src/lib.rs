@@ -18,15 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::memory::{Memory, MemoryClock, SeededIds};
-use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
+use domain::ports::{Clock, IdSource, JobStore, KeyStore, UsageStore};
 use domain::{
-    ApiKey, Authenticator, ExportSizes, IndexGauge, JobId, Pace, Partition, Plan, Scope, Starter, StoredKey, Sweeper,
-    Tenant, Uploader, Worker,
+    ApiKey, Authenticator, ExportSizes, ExportStarter, ExportWorker, ImportStarter, ImportWorker, JobAcceptor,
+    JobDriver, JobId, JobType, JobWorker, Partition, Plan, Scope, StoredKey, Sweeper, Tenant, Timings, Uploader,
 };
-use edge::http::{Fallback, Gate};
+use http::{Fallback, Gate};
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::{Body, Request, Response};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 /// The keys that the payloads under `events/` show.
@@ -108,56 +109,73 @@ impl Service {
         Fallback { clock: self.clock(), ids: self.ids() }
     }
 
-    /// What starts jobs.
+    /// What starts jobs of both types.
     #[must_use]
-    pub fn starter(&self) -> Starter {
+    pub fn acceptor(&self) -> JobAcceptor {
         let memory = Arc::new(self.memory.clone());
-        Starter {
+        JobAcceptor {
+            acceptances: memory.clone(),
             jobs: memory.clone(),
             usage: memory.clone(),
-            objects: memory.clone(),
             queue: memory,
             clock: self.clock(),
             ids: self.ids(),
-            pace: Pace::default(),
+            timings: Timings::default(),
             retention: Duration::from_hours(168),
         }
+    }
+
+    /// What starts imports.
+    #[must_use]
+    pub fn import_starter(&self) -> ImportStarter {
+        ImportStarter { acceptor: self.acceptor(), objects: Arc::new(self.memory.clone()) }
+    }
+
+    /// What starts exports.
+    #[must_use]
+    pub fn export_starter(&self) -> ExportStarter {
+        ExportStarter { acceptor: self.acceptor() }
     }
 
     /// What creates uploads.
     #[must_use]
     pub fn uploader(&self) -> Uploader {
         let memory = Arc::new(self.memory.clone());
-        Uploader { usage: memory.clone(), objects: memory, clock: self.clock(), ids: self.ids() }
+        Uploader { usage: memory.clone(), signer: memory, clock: self.clock(), ids: self.ids() }
     }
 
-    /// What works on jobs.
-    #[must_use]
-    pub fn worker(&self) -> Worker {
+    fn driver(&self) -> JobDriver {
         let memory = Arc::new(self.memory.clone());
-        Worker {
-            jobs: memory.clone(),
+        let timings = Timings::default();
+        JobDriver { jobs: memory.clone(), queue: memory, clock: self.clock(), ids: self.ids(), timings }
+    }
+
+    /// What works on imports.
+    #[must_use]
+    pub fn import_worker(&self) -> ImportWorker {
+        let memory = Arc::new(self.memory.clone());
+        ImportWorker { driver: self.driver(), records: memory.clone(), objects: memory.clone(), multipart: memory }
+    }
+
+    /// What works on exports.
+    #[must_use]
+    pub fn export_worker(&self) -> ExportWorker {
+        let memory = Arc::new(self.memory.clone());
+        ExportWorker {
+            driver: self.driver(),
             records: memory.clone(),
             objects: memory.clone(),
-            queue: memory,
-            clock: self.clock(),
-            ids: self.ids(),
-            pace: Pace::default(),
+            multipart: memory,
             sizes: ExportSizes::default(),
         }
     }
 
-    /// What sends due jobs again.
+    /// What redrives due jobs.
     #[must_use]
     pub fn sweeper(&self) -> Sweeper {
         let memory = Arc::new(self.memory.clone());
-        Sweeper { jobs: memory.clone(), queue: memory, clock: self.clock(), pace: Pace::default() }
-    }
-
-    /// What measures the index's lag.
-    #[must_use]
-    pub fn index_gauge(&self) -> IndexGauge {
-        IndexGauge { index: Arc::new(self.memory.clone()), clock: self.clock() }
+        let timings = Timings::default();
+        Sweeper { jobs: memory.clone(), imports: memory.clone(), exports: memory, clock: self.clock(), timings }
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
@@ -168,17 +186,21 @@ impl Service {
         self.ids.clone()
     }
 
-    /// Works on all messages in the queue, and on those that come of it.
+    /// Works on all messages in the queues, and on those that come of it.
     pub async fn work(&self) {
-        let worker = self.worker();
         loop {
             let messages = self.memory.take_messages();
             if messages.is_empty() {
                 return;
             }
-            for (partition, target, _) in messages {
+            for (partition, id) in messages {
+                let job = JobStore::get(&self.memory, &partition, &id, self.clock.now()).await.unwrap();
+                let worker: Box<dyn JobWorker> = match job.map(|job| job.job_type()) {
+                    Some(JobType::Export) => Box::new(self.export_worker()),
+                    Some(JobType::Import) | None => Box::new(self.import_worker()),
+                };
                 let deadline = Instant::now() + Duration::from_mins(10);
-                worker.deliver(&partition, &target, deadline).await.unwrap();
+                worker.deliver(&partition, &id, deadline).await.unwrap();
             }
         }
     }
@@ -188,6 +210,16 @@ impl Service {
     pub fn at(seconds: i64) -> Timestamp {
         START.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
     }
+}
+
+/// The SHA-256 of some bytes, in lower-case hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The partition of [`TEST_KEY`].
@@ -213,16 +245,20 @@ pub fn payload(function: &str, name: &str) -> String {
 #[must_use]
 pub fn request(function: &str, name: &str) -> Request {
     let event = serde_json::from_str(&payload(function, name)).expect("payload is of API Gateway");
-    edge::http::request_of(event).expect("payload's body is what it says")
+    http::request_of(event).expect("payload's body is what it says")
 }
 
-/// Hands a payload of SQS to the worker of a service without jobs, and returns the ids of the messages
-/// that have to come again.
-pub async fn messages_to_come_again(function: &str, name: &str) -> Vec<String> {
+/// Hands a payload of SQS to a processor of a service without jobs, and returns the ids of the messages that have to
+/// come again.
+pub async fn messages_to_retry(function: &str, name: &str) -> Vec<String> {
     let service = Service::start().await;
     let event = serde_json::from_str(&payload(function, name)).unwrap();
     let deadline = Instant::now() + Duration::from_mins(1);
-    let response = edge::sqs::handle(&service.worker(), event, deadline).await;
+    let worker: Box<dyn JobWorker> = match function {
+        "run-import" => Box::new(service.import_worker()),
+        _ => Box::new(service.export_worker()),
+    };
+    let response = processor::handle(worker.as_ref(), event, deadline).await;
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 

@@ -1,9 +1,10 @@
-//! A network between the worker and its ports, as bad as a seed makes it.
+//! A network between the engine and its ports, as bad as a seed makes it.
 //!
-//! Every call that changes something runs on its own, whatever becomes of its caller, as a request that
-//! has left a machine does: it may arrive late, after the caller has died, or arrive and have its answer
-//! lost. Time is tokio's, paused, so that a seed always gives the same run.
+//! Every call that changes something runs on its own, whatever becomes of its caller, as a request that has left a
+//! machine does: it may arrive late, after the caller has died, or arrive and have its answer lost. A process may die
+//! before or after any of its calls. Time is tokio's, paused, so that a seed always gives the same run.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,48 +12,79 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::memory::{Memory, SeededIds};
 use domain::ports::{
-    AcceptError, Acceptance, BatchOutcome, Change, CountPage, Due, Fetched, IdSource, JobQueue, JobStore, MonthUsage,
-    MultipartId, ObjectHead, ObjectStore, Page, PageKey, PortError, ReadRange, RecordStore, SignedUrl, Slice,
-    UpdateError, UploadError, UploadedPart, UsageStore,
+    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, ChangeGroup, ChangeItem, ChangeLog, CountPage, DueJob,
+    DueStore, Fetched, FoundRecords, IdSource, JobQueue, JobStore, KeptRecord, MonthUsage, MultipartId, MultipartStore,
+    ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordWriter, Settlement, Shard, Stamp, UpdateError,
+    UploadError, UploadedPart, UsageStore,
 };
 use domain::{
-    IdempotencyEntry, IdempotencyKey, Job, JobId, JobType, Month, ObjectKey, Partition, Pool, Reservation, Segment,
-    Target, Tenant, TenantId, Upload, UploadId, Window,
+    IdempotencyEntry, IdempotencyKey, Job, JobId, JobType, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
+    TenantId, Upload, UploadId, Window,
 };
 use jiff::Timestamp;
-use records::{ResourceType, StoredLine};
+use records::{RecordId, ResourceType, StoredLine};
 
 /// How bad it is, in thousandths of all calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Weather {
     /// Refused without an effect.
     pub refused: u64,
+    /// Throttled.
+    pub throttled: u64,
     /// Done, and the answer lost.
     pub answer_lost: u64,
     /// Taking very long.
     pub slow: u64,
 }
 
+impl Weather {
+    /// Nothing goes wrong.
+    pub const FAIR: Self = Self { refused: 0, throttled: 0, answer_lost: 0, slow: 0 };
+}
+
 /// What has been seen of the calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Parts that were sent.
     pub parts: u64,
     /// Records that were sent, in batches.
     pub records: u64,
+    /// Writes of jobs.
+    pub job_writes: u64,
+    /// What was sent as which part, by upload and number: hashes of the bytes.
+    pub part_bytes: BTreeMap<(String, u32), u32>,
+    /// Whether ever other bytes were sent under a number that had been used.
+    pub number_used_twice: bool,
 }
 
-/// Memory behind a bad network.
+/// When a process dies: before or after its n-th call.
+#[derive(Debug)]
+struct Fuse {
+    calls_left: u64,
+    after: bool,
+}
+
+/// Memory behind a bad network. A clone is the same network; [`for_process`](Self::for_process) is another process on it.
 #[derive(Clone)]
 pub struct Network {
     memory: Memory,
     random: Arc<SeededIds>,
     weather: Arc<Mutex<Weather>>,
     seen: Arc<Mutex<Seen>>,
+    fuse: Arc<Mutex<Option<Fuse>>>,
 }
 
 fn unavailable() -> PortError {
-    PortError::Unavailable { operation: "call", cause: "as the seed wants it".into() }
+    PortError::unavailable("call", "as the seed wants it")
+}
+
+/// What is to become of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Good,
+    Refused,
+    Throttled,
+    AnswerLost,
 }
 
 impl Network {
@@ -60,7 +92,26 @@ impl Network {
     #[must_use]
     pub fn new(memory: &Memory, seed: u64, weather: Weather) -> Self {
         let random = Arc::new(SeededIds::new(seed));
-        Self { memory: memory.clone(), random, weather: Arc::new(Mutex::new(weather)), seen: Arc::default() }
+        Self {
+            memory: memory.clone(),
+            random,
+            weather: Arc::new(Mutex::new(weather)),
+            seen: Arc::default(),
+            fuse: Arc::default(),
+        }
+    }
+
+    /// The network as one process has it, which dies before or after its n-th call if told so.
+    #[must_use]
+    pub fn for_process(&self, dies_at: Option<(u64, bool)>) -> Self {
+        let fuse = dies_at.map(|(calls_left, after)| Fuse { calls_left, after });
+        Self { fuse: Arc::new(Mutex::new(fuse)), ..self.clone() }
+    }
+
+    /// Whether the process has died.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.fuse.lock().unwrap().as_ref().is_some_and(|fuse| fuse.calls_left == 0)
     }
 
     /// Changes the weather.
@@ -71,7 +122,7 @@ impl Network {
     /// What has been seen so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
-        *self.seen.lock().unwrap()
+        self.seen.lock().unwrap().clone()
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -85,11 +136,38 @@ impl Network {
         Duration::from_millis(self.below(most))
     }
 
+    fn fate(&self) -> Fate {
+        let Weather { refused, throttled, answer_lost, .. } = *self.weather.lock().unwrap();
+        match self.below(1_000) {
+            n if n < refused => Fate::Refused,
+            n if n < refused + throttled => Fate::Throttled,
+            n if n < refused + throttled + answer_lost => Fate::AnswerLost,
+            _ => Fate::Good,
+        }
+    }
+
+    /// Whether the process dies with this call, and whether the call is still made.
+    fn burn(&self) -> Option<bool> {
+        let mut fuse = self.fuse.lock().unwrap();
+        let fuse = fuse.as_mut()?;
+        if fuse.calls_left == 0 {
+            return Some(false);
+        }
+        fuse.calls_left -= 1;
+        (fuse.calls_left == 0).then_some(fuse.after)
+    }
+
     /// A call that only reads.
     async fn read<T>(&self, call: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+        if self.burn().is_some() {
+            return std::future::pending().await;
+        }
         tokio::time::sleep(self.delay()).await;
-        let Weather { refused, answer_lost, .. } = *self.weather.lock().unwrap();
-        if self.below(1_000) < refused + answer_lost { Err(unavailable()) } else { call.await }
+        match self.fate() {
+            Fate::Good => call.await,
+            Fate::Throttled => Err(PortError::throttled("call", "as the seed wants it")),
+            Fate::Refused | Fate::AnswerLost => Err(unavailable()),
+        }
     }
 
     /// A call with an effect, which takes place even when nobody waits for it any more.
@@ -98,123 +176,157 @@ impl Network {
         T: Send + 'static,
         E: From<PortError> + Send + 'static,
     {
-        let Weather { refused, answer_lost, .. } = *self.weather.lock().unwrap();
-        let fate = self.below(1_000);
-        let is_lost = (refused..refused + answer_lost).contains(&fate);
+        let death = self.burn();
+        if death == Some(false) {
+            return std::future::pending().await;
+        }
+        let fate = self.fate();
         // The caller may hear of an error long before what it sent has its effect.
-        let is_late = is_lost && self.below(2) == 0;
+        let is_late = fate == Fate::AnswerLost && self.below(2) == 0;
         let there = if is_late { Duration::from_millis(self.below(300_000)) } else { self.delay() };
         let back = self.delay();
         let arriving = tokio::spawn(async move {
             tokio::time::sleep(there).await;
-            if fate < refused { Err(unavailable().into()) } else { call.await }
+            match fate {
+                Fate::Good | Fate::AnswerLost => call.await,
+                Fate::Throttled => Err(PortError::throttled("call", "as the seed wants it").into()),
+                Fate::Refused => Err(unavailable().into()),
+            }
         });
+        if death.is_some() {
+            return std::future::pending().await;
+        }
         if is_late {
             tokio::time::sleep(back).await;
             return Err(unavailable().into());
         }
         let outcome = arriving.await.unwrap_or_else(|_| Err(unavailable().into()));
         tokio::time::sleep(back).await;
-        if is_lost { Err(unavailable().into()) } else { outcome }
+        if fate == Fate::AnswerLost { Err(unavailable().into()) } else { outcome }
+    }
+}
+
+#[async_trait]
+impl AcceptanceStore for Network {
+    async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
+        let (memory, partition, acceptance) = (self.memory.clone(), partition.clone(), acceptance.clone());
+        self.write(async move { memory.accept(&partition, &acceptance).await }).await
     }
 }
 
 #[async_trait]
 impl JobStore for Network {
-    async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
-        let (memory, partition, acceptance) = (self.memory.clone(), partition.clone(), acceptance.clone());
-        self.write(async move { memory.accept(&partition, &acceptance).await }).await
-    }
-
     async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
         self.read(JobStore::get(&self.memory, partition, id, now)).await
     }
 
-    async fn segment(
-        &self,
-        partition: &Partition,
-        id: &JobId,
-        number: u8,
-        now: Timestamp,
-    ) -> Result<Option<Segment>, PortError> {
-        self.read(self.memory.segment(partition, id, number, now)).await
+    async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
+        self.seen.lock().unwrap().job_writes += 1;
+        let (memory, partition) = (self.memory.clone(), partition.clone());
+        let (job, settlement) = (job.clone(), settlement.clone());
+        self.write(async move { memory.update(&partition, &job, &settlement).await }).await
     }
+}
 
-    async fn with_segments(
-        &self,
-        partition: &Partition,
-        id: &JobId,
-        now: Timestamp,
-    ) -> Result<Option<(Job, Vec<Segment>)>, PortError> {
-        self.read(self.memory.with_segments(partition, id, now)).await
-    }
-
-    async fn update(&self, partition: &Partition, change: &Change) -> Result<(), UpdateError> {
-        let (memory, partition, change) = (self.memory.clone(), partition.clone(), change.clone());
-        self.write(async move { memory.update(&partition, &change).await }).await
-    }
-
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
+#[async_trait]
+impl DueStore for Network {
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
         self.read(self.memory.due(job_type, now, limit)).await
     }
 
-    async fn postpone(&self, due: &Due, until: Timestamp) -> Result<bool, PortError> {
+    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
         let (memory, due) = (self.memory.clone(), due.clone());
         self.write(async move { memory.postpone(&due, until).await }).await
     }
 }
 
 #[async_trait]
-impl RecordStore for Network {
+impl RecordWriter for Network {
+    async fn log_changes(&self, partition: &Partition, group: &ChangeGroup, ids: &[RecordId]) -> Result<(), PortError> {
+        let (memory, partition, group, ids) = (self.memory.clone(), partition.clone(), *group, ids.to_vec());
+        self.write(async move { memory.log_changes(&partition, &group, &ids).await }).await
+    }
+
     async fn write_batch(
         &self,
         partition: &Partition,
-        resource_type: ResourceType,
+        group: &ChangeGroup,
         batch: &mut [StoredLine],
-        stamp: Timestamp,
     ) -> Result<BatchOutcome, PortError> {
         self.seen.lock().unwrap().records += batch.len() as u64;
         // Some of a batch may not be taken.
-        let taken = if self.below(1_000) < self.weather.lock().unwrap().refused {
+        let taken = if self.below(1_000) < self.weather.lock().unwrap().throttled {
             usize::try_from(self.below(batch.len() as u64)).unwrap()
         } else {
             batch.len()
         };
-        let (memory, partition, mut sent) = (self.memory.clone(), partition.clone(), batch.to_vec());
+        let (memory, partition, group, mut sent) = (self.memory.clone(), partition.clone(), *group, batch.to_vec());
         self.write(async move {
             let unwritten = sent.split_off(taken).iter().map(|line| line.id().clone()).collect();
-            let written = memory.write_batch(&partition, resource_type, &mut sent, stamp).await?;
+            let written = memory.write_batch(&partition, &group, &mut sent).await?;
             assert!(written.unwritten.is_empty(), "memory takes everything");
             Ok(BatchOutcome { unwritten })
         })
         .await
     }
+}
 
+#[async_trait]
+impl RecordReader for Network {
     async fn read(
         &self,
         partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<Page, PortError> {
-        let page = self.read(RecordStore::read(&self.memory, partition, slice, range, from)).await?;
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<Page<KeptRecord>, PortError> {
+        let mut page = self.read(RecordReader::read(&self.memory, partition, shard, after)).await?;
         // Pages of a real store end anywhere.
         let cut = 1 + usize::try_from(self.below(10)).unwrap();
-        if cut >= page.lines.len() {
-            return Ok(page);
-        }
-        let lines: Vec<_> = page.lines.into_iter().take(cut).collect();
-        Ok(Page { next: lines.last().and_then(|line| PageKey::of(line)), lines })
+        page.has_more |= cut < page.items.len();
+        page.items.truncate(cut);
+        Ok(page)
     }
 
     async fn count(
         &self,
         partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<CountPage, PortError> {
-        self.read(self.memory.count(partition, slice, range, from)).await
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<CountPage<RecordId>, PortError> {
+        self.read(RecordReader::count(&self.memory, partition, shard, after)).await
+    }
+
+    async fn newest_change(&self, partition: &Partition, log: ChangeLog) -> Result<Option<Stamp>, PortError> {
+        self.read(self.memory.newest_change(partition, log)).await
+    }
+
+    async fn changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<Page<ChangeItem>, PortError> {
+        self.read(self.memory.changes(partition, log, from, until)).await
+    }
+
+    async fn count_changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<CountPage<Stamp>, PortError> {
+        self.read(self.memory.count_changes(partition, log, from, until)).await
+    }
+
+    async fn find(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        ids: &[RecordId],
+    ) -> Result<FoundRecords, PortError> {
+        self.read(self.memory.find(partition, resource_type, ids)).await
     }
 }
 
@@ -225,24 +337,23 @@ impl ObjectStore for Network {
         self.write(async move { memory.put(&partition, &key, content).await }).await
     }
 
-    async fn get(&self, partition: &Partition, key: &ObjectKey, etag: Option<&str>) -> Result<Fetched, PortError> {
-        self.read(ObjectStore::get(&self.memory, partition, key, etag)).await
+    async fn get(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        etag: Option<&str>,
+        from: u64,
+    ) -> Result<Fetched, PortError> {
+        self.read(ObjectStore::get(&self.memory, partition, key, etag, from)).await
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
         self.read(self.memory.head(partition, key)).await
     }
+}
 
-    async fn sign_upload(
-        &self,
-        partition: &Partition,
-        key: &ObjectKey,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<SignedUrl, PortError> {
-        self.memory.sign_upload(partition, key, now, until).await
-    }
-
+#[async_trait]
+impl MultipartStore for Network {
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
         self.write(async move { memory.begin(&partition, &key).await }).await
@@ -256,9 +367,26 @@ impl ObjectStore for Network {
         number: u32,
         content: Bytes,
     ) -> Result<UploadedPart, UploadError> {
-        self.seen.lock().unwrap().parts += 1;
+        {
+            let mut seen = self.seen.lock().unwrap();
+            seen.parts += 1;
+            let hash = domain::memory::checksum(&content);
+            let before = seen.part_bytes.insert((upload.0.clone(), number), hash);
+            seen.number_used_twice |= before.is_some_and(|before| before != hash);
+        }
         let (memory, partition, key, upload) = (self.memory.clone(), partition.clone(), key.clone(), upload.clone());
         self.write(async move { memory.upload_part(&partition, &key, &upload, number, content).await }).await
+    }
+
+    async fn list_parts(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+    ) -> Result<Vec<UploadedPart>, UploadError> {
+        let listed = self.memory.list_parts(partition, key, upload).await;
+        self.read(async { Ok(()) }).await?;
+        listed
     }
 
     async fn complete(
@@ -278,24 +406,13 @@ impl ObjectStore for Network {
         let (memory, partition, key, upload) = (self.memory.clone(), partition.clone(), key.clone(), upload.clone());
         self.write(async move { memory.abort(&partition, &key, &upload).await }).await
     }
-
-    async fn sign_download(
-        &self,
-        partition: &Partition,
-        key: &ObjectKey,
-        file_name: &str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<SignedUrl, PortError> {
-        self.memory.sign_download(partition, key, file_name, now, until).await
-    }
 }
 
 #[async_trait]
 impl JobQueue for Network {
-    async fn send(&self, partition: &Partition, target: &Target, job_type: JobType) -> Result<(), PortError> {
-        let (memory, partition, target) = (self.memory.clone(), partition.clone(), target.clone());
-        self.write(async move { memory.send(&partition, &target, job_type).await }).await
+    async fn send(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
+        let (memory, partition, id) = (self.memory.clone(), partition.clone(), id.clone());
+        self.write(async move { memory.send(&partition, &id).await }).await
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use edge::http::ErrorCode;
+use http::ErrorCode;
 use records::ResourceType;
 use serde_json::Value;
 

@@ -4,27 +4,30 @@
 
 use std::time::Duration;
 
-use domain::{Delivery, Job, JobResult, JobStatus, ObjectKey, Worker};
+use domain::{Delivery, ImportWorker, Job, JobResult, Report};
 use in_process::Service;
 use in_process::faulty::{Fault, FaultyRecords};
-use in_process::jobs::{deliver, patients};
+use in_process::jobs::{deliver, patients, report};
 
-/// The keys of the reports: errors, rejected lines, results.
-fn keys(job: &Job) -> [Option<&ObjectKey>; 3] {
-    let Some(JobResult::Import { errors, rejected, results, .. }) = job.result() else { panic!("{:?}", job.status()) };
-    [errors.as_ref(), rejected.as_ref(), Some(results)]
+/// A report's text; its lines, bytes and hash are as the job tells.
+fn text(service: &Service, job: &Job, of: Report) -> String {
+    let file = report(job, of).unwrap();
+    let text = service.text(&file.key);
+    assert_eq!((file.bytes, file.sha256), (text.len() as u64, in_process::sha256(text.as_bytes())));
+    assert_eq!(file.records, text.matches('\n').count() as u64);
+    text
 }
 
 fn errors(service: &Service, job: &Job) -> String {
-    service.text(keys(job)[0].unwrap())
+    text(service, job, Report::Errors)
 }
 
 fn rejected(service: &Service, job: &Job) -> String {
-    service.text(keys(job)[1].unwrap())
+    text(service, job, Report::Rejected)
 }
 
 fn results(service: &Service, job: &Job) -> String {
-    service.text(keys(job)[2].unwrap())
+    text(service, job, Report::Results)
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,15 +40,15 @@ async fn the_same_id_twice_in_a_batch_is_stored_once_and_told() {
     service.work().await;
     let job = service.job(&id).await;
     assert_eq!((job.progress().succeeded, job.progress().failed), (3, 2));
-    let Some(JobResult::Import { faults, .. }) = job.result() else { panic!("{job:?}") };
-    assert_eq!((faults[0].line, faults[0].fault.message.as_str()), (3, "id: Same as in line 1"));
+    let Some(JobResult::Import { violations, .. }) = job.result() else { panic!("{job:?}") };
+    assert_eq!((violations[0].line, violations[0].violation.message.as_str()), (3, "id: Same as in line 1"));
     let lines = service.exported().await;
     assert!(lines.iter().any(|line| line.contains("First")));
     assert!(lines.iter().any(|line| line.contains("Late")), "an invalid line does not take the id");
 }
 
 #[tokio::test(start_paused = true)]
-async fn reports_tell_every_fault_and_give_the_rejected_lines_back() {
+async fn reports_tell_every_violation_and_give_the_rejected_lines_back() {
     let service = Service::start().await;
     let gigantic = format!("{{\"note\":\"{}\"}}", "x".repeat(2 << 20));
     let lines = [
@@ -87,24 +90,24 @@ async fn ten_thousand_invalid_records_are_all_reported() {
     let id = service.begin_import(&"{\"firstName\":7}\n".repeat(10_000)).await;
     service.work().await;
     let job = service.job(&id).await;
-    assert_eq!((job.status(), job.progress().failed), (&JobStatus::Completed, 10_000));
-    let Some(JobResult::Import { faults, fault_count, .. }) = job.result() else { panic!("{job:?}") };
-    assert_eq!((faults.len(), *fault_count), (100, 20_000));
+    assert_eq!((job.state().name(), job.progress().failed), ("completed", 10_000));
+    let Some(JobResult::Import { violations, violation_count, .. }) = job.result() else { panic!("{job:?}") };
+    assert_eq!((violations.len(), *violation_count), (100, 20_000));
     assert_eq!(errors(&service, &job).lines().count(), 20_000);
     assert_eq!(rejected(&service, &job), "{\"firstName\":7}\n".repeat(10_000));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_take_over_rebuilds_the_reports() {
+async fn a_takeover_rebuilds_the_reports() {
     let service = Service::start().await;
     let data = (patients(40) + "no json\n").repeat(5);
     let id = service.begin_import(&data).await;
     let mut script = vec![Fault::None; 3];
     script.extend([Fault::Hangs; 20]);
-    let dying = Worker { records: FaultyRecords::new(&service.memory, script), ..service.worker() };
+    let dying = ImportWorker { records: FaultyRecords::new(&service.memory, script), ..service.import_worker() };
     assert!(tokio::time::timeout(Duration::from_secs(25), deliver(&dying, &id)).await.is_err());
     tokio::time::advance(Duration::from_secs(70)).await;
-    assert_eq!(deliver(&service.worker(), &id).await, Delivery::Done);
+    assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Done);
     let job = service.job(&id).await;
     assert_eq!((job.progress().succeeded, job.progress().failed), (200, 5));
     assert_eq!(rejected(&service, &job), "no json\n".repeat(5));

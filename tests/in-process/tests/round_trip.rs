@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Job, JobResult, Plan, Work};
+use domain::{Job, JobResult, Plan};
 use in_process::Service;
 use in_process::jobs::{caller, export_of, import_of};
 use proptest::prelude::*;
@@ -14,20 +14,16 @@ use serde_json::{Map, Value, json};
 
 type Members = BTreeMap<String, Box<RawValue>>;
 
-async fn done(service: &Service, work: Work) -> Job {
-    let id = service.begin(&caller(Plan::Enterprise), work).await;
-    service.work().await;
-    service.job(&id).await
-}
-
 async fn import(service: &Service, resource_type: ResourceType, data: String) {
-    let job = done(service, import_of(resource_type, &data)).await;
-    let Some(JobResult::Import { fault_count, faults, .. }) = job.result() else { panic!("{:?}", job.status()) };
-    assert_eq!(*fault_count, 0, "{resource_type}: {faults:?}");
+    let id = service.begin(&caller(Plan::Enterprise), import_of(resource_type, &data)).await;
+    service.work().await;
+    let job: Job = service.job(&id).await;
+    let Some(JobResult::Import { violation_count, violations, .. }) = job.result() else { panic!("{:?}", job.state()) };
+    assert_eq!(*violation_count, 0, "{resource_type}: {violations:?}");
 }
 
 async fn export(service: &Service, resource_type: ResourceType) -> String {
-    service.file(&done(service, export_of(resource_type)).await)
+    service.file(&service.export(export_of(resource_type).spec).await)
 }
 
 /// A value that a fact of the table allows.

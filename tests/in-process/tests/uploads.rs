@@ -6,7 +6,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use domain::{
-    FailureReason, JobId, JobStatus, MAX_UPLOAD, ObjectKey, Plan, Principal, StartError, StartJob, UploadId, Work,
+    AcceptJobError, FailureReason, ImportData, ImportRequest, JobId, JobState, MAX_UPLOAD_BYTES, ObjectKey, Plan,
+    Principal, UploadId,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -18,13 +19,16 @@ fn pro() -> Principal {
     caller(Plan::Pro)
 }
 
+fn import_of(upload: UploadId) -> ImportRequest {
+    ImportRequest { resource_type: ResourceType::Patient, data: ImportData::Upload(upload), idempotency: None }
+}
+
 /// Uploads a batch and starts its import; the limit of the month is what the plan says.
 async fn start_upload(service: &Service, content: &[u8]) -> (JobId, ObjectKey) {
     let (upload, _) = service.uploader().create(&pro()).await.unwrap();
     let key = ObjectKey::upload(&test_partition(), &upload);
     service.memory.put_object(&key, content.to_vec());
-    let work = Work::ImportUpload { resource_type: ResourceType::Patient, upload };
-    (service.begin(&pro(), work).await, key)
+    (service.begin(&pro(), import_of(upload)).await, key)
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -58,7 +62,7 @@ async fn two_members_of_gzip_are_one_upload() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_breaks_a_limit_fails_before_anything_is_stored() {
-    let bomb = gzip(&vec![b' '; usize::try_from(MAX_UPLOAD).unwrap() + 1]);
+    let bomb = gzip(&vec![b' '; usize::try_from(MAX_UPLOAD_BYTES).unwrap() + 1]);
     let mut cut = gzip(patients(100).as_bytes());
     cut.truncate(cut.len() / 2);
     let full = patients(10_001).into_bytes();
@@ -70,7 +74,7 @@ async fn an_upload_that_breaks_a_limit_fails_before_anything_is_stored() {
         let service = Service::start().await;
         let (id, _) = start_upload(&service, &content).await;
         service.work().await;
-        assert_eq!(service.job(&id).await.status(), &JobStatus::Failed(reason));
+        assert_eq!(service.job(&id).await.state(), &JobState::Failed(reason));
         assert_eq!(service.used().await, 1);
         assert!(service.exported().await.is_empty());
     }
@@ -82,11 +86,10 @@ async fn an_upload_that_overruns_the_month_fails_before_anything_is_stored() {
     let sandbox = caller(Plan::Sandbox);
     let (upload, _) = service.uploader().create(&sandbox).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), patients(1_000));
-    let work = Work::ImportUpload { resource_type: ResourceType::Patient, upload };
-    let id = service.begin(&sandbox, work).await;
+    let id = service.begin(&sandbox, import_of(upload)).await;
     service.work().await;
     let failed = service.job(&id).await;
-    assert_eq!(failed.status(), &JobStatus::Failed(FailureReason::MonthlyQuotaExceeded));
+    assert_eq!(failed.state(), &JobState::Failed(FailureReason::MonthlyQuotaExceeded));
     assert!(service.exported().await.is_empty());
 }
 
@@ -96,30 +99,29 @@ async fn an_upload_that_is_written_to_after_the_start_fails() {
     let (id, key) = start_upload(&service, patients(5).as_bytes()).await;
     service.memory.put_object(&key, patients(6));
     service.work().await;
-    assert_eq!(service.job(&id).await.status(), &JobStatus::Failed(FailureReason::UploadChanged));
+    assert_eq!(service.job(&id).await.state(), &JobState::Failed(FailureReason::UploadChanged));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     let service = Service::start().await;
     let try_with = async |who: &Principal, upload: &UploadId| {
-        let work = Work::ImportUpload { resource_type: ResourceType::Patient, upload: upload.clone() };
-        service.starter().start(who, StartJob { work, idempotency: None }).await
+        service.import_starter().start(who, &import_of(upload.clone())).await
     };
     let (upload, _) = service.uploader().create(&pro()).await.unwrap();
-    assert!(matches!(try_with(&pro(), &upload).await, Err(StartError::UploadEmpty)));
+    assert!(matches!(try_with(&pro(), &upload).await, Err(AcceptJobError::UploadEmpty)));
     let key = ObjectKey::upload(&test_partition(), &upload);
     service.memory.put_object(&key, patients(5));
     let live = Principal { partition: "clinic-one#live".parse().unwrap(), ..pro() };
-    assert!(matches!(try_with(&live, &upload).await, Err(StartError::UploadUnusable)));
+    assert!(matches!(try_with(&live, &upload).await, Err(AcceptJobError::UploadUnusable)));
     assert!(try_with(&pro(), &upload).await.is_ok());
-    assert!(matches!(try_with(&pro(), &upload).await, Err(StartError::UploadUnusable)));
+    assert!(matches!(try_with(&pro(), &upload).await, Err(AcceptJobError::UploadUnusable)));
     let (large, _) = service.uploader().create(&pro()).await.unwrap();
-    let size = usize::try_from(MAX_UPLOAD).unwrap() + 1;
+    let size = usize::try_from(MAX_UPLOAD_BYTES).unwrap() + 1;
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &large), vec![b' '; size]);
-    assert!(matches!(try_with(&pro(), &large).await, Err(StartError::UploadTooLarge)));
+    assert!(matches!(try_with(&pro(), &large).await, Err(AcceptJobError::UploadTooLarge)));
     let (late, _) = service.uploader().create(&pro()).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &late), patients(5));
     tokio::time::advance(Duration::from_hours(24)).await;
-    assert!(matches!(try_with(&pro(), &late).await, Err(StartError::UploadUnusable)));
+    assert!(matches!(try_with(&pro(), &late).await, Err(AcceptJobError::UploadUnusable)));
 }

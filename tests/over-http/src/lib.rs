@@ -25,7 +25,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 mod service;
 
-pub use service::Service;
+pub use service::{Request, Service};
 
 /// A setting of the stack under test.
 #[must_use]
@@ -236,7 +236,7 @@ pub fn sweep_until(stop: &AtomicBool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let service = Service::new().await;
-        let sweeper = service.sweeper(service.queue());
+        let sweeper = service.deployed_sweeper();
         while !stop.load(Ordering::Relaxed) {
             // What fails is found again a second later.
             let _swept = sweeper.sweep().await;
@@ -280,6 +280,6 @@ pub struct Skewed(pub SignedDuration);
 
 impl Clock for Skewed {
     fn now(&self) -> Timestamp {
-        edge::system::SystemClock.now() + self.0
+        runtime::SystemClock.now() + self.0
     }
 }

@@ -6,10 +6,31 @@ use std::time::Duration;
 
 use aws::{Aws, DynamoJobs, DynamoUsage, S3Objects};
 use domain::ports::{Clock, JobQueue, JobStore, UsageStore};
-use domain::{ExportSizes, Job, JobId, Pace, Partition, Principal, Scope, StartJob, Starter, Sweeper, Work, Worker};
-use edge::system::{SystemClock, SystemIds};
+use domain::{
+    ExportRequest, ExportSizes, ExportStarter, ExportWorker, ImportRequest, ImportStarter, ImportWorker, Job,
+    JobAcceptor, JobDriver, JobId, JobType, JobWorker, Partition, Principal, Scope, Sweeper, Timings,
+};
+use runtime::{SystemClock, SystemIds};
 
 use crate::setting;
+
+/// A valid call for a job of either type.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// For an import.
+    Import(ImportRequest),
+    /// For an export.
+    Export(ExportRequest),
+}
+
+impl Request {
+    fn job_type(&self) -> JobType {
+        match self {
+            Self::Import(_) => JobType::Import,
+            Self::Export(_) => JobType::Export,
+        }
+    }
+}
 
 /// The whole service on one connection to AWS.
 pub struct Service {
@@ -32,8 +53,15 @@ impl Service {
 
     /// The times of the stack under test.
     #[must_use]
-    pub fn pace() -> Pace {
-        Pace { lease: Duration::from_secs(6), resend: Duration::from_secs(5), ..Pace::default() }
+    pub fn timings() -> Timings {
+        let seconds = Duration::from_secs;
+        Timings {
+            lease: seconds(6),
+            redrive: seconds(5),
+            time_slice: seconds(3),
+            settle: seconds(1),
+            ..Timings::default()
+        }
     }
 
     /// Where jobs are kept.
@@ -54,54 +82,85 @@ impl Service {
         Arc::new(self.aws.objects(setting("BUCKET")))
     }
 
-    /// The queues of the deployed processors.
+    /// The queue of the deployed processors of a type of job.
     #[must_use]
-    pub fn queue(&self) -> Arc<dyn JobQueue> {
-        Arc::new(self.aws.queue(Some(setting("IMPORT_QUEUE_URL")), Some(setting("EXPORT_QUEUE_URL"))))
+    pub fn queue(&self, job_type: JobType) -> Arc<dyn JobQueue> {
+        Arc::new(self.aws.queue(setting(match job_type {
+            JobType::Import => "IMPORT_QUEUE_URL",
+            JobType::Export => "EXPORT_QUEUE_URL",
+        })))
     }
 
-    /// What starts jobs.
+    /// What accepts jobs.
     #[must_use]
-    pub fn starter(&self, queue: Arc<dyn JobQueue>) -> Starter {
-        Starter {
+    pub fn acceptor(&self, queue: Arc<dyn JobQueue>) -> JobAcceptor {
+        JobAcceptor {
+            acceptances: self.jobs(),
             jobs: self.jobs(),
             usage: self.usage(),
-            objects: self.objects(),
             queue,
             clock: self.clock.clone(),
             ids: Arc::new(SystemIds),
-            pace: Self::pace(),
+            timings: Self::timings(),
             retention: Duration::from_hours(72),
         }
     }
 
-    /// What works on jobs.
+    /// What starts imports.
     #[must_use]
-    pub fn worker(&self, queue: Arc<dyn JobQueue>, sizes: ExportSizes) -> Worker {
-        Worker {
+    pub fn import_starter(&self, queue: Arc<dyn JobQueue>) -> ImportStarter {
+        ImportStarter { acceptor: self.acceptor(queue), objects: self.objects() }
+    }
+
+    /// What starts exports.
+    #[must_use]
+    pub fn export_starter(&self, queue: Arc<dyn JobQueue>) -> ExportStarter {
+        ExportStarter { acceptor: self.acceptor(queue) }
+    }
+
+    /// What works on jobs of a type.
+    #[must_use]
+    pub fn worker(&self, job_type: JobType, queue: Arc<dyn JobQueue>, sizes: ExportSizes) -> Box<dyn JobWorker> {
+        let driver = JobDriver {
             jobs: self.jobs(),
-            records: Arc::new(self.aws.records(setting("RECORDS_TABLE"))),
-            objects: self.objects(),
             queue,
             clock: self.clock.clone(),
             ids: Arc::new(SystemIds),
-            pace: Self::pace(),
-            sizes,
+            timings: Self::timings(),
+        };
+        let records = Arc::new(self.aws.records(setting("RECORDS_TABLE")));
+        let (objects, multipart) = (self.objects(), self.objects());
+        match job_type {
+            JobType::Import => Box::new(ImportWorker { driver, records, objects, multipart }),
+            JobType::Export => Box::new(ExportWorker { driver, records, objects, multipart, sizes }),
         }
     }
 
-    /// What sends due jobs again.
+    /// What redrives due jobs.
     #[must_use]
     pub fn sweeper(&self, queue: Arc<dyn JobQueue>) -> Sweeper {
-        Sweeper { jobs: self.jobs(), queue, clock: self.clock.clone(), pace: Self::pace() }
+        let (imports, exports) = (queue.clone(), queue);
+        Sweeper { jobs: self.jobs(), imports, exports, clock: self.clock.clone(), timings: Self::timings() }
     }
 
-    /// Starts a job of a tenant as the API functions do.
-    pub async fn start(&self, partition: &Partition, work: Work, queue: Arc<dyn JobQueue>) -> JobId {
-        let tenant = self.usage().tenant(&partition.tenant).await.unwrap().expect("the tenant is there");
+    /// The sweeper as it is deployed.
+    #[must_use]
+    pub fn deployed_sweeper(&self) -> Sweeper {
+        let (imports, exports) = (self.queue(JobType::Import), self.queue(JobType::Export));
+        Sweeper { jobs: self.jobs(), imports, exports, clock: self.clock.clone(), timings: Self::timings() }
+    }
+
+    /// Starts a job of a tenant as the API functions do; its message goes to `queue`, or the deployed one.
+    pub async fn start(&self, partition: &Partition, request: Request, queue: Option<Arc<dyn JobQueue>>) -> JobId {
+        let tenant = self.usage().tenant(&partition.tenant).await.unwrap().expect("the tenant exists");
         let key_id = "key_test".to_owned();
         let who = Principal { partition: partition.clone(), scopes: vec![Scope::All], tenant, key_id };
-        self.starter(queue).start(&who, StartJob { work, idempotency: None }).await.unwrap().job_id
+        let queue = queue.unwrap_or_else(|| self.queue(request.job_type()));
+        let accepted = match &request {
+            Request::Import(import) => self.import_starter(queue).start(&who, import).await,
+            Request::Export(export) => self.export_starter(queue).start(&who, export).await,
+        };
+        accepted.unwrap().job_id
     }
 
     /// A job as it stands.

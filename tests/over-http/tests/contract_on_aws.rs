@@ -13,8 +13,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use aws::Aws;
 use domain::ports::Clock;
-use edge::system::SystemClock;
 use over_http::setting;
+use runtime::SystemClock;
 
 /// A seed that no other run against the same stack has.
 fn seed() -> u64 {
@@ -33,7 +33,6 @@ async fn dynamodb_keeps_records() {
     let aws = Aws::from_env().await;
     let records = aws.records(setting("RECORDS_TABLE"));
     domain::contract::records(&records, seed(), SystemClock.now()).await;
-    domain::contract::index(&records, SystemClock.now()).await;
 }
 
 #[tokio::test]

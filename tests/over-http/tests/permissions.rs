@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use aws::Aws;
 use aws::faults::{Fault, Faults};
-use domain::ports::{Change, Clock, JobStore};
-use domain::{Claim, Delivery, Event, ExportSizes, JobId, JobMessage, MAX_TAKE_OVERS, Partition, Token, Work};
-use edge::system::SystemClock;
+use domain::ports::{Clock, JobStore, Settlement};
+use domain::{Delivery, Event, ExportSizes, JobId, JobMessage, JobType, LeaseRequest, MAX_TAKEOVERS, Partition, Token};
 use in_process::faulty::LosingQueue;
+use in_process::jobs::{export_of, import_of};
 use jiff::{SignedDuration, Timestamp};
-use over_http::{Answer, Client, Evidence, Service, Skewed, boto3, evidence};
+use over_http::{Answer, Client, Evidence, Request, Service, Skewed, boto3, evidence};
 use records::ResourceType;
+use runtime::SystemClock;
 use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -72,22 +73,22 @@ fn in_service<T>(clock: impl Clock + 'static, work: impl AsyncFnOnce(Service) ->
 }
 
 /// A job whose message is lost, so many minutes old.
-fn lost(partition: &Partition, work: Work, minutes: i64) -> JobId {
+fn lost(partition: &Partition, request: Request, minutes: i64) -> JobId {
     let clock = Skewed(SignedDuration::from_mins(-minutes));
-    in_service(clock, async |service| service.start(partition, work, Arc::new(LosingQueue)).await)
+    in_service(clock, async |service| service.start(partition, request, Some(Arc::new(LosingQueue))).await)
 }
 
-fn import() -> Work {
-    Work::Import { resource_type: ResourceType::Patient, data: LINES.into(), lines: 2 }
+fn import() -> Request {
+    Request::Import(import_of(ResourceType::Patient, LINES))
 }
 
-fn export() -> Work {
-    Work::Export { resource_types: vec![ResourceType::Patient], since: None }
+fn export() -> Request {
+    Request::Export(export_of(ResourceType::Patient))
 }
 
 /// Has a processor look at a job.
 fn send(queue: &str, partition: &Partition, id: &JobId) {
-    let body = JobMessage::new(partition.clone(), id.into()).encode();
+    let body = JobMessage::new(partition.clone(), id.clone()).encode();
     boto3(&format!(
         "import boto3, os
 boto3.client('sqs').send_message(QueueUrl=os.environ['{queue}'], MessageBody='{body}', MessageGroupId='perm')"
@@ -99,7 +100,7 @@ fn no_upload_is_left(kind: &str, partition: &Partition) {
     boto3(&format!(
         "import boto3, os
 uploads = boto3.client('s3').list_multipart_uploads(Bucket=os.environ['BUCKET'], Prefix='{kind}/{}/')
-assert not uploads.get('Uploads'), 'an upload was not given up'",
+assert not uploads.get('Uploads'), 'an upload was not aborted'",
         partition.tenant
     ));
 }
@@ -138,12 +139,13 @@ fn patients(count: usize) -> String {
 /// An export that five workers in a row have died of.
 fn exhausted(partition: &Partition) -> JobId {
     in_service(SystemClock, async |service| {
-        let id = service.start(partition, export(), Arc::new(LosingQueue)).await;
-        for worker in 0..MAX_TAKE_OVERS {
+        let id = service.start(partition, export(), Some(Arc::new(LosingQueue))).await;
+        for worker in 0..MAX_TAKEOVERS {
             let now = Timestamp::now();
-            let claim = Claim { token: Token::new(worker.into()), expires_at: now, due_at: now };
-            let taken = service.job(partition, &id).await.apply(Event::Taken(claim), now).unwrap();
-            service.jobs().update(partition, &Change::job(taken)).await.unwrap();
+            let oldest = now - SignedDuration::from_hours(24);
+            let request = LeaseRequest { token: Token::new(worker.into()), expires_at: now, due_at: now, oldest };
+            let acquired = service.job(partition, &id).await.apply(Event::Acquired(request), now).unwrap();
+            service.jobs().update(partition, &acquired, &Settlement::None).await.unwrap();
         }
         id
     })
@@ -152,16 +154,16 @@ fn exhausted(partition: &Partition) -> JobId {
 /// An export whose parts are all there, and whose file cannot be put together for now.
 fn unfinished(partition: &Partition) -> JobId {
     in_service(SystemClock, async |service| {
-        let id = service.start(partition, export(), Arc::new(LosingQueue)).await;
+        let id = service.start(partition, export(), Some(Arc::new(LosingQueue))).await;
         let faults = Faults::default();
         faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
         let unlucky = Service { aws: Aws::with_faults(&faults).await, ..service };
         // Parts of a record or two.
-        let sizes = ExportSizes { part: 200, least_part: 1, segments: Some(1) };
+        let sizes = ExportSizes { part: 200, least_part: 1 };
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        let worker = unlucky.worker(Arc::new(LosingQueue), sizes);
-        let delivery = worker.deliver(partition, &(&id).into(), deadline).await.unwrap();
-        assert_eq!(delivery, Delivery::RestsUntilDependencyIsBack);
+        let worker = unlucky.worker(JobType::Export, Arc::new(LosingQueue), sizes);
+        let delivery = worker.deliver(partition, &id, deadline).await.unwrap();
+        assert_eq!(delivery, Delivery::Deferred);
         id
     })
 }

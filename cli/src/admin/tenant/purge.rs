@@ -4,18 +4,18 @@ use std::io::{BufRead, Write, stderr, stdin};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use domain::ports::{Clock, Slice};
+use domain::ports::{ChangeLog, Clock, Shard};
 use domain::{Partition, TenantId};
-use edge::system::SystemClock;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use records::ResourceType;
+use runtime::SystemClock;
 use serde::Serialize;
 
 use crate::admin::Stores;
 
-/// Slices that are purged at a time.
-const AT_ONCE: usize = 16;
+/// Keys that are purged at once.
+const MAX_CONCURRENCY: usize = 16;
 
 /// Runs until one finds nothing more; a partition in which so many found something is in use.
 const MAX_RUNS: u32 = 5;
@@ -23,14 +23,18 @@ const MAX_RUNS: u32 = 5;
 /// What was deleted.
 #[derive(Default, Serialize)]
 pub(super) struct Purged {
-    jobs: u64,
     records: u64,
+    /// Items of the change log.
+    changes: u64,
+    jobs: u64,
+    /// Idempotency entries and uploads.
+    calls: u64,
     files: u64,
 }
 
 impl Purged {
     fn is_nothing(&self) -> bool {
-        self.jobs + self.records + self.files == 0
+        self.records + self.changes + self.jobs + self.calls + self.files == 0
     }
 }
 
@@ -48,8 +52,10 @@ pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, store
         if found.is_nothing() {
             return Ok(purged);
         }
-        purged.jobs += found.jobs;
         purged.records += found.records;
+        purged.changes += found.changes;
+        purged.jobs += found.jobs;
+        purged.calls += found.calls;
         purged.files += found.files;
     }
     bail!("{partition} is still being written to; revoke the tenant's keys, and purge again");
@@ -65,29 +71,39 @@ fn is_confirmed(partition: &Partition, confirm: Option<&TenantId>) -> Result<boo
     Ok(answer.trim() == partition.tenant.as_str())
 }
 
+/// Records first, then the log that names them: a record is never without its change item.
 async fn once(partition: &Partition, stores: &Stores) -> Result<Purged> {
     let purge = &stores.purge()?;
-    let slices: Vec<_> = Slice::all(ResourceType::ALL).collect();
+    let types = || ResourceType::ALL.iter().copied();
+    let (shards, logs): (Vec<_>, Vec<_>) =
+        (types().flat_map(Shard::all).collect(), types().flat_map(ChangeLog::all).collect());
     // Shown where there is a terminal, and nowhere else.
-    let bar = ProgressBar::new(slices.len() as u64 + 2);
+    let bar = ProgressBar::new((shards.len() + logs.len()) as u64 + 3);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}")?);
     bar.enable_steady_tick(Duration::from_millis(100));
-    // Jobs first: a worker that was forgotten loses its lease.
-    let jobs = purge.jobs(partition).await?;
-    bar.inc(1);
-    let files = purge.files(partition).await?;
-    bar.inc(1);
     let bar = &bar;
-    let records = stream::iter(slices)
-        .map(|slice| async move {
-            let deleted = purge.records(partition, slice).await;
+    let records = stream::iter(shards)
+        .map(|shard| async move {
             bar.inc(1);
-            bar.set_message(slice.resource_type.as_str());
-            deleted
+            bar.set_message(shard.resource_type.as_str());
+            purge.records(partition, shard).await
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(MAX_CONCURRENCY)
         .try_fold(0, async |sum, deleted| Ok(sum + deleted))
         .await?;
+    let changes = stream::iter(logs)
+        .map(|log| async move {
+            bar.inc(1);
+            purge.changes(partition, log).await
+        })
+        .buffer_unordered(MAX_CONCURRENCY)
+        .try_fold(0, async |sum, deleted| Ok(sum + deleted))
+        .await?;
+    let jobs = purge.jobs(partition).await?;
+    bar.inc(1);
+    let calls = purge.calls(partition).await?;
+    bar.inc(1);
+    let files = purge.files(partition).await?;
     bar.finish_and_clear();
-    Ok(Purged { jobs, records, files })
+    Ok(Purged { records, changes, jobs, calls, files })
 }

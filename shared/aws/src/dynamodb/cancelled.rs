@@ -45,7 +45,7 @@ pub(super) fn cancellation(reasons: &[Reason], with_upload: bool) -> Result<Acce
         contention: reasons.contains(&Reason::Contention),
     };
     if cancellation == Cancellation::default() {
-        return Err(PortError::Unavailable { operation: "accept job", cause: "transaction was cancelled".into() });
+        return Err(PortError::throttled("accept job", "transaction was cancelled"));
     }
     Ok(AcceptError::Cancelled(cancellation))
 }

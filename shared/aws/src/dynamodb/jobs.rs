@@ -1,5 +1,4 @@
-//! Jobs: `pk` is the partition, `sk` the job's id; segments stand behind their job. Another tenant's job
-//! cannot even be asked for.
+//! Jobs: `pk` is the partition, `sk` the job's id. Another tenant's job cannot even be asked for.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -7,10 +6,11 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use domain::ports::{AcceptError, Acceptance, Cancellation, Change, Due, JobStore, PortError, Settlement, UpdateError};
-use domain::{Job, JobId, JobType, Partition, Segment};
-use futures::TryStreamExt;
-use futures::stream::FuturesUnordered;
+use domain::ports::{
+    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueJob, DueStore, JobStore, PortError, Settlement,
+    UpdateError,
+};
+use domain::{Job, JobId, JobType, Partition};
 use jiff::Timestamp;
 
 use super::cancelled::{Reason, cancellation, reasons};
@@ -18,16 +18,14 @@ use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item
 use super::{Item, number, partition_key, text};
 use crate::error::{port_error, unreadable};
 
-mod kept;
+mod item;
 
-use kept::{
-    BUCKETS_PER_TYPE, JOB, Kept, bucket_name, milliseconds, read_job, read_segment, segment_key, sort_key, target,
-};
+use item::{bucket, job_item, milliseconds, read_job};
 
 /// Finds due jobs: sparse, since only items with work left have its keys.
 const BY_DUE: &str = "byDue";
 
-/// [`JobStore`] on DynamoDB.
+/// Jobs on DynamoDB.
 pub struct DynamoJobs {
     client: Client,
     jobs_table: String,
@@ -39,10 +37,10 @@ impl DynamoJobs {
         Self { client, jobs_table, usage_table }
     }
 
-    /// Puts an item on the condition that it follows the stored one.
-    fn following(&self, kept: &Kept<'_>) -> Result<PutBuilder, PortError> {
-        let put = Put::builder().table_name(&self.jobs_table).set_item(Some(kept.item()?));
-        Ok(match kept.revision() {
+    /// Puts a job on the condition that it follows the stored one.
+    fn following(&self, job: &Job) -> Result<PutBuilder, PortError> {
+        let put = Put::builder().table_name(&self.jobs_table).set_item(Some(job_item(job)?));
+        Ok(match job.revision() {
             1 => put.condition_expression("attribute_not_exists(pk)"),
             revision => put
                 .condition_expression("revision = :before")
@@ -86,42 +84,26 @@ impl DynamoJobs {
             .send();
         let mut working = 0;
         while let Some(item) = items.try_next().await.map_err(|error| port_error("list jobs", &error))? {
-            if item.contains_key(JOB) {
-                let job = read_job(item)?;
-                working += u64::from(!job.has_ended() && job.expires_at() > now);
-            }
+            let job = read_job(item)?;
+            working += u64::from(!job.has_ended() && job.expires_at() > now);
         }
         Ok(working)
-    }
-
-    async fn item_of(&self, partition: &Partition, sort_key: String) -> Result<Option<Item>, PortError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.jobs_table)
-            .key("pk", partition_key(partition))
-            .key("sk", text(sort_key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| port_error("read job", &error))?;
-        Ok(found.item)
     }
 
     async fn due_in(
         &self,
         job_type: JobType,
-        bucket: u64,
+        has_started: bool,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<Due>, PortError> {
+    ) -> Result<Vec<DueJob>, PortError> {
         let found = self
             .client
             .query()
             .table_name(&self.jobs_table)
             .index_name(BY_DUE)
             .key_condition_expression("dueBucket = :bucket AND dueAt <= :now")
-            .expression_attribute_values(":bucket", text(bucket_name(job_type, bucket)))
+            .expression_attribute_values(":bucket", text(bucket(job_type, has_started)))
             .expression_attribute_values(":now", number(now.as_millisecond()))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
@@ -133,10 +115,11 @@ impl DynamoJobs {
             .map(|item| {
                 let read = |name| item.get(name).and_then(|value| value.as_s().ok());
                 let due = || {
-                    Some(Due {
+                    Some(DueJob {
                         partition: read("pk")?.parse().ok()?,
-                        target: target(read("sk")?)?,
+                        job_id: read("sk")?.parse().ok()?,
                         job_type,
+                        has_started,
                         due_at: milliseconds(item.get("dueAt")?)?,
                     })
                 };
@@ -147,13 +130,13 @@ impl DynamoJobs {
 }
 
 #[async_trait]
-impl JobStore for DynamoJobs {
+impl AcceptanceStore for DynamoJobs {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
         let Acceptance { job, window, month_limit, upload, idempotency, request_token } = acceptance;
         let broken = |_| unreadable("accept job", "request cannot be built");
         let put = |item: Item, table: &str| Put::builder().table_name(table).set_item(Some(item));
 
-        let job_item = self.following(&Kept::Job(job))?;
+        let job_item = self.following(job)?;
         let window_item = put(window_item(&partition.tenant, window), &self.usage_table);
         let window_item = if window.version == 1 {
             window_item.condition_expression("attribute_not_exists(pk)")
@@ -180,10 +163,13 @@ impl JobStore for DynamoJobs {
                 .expression_attribute_values(":unused", AttributeValue::Bool(false));
             items.push(TransactWriteItem::builder().update(used.build().map_err(broken)?).build());
         }
-        if let Some((key, entry)) = idempotency {
-            let entry = put(idempotency_item(partition, key, entry)?, &self.usage_table)
-                .condition_expression("attribute_not_exists(pk) OR expiresAtMs <= :now")
-                .expression_attribute_values(":now", number(job.created_at().as_millisecond()));
+        if let Some(write) = idempotency {
+            // No job has an empty id.
+            let gone = write.gone.as_ref().map_or("", JobId::as_str);
+            let entry = put(idempotency_item(partition, &write.key, &write.entry)?, &self.usage_table)
+                .condition_expression("attribute_not_exists(pk) OR expiresAtMs <= :now OR jobId = :gone")
+                .expression_attribute_values(":now", number(job.created_at().as_millisecond()))
+                .expression_attribute_values(":gone", text(gone));
             items.push(TransactWriteItem::builder().put(entry.build().map_err(broken)?).build());
         }
         let sent = self
@@ -201,113 +187,71 @@ impl JobStore for DynamoJobs {
             }),
         }
     }
+}
 
+#[async_trait]
+impl JobStore for DynamoJobs {
     async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
-        let job = self.item_of(partition, id.to_string()).await?.map(read_job).transpose()?;
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.jobs_table)
+            .key("pk", partition_key(partition))
+            .key("sk", text(id.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| port_error("read job", &error))?;
+        let job = found.item.map(read_job).transpose()?;
         Ok(job.filter(|job| job.expires_at() > now))
     }
 
-    async fn segment(
-        &self,
-        partition: &Partition,
-        id: &JobId,
-        number: u8,
-        now: Timestamp,
-    ) -> Result<Option<Segment>, PortError> {
-        let item = self.item_of(partition, segment_key(id, number)).await?;
-        let segment = item.map(read_segment).transpose()?;
-        Ok(segment.filter(|segment| segment.expires_at() > now))
-    }
-
-    async fn with_segments(
-        &self,
-        partition: &Partition,
-        id: &JobId,
-        now: Timestamp,
-    ) -> Result<Option<(Job, Vec<Segment>)>, PortError> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.jobs_table)
-            .key_condition_expression("pk = :partition AND begins_with(sk, :job)")
-            .expression_attribute_values(":partition", partition_key(partition))
-            .expression_attribute_values(":job", text(id.as_str()))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        // The job's own sort key is the prefix: it comes first.
-        let Some(first) = pages.try_next().await.map_err(|error| port_error("read job", &error))? else {
-            return Ok(None);
-        };
-        let job = read_job(first)?;
-        let mut segments = Vec::new();
-        while let Some(item) = pages.try_next().await.map_err(|error| port_error("read job", &error))? {
-            segments.push(read_segment(item)?);
-        }
-        Ok((job.expires_at() > now).then_some((job, segments)))
-    }
-
-    async fn update(&self, partition: &Partition, change: &Change) -> Result<(), UpdateError> {
+    async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
         let broken = |_| unreadable("update job", "request cannot be built");
-        let kept = change.job.iter().map(Kept::Job).chain(change.segments.iter().map(Kept::Segment));
-        let mut puts = Vec::new();
-        for kept in kept {
-            puts.push(self.following(&kept)?.build().map_err(broken)?);
-        }
-        let month = match &change.settlement {
-            Settlement::None => None,
-            Settlement::Reserve { reservation, limit } => {
-                Some(reserved(partition, reservation, *limit, &self.usage_table).ok_or(UpdateError::MonthFull)?)
+        let put = self.following(job)?.build().map_err(broken)?;
+        let month = match settlement {
+            Settlement::None => return self.put_one(put).await,
+            Settlement::Reserve { limit } => {
+                let reserved = reserved(partition, job.reservation(), *limit, &self.usage_table);
+                reserved.ok_or(UpdateError::MonthFull)?
             }
-            Settlement::Refund(reservation) => Some(refunded(partition, reservation, &self.usage_table)),
+            Settlement::Refund(reservation) => refunded(partition, reservation, &self.usage_table),
         };
-        if month.is_none() && puts.len() == 1 {
-            return match puts.pop() {
-                Some(put) => self.put_one(put).await,
-                None => Ok(()),
-            };
-        }
-        let items = puts.len();
-        let mut transaction = self.client.transact_write_items();
-        for put in puts {
-            transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
-        }
-        if let Some(month) = month {
-            let month = month.build().map_err(broken)?;
-            transaction = transaction.transact_items(TransactWriteItem::builder().update(month).build());
-        }
+        let month = month.build().map_err(broken)?;
+        let transaction = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(put).build())
+            .transact_items(TransactWriteItem::builder().update(month).build());
         let Err(error) = transaction.send().await else { return Ok(()) };
-        let Some(all) = reasons(&error) else {
-            return Err(port_error("update job", &error).into());
-        };
-        let lost = all.iter().take(items).any(|reason| *reason == Reason::Condition);
-        Err(if lost || all.contains(&Reason::Contention) {
+        let Some(reasons) = reasons(&error) else { return Err(port_error("update job", &error).into()) };
+        Err(if reasons.first() == Some(&Reason::Condition) || reasons.contains(&Reason::Contention) {
             UpdateError::Conflict
-        } else if all.get(items) == Some(&Reason::Condition) {
+        } else if reasons.get(1) == Some(&Reason::Condition) {
             UpdateError::MonthFull
         } else {
-            let cause = "transaction was cancelled".into();
-            UpdateError::Port(PortError::Unavailable { operation: "update job", cause })
+            PortError::throttled("update job", "transaction was cancelled").into()
         })
     }
+}
 
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<Due>, PortError> {
-        let buckets: FuturesUnordered<_> =
-            (0..BUCKETS_PER_TYPE).map(|bucket| self.due_in(job_type, bucket, now, limit)).collect();
-        let mut due: Vec<_> = buckets.try_concat().await?;
+#[async_trait]
+impl DueStore for DynamoJobs {
+    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+        let mut due = self.due_in(job_type, true, now, limit).await?;
+        due.extend(self.due_in(job_type, false, now, limit).await?);
         due.sort_by_key(|due| due.due_at);
         due.truncate(limit);
         Ok(due)
     }
 
-    async fn postpone(&self, due: &Due, until: Timestamp) -> Result<bool, PortError> {
+    async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
         let moved = self
             .client
             .update_item()
             .table_name(&self.jobs_table)
             .key("pk", partition_key(&due.partition))
-            .key("sk", text(sort_key(&due.target)))
+            .key("sk", text(due.job_id.as_str()))
             .update_expression("SET dueAt = :until")
             .condition_expression("dueAt = :found")
             .expression_attribute_values(":until", number(until.as_millisecond()))

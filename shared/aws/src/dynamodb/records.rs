@@ -1,128 +1,176 @@
-//! Records: `pk` is partition, type and shard, `sk` the record's id; `body` is the stored line, byte for
-//! byte what an export writes.
+//! Records and their change log, in one table without an index.
+//!
+//! A record: `pk` is partition, type and shard, `sk` the record's id, `t` its stamp. A change item: `pk` is partition,
+//! type and log, `sk` the stamp, `n` how many ids it names, `e` its time to live. The stored line, or the ids, are in
+//! `b` as text or in `z` deflated. The names are short, since DynamoDB bills them.
+
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, PutRequest, ReturnConsumedCapacity, Select, WriteRequest,
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, Select, WriteRequest,
 };
-use domain::Partition;
 use domain::ports::{
-    BatchOutcome, CountPage, IndexProbe, Page, PageKey, PortError, ReadRange, RecordStore, Slice, shard_of,
+    BatchOutcome, CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, CountPage, FoundRecords, KeptRecord, Page,
+    PortError, RecordReader, RecordWriter, Shard, Stamp, shard_of,
 };
-use jiff::Timestamp;
-use records::{RecordId, ResourceType, StoredLine};
+use domain::{Partition, after};
+use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine, Unpacker};
 
-use super::{Item, text};
+use super::{Item, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
-/// What an eventually consistent read takes one unit for: two items of 4 KB
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
-const BYTES_PER_UNIT: f64 = 8_192.0;
+/// What a number of 25 digits takes, with the attribute's name: two digits a byte, and one
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
+const STAMP_BYTES: usize = 1 + 14;
 
-/// The same hash key as the table, sorted by `lastUpdated`, with all attributes.
-const BY_LAST_UPDATED: &str = "byLastUpdated";
+/// What `n` and `e` take.
+const CHANGE_BYTES: usize = 1 + 3 + 1 + 6;
 
-/// The hash key of the index's mark. No partition's begins with `#`: a tenant has a name.
-const MARK: &str = "#index-mark";
+/// `pk` and `sk` themselves, and the name of `b` or `z`.
+const NAME_BYTES: usize = 2 + 2 + 1;
 
-/// [`RecordStore`] on DynamoDB.
+/// Change items of one page: their ids are looked up one item after the other.
+const CHANGES_PER_PAGE: i32 = 100;
+
+/// Records and their change log on DynamoDB.
 pub struct DynamoRecords {
     reader: Client,
+    /// Tries of 3 s, and no retries of its own: no try may start under an old stamp.
     writer: Client,
     table: String,
+    packer: Mutex<Packer>,
 }
 
 impl DynamoRecords {
     pub(crate) fn new(reader: Client, writer: Client, table: String) -> Self {
-        Self { reader, writer, table }
+        Self { reader, writer, table, packer: Mutex::default() }
     }
 
-    fn query(
-        &self,
-        partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> QueryFluentBuilder {
-        let hash = text(slice_key(partition, slice));
-        let query = self.reader.query().table_name(&self.table).expression_attribute_values(":slice", hash.clone());
-        let start = |names: &[(&str, &str)]| {
-            let mut key = Item::from([("pk".to_owned(), hash.clone())]);
-            key.extend(names.iter().map(|(name, value)| ((*name).to_owned(), text(*value))));
-            key
-        };
-        match range {
-            ReadRange::All => {
-                let from = from.map(|PageKey { id, .. }| start(&[("sk", id)]));
-                query.key_condition_expression("pk = :slice").set_exclusive_start_key(from)
-            }
-            ReadRange::Updated { since, until } => {
-                let from = from.map(|PageKey { id, last_updated }| start(&[("lastUpdated", last_updated), ("sk", id)]));
-                query
-                    .index_name(BY_LAST_UPDATED)
-                    .key_condition_expression("pk = :slice AND lastUpdated BETWEEN :since AND :until")
-                    .expression_attribute_values(":since", text(format!("{since:.3}")))
-                    .expression_attribute_values(":until", text(format!("{until:.3}")))
-                    .set_exclusive_start_key(from)
-            }
+    /// The line as the attribute that takes fewer write units, the rest of the item being of `other` bytes.
+    fn pack(&self, line: &str, other: usize) -> (String, AttributeValue) {
+        match self.packer.lock().unwrap_or_else(PoisonError::into_inner).pack(line, other) {
+            PackedLine::Text(line) => ("b".to_owned(), AttributeValue::S(line)),
+            PackedLine::Deflated(deflated) => ("z".to_owned(), AttributeValue::B(Blob::new(deflated))),
         }
     }
+
+    fn put(&self, partition: &Partition, group: &ChangeGroup, line: &mut StoredLine) -> Option<WriteRequest> {
+        line.stamp(group.stamp.moment());
+        let pk = record_key(partition, group.log.resource_type, line.id());
+        let other = NAME_BYTES + pk.len() + line.id().as_str().len() + STAMP_BYTES;
+        let (name, packed) = self.pack(line.as_str(), other);
+        let put = PutRequest::builder()
+            .item("pk", text(pk))
+            .item("sk", text(line.id().as_str()))
+            .item("t", number(group.stamp))
+            .item(name, packed)
+            .build()
+            .ok()?;
+        Some(WriteRequest::builder().put_request(put).build())
+    }
+
+    fn query(&self, pk: String) -> QueryFluentBuilder {
+        let query = self.reader.query().table_name(&self.table);
+        let query = query.expression_attribute_values(":pk", text(pk));
+        query.return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
+    fn query_shard(&self, partition: &Partition, shard: Shard, after: Option<&RecordId>) -> QueryFluentBuilder {
+        let pk = shard_key(partition, shard);
+        let start = after.map(|id| key(pk.clone(), id.as_str()));
+        self.query(pk).key_condition_expression("pk = :pk").set_exclusive_start_key(start)
+    }
+
+    fn query_log(&self, partition: &Partition, log: ChangeLog, from: Stamp, until: Stamp) -> QueryFluentBuilder {
+        self.query(log_key(partition, log))
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :until")
+            .expression_attribute_values(":from", text(from.to_string()))
+            .expression_attribute_values(":until", text(until.to_string()))
+    }
 }
 
-pub(crate) fn slice_key(partition: &Partition, slice: Slice) -> String {
-    format!("{partition}#{}#{:02}", slice.resource_type, slice.shard)
+pub(crate) fn shard_key(partition: &Partition, Shard { resource_type, number }: Shard) -> String {
+    format!("{partition}#{resource_type}#{number:02}")
 }
 
-/// Where a page ended, as [`DynamoRecords::query`] reads it.
-fn page_key(range: ReadRange, last: Option<&Item>) -> Result<Option<PageKey>, PortError> {
-    let Some(last) = last else { return Ok(None) };
-    let read = |name| last.get(name).and_then(|value| value.as_s().ok());
-    let last_updated = match range {
-        // The table's order knows no stamp.
-        ReadRange::All => Some(String::new()),
-        ReadRange::Updated { .. } => read("lastUpdated").cloned(),
-    };
-    let key = read("sk").zip(last_updated).map(|(id, last_updated)| PageKey { id: id.clone(), last_updated });
-    key.map(Some).ok_or_else(|| unreadable("read records", "page key cannot be read"))
+pub(crate) fn log_key(partition: &Partition, ChangeLog { resource_type, number }: ChangeLog) -> String {
+    format!("{partition}#{resource_type}#changes#{number}")
 }
 
-fn put(
-    partition: &Partition,
-    resource_type: ResourceType,
-    line: &mut StoredLine,
-    stamp: Timestamp,
-) -> Option<WriteRequest> {
-    let stamp = line.stamp(stamp);
-    let slice = Slice { resource_type, shard: shard_of(line.id()) };
-    let put = PutRequest::builder()
-        .item("pk", text(slice_key(partition, slice)))
-        .item("sk", text(line.id().as_str()))
-        .item("lastUpdated", text(stamp))
-        .item("body", text(line.as_str()))
-        .build()
-        .ok()?;
-    Some(WriteRequest::builder().put_request(put).build())
+fn record_key(partition: &Partition, resource_type: ResourceType, id: &RecordId) -> String {
+    shard_key(partition, Shard { resource_type, number: shard_of(id) })
+}
+
+fn key(pk: String, sk: &str) -> Item {
+    Item::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
+}
+
+fn read_text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn read_packed(item: &mut Item) -> Option<PackedLine> {
+    match (item.remove("b"), item.remove("z")) {
+        (Some(AttributeValue::S(line)), None) => Some(PackedLine::Text(line)),
+        (None, Some(AttributeValue::B(deflated))) => Some(PackedLine::Deflated(deflated.into_inner())),
+        _ => None,
+    }
+}
+
+fn read_record(mut item: Item) -> Option<KeptRecord> {
+    let stamp = item.get("t")?.as_n().ok()?.parse().ok()?;
+    let line = read_packed(&mut item)?;
+    let Some(AttributeValue::S(id)) = item.remove("sk") else { return None };
+    Some(KeptRecord { id: RecordId::try_from(id).ok()?, stamp, line })
+}
+
+fn read_change(mut item: Item, unpacker: &mut Unpacker) -> Option<ChangeItem> {
+    let packed = read_packed(&mut item)?;
+    let ids = std::str::from_utf8(unpacker.unpack(&packed).ok()?).ok()?;
+    let ids: Option<Vec<_>> = ids.split(',').map(|id| RecordId::try_from(id.to_owned()).ok()).collect();
+    Some(ChangeItem { stamp: read_text(&item, "sk")?.parse().ok()?, ids: ids? })
 }
 
 fn id_of(request: &WriteRequest) -> Option<RecordId> {
-    let id = request.put_request()?.item().get("sk")?.as_s().ok()?;
-    RecordId::try_from(id.clone()).ok()
+    RecordId::try_from(read_text(request.put_request()?.item(), "sk")?.to_owned()).ok()
+}
+
+fn units(consumed: Option<&ConsumedCapacity>) -> f64 {
+    consumed.and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0)
 }
 
 #[async_trait]
-impl RecordStore for DynamoRecords {
+impl RecordWriter for DynamoRecords {
+    async fn log_changes(&self, partition: &Partition, group: &ChangeGroup, ids: &[RecordId]) -> Result<(), PortError> {
+        let (pk, sk) = (log_key(partition, group.log), group.stamp.to_string());
+        let other = NAME_BYTES + pk.len() + sk.len() + CHANGE_BYTES;
+        let ids: Vec<_> = ids.iter().map(RecordId::as_str).collect();
+        let (name, packed) = self.pack(&ids.join(","), other);
+        self.writer
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(key(pk, &sk)))
+            .item("n", number(ids.len()))
+            .item("e", time_to_live(after(group.stamp.moment(), CHANGE_RETENTION)))
+            .item(name, packed)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| port_error("log changes", &error))
+    }
+
     async fn write_batch(
         &self,
         partition: &Partition,
-        resource_type: ResourceType,
+        group: &ChangeGroup,
         batch: &mut [StoredLine],
-        stamp: Timestamp,
     ) -> Result<BatchOutcome, PortError> {
         const OPERATION: &str = "write records";
-        let requests = batch.iter_mut().map(|line| put(partition, resource_type, line, stamp));
-        let requests: Option<Vec<_>> = requests.collect();
+        let requests: Option<Vec<_>> = batch.iter_mut().map(|line| self.put(partition, group, line)).collect();
         let requests = requests.ok_or_else(|| unreadable(OPERATION, "request cannot be built"))?;
         let written = self
             .writer
@@ -136,80 +184,120 @@ impl RecordStore for DynamoRecords {
         let unwritten = ids.ok_or_else(|| unreadable(OPERATION, "unprocessed item cannot be read"))?;
         Ok(BatchOutcome { unwritten })
     }
+}
 
+#[async_trait]
+impl RecordReader for DynamoRecords {
     async fn read(
         &self,
         partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<Page, PortError> {
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<Page<KeptRecord>, PortError> {
         const OPERATION: &str = "read records";
-        let page = self
-            .query(partition, slice, range, from)
-            .projection_expression("body")
-            // An index cannot be read strongly.
-            .consistent_read(range == ReadRange::All)
-            .send()
-            .await
-            .map_err(|error| port_error(OPERATION, &error))?;
-        let next = page_key(range, page.last_evaluated_key())?;
-        let body = |mut item: Item| match item.remove("body") {
-            Some(AttributeValue::S(line)) => Some(line),
-            _ => None,
-        };
-        let lines: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(body).collect();
-        Ok(Page { lines: lines.ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?, next })
+        let query = self.query_shard(partition, shard, after).consistent_read(true);
+        let page =
+            query.projection_expression("sk, t, b, z").send().await.map_err(|error| port_error(OPERATION, &error))?;
+        let (has_more, units) = (page.last_evaluated_key.is_some(), units(page.consumed_capacity.as_ref()));
+        let items: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(read_record).collect();
+        Ok(Page { items: items.ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?, has_more, units })
     }
 
     async fn count(
         &self,
         partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<CountPage, PortError> {
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<CountPage<RecordId>, PortError> {
         const OPERATION: &str = "count records";
-        let query = self.query(partition, slice, range, from).select(Select::Count);
-        let query = query.return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let query = self.query_shard(partition, shard, after).select(Select::Count);
         let page = query.send().await.map_err(|error| port_error(OPERATION, &error))?;
-        let next = page_key(range, page.last_evaluated_key())?;
-        let units = page.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole pages of a megabyte")]
-        let bytes = (units * BYTES_PER_UNIT) as u64;
-        Ok(CountPage { count: u64::try_from(page.count()).unwrap_or(0), bytes, next })
-    }
-}
-
-#[async_trait]
-impl IndexProbe for DynamoRecords {
-    async fn mark(&self, at: Timestamp) -> Result<(), PortError> {
-        self.writer
-            .put_item()
-            .table_name(&self.table)
-            .item("pk", text(MARK))
-            .item("sk", text(MARK))
-            .item("lastUpdated", text(format!("{at:.3}")))
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| port_error("mark index", &error))
+        let broken = || unreadable(OPERATION, "page key cannot be read");
+        let read = |key: &Item| RecordId::try_from(read_text(key, "sk")?.to_owned()).ok();
+        let next = page.last_evaluated_key().map(|key| read(key).ok_or_else(broken)).transpose()?;
+        Ok(CountPage { count: u64::try_from(page.count()).unwrap_or(0), next, units: units(page.consumed_capacity()) })
     }
 
-    async fn latest_mark(&self) -> Result<Option<Timestamp>, PortError> {
-        const OPERATION: &str = "look for mark";
-        let page = self
-            .reader
-            .query()
-            .table_name(&self.table)
-            .index_name(BY_LAST_UPDATED)
-            .key_condition_expression("pk = :mark")
-            .expression_attribute_values(":mark", text(MARK))
+    async fn newest_change(&self, partition: &Partition, log: ChangeLog) -> Result<Option<Stamp>, PortError> {
+        const OPERATION: &str = "read newest change";
+        let query = self.query(log_key(partition, log)).key_condition_expression("pk = :pk");
+        let page = query
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .projection_expression("sk")
+            .limit(1)
             .send()
             .await
             .map_err(|error| port_error(OPERATION, &error))?;
-        let Some(item) = page.items().first() else { return Ok(None) };
-        let mark = item.get("lastUpdated").and_then(|at| at.as_s().ok()).and_then(|at| at.parse().ok());
-        mark.map(Some).ok_or_else(|| unreadable(OPERATION, "item cannot be read"))
+        let stamp = |item: &Item| read_text(item, "sk")?.parse().ok();
+        let newest = page.items().first();
+        newest.map(|item| stamp(item).ok_or_else(|| unreadable(OPERATION, "item cannot be read"))).transpose()
+    }
+
+    async fn changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<Page<ChangeItem>, PortError> {
+        const OPERATION: &str = "read changes";
+        let query = self.query_log(partition, log, from, until).consistent_read(true).limit(CHANGES_PER_PAGE);
+        let page = query.send().await.map_err(|error| port_error(OPERATION, &error))?;
+        let (has_more, units) = (page.last_evaluated_key.is_some(), units(page.consumed_capacity.as_ref()));
+        let mut unpacker = Unpacker::default();
+        let read = |item| read_change(item, &mut unpacker);
+        let items: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(read).collect();
+        let items = items.ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
+        Ok(Page { has_more: has_more && !items.is_empty(), items, units })
+    }
+
+    async fn count_changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<CountPage<Stamp>, PortError> {
+        const OPERATION: &str = "count changes";
+        let query = self.query_log(partition, log, from, until).projection_expression("n");
+        let page = query.send().await.map_err(|error| port_error(OPERATION, &error))?;
+        let broken = || unreadable(OPERATION, "item cannot be read");
+        let counts: Option<Vec<_>> = page.items().iter().map(|item| read_number(item, "n")).collect();
+        let last = |key: &Item| read_text(key, "sk")?.parse().ok().map(Stamp::next);
+        let next = page.last_evaluated_key().map(|key| last(key).ok_or_else(broken)).transpose()?;
+        let count = counts.ok_or_else(broken)?.iter().sum();
+        Ok(CountPage { count, next, units: units(page.consumed_capacity()) })
+    }
+
+    async fn find(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        ids: &[RecordId],
+    ) -> Result<FoundRecords, PortError> {
+        const OPERATION: &str = "find records";
+        let keys = ids.iter().map(|id| key(record_key(partition, resource_type, id), id.as_str())).collect();
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .consistent_read(true)
+            .projection_expression("sk, t, b, z")
+            .build()
+            .map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
+        let found = self
+            .reader
+            .batch_get_item()
+            .request_items(&self.table, wanted)
+            .send()
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        let broken = || unreadable(OPERATION, "item cannot be read");
+        let unprocessed = found.unprocessed_keys.unwrap_or_default();
+        let unprocessed = unprocessed.values().flat_map(KeysAndAttributes::keys);
+        let unprocessed: Option<Vec<_>> =
+            unprocessed.map(|key| RecordId::try_from(read_text(key, "sk")?.to_owned()).ok()).collect();
+        let items = found.responses.unwrap_or_default().into_values().flatten();
+        let records: Option<Vec<_>> = items.map(read_record).collect();
+        Ok(FoundRecords { records: records.ok_or_else(broken)?, unprocessed: unprocessed.ok_or_else(broken)? })
     }
 }

@@ -6,20 +6,32 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
-use domain::ports::{MonthUsage, PortError, UsageStore};
+use domain::ports::{IdSource, MonthUsage, PortError, UsageStore};
 use domain::{
-    IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Reservation, Tenant, TenantId, Upload, UploadId, Window,
-    after,
+    IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Reservation, RetryPolicy, Tenant, TenantId, Upload,
+    UploadId, Window, after, retry,
 };
 use jiff::Timestamp;
 use std::time::Duration;
 
 use super::cancelled::{Reason, is_contended, reasons};
-use super::contention::uncontended;
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
 const HOUR: Duration = Duration::from_hours(1);
+
+/// A write that meets another transaction on its items has done nothing, and the SDK does not make it again: 50 at once
+/// took up to 12 tries.
+const CONTENDED: RetryPolicy = RetryPolicy::new(15, 10, 400);
+
+/// Draws delays between tries: nothing secret comes of it.
+struct SdkRandom;
+
+impl IdSource for SdkRandom {
+    fn random(&self) -> u128 {
+        getrandom::u64().unwrap_or(0).into()
+    }
+}
 
 /// [`UsageStore`] on DynamoDB.
 pub struct DynamoUsage {
@@ -60,7 +72,7 @@ impl DynamoUsage {
         let is_contended = |error: &SdkError<UpdateItemError, _>| {
             error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
         };
-        let counted = uncontended(|| count.clone().send(), is_contended).await;
+        let counted = retry(CONTENDED, &SdkRandom, is_contended, || count.clone().send()).await;
         let counted = counted.map_err(|error| port_error(operation, &error))?;
         let stands = counted.attributes().and_then(|attributes| read_number(attributes, "used"));
         stands.ok_or_else(|| unreadable(operation, "counter cannot be read"))
@@ -125,6 +137,11 @@ pub(super) fn window_item(tenant: &TenantId, window: &Window) -> Item {
     item
 }
 
+/// How the sort keys of what a partition has in its tenant's items begin.
+pub(crate) fn tenant_prefixes(partition: &Partition) -> [String; 2] {
+    ["idem", "upload"].map(|kind| format!("{kind}#{}#", partition.environment))
+}
+
 pub(super) fn idempotency_key(partition: &Partition, client_key: &IdempotencyKey) -> Item {
     key(&partition.tenant, format!("idem#{}#{}", partition.environment, client_key.as_str()))
 }
@@ -140,6 +157,7 @@ pub(super) fn idempotency_item(
     item.insert("v".to_owned(), number(VERSION));
     item.insert("expiresAtMs".to_owned(), number(entry.expires_at.as_millisecond()));
     item.insert("expiresAt".to_owned(), time_to_live(after(entry.expires_at, HOUR)));
+    item.insert("jobId".to_owned(), text(entry.job_id.as_str()));
     item.insert("entry".to_owned(), content);
     Ok(item)
 }
@@ -184,7 +202,7 @@ impl UsageStore for DynamoUsage {
             .await
             .map_err(|error| port_error(OPERATION, &error))?;
         if found.unprocessed_keys().is_some_and(|keys| !keys.is_empty()) {
-            return Err(PortError::Unavailable { operation: OPERATION, cause: "throttled".into() });
+            return Err(PortError::throttled(OPERATION, "unprocessed keys"));
         }
         let mut usage = MonthUsage::default();
         for item in found.responses().into_iter().flatten().flat_map(|(_, items)| items) {
@@ -238,13 +256,12 @@ impl UsageStore for DynamoUsage {
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().put(put).build())
             .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build());
-        let Err(error) = uncontended(|| create.clone().send(), is_contended).await else { return Ok(true) };
+        let Err(error) = retry(CONTENDED, &SdkRandom, is_contended, || create.clone().send()).await else {
+            return Ok(true);
+        };
         match reasons(&error) {
             Some(reasons) if reasons.get(1) == Some(&Reason::Condition) => Ok(false),
-            Some(_) => {
-                let cause = "transaction was cancelled".into();
-                Err(PortError::Unavailable { operation: OPERATION, cause })
-            }
+            Some(_) => Err(PortError::throttled(OPERATION, "transaction was cancelled")),
             None => Err(port_error(OPERATION, &error)),
         }
     }

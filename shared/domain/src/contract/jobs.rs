@@ -1,25 +1,28 @@
 //! What a job store does.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::Fixture;
-use crate::idempotency::{Fingerprint, IdempotencyEntry, IdempotencyKey};
-use crate::ids::{Token, UploadId};
-use crate::job::{Event, ExportPlan, FailureReason, IllegalTransition, Job, JobStatus, JobType, Progress};
-use crate::lease::Claim;
-use crate::object_key::ObjectKey;
-use crate::ports::{
-    AcceptError, Acceptance, Cancellation, Change, Due, IdSource, JobStore, MultipartId, PageKey, Settlement,
-    UpdateError, UploadedPart, UsageStore,
+use crate::accepting::{Fingerprint, IdempotencyEntry, IdempotencyKey, Upload};
+use crate::exporting::{ExportCheckpoint, ExportPlan};
+use crate::files::ObjectKey;
+use crate::identity::{Token, UploadId};
+use crate::jobs::{
+    Event, FailureReason, Job, JobResult, JobState, JobType, LeaseRequest, Progress, Refusal, Release, ResultFile,
 };
-use crate::segment::{Checkpoint, Segment, SegmentEvent};
-use crate::upload::Upload;
-use crate::window::Window;
+use crate::limits::Window;
+use crate::ports::{
+    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueJob, DueStore, IdSource, IdempotencyWrite, JobStore,
+    Settlement, UpdateError, UsageStore,
+};
 
-/// Runs all behaviours of a [`JobStore`] and of the limits that its acceptance writes.
-pub async fn jobs(jobs: &dyn JobStore, usage: &dyn UsageStore, seed: u64, now: Timestamp) {
+/// Whatever keeps jobs.
+pub trait Jobs: AcceptanceStore + JobStore + DueStore {}
+
+impl<T: AcceptanceStore + JobStore + DueStore> Jobs for T {}
+
+/// Runs all behaviours of [`Jobs`] and of the limits that acceptances write.
+pub async fn jobs(jobs: &dyn Jobs, usage: &dyn UsageStore, seed: u64, now: Timestamp) {
     acceptance_is_all_or_nothing(jobs, usage, &Fixture::new(seed, now)).await;
     jobs_stay_in_their_partition(jobs, &Fixture::new(seed + 1, now)).await;
     an_update_follows_the_stored_revision(jobs, &Fixture::new(seed + 2, now)).await;
@@ -27,97 +30,7 @@ pub async fn jobs(jobs: &dyn JobStore, usage: &dyn UsageStore, seed: u64, now: T
     a_reservation_fits_the_month_or_nothing_is_written(jobs, usage, &Fixture::new(seed + 5, now)).await;
     an_upload_is_used_once(jobs, usage, &Fixture::new(seed + 6, now)).await;
     what_is_due_is_found_until_moved(jobs, &Fixture::new(seed + 4, now)).await;
-    a_plan_and_its_segments_are_written_together(jobs, &Fixture::new(seed + 7, now)).await;
-    a_segment_ends_together_with_its_mark_in_the_job(jobs, &Fixture::new(seed + 8, now)).await;
-    a_due_segment_is_found_until_moved(jobs, &Fixture::new(seed + 9, now)).await;
-}
-
-/// An export in its segments.
-async fn planned(jobs: &dyn JobStore, fixture: &Fixture) -> (Job, Vec<Segment>) {
-    let (partition, token) = (&fixture.partition, Token::new(1));
-    let job = accepted(jobs, fixture).await.apply(taken(fixture, &token), fixture.now).unwrap();
-    jobs.update(partition, &Change::job(job.clone())).await.unwrap();
-    let plan = ExportPlan {
-        started_reading_at: fixture.now,
-        file: ObjectKey::export(partition, job.id(), &token),
-        upload: MultipartId("upload-1".to_owned()),
-        part_size: 8 << 20,
-        segments: 2,
-        done: BTreeSet::new(),
-        counted: 7,
-    };
-    let job = job.apply(Event::Planned { token, plan, due_at: fixture.later(86_400) }, fixture.now).unwrap();
-    let segments = [(0, 0..9), (1, 9..32)];
-    let segments = segments.map(|(number, slices)| Segment::new(&job, number, slices, fixture.later(300)));
-    (job, segments.to_vec())
-}
-
-async fn a_plan_and_its_segments_are_written_together(jobs: &dyn JobStore, fixture: &Fixture) {
-    let partition = &fixture.partition;
-    let (job, segments) = planned(jobs, fixture).await;
-    let plan = Change { segments: segments.clone(), ..Change::job(job.clone()) };
-    assert_eq!(jobs.segment(partition, job.id(), 1, fixture.now).await.unwrap(), None);
-    jobs.update(partition, &plan).await.unwrap();
-    let stored = jobs.with_segments(partition, job.id(), fixture.now).await.unwrap();
-    assert_eq!(stored, Some((job.clone(), segments.clone())));
-    let one = jobs.segment(partition, job.id(), 1, fixture.now).await.unwrap();
-    assert_eq!(one.as_ref(), segments.last());
-    assert_eq!(jobs.get(partition, job.id(), fixture.now).await.unwrap(), Some(job.clone()));
-    for other in [&fixture.live(), &"contract-other#test".parse().unwrap()] {
-        assert_eq!(jobs.with_segments(other, job.id(), fixture.now).await.unwrap(), None);
-        assert_eq!(jobs.segment(other, job.id(), 1, fixture.now).await.unwrap(), None);
-    }
-    assert_eq!(jobs.with_segments(partition, job.id(), job.expires_at()).await.unwrap(), None);
-    let again = jobs.update(partition, &plan).await;
-    assert!(matches!(again, Err(UpdateError::Conflict)), "a plan is written once: {again:?}");
-}
-
-async fn a_segment_ends_together_with_its_mark_in_the_job(jobs: &dyn JobStore, fixture: &Fixture) {
-    let (partition, now, token) = (&fixture.partition, fixture.now, Token::new(5));
-    let (job, segments) = planned(jobs, fixture).await;
-    jobs.update(partition, &Change { segments: segments.clone(), ..Change::job(job.clone()) }).await.unwrap();
-    let claim = |seconds| claim(fixture, &token, seconds);
-    let segment = segments[0].apply(SegmentEvent::Taken(claim(60)), now).unwrap();
-    jobs.update(partition, &segment.clone().into()).await.unwrap();
-    let behind = PageKey { id: "r-1".to_owned(), last_updated: format!("{now:.3}") };
-    let parts = vec![UploadedPart { number: 1, etag: "\"tag\"".to_owned() }];
-    let covered = Checkpoint { slice: 3, behind: Some(behind), next_part: 2, processed: 40, bytes: 9 << 20, parts };
-    let segment = segment.apply(SegmentEvent::Renewed(claim(90), covered.clone()), now).unwrap();
-    jobs.update(partition, &segment.clone().into()).await.unwrap();
-    assert_eq!(jobs.segment(partition, job.id(), 0, now).await.unwrap(), Some(segment.clone()));
-
-    let tail = Some(ObjectKey::tail(partition, job.id(), 0, &token));
-    let done = segment.apply(SegmentEvent::Done { token: token.clone(), tail, covered }, now).unwrap();
-    let marked = job.apply(Event::SegmentDone { number: 0, claim: claim(70) }, now).unwrap();
-    let stale = marked.clone().restored(marked.revision() + 1, marked.due_at());
-    let refused = jobs.update(partition, &Change { job: Some(stale), ..done.clone().into() }).await;
-    assert!(matches!(refused, Err(UpdateError::Conflict)), "{refused:?}");
-    assert_eq!(jobs.segment(partition, job.id(), 0, now).await.unwrap(), Some(segment), "neither is written");
-    jobs.update(partition, &Change { job: Some(marked.clone()), ..done.clone().into() }).await.unwrap();
-    let stored = jobs.with_segments(partition, job.id(), now).await.unwrap();
-    assert_eq!(stored, Some((marked, vec![done, segments[1].clone()])));
-}
-
-async fn a_due_segment_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture) {
-    let (job, segments) = planned(jobs, fixture).await;
-    jobs.update(&fixture.partition, &Change { segments: segments.clone(), ..Change::job(job.clone()) }).await.unwrap();
-    let find = async |seconds| -> Vec<Due> {
-        let mut due = jobs.due(JobType::Export, fixture.later(seconds), 1_000).await.unwrap();
-        due.retain(|due| due.target.job_id == *job.id());
-        due.sort_by_key(|due| due.target.segment);
-        due
-    };
-    assert_eq!(find(299).await, Vec::new());
-    let due = find(300).await;
-    let targets: Vec<_> = due.iter().map(|due| due.target.clone()).collect();
-    assert_eq!(targets, [segments[0].target(), segments[1].target()]);
-    assert!(jobs.postpone(&due[1], fixture.later(600)).await.unwrap());
-    assert!(!jobs.postpone(&due[1], fixture.later(900)).await.unwrap());
-    assert_eq!(find(599).await, due[..1]);
-    let dropped = segments[0].apply(SegmentEvent::Dropped, fixture.now).unwrap();
-    jobs.update(&fixture.partition, &dropped.into()).await.unwrap();
-    assert_eq!(find(599).await, Vec::new());
-    assert_eq!(find(86_400).await.len(), 2, "the job itself, once it is too old, and a segment");
+    an_entry_of_a_job_that_is_gone_is_replaced(jobs, usage, &Fixture::new(seed + 7, now)).await;
 }
 
 fn acceptance(fixture: &Fixture, job: Job, window: Window) -> Acceptance {
@@ -125,11 +38,11 @@ fn acceptance(fixture: &Fixture, job: Job, window: Window) -> Acceptance {
     Acceptance { job, window, month_limit: Some(100), upload: None, idempotency: None, request_token }
 }
 
-async fn accepted(jobs: &dyn JobStore, fixture: &Fixture) -> Job {
+async fn accepted(jobs: &dyn Jobs, fixture: &Fixture) -> Job {
     accepted_as(jobs, fixture, fixture.export_job(1)).await
 }
 
-async fn accepted_as(jobs: &dyn JobStore, fixture: &Fixture, job: Job) -> Job {
+async fn accepted_as(jobs: &dyn Jobs, fixture: &Fixture, job: Job) -> Job {
     let window = Window::default().admit(fixture.now, 5).unwrap();
     jobs.accept(&fixture.partition, &acceptance(fixture, job.clone(), window)).await.unwrap();
     job
@@ -142,7 +55,7 @@ fn cancelled(result: Result<(), AcceptError>) -> Cancellation {
     }
 }
 
-async fn acceptance_is_all_or_nothing(jobs: &dyn JobStore, usage: &dyn UsageStore, fixture: &Fixture) {
+async fn acceptance_is_all_or_nothing(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture: &Fixture) {
     let Fixture { partition, now, .. } = fixture;
     let tenant = &partition.tenant;
     let key = IdempotencyKey::parse(b"retry-1").unwrap();
@@ -155,7 +68,7 @@ async fn acceptance_is_all_or_nothing(jobs: &dyn JobStore, usage: &dyn UsageStor
     let window = usage.window(tenant).await.unwrap();
     assert_eq!(window, Window::default());
     let mut first = acceptance(fixture, first, window.admit(*now, 5).unwrap());
-    first.idempotency = Some((key.clone(), entry.clone()));
+    first.idempotency = Some(IdempotencyWrite { key: key.clone(), entry: entry.clone(), gone: None });
     jobs.accept(partition, &first).await.unwrap();
     let stored = jobs.get(partition, first.job.id(), *now).await.unwrap();
     assert_eq!(stored.as_ref(), Some(&first.job));
@@ -172,7 +85,7 @@ async fn acceptance_is_all_or_nothing(jobs: &dyn JobStore, usage: &dyn UsageStor
     assert_eq!(usage.month(tenant, &first.job.reservation().month).await.unwrap().test, 60);
 
     let mut second = acceptance(fixture, fixture.export_job(41), first.window.clone());
-    second.idempotency = Some((key.clone(), entry));
+    second.idempotency = Some(IdempotencyWrite { key: key.clone(), entry, gone: None });
     let reasons = cancelled(jobs.accept(partition, &second).await);
     assert!(reasons.idempotency_key_used && reasons.window_changed && reasons.month_full, "{reasons:?}");
     assert!(!reasons.job_exists);
@@ -186,7 +99,8 @@ async fn acceptance_is_all_or_nothing(jobs: &dyn JobStore, usage: &dyn UsageStor
         job_id: third.job.id().clone(),
         expires_at: fixture.later(2 * 86_400),
     };
-    third.idempotency = Some((IdempotencyKey::parse(b"retry-2").unwrap(), renewed));
+    let key = IdempotencyKey::parse(b"retry-2").unwrap();
+    third.idempotency = Some(IdempotencyWrite { key, entry: renewed, gone: None });
     jobs.accept(partition, &third).await.unwrap();
     assert_eq!(usage.month(tenant, &first.job.reservation().month).await.unwrap().test, 100);
 
@@ -196,81 +110,153 @@ async fn acceptance_is_all_or_nothing(jobs: &dyn JobStore, usage: &dyn UsageStor
     assert_eq!(usage.month(tenant, &first.job.reservation().month).await.unwrap().test, 1_100);
 }
 
-async fn jobs_stay_in_their_partition(jobs: &dyn JobStore, fixture: &Fixture) {
+async fn jobs_stay_in_their_partition(jobs: &dyn Jobs, fixture: &Fixture) {
     let job = accepted(jobs, fixture).await;
     assert!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap().is_some());
     assert_eq!(jobs.get(&fixture.live(), job.id(), fixture.now).await.unwrap(), None);
     assert_eq!(jobs.get(&fixture.partition, job.id(), job.expires_at()).await.unwrap(), None);
 }
 
-fn claim(fixture: &Fixture, token: &Token, seconds: i64) -> Claim {
-    Claim { token: token.clone(), expires_at: fixture.later(seconds), due_at: fixture.later(seconds + 10) }
+fn request(fixture: &Fixture, token: &Token, seconds: i64) -> LeaseRequest {
+    let (expires_at, due_at) = (fixture.later(seconds), fixture.later(seconds + 10));
+    LeaseRequest { token: token.clone(), expires_at, due_at, oldest: fixture.later(-60) }
 }
 
-fn taken(fixture: &Fixture, token: &Token) -> Event {
-    Event::Taken(claim(fixture, token, 60))
+fn acquired(fixture: &Fixture, token: &Token) -> Event {
+    Event::Acquired(request(fixture, token, 60))
 }
 
-async fn an_update_follows_the_stored_revision(jobs: &dyn JobStore, fixture: &Fixture) {
+async fn update(jobs: &dyn Jobs, fixture: &Fixture, job: &Job, settlement: Settlement) -> Result<(), UpdateError> {
+    jobs.update(&fixture.partition, job, &settlement).await
+}
+
+async fn an_update_follows_the_stored_revision(jobs: &dyn Jobs, fixture: &Fixture) {
     let job = accepted(jobs, fixture).await;
-    let one = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
-    let other = job.apply(taken(fixture, &Token::new(2)), fixture.now).unwrap();
-    jobs.update(&fixture.partition, &Change::job(one.clone())).await.unwrap();
-    let late = jobs.update(&fixture.partition, &Change::job(other.clone())).await;
+    let one = job.apply(acquired(fixture, &Token::new(1)), fixture.now).unwrap();
+    let other = job.apply(acquired(fixture, &Token::new(2)), fixture.now).unwrap();
+    update(jobs, fixture, &one, Settlement::None).await.unwrap();
+    let late = update(jobs, fixture, &other, Settlement::None).await;
     assert!(matches!(late, Err(UpdateError::Conflict)), "{late:?}");
-    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(one.clone()));
-    let absent = fixture.export_job(1).apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
-    let nowhere = jobs.update(&fixture.partition, &Change::job(absent.clone())).await;
+    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(one));
+    let absent = fixture.export_job(1).apply(acquired(fixture, &Token::new(1)), fixture.now).unwrap();
+    let nowhere = update(jobs, fixture, &absent, Settlement::None).await;
     assert!(matches!(nowhere, Err(UpdateError::Conflict)), "{nowhere:?}");
 }
 
-async fn every_state_survives_storage(jobs: &dyn JobStore, usage: &dyn UsageStore, fixture: &Fixture) {
+/// A checkpoint with all that one can have.
+fn checkpoint(fixture: &Fixture, job: &Job) -> ExportCheckpoint {
+    let by_log = job.spec().resource_types().to_vec();
+    let plan = ExportPlan { started_at: fixture.now, counted: 7, until: fixture.now, by_log };
+    let mut checkpoint = ExportCheckpoint::new(plan);
+    checkpoint.files = vec![file(fixture)];
+    checkpoint.next_file = 1;
+    checkpoint.open = Some(crate::exporting::open_file_for_tests(&fixture.partition, job.id()));
+    checkpoint
+}
+
+fn file(fixture: &Fixture) -> ResultFile {
+    ResultFile {
+        name: "Patient.ndjson".to_owned(),
+        key: ObjectKey::upload(&fixture.partition, &UploadId::new(fixture.now, 1)),
+        resource_type: Some(records::ResourceType::Patient),
+        records: 3,
+        bytes: 600,
+        sha256: "00".repeat(32),
+    }
+}
+
+async fn every_state_survives_storage(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture: &Fixture) {
     let token = Token::new(7);
-    let mut job = accepted(jobs, fixture).await;
+    let accepted = accepted(jobs, fixture).await;
     let progress = Progress { total: 9, processed: 4, succeeded: 3, failed: 1 };
-    let renewed = Event::Renewed(claim(fixture, &token, 90), progress);
-    let released = Event::Released { token: token.clone(), due_at: fixture.later(30), because_unavailable: true };
-    let failed = Event::Failed { token: token.clone(), reason: FailureReason::SourceMissing };
-    for event in [Event::SendFailed, taken(fixture, &token), renewed, released, taken(fixture, &token), failed] {
+    let checkpoint = Some(Box::new(checkpoint(fixture, &accepted)));
+    let advanced = Event::Advanced {
+        token: token.clone(),
+        renewal: Some(request(fixture, &token, 90)),
+        progress,
+        checkpoint: checkpoint.clone(),
+    };
+    let (due_at, why) = (fixture.later(30), Release::Deferred);
+    let released = Event::Released { token: token.clone(), due_at, why, progress, checkpoint };
+    let result = JobResult::Export { started_at: fixture.now, files: vec![file(fixture)] };
+    let completed = Event::Completed { token: token.clone(), result, progress };
+    let mut job = accepted;
+    for event in
+        [Event::SendFailed, acquired(fixture, &token), advanced, released, acquired(fixture, &token), completed]
+    {
         job = job.apply(event, fixture.now).unwrap();
-        jobs.update(&fixture.partition, &Change::job(job.clone()).settle(crate::hold::settlement(&job))).await.unwrap();
+        update(jobs, fixture, &job, Settlement::None).await.unwrap();
         let stored = jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap();
         assert_eq!(stored.as_ref(), Some(&job));
     }
-    assert_eq!(job.status(), &JobStatus::Failed(FailureReason::SourceMissing));
+    assert_eq!(job.result().unwrap().files(), [file(fixture)]);
+
+    let window = usage.window(&fixture.partition.tenant).await.unwrap().admit(fixture.now, 5).unwrap();
+    let job = fixture.export_job(1);
+    jobs.accept(&fixture.partition, &acceptance(fixture, job.clone(), window)).await.unwrap();
+    let job = job.apply(acquired(fixture, &token), fixture.now).unwrap();
+    update(jobs, fixture, &job, Settlement::None).await.unwrap();
+    let job = job.apply(Event::Failed { token, reason: FailureReason::SourceMissing }, fixture.now).unwrap();
+    update(jobs, fixture, &job, Settlement::Refund(job.reservation().clone())).await.unwrap();
+    let stored = jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap().unwrap();
+    assert_eq!(stored.state(), &JobState::Failed(FailureReason::SourceMissing));
     let month = usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap();
-    assert_eq!(month.test, 0, "a failed job gives its reservation back");
+    assert_eq!(month.test, 1, "a failed job gives its reservation back");
 }
 
 async fn a_reservation_fits_the_month_or_nothing_is_written(
-    jobs: &dyn JobStore,
+    jobs: &dyn Jobs,
     usage: &dyn UsageStore,
     fixture: &Fixture,
 ) {
     let job = accepted_as(jobs, fixture, fixture.import_job(1)).await;
-    let taken = job.apply(taken(fixture, &Token::new(1)), fixture.now).unwrap();
-    jobs.update(&fixture.partition, &Change::job(taken.clone())).await.unwrap();
-    let counted = taken.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now).unwrap();
-    let reserve = |limit| Settlement::Reserve { reservation: counted.reservation().clone(), limit };
+    let acquired = job.apply(acquired(fixture, &Token::new(1)), fixture.now).unwrap();
+    update(jobs, fixture, &acquired, Settlement::None).await.unwrap();
+    let counted = acquired.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now).unwrap();
     let month = async || usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap().test;
     // One request is used already.
     for limit in [99, 50] {
-        let full = jobs.update(&fixture.partition, &Change::job(counted.clone()).settle(reserve(Some(limit)))).await;
+        let full = update(jobs, fixture, &counted, Settlement::Reserve { limit: Some(limit) }).await;
         assert!(matches!(full, Err(UpdateError::MonthFull)), "{full:?}");
     }
-    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(taken));
+    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(acquired));
     assert_eq!(month().await, 1);
-    jobs.update(&fixture.partition, &Change::job(counted.clone()).settle(reserve(Some(100)))).await.unwrap();
+    update(jobs, fixture, &counted, Settlement::Reserve { limit: Some(100) }).await.unwrap();
     assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), Some(counted.clone()));
     assert_eq!(month().await, 100);
     let twice = counted.apply(Event::Counted { token: Token::new(1), records: 99 }, fixture.now);
-    assert_eq!(twice, Err(IllegalTransition::Counted));
-    let again = jobs.update(&fixture.partition, &Change::job(counted.clone()).settle(reserve(None))).await;
+    assert_eq!(twice.unwrap_err().refusal, Refusal::AlreadyCounted);
+    let again = update(jobs, fixture, &counted, Settlement::Reserve { limit: None }).await;
     assert!(matches!(again, Err(UpdateError::Conflict)), "{again:?}");
     assert_eq!(month().await, 100);
 }
 
-async fn an_upload_is_used_once(jobs: &dyn JobStore, usage: &dyn UsageStore, fixture: &Fixture) {
+async fn an_entry_of_a_job_that_is_gone_is_replaced(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture: &Fixture) {
+    let key = IdempotencyKey::parse(b"nightly").unwrap();
+    let write = |job: &Job, gone: Option<&Job>| {
+        let fingerprint = Fingerprint::of("POST", "/v1/bulk/export", b"{}");
+        let entry = IdempotencyEntry { fingerprint, job_id: job.id().clone(), expires_at: fixture.later(86_400) };
+        Some(IdempotencyWrite { key: key.clone(), entry, gone: gone.map(|job| job.id().clone()) })
+    };
+    let (first, second) = (fixture.export_job(1), fixture.export_job(1));
+    let window = Window::default().admit(fixture.now, 5).unwrap();
+    let mut one = acceptance(fixture, first.clone(), window.clone());
+    one.idempotency = write(&first, None);
+    jobs.accept(&fixture.partition, &one).await.unwrap();
+    let mut other = acceptance(fixture, second.clone(), window.admit(fixture.now, 5).unwrap());
+    for (gone, replaces) in [(None, false), (Some(&second), false), (Some(&first), true)] {
+        other.idempotency = write(&second, gone);
+        other.request_token = format!("{:032x}", fixture.ids.random());
+        match jobs.accept(&fixture.partition, &other).await {
+            Ok(()) => assert!(replaces),
+            refused => assert!(cancelled(refused).idempotency_key_used && !replaces),
+        }
+    }
+    let entry = usage.idempotency(&fixture.partition, &key, fixture.now).await.unwrap();
+    assert_eq!(entry.unwrap().job_id, *second.id());
+}
+
+async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture: &Fixture) {
     let Fixture { partition, now, .. } = fixture;
     let upload = |seconds| Upload {
         id: UploadId::new(*now, fixture.ids.random()),
@@ -298,11 +284,11 @@ async fn an_upload_is_used_once(jobs: &dyn JobStore, usage: &dyn UsageStore, fix
     }
 }
 
-async fn what_is_due_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture) {
+async fn what_is_due_is_found_until_moved(jobs: &dyn Jobs, fixture: &Fixture) {
     let job = accepted(jobs, fixture).await;
-    let find = async |seconds| -> Option<Due> {
+    let find = async |seconds| -> Option<DueJob> {
         let mut due = jobs.due(JobType::Export, fixture.later(seconds), 1_000).await.unwrap();
-        due.retain(|due| due.target == job.id().into());
+        due.retain(|due| due.job_id == *job.id());
         assert!(due.len() <= 1);
         due.pop()
     };
@@ -313,7 +299,12 @@ async fn what_is_due_is_found_until_moved(jobs: &dyn JobStore, fixture: &Fixture
     assert!(!jobs.postpone(&due, fixture.later(900)).await.unwrap(), "it is no longer due as it was found");
     assert_eq!(find(599).await, None);
     assert_eq!(find(600).await.unwrap().due_at, fixture.later(600));
-    let failed = job.apply(Event::Expired, fixture.now).unwrap();
-    jobs.update(&fixture.partition, &Change::job(failed.clone())).await.unwrap();
+    assert!(!due.has_started);
+    let token = Token::new(1);
+    let job = job.apply(acquired(fixture, &token), fixture.now).unwrap();
+    update(jobs, fixture, &job, Settlement::None).await.unwrap();
+    assert!(find(10_000).await.unwrap().has_started);
+    let failed = job.apply(Event::Failed { token, reason: FailureReason::FileLost }, fixture.now).unwrap();
+    update(jobs, fixture, &failed, Settlement::None).await.unwrap();
     assert_eq!(find(10_000).await, None, "an ended job is never due");
 }

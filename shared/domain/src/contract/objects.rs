@@ -5,12 +5,18 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 
 use super::Fixture;
-use crate::ids::{JobId, Token};
-use crate::object_key::ObjectKey;
-use crate::ports::{Fetched, IdSource, ObjectStore, UploadError};
+use crate::files::ObjectKey;
+use crate::identity::{JobId, Token};
+use crate::jobs::Compression;
+use crate::ports::{Fetched, IdSource, MultipartStore, ObjectStore, UploadError, UrlSigner};
 
-/// Runs all behaviours of an [`ObjectStore`].
-pub async fn objects(objects: &dyn ObjectStore, seed: u64, now: Timestamp) {
+/// Whatever keeps files.
+pub trait Objects: ObjectStore + MultipartStore + UrlSigner {}
+
+impl<T: ObjectStore + MultipartStore + UrlSigner> Objects for T {}
+
+/// Runs all behaviours of [`Objects`].
+pub async fn objects(objects: &dyn Objects, seed: u64, now: Timestamp) {
     an_object_is_read_as_it_was_written(objects, &Fixture::new(seed, now)).await;
     a_pinned_content_is_read_or_none(objects, &Fixture::new(seed + 5, now)).await;
     parts_become_visible_together(objects, &Fixture::new(seed + 1, now)).await;
@@ -21,18 +27,18 @@ pub async fn objects(objects: &dyn ObjectStore, seed: u64, now: Timestamp) {
 
 fn file(fixture: &Fixture) -> ObjectKey {
     let job = JobId::new(fixture.now, fixture.ids.random());
-    ObjectKey::export(&fixture.partition, &job, &Token::new(1))
+    ObjectKey::export(&fixture.partition, &job, &Token::new(1), 0, Compression::None)
 }
 
-async fn content(objects: &dyn ObjectStore, fixture: &Fixture, key: &ObjectKey) -> Option<Vec<u8>> {
-    match objects.get(&fixture.partition, key, None).await.unwrap() {
-        Fetched::Content(stream) => Some(stream.try_collect::<Vec<Bytes>>().await.unwrap().concat()),
+async fn content(objects: &dyn Objects, fixture: &Fixture, key: &ObjectKey) -> Option<Vec<u8>> {
+    match objects.get(&fixture.partition, key, None, 0).await.unwrap() {
+        Fetched::Content { body, .. } => Some(body.try_collect::<Vec<Bytes>>().await.unwrap().concat()),
         Fetched::Missing => None,
         Fetched::Changed => panic!("no content was asked for"),
     }
 }
 
-async fn an_object_is_read_as_it_was_written(objects: &dyn ObjectStore, fixture: &Fixture) {
+async fn an_object_is_read_as_it_was_written(objects: &dyn Objects, fixture: &Fixture) {
     let key = file(fixture);
     assert_eq!(content(objects, fixture, &key).await, None);
     for bytes in [Bytes::from_static(b""), Bytes::from(vec![0xA5; 300_000])] {
@@ -41,22 +47,24 @@ async fn an_object_is_read_as_it_was_written(objects: &dyn ObjectStore, fixture:
     }
 }
 
-async fn a_pinned_content_is_read_or_none(objects: &dyn ObjectStore, fixture: &Fixture) {
+async fn a_pinned_content_is_read_or_none(objects: &dyn Objects, fixture: &Fixture) {
     let (partition, key) = (&fixture.partition, file(fixture));
     assert_eq!(objects.head(partition, &key).await.unwrap(), None);
     objects.put(partition, &key, Bytes::from_static(b"first")).await.unwrap();
     let head = objects.head(partition, &key).await.unwrap().unwrap();
     assert_eq!(head.size, 5);
-    let same = objects.get(partition, &key, Some(&head.etag)).await.unwrap();
-    assert!(matches!(same, Fetched::Content(_)));
+    let rest = objects.get(partition, &key, Some(&head.etag), 2).await.unwrap();
+    let Fetched::Content { etag, body } = rest else { panic!("the content is as it was") };
+    assert_eq!(etag, head.etag);
+    assert_eq!(body.try_collect::<Vec<Bytes>>().await.unwrap().concat(), b"rst", "from the third byte on");
     objects.put(partition, &key, Bytes::from_static(b"other")).await.unwrap();
-    let changed = objects.get(partition, &key, Some(&head.etag)).await.unwrap();
+    let changed = objects.get(partition, &key, Some(&head.etag), 0).await.unwrap();
     assert!(matches!(changed, Fetched::Changed));
     let signed = objects.sign_upload(partition, &key, fixture.now, fixture.later(3_600)).await.unwrap();
     assert!(signed.expires_at <= fixture.later(3_600));
 }
 
-async fn parts_become_visible_together(objects: &dyn ObjectStore, fixture: &Fixture) {
+async fn parts_become_visible_together(objects: &dyn Objects, fixture: &Fixture) {
     let (partition, key) = (&fixture.partition, file(fixture));
     let upload = objects.begin(partition, &key).await.unwrap();
     let large = Bytes::from(vec![b'a'; 5 << 20]);
@@ -64,12 +72,14 @@ async fn parts_become_visible_together(objects: &dyn ObjectStore, fixture: &Fixt
     let second = objects.upload_part(partition, &key, &upload, 2, tail.clone()).await.unwrap();
     let first = objects.upload_part(partition, &key, &upload, 1, large.clone()).await.unwrap();
     assert_eq!(content(objects, fixture, &key).await, None, "nothing is visible before it is whole");
+    let listed = objects.list_parts(partition, &key, &upload).await.unwrap();
+    assert_eq!(listed, [first.clone(), second.clone()]);
     let (parts, size) = ([first, second], (5 << 20) + 4);
     objects.complete(partition, &key, &upload, &parts, size).await.unwrap();
     assert_eq!(content(objects, fixture, &key).await, Some([large, tail].concat()));
 }
 
-async fn an_aborted_upload_leaves_nothing(objects: &dyn ObjectStore, fixture: &Fixture) {
+async fn an_aborted_upload_leaves_nothing(objects: &dyn Objects, fixture: &Fixture) {
     let (partition, key) = (&fixture.partition, file(fixture));
     let upload = objects.begin(partition, &key).await.unwrap();
     objects.upload_part(partition, &key, &upload, 1, Bytes::from_static(b"x")).await.unwrap();
@@ -77,18 +87,20 @@ async fn an_aborted_upload_leaves_nothing(objects: &dyn ObjectStore, fixture: &F
     assert_eq!(content(objects, fixture, &key).await, None);
     let late = objects.upload_part(partition, &key, &upload, 2, Bytes::from_static(b"x")).await;
     assert!(matches!(late, Err(UploadError::Ended)), "{late:?}");
+    let listed = objects.list_parts(partition, &key, &upload).await;
+    assert!(matches!(listed, Err(UploadError::Ended)), "{listed:?}");
 }
 
-async fn other_partitions_objects_are_refused(objects: &dyn ObjectStore, fixture: &Fixture) {
+async fn other_partitions_objects_are_refused(objects: &dyn Objects, fixture: &Fixture) {
     let key = file(fixture);
     objects.put(&fixture.partition, &key, Bytes::from_static(b"x")).await.unwrap();
     let other = fixture.live();
-    assert!(objects.get(&other, &key, None).await.is_err());
+    assert!(objects.get(&other, &key, None, 0).await.is_err());
     assert!(objects.put(&other, &key, Bytes::new()).await.is_err());
     assert!(objects.sign_download(&other, &key, "x.ndjson", fixture.now, fixture.later(60)).await.is_err());
 }
 
-async fn a_download_lasts_an_hour_at_most(objects: &dyn ObjectStore, fixture: &Fixture) {
+async fn a_download_lasts_an_hour_at_most(objects: &dyn Objects, fixture: &Fixture) {
     let key = file(fixture);
     let sign = async |until| {
         objects

@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 
 use super::Fixture;
-use crate::ids::Environment;
-use crate::keys::{ApiKey, Scope, StoredKey};
-use crate::plan::{Month, Plan, Pool, Tenant};
+use crate::identity::{ApiKey, Environment, Scope, StoredKey};
+use crate::limits::{Month, Plan, Pool, Tenant};
 use crate::ports::{IdSource, KeyStore, MonthUsage, UsageStore};
 
 /// Runs all behaviours of a [`UsageStore`] that need no acceptance.
@@ -33,7 +32,7 @@ pub async fn usage(usage: &dyn UsageStore, seed: u64, now: Timestamp) {
     assert_eq!(usage.count_month(id, Pool::Shared, &month).await.unwrap(), 1);
     let counted = MonthUsage { live: 2, test: 1, shared: 1 };
     assert_eq!(usage.month(id, &month).await.unwrap(), counted);
-    let next = Month::of(crate::plan::next_month(now));
+    let next = Month::of(crate::limits::next_month(now));
     assert_eq!(usage.month(id, &next).await.unwrap(), MonthUsage::default());
 }
 

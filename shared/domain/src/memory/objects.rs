@@ -9,10 +9,13 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use super::{Memory, defect};
-use crate::ids::Partition;
-use crate::object_key::ObjectKey;
-use crate::pace::after;
-use crate::ports::{Fetched, MultipartId, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart};
+use crate::files::ObjectKey;
+use crate::identity::Partition;
+use crate::ports::{
+    Fetched, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart,
+    UrlSigner,
+};
+use crate::timings::after;
 
 pub(super) struct Multipart {
     key: ObjectKey,
@@ -38,35 +41,35 @@ impl ObjectStore for Memory {
         Ok(())
     }
 
-    async fn get(&self, partition: &Partition, key: &ObjectKey, etag: Option<&str>) -> Result<Fetched, PortError> {
+    async fn get(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        pinned: Option<&str>,
+        from: u64,
+    ) -> Result<Fetched, PortError> {
         check(partition, key)?;
-        let Some(content) = self.object(key) else { return Ok(Fetched::Missing) };
-        if etag.is_some_and(|etag| etag != etag_of(&content)) {
+        let Some(mut content) = self.object(key) else { return Ok(Fetched::Missing) };
+        let etag = etag_of(&content);
+        if pinned.is_some_and(|pinned| pinned != etag) {
             return Ok(Fetched::Changed);
         }
+        let content = content.split_off(usize::try_from(from).unwrap_or(usize::MAX).min(content.len()));
         // As a body from a network, it must not be asked again after its end.
         let chunks = stream::unfold(content, |mut rest| async move {
             (!rest.is_empty()).then(|| (Ok(rest.split_to(CHUNK.min(rest.len()))), rest))
         });
-        Ok(Fetched::Content(chunks.boxed()))
+        Ok(Fetched::Content { etag, body: chunks.boxed() })
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
         check(partition, key)?;
         Ok(self.object(key).map(|content| ObjectHead { size: content.len() as u64, etag: etag_of(&content) }))
     }
+}
 
-    async fn sign_upload(
-        &self,
-        partition: &Partition,
-        key: &ObjectKey,
-        _now: Timestamp,
-        until: Timestamp,
-    ) -> Result<SignedUrl, PortError> {
-        check(partition, key)?;
-        Ok(SignedUrl { url: format!("memory:///{}?expires={until}", key.as_str()), expires_at: until })
-    }
-
+#[async_trait]
+impl MultipartStore for Memory {
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
         check(partition, key)?;
         let mut state = self.lock();
@@ -91,6 +94,19 @@ impl ObjectStore for Memory {
         let etag = etag_of(&content);
         multipart.parts.insert(number, content);
         Ok(UploadedPart { number, etag })
+    }
+
+    async fn list_parts(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        upload: &MultipartId,
+    ) -> Result<Vec<UploadedPart>, UploadError> {
+        check(partition, key)?;
+        let state = self.lock();
+        let multipart = state.multiparts.get(&upload.0).filter(|multipart| multipart.key == *key);
+        let parts = multipart.ok_or(UploadError::Ended)?.parts.iter();
+        Ok(parts.map(|(number, content)| UploadedPart { number: *number, etag: etag_of(content) }).collect())
     }
 
     async fn complete(
@@ -131,6 +147,20 @@ impl ObjectStore for Memory {
         check(partition, key)?;
         self.lock().multiparts.remove(&upload.0);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl UrlSigner for Memory {
+    async fn sign_upload(
+        &self,
+        partition: &Partition,
+        key: &ObjectKey,
+        _now: Timestamp,
+        until: Timestamp,
+    ) -> Result<SignedUrl, PortError> {
+        check(partition, key)?;
+        Ok(SignedUrl { url: format!("memory:///{}?expires={until}", key.as_str()), expires_at: until })
     }
 
     async fn sign_download(

@@ -4,13 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::Memory;
-use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
-use crate::ids::{Partition, TenantId, UploadId};
-use crate::job::Reservation;
-use crate::plan::{Month, Pool, Tenant};
+use crate::accepting::{IdempotencyEntry, IdempotencyKey, Upload};
+use crate::identity::{Partition, TenantId, UploadId};
+use crate::jobs::Reservation;
+use crate::limits::{Month, Pool, Tenant, Window};
 use crate::ports::{MonthUsage, PortError, UsageStore};
-use crate::upload::Upload;
-use crate::window::Window;
 
 #[async_trait]
 impl UsageStore for Memory {

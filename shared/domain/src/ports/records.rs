@@ -1,32 +1,43 @@
-//! Where records are kept.
+//! Where records are kept, with the log of what was written when.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use records::{RecordId, ResourceType, StoredLine};
+use records::{PackedLine, RecordId, ResourceType, StoredLine};
 use serde::{Deserialize, Serialize};
 
 use super::PortError;
-use crate::ids::Partition;
-
-/// How a batch of writes ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[must_use = "what was not written has to be tried again"]
-pub struct BatchOutcome {
-    /// The records that the store did not take this time.
-    pub unwritten: Vec<RecordId>,
-}
+use crate::identity::{InvalidId, Partition};
 
 /// The most records of one batch (`BatchWriteItem`'s limit).
 pub const MAX_BATCH: usize = 25;
 
-/// A batch that has so many bytes of lines takes no further one. `BatchWriteItem` takes 16 MB on the wire
+/// The most records that one change item names.
+pub const MAX_GROUP: usize = 100;
+
+/// A group that has so many bytes of lines takes no further one. `BatchWriteItem` takes 16 MB on the wire
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>), where a line of quotes
 /// and backslashes is twice as long; and a call has to end within seconds.
-pub const MAX_BATCH_BYTES: usize = 4 << 20;
+pub const MAX_GROUP_BYTES: usize = 4 << 20;
 
 /// In how many shards the records of one type and partition are spread. A partition of `DynamoDB`
 /// takes 1,000 writes a second; so many times that is a type's limit.
 pub const SHARDS: u8 = 16;
+
+/// In how many logs the changes of one type and partition are spread.
+pub const LOGS: u8 = 4;
+
+/// How old a stamp may be when a write with it is tried.
+pub const MAX_STAMP_AGE: Duration = Duration::from_secs(5);
+
+/// For how long change items are kept.
+pub const CHANGE_RETENTION: Duration = Duration::from_hours(92 * 24);
+
+/// How far back the change log is trusted: items that TTL may be about to delete are not counted on.
+pub const CHANGE_LOG_REACH: Duration = Duration::from_hours(90 * 24);
 
 /// The shard of a record: fixed for ever, since records are found by it.
 #[must_use]
@@ -34,114 +45,257 @@ pub fn shard_of(id: &RecordId) -> u8 {
     u8::try_from(crc32fast::hash(id.as_str().as_bytes()) % u32::from(SHARDS)).unwrap_or(0)
 }
 
-/// One shard of one type's records in a partition: what one series of pages reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Slice {
-    /// The type.
+/// One of the 16 key ranges of a type's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shard {
     pub resource_type: ResourceType,
-    /// The shard, below [`SHARDS`].
-    pub shard: u8,
+    /// Below [`SHARDS`].
+    pub number: u8,
 }
 
-impl Slice {
-    /// All slices of the types, in order.
-    pub fn all(types: &[ResourceType]) -> impl Iterator<Item = Self> {
-        types.iter().flat_map(|resource_type| (0..SHARDS).map(|shard| Self { resource_type: *resource_type, shard }))
+impl Shard {
+    pub fn all(resource_type: ResourceType) -> impl Iterator<Item = Self> {
+        (0..SHARDS).map(move |number| Self { resource_type, number })
     }
 }
 
-/// Which records of a slice are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadRange {
-    /// All of them, strongly consistent.
-    All,
-    /// Those last updated between the two moments, both included, from the index.
-    Updated {
-        /// The first moment.
-        since: Timestamp,
-        /// The last moment.
-        until: Timestamp,
-    },
+/// One of the four logs of a type's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChangeLog {
+    pub resource_type: ResourceType,
+    /// Below [`LOGS`].
+    pub number: u8,
 }
 
-/// The record behind which reading goes on: the end of a page, or any other.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PageKey {
-    /// The record's id: the order of [`ReadRange::All`].
-    pub id: String,
-    /// Its stamp, RFC 3339 with milliseconds: the order of [`ReadRange::Updated`], before the id.
-    pub last_updated: String,
+impl ChangeLog {
+    pub fn all(resource_type: ResourceType) -> impl Iterator<Item = Self> {
+        (0..LOGS).map(move |number| Self { resource_type, number })
+    }
 }
 
-impl PageKey {
-    /// The key of a stored line; `None` when it is no stored line.
+/// When a group of records was written, in milliseconds, and random digits that tell groups of one millisecond
+/// apart. The key of the group's change item, and kept with each of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Stamp(u128);
+
+/// So many random digits make it unlikely for 10,000 years that two groups of one log share a stamp.
+const STAMP_DIGITS: u128 = 1_000_000_000_000;
+
+impl Stamp {
     #[must_use]
-    pub fn of(line: &str) -> Option<Self> {
-        let (id, last_updated) = records::stored_key(line)?;
-        Some(Self { id: id.to_owned(), last_updated: last_updated.to_owned() })
+    pub fn draw(now: Timestamp, random: u128) -> Self {
+        Self(u128::try_from(now.as_millisecond()).unwrap_or(0) * STAMP_DIGITS + random % STAMP_DIGITS)
+    }
+
+    /// The last stamp of a millisecond.
+    #[must_use]
+    pub fn last_of(moment: Timestamp) -> Self {
+        Self::draw(moment, STAMP_DIGITS - 1)
+    }
+
+    /// The first stamp of a millisecond.
+    #[must_use]
+    pub fn first_of(moment: Timestamp) -> Self {
+        Self::draw(moment, 0)
+    }
+
+    /// The stamp that follows this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// When the group was written, to the millisecond.
+    #[must_use]
+    pub fn moment(self) -> Timestamp {
+        let milliseconds = i64::try_from(self.0 / STAMP_DIGITS).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
     }
 }
 
-/// Some records of a slice.
-#[derive(Debug, Clone, Default)]
-pub struct Page {
-    /// The stored lines.
-    pub lines: Vec<String>,
-    /// Where to read on; `None` at the end of the slice.
-    pub next: Option<PageKey>,
+/// 25 digits, which sort as the stamps do.
+impl fmt::Display for Stamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:025}", self.0)
+    }
 }
 
-/// Some records of a slice, counted.
-#[derive(Debug, Clone, Default)]
-pub struct CountPage {
-    /// How many.
+impl FromStr for Stamp {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.parse().map(Self).map_err(|_| InvalidId::new("a stamp is a number of up to 25 digits"))
+    }
+}
+
+impl TryFrom<String> for Stamp {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Stamp> for String {
+    fn from(stamp: Stamp) -> Self {
+        stamp.to_string()
+    }
+}
+
+/// Records that are written with one stamp, and the log that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeGroup {
+    pub log: ChangeLog,
+    pub stamp: Stamp,
+}
+
+impl ChangeGroup {
+    #[must_use]
+    pub fn draw(resource_type: ResourceType, now: Timestamp, random: u128) -> Self {
+        let number = u8::try_from(random >> 64 & u128::from(LOGS - 1)).unwrap_or(0);
+        Self { log: ChangeLog { resource_type, number }, stamp: Stamp::draw(now, random) }
+    }
+}
+
+/// What a change item says: these records were written with this stamp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeItem {
+    pub stamp: Stamp,
+    pub ids: Vec<RecordId>,
+}
+
+/// How a batch of writes ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "what was not written has to be tried again"]
+pub struct BatchOutcome {
+    /// The records that the store did not take this time, throttled.
+    pub unwritten: Vec<RecordId>,
+}
+
+/// A record as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRecord {
+    pub id: RecordId,
+    pub stamp: Stamp,
+    pub line: PackedLine,
+}
+
+/// Some items in the order of their keys.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Whether there are more.
+    pub has_more: bool,
+    /// Read units that the page took.
+    pub units: f64,
+}
+
+/// A count of some items in the order of their keys.
+#[derive(Debug, Clone)]
+pub struct CountPage<K> {
     pub count: u64,
-    /// About how many bytes they have; 0 where the store does not tell.
-    pub bytes: u64,
-    /// Where to count on; `None` at the end of the slice.
-    pub next: Option<PageKey>,
+    /// Where to count on; `None` at the end.
+    pub next: Option<K>,
+    /// Read units that the page took.
+    pub units: f64,
 }
 
-/// Keeps records.
+/// The records found of those asked for.
+#[derive(Debug, Clone, Default)]
+pub struct FoundRecords {
+    /// In no order.
+    pub records: Vec<KeptRecord>,
+    /// Those that the store did not look at this time; the rest does not exist.
+    pub unprocessed: Vec<RecordId>,
+}
+
+/// Writes records. Whoever writes a record logs the change first: every record version that can be read has a
+/// change item with its stamp, whatever crashes in between.
 #[async_trait]
-pub trait RecordStore: Send + Sync {
-    /// Writes up to [`MAX_BATCH`] records of different ids, of [`MAX_BATCH_BYTES`] and the last one, each new or in
-    /// place of an older one, all stamped with `stamp`, once: what is not written is told, and left to the caller.
+pub trait RecordWriter: Send + Sync {
+    /// Logs that these records (at most [`MAX_GROUP`], each once) are about to be written. A group is never logged
+    /// again with other records.
+    async fn log_changes(&self, partition: &Partition, group: &ChangeGroup, ids: &[RecordId]) -> Result<(), PortError>;
+
+    /// Writes up to [`MAX_BATCH`] records of a logged group, all of different ids, each in place of an older one,
+    /// once: what is not written is told, and left to the caller.
     async fn write_batch(
         &self,
         partition: &Partition,
-        resource_type: ResourceType,
+        group: &ChangeGroup,
         batch: &mut [StoredLine],
-        stamp: Timestamp,
     ) -> Result<BatchOutcome, PortError>;
+}
 
-    /// A page of a slice, from its beginning or on from where the last one ended.
+/// Reads records and their change log, strongly consistent unless said otherwise.
+#[async_trait]
+pub trait RecordReader: Send + Sync {
+    /// A page of a shard, from its beginning or behind a record.
     async fn read(
         &self,
         partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<Page, PortError>;
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<Page<KeptRecord>, PortError>;
 
-    /// Counts part of a slice, eventually consistent.
+    /// Counts part of a shard, eventually consistent.
     async fn count(
         &self,
         partition: &Partition,
-        slice: Slice,
-        range: ReadRange,
-        from: Option<&PageKey>,
-    ) -> Result<CountPage, PortError>;
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<CountPage<RecordId>, PortError>;
+
+    /// The newest stamp of a log.
+    async fn newest_change(&self, partition: &Partition, log: ChangeLog) -> Result<Option<Stamp>, PortError>;
+
+    /// A page of up to 100 change items with stamps between the two, both included.
+    async fn changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<Page<ChangeItem>, PortError>;
+
+    /// Counts the records that change items with such stamps name, eventually consistent.
+    async fn count_changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<CountPage<Stamp>, PortError>;
+
+    /// Records by their ids: at most [`MAX_GROUP`], each once.
+    async fn find(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        ids: &[RecordId],
+    ) -> Result<FoundRecords, PortError>;
 }
 
-/// Puts marks into the table of records and looks for them in its index. They belong to no partition, and no
-/// export can see them.
-#[async_trait]
-pub trait IndexProbe: Send + Sync {
-    /// Writes a mark to the table, in place of the one before.
-    async fn mark(&self, at: Timestamp) -> Result<(), PortError>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The mark that the index shows.
-    async fn latest_mark(&self) -> Result<Option<Timestamp>, PortError>;
+    #[test]
+    fn shards_are_pinned() {
+        for (id, shard) in [("a", 3), ("r-1", 9), ("00000000-0000-0000-0000-000000000000", 9)] {
+            assert_eq!(shard_of(&RecordId::try_from(id.to_owned()).unwrap()), shard, "{id}");
+        }
+    }
+
+    #[test]
+    fn stamps_sort_by_time_and_come_back_whole() {
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+        let stamp = Stamp::draw(at(1_768_468_500_123), u128::MAX);
+        assert_eq!(stamp.to_string().len(), 25);
+        assert_eq!(stamp.to_string().parse(), Ok(stamp));
+        assert_eq!(stamp.moment(), at(1_768_468_500_123));
+        assert!(Stamp::last_of(at(1_768_468_500_122)) < stamp);
+        assert!(Stamp::first_of(at(1_768_468_500_123)) <= stamp && stamp <= Stamp::last_of(at(1_768_468_500_123)));
+    }
 }

@@ -4,13 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::PortError;
-use crate::idempotency::{IdempotencyEntry, IdempotencyKey};
-use crate::ids::{Partition, TenantId, UploadId};
-use crate::job::Reservation;
-use crate::keys::{ApiKeyHash, StoredKey};
-use crate::plan::{Month, Pool, Tenant};
-use crate::upload::Upload;
-use crate::window::Window;
+use crate::accepting::{IdempotencyEntry, IdempotencyKey, Upload};
+use crate::identity::{ApiKeyHash, Partition, StoredKey, TenantId, UploadId};
+use crate::jobs::Reservation;
+use crate::limits::{Month, Pool, Tenant, Window};
 
 /// Keeps API keys, by their hash.
 #[async_trait]

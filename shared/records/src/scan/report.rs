@@ -1,8 +1,8 @@
-//! The faults of a line while it is walked.
+//! The violations of a line while it is walked.
 
 use std::fmt::Write;
 
-use crate::fault::{Fault, FaultCode, MAX_FAULTS_PER_RECORD};
+use crate::violation::{MAX_VIOLATIONS_PER_RECORD, Violation, ViolationCode};
 
 /// One step of the path from the record to the member in hand.
 #[derive(Debug, Clone, Copy)]
@@ -11,19 +11,19 @@ pub(super) enum Segment<'a> {
     Item(usize),
 }
 
-/// The path to the member in hand, and the faults so far.
+/// The path to the member in hand, and the violations so far.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     path: Vec<Segment<'a>>,
-    faults: Vec<Fault>,
-    /// Whether there were more faults than are kept.
+    violations: Vec<Violation>,
+    /// Whether there were more violations than are kept.
     more: bool,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new() -> Self {
         // Most records are no deeper.
-        Self { path: Vec::with_capacity(8), faults: Vec::new(), more: false }
+        Self { path: Vec::with_capacity(8), violations: Vec::new(), more: false }
     }
 
     #[inline]
@@ -36,10 +36,10 @@ impl<'a> Report<'a> {
         self.path.pop();
     }
 
-    /// A fault of the member in hand.
+    /// A violation of the member in hand.
     #[cold]
-    pub(super) fn fault(&mut self, code: FaultCode, rule: &str) {
-        if self.faults.len() >= MAX_FAULTS_PER_RECORD {
+    pub(super) fn violation(&mut self, code: ViolationCode, rule: &str) {
+        if self.violations.len() >= MAX_VIOLATIONS_PER_RECORD {
             self.more = true;
             return;
         }
@@ -56,25 +56,27 @@ impl<'a> Report<'a> {
             };
         }
         let colon = if message.is_empty() { "" } else { ": " };
-        self.faults.push(Fault { code, path, message: format!("{message}{colon}{rule}") });
+        self.violations.push(Violation { code, path, message: format!("{message}{colon}{rule}") });
     }
 
-    /// A fault of the line as a whole.
-    pub(super) fn line(&mut self, code: FaultCode, rule: &str) {
+    /// A violation of the line as a whole.
+    pub(super) fn line(&mut self, code: ViolationCode, rule: &str) {
         self.path.clear();
-        self.fault(code, rule);
+        self.violation(code, rule);
     }
 
     #[cold]
     pub(super) fn duplicate_member(&mut self) {
-        self.fault(FaultCode::DuplicateMember, "Member name stands twice");
+        self.violation(ViolationCode::DuplicateMember, "Member name stands twice");
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Vec<Fault>> {
+    pub(super) fn finish(mut self) -> Result<(), Vec<Violation>> {
         if self.more {
-            self.faults
-                .push(Fault::of_line(FaultCode::MoreFaults, &format!("More than {MAX_FAULTS_PER_RECORD} faults")));
+            self.violations.push(Violation::of_line(
+                ViolationCode::MoreViolations,
+                &format!("More than {MAX_VIOLATIONS_PER_RECORD} violations"),
+            ));
         }
-        if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
+        if self.violations.is_empty() { Ok(()) } else { Err(self.violations) }
     }
 }

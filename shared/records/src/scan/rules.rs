@@ -7,9 +7,9 @@ use super::Scan;
 use super::grammar::Invalid;
 use super::report::Segment;
 use crate::decimal::Decimal;
-use crate::fault::FaultCode;
 use crate::schema::{ArrayRule, NumberRule, ObjectRule, Rule, StringRule};
 use crate::text::Text;
+use crate::violation::ViolationCode;
 
 /// More names than this in one object are told apart by sorting, not pair by pair.
 const FEW_NAMES: usize = 16;
@@ -43,7 +43,7 @@ impl<'a> Scan<'a> {
         object.seen |= bit;
         if member.required && self.cursor.peek() == Some(b'n') {
             self.cursor.literal("null")?;
-            self.report.fault(FaultCode::Required, "Required");
+            self.report.violation(ViolationCode::Required, "Required");
         } else {
             self.value(&member.rule)?;
         }
@@ -67,13 +67,13 @@ impl<'a> Scan<'a> {
         for (index, member) in rule.members.iter().enumerate() {
             if missing & (1u64 << index) != 0 {
                 self.report.enter(Segment::Member(&member.name));
-                self.report.fault(FaultCode::Required, "Required");
+                self.report.violation(ViolationCode::Required, "Required");
                 self.report.leave();
             }
         }
     }
 
-    /// Ends an object's names without a rule: one fault for each name that stands more than once.
+    /// Ends an object's names without a rule: one violation for each name that stands more than once.
     pub(super) fn close_names(&mut self, own_names: usize) {
         let names = self.names.get_mut(own_names..).unwrap_or_default();
         let duplicates = if names.len() <= FEW_NAMES {
@@ -130,7 +130,7 @@ impl<'a> Scan<'a> {
     #[cold]
     fn wrong_type(&mut self, rule: &Rule) -> Result<(), Invalid> {
         self.skip()?;
-        self.report.fault(FaultCode::Type, &format!("Expected {}", rule.expected()));
+        self.report.violation(ViolationCode::Type, &format!("Expected {}", rule.expected()));
         Ok(())
     }
 
@@ -142,29 +142,29 @@ impl<'a> Scan<'a> {
             Ok(())
         })?;
         if count < rule.min_items {
-            self.report.fault(FaultCode::MinItems, &format!("Must have at least {} items", rule.min_items));
+            self.report.violation(ViolationCode::MinItems, &format!("Must have at least {} items", rule.min_items));
         }
         if let Some(most) = rule.max_items.filter(|most| count > *most) {
-            self.report.fault(FaultCode::MaxItems, &format!("Must have at most {most} items"));
+            self.report.violation(ViolationCode::MaxItems, &format!("Must have at most {most} items"));
         }
         Ok(())
     }
 
     fn judge_string(&mut self, rule: &StringRule, text: Text<'a>) {
         if rule.min_length && text.is_empty() {
-            self.report.fault(FaultCode::MinLength, "Must not be empty");
+            self.report.violation(ViolationCode::MinLength, "Must not be empty");
         }
         if let Some(most) = rule.max_length.filter(|most| text.is_longer_than(*most)) {
-            self.report.fault(FaultCode::MaxLength, &format!("Must be at most {most} characters"));
+            self.report.violation(ViolationCode::MaxLength, &format!("Must be at most {most} characters"));
         }
         if let Some(options) = &rule.options {
             let value = text.unescape();
             if options.iter().all(|option| *option != value) {
-                self.report.fault(FaultCode::Enum, &format!("Must be one of {}", options.join(", ")));
+                self.report.violation(ViolationCode::Enum, &format!("Must be one of {}", options.join(", ")));
             }
         }
         if let Some(format) = rule.format.filter(|format| !format.matches(&text.unescape())) {
-            self.report.fault(FaultCode::Format, &format!("Invalid {}", format.label()));
+            self.report.violation(ViolationCode::Format, &format!("Invalid {}", format.label()));
         }
     }
 
@@ -174,13 +174,13 @@ impl<'a> Scan<'a> {
         }
         let value = Decimal::of(digits);
         if rule.integer && !value.is_whole() {
-            self.report.fault(FaultCode::Type, "Expected integer");
+            self.report.violation(ViolationCode::Type, "Expected integer");
         }
         if let Some(least) = rule.minimum.filter(|least| value.cmp_whole(*least) == Ordering::Less) {
-            self.report.fault(FaultCode::Minimum, &format!("Must be at least {least}"));
+            self.report.violation(ViolationCode::Minimum, &format!("Must be at least {least}"));
         }
         if let Some(most) = rule.maximum.filter(|most| value.cmp_whole(*most) == Ordering::Greater) {
-            self.report.fault(FaultCode::Maximum, &format!("Must be at most {most}"));
+            self.report.violation(ViolationCode::Maximum, &format!("Must be at most {most}"));
         }
     }
 }

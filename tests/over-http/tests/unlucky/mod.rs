@@ -8,14 +8,14 @@ use std::time::Duration;
 use aws::Aws;
 use aws::faults::Faults;
 use domain::ports::{Clock, JobQueue, ObjectStore};
-use domain::{Authenticator, ExportSizes, Job, JobId, ObjectKey, Partition, Target, UploadId, Uploader, Work};
-use edge::http::{Api, Body, Gate, Request, RequestExt, Response};
-use edge::system::{SystemClock, SystemIds};
+use domain::{Authenticator, ExportSizes, Job, JobId, ObjectKey, Partition, UploadId, Uploader};
+use http::{Api, Body, Gate, Request, RequestExt, Response};
 use in_process::faulty::LosingQueue;
 use in_process::jobs::export_of;
 use jiff::{SignedDuration, Timestamp};
 use over_http::{Service, admin, setting};
 use records::ResourceType;
+use runtime::{SystemClock, SystemIds};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -61,9 +61,8 @@ impl Unlucky {
     }
 
     /// Messages go where nobody takes them.
-    pub(crate) fn dead_letters(&self) -> Arc<dyn JobQueue> {
-        let url = setting("DEAD_LETTERS_URL");
-        Arc::new(self.inner.aws.queue(Some(url.clone()), Some(url)))
+    pub(crate) fn dlq(&self) -> Arc<dyn JobQueue> {
+        Arc::new(self.inner.aws.queue(setting("DLQ_URL")))
     }
 
     /// With nothing remembered of earlier calls.
@@ -74,24 +73,23 @@ impl Unlucky {
     }
 
     /// Starts a job that the test delivers by itself.
-    pub(crate) async fn begin(&self, work: Work) -> JobId {
-        self.inner.start(&self.tenant.partition, work, Arc::new(LosingQueue)).await
+    pub(crate) async fn begin(&self, request: over_http::Request) -> JobId {
+        self.inner.start(&self.tenant.partition, request, Some(Arc::new(LosingQueue))).await
     }
 
     pub(crate) async fn job(&self, id: &JobId) -> Job {
         self.inner.job(&self.tenant.partition, id).await
     }
 
-    /// Looks once at the job and its segments, as messages would.
+    /// Looks once at the job, as a message would.
     pub(crate) async fn deliver(&self, id: &JobId) {
-        let sizes = ExportSizes { part: 2_000, least_part: 1_000, segments: Some(2) };
-        let worker = self.inner.worker(self.dead_letters(), sizes);
-        for segment in [None, Some(0), Some(1)] {
-            let target = Target { job_id: id.clone(), segment };
-            // What goes wrong here comes again.
-            let _delivered =
-                worker.deliver(&self.tenant.partition, &target, Instant::now() + Duration::from_secs(30)).await;
-        }
+        let sizes = ExportSizes { part: 2_000, least_part: 1_000 };
+        // The type of a job never changes: it is read past the faults.
+        let job_type = Service::new().await.job(&self.tenant.partition, id).await.job_type();
+        let worker = self.inner.worker(job_type, self.dlq(), sizes);
+        // What goes wrong here comes again.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let _delivered = worker.deliver(&self.tenant.partition, id, deadline).await;
     }
 
     /// Delivers until the job has ended; leases that were left behind run out on the way.
@@ -104,7 +102,7 @@ impl Unlucky {
             self.deliver(id).await;
             self.clock.0.fetch_add(10, Ordering::Relaxed);
         }
-        panic!("job {id} does not end: {:?}", self.job(id).await.status());
+        panic!("job {id} does not end: {:?}", self.job(id).await.state());
     }
 
     /// An upload of the tenant's with these bytes in it.
@@ -151,22 +149,22 @@ impl Call {
                     Self::StartImport => json!({"resourceType": "Patient", "data": line}),
                     _ => json!({"resourceType": "Patient", "uploadId": prepared}),
                 };
-                let starter = service.inner.starter(service.dead_letters());
+                let starter = service.inner.import_starter(service.dlq());
                 Api::new(service.gate(), start_import::StartImport { starter }).handle(send(&body)).await
             }
             Self::StartExport => {
                 let body = json!({"resourceTypes": ["Patient"]});
-                let starter = service.inner.starter(service.dead_letters());
+                let starter = service.inner.export_starter(service.dlq());
                 Api::new(service.gate(), start_export::StartExport { starter }).handle(send(&body)).await
             }
             Self::CreateUpload => {
-                let (usage, objects) = (service.inner.usage(), service.inner.objects());
-                let uploader = Uploader { usage, objects, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
+                let (usage, signer) = (service.inner.usage(), service.inner.objects());
+                let uploader = Uploader { usage, signer, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
                 let api = Api::new(service.gate(), create_upload::CreateUpload { uploader });
                 api.handle(request(tenant, idempotency, None)).await
             }
             Self::GetJob => {
-                let endpoint = get_job::GetJob { jobs: service.inner.jobs(), objects: service.inner.objects() };
+                let endpoint = get_job::GetJob { jobs: service.inner.jobs(), signer: service.inner.objects() };
                 let parameters = HashMap::from([("jobId".to_owned(), prepared.to_owned())]);
                 let request = request(tenant, idempotency, None).with_path_parameters(parameters);
                 Api::new(service.gate(), endpoint).handle(request).await
@@ -178,7 +176,9 @@ impl Call {
     pub(crate) async fn prepare(self, service: &Unlucky) -> String {
         match self {
             Self::StartImportOfUpload => service.uploaded("{}\n").await.to_string(),
-            Self::GetJob => service.begin(export_of(ResourceType::Patient)).await.to_string(),
+            Self::GetJob => {
+                service.begin(over_http::Request::Export(export_of(ResourceType::Patient))).await.to_string()
+            }
             Self::StartImport | Self::StartExport | Self::CreateUpload => String::new(),
         }
     }

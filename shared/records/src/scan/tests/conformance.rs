@@ -1,10 +1,10 @@
 //! What is accepted, what is refused, and with which code: a row for each rule of reading a line.
 
-use crate::{Fault, FaultCode, ResourceType};
+use crate::{ResourceType, Violation, ViolationCode};
 
-fn faults(line: &[u8]) -> Vec<Fault> {
+fn violations(line: &[u8]) -> Vec<Violation> {
     let schema = ResourceType::Patient.schema().unwrap();
-    schema.scan(line).map_or_else(|faults| faults, |_| Vec::new())
+    schema.scan(line).map_or_else(|violations| violations, |_| Vec::new())
 }
 
 /// A valid patient with these further members.
@@ -16,9 +16,11 @@ fn rows(lines: &[&str]) -> String {
     lines
         .iter()
         .map(|line| {
-            let faults = faults(line.as_bytes());
-            let shown: Vec<_> =
-                faults.iter().map(|fault| format!("{:?} {:?} {:?}", fault.code, fault.path, fault.message)).collect();
+            let violations = violations(line.as_bytes());
+            let shown: Vec<_> = violations
+                .iter()
+                .map(|violation| format!("{:?} {:?} {:?}", violation.code, violation.path, violation.message))
+                .collect();
             format!("{line}\n    {}\n", if shown.is_empty() { "valid".to_owned() } else { shown.join("\n    ") })
         })
         .collect()
@@ -110,39 +112,39 @@ fn members() {
 fn nesting_up_to_128_is_read() {
     let nested = |depth: usize| with(&format!("\"x\":{}{}", "[".repeat(depth), "]".repeat(depth)));
     // The record itself is one level.
-    assert_eq!(faults(nested(127).as_bytes()), []);
-    assert_eq!(faults(nested(128).as_bytes())[0].code, FaultCode::InvalidJson);
+    assert_eq!(violations(nested(127).as_bytes()), []);
+    assert_eq!(violations(nested(128).as_bytes())[0].code, ViolationCode::InvalidJson);
     let hostile = format!("{{\"x\":{}", "[".repeat(1 << 20));
-    assert_eq!(faults(hostile.as_bytes())[0].code, FaultCode::InvalidJson);
+    assert_eq!(violations(hostile.as_bytes())[0].code, ViolationCode::InvalidJson);
 }
 
 #[test]
 fn invalid_utf_8_is_no_json() {
-    assert_eq!(faults(b"{\"firstName\":\"\xff\",\"lastName\":\"Doe\"}")[0].code, FaultCode::InvalidJson);
+    assert_eq!(violations(b"{\"firstName\":\"\xff\",\"lastName\":\"Doe\"}")[0].code, ViolationCode::InvalidJson);
 }
 
 #[test]
-fn at_most_100_faults_then_one_that_says_so() {
+fn at_most_100_violations_then_one_that_says_so() {
     let items = vec!["7"; 150].join(",");
-    let found = faults(with(&format!("\"contact\":[{items}]")).as_bytes());
+    let found = violations(with(&format!("\"contact\":[{items}]")).as_bytes());
     assert_eq!(found.len(), 101);
-    assert_eq!(found[100].code, FaultCode::MoreFaults);
-    assert!(found[..100].iter().all(|fault| fault.code == FaultCode::Type));
+    assert_eq!(found[100].code, ViolationCode::MoreViolations);
+    assert!(found[..100].iter().all(|violation| violation.code == ViolationCode::Type));
 }
 
 #[test]
 fn many_members_do_not_take_long() {
     let distinct: Vec<_> = (0..60_000).map(|n| format!("\"m{n}\":{n}")).collect();
-    assert_eq!(faults(with(&distinct.join(",")).as_bytes()), []);
+    assert_eq!(violations(with(&distinct.join(",")).as_bytes()), []);
     let same = with(&vec!["\"m\":1"; 60_000].join(","));
-    assert_eq!(faults(same.as_bytes()).len(), 101);
+    assert_eq!(violations(same.as_bytes()).len(), 101);
 }
 
 #[test]
-fn a_fault_never_repeats_a_value() {
+fn a_violation_never_repeats_a_value() {
     let line = r#"{"firstName":7,"lastName":"Sesame","gender":"Sesame","email":"Sesame","birthDate":"Sesame",
         "id":"Sesame!","resourceType":"Sesame","meta":"Sesame","Sesame":1,"Sesame":2}"#;
-    let found = faults(line.as_bytes());
+    let found = violations(line.as_bytes());
     assert!(found.len() >= 8, "{found:?}");
     assert!(!format!("{found:?}").contains("Sesame"), "{found:?}");
 }

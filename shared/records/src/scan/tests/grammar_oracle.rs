@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::random::Author;
-use crate::{FaultCode, ResourceType};
+use crate::{ResourceType, ViolationCode};
 
 /// Whether `serde_json` takes the line. A number that overflows a float is none of grammar's business.
 fn is_json(line: &[u8]) -> bool {
@@ -18,9 +18,11 @@ fn is_json(line: &[u8]) -> bool {
 
 fn agree(line: &[u8]) {
     let schema = ResourceType::Patient.schema().unwrap();
-    let faults = schema.scan(line).map_or_else(|faults| faults, |_| Vec::new());
-    let refused = faults.iter().any(|fault| matches!(fault.code, FaultCode::InvalidJson | FaultCode::BlankLine));
-    assert_eq!(!refused, is_json(line), "{}: {faults:?}", String::from_utf8_lossy(line));
+    let violations = schema.scan(line).map_or_else(|violations| violations, |_| Vec::new());
+    let refused = violations
+        .iter()
+        .any(|violation| matches!(violation.code, ViolationCode::InvalidJson | ViolationCode::BlankLine));
+    assert_eq!(!refused, is_json(line), "{}: {violations:?}", String::from_utf8_lossy(line));
 }
 
 /// Pieces of JSON, right and wrong.

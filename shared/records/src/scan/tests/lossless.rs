@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 use super::random::Author;
-use crate::{FaultCode, MAX_STORED_LINE, RecordId, ResourceType, StoredLine};
+use crate::{MAX_STORED_LINE, RecordId, ResourceType, StoredLine, ViolationCode};
 
 fn stored(line: &str) -> StoredLine {
     let schema = ResourceType::Patient.schema().unwrap();
@@ -58,7 +58,7 @@ fn a_line_that_would_not_fit_an_item_is_too_large() {
     };
     let spare = MAX_STORED_LINE - fits(0).unwrap().as_str().len();
     assert_eq!(fits(spare).unwrap().as_str().len(), MAX_STORED_LINE);
-    assert_eq!(fits(spare + 1).unwrap_err().code, FaultCode::TooLarge);
+    assert_eq!(fits(spare + 1).unwrap_err().code, ViolationCode::TooLarge);
 }
 
 fn members(line: &str) -> BTreeMap<String, Box<RawValue>> {
@@ -78,8 +78,8 @@ proptest! {
             let stored = match scanned.into_stored("t", || RecordId::try_from("r".to_owned()).unwrap()) {
                 Ok(stored) => stored,
                 // Nothing but its size keeps a valid record out: the head that is put before it is short.
-                Err(fault) => {
-                    prop_assert_eq!(fault.code, FaultCode::TooLarge);
+                Err(violation) => {
+                    prop_assert_eq!(violation.code, ViolationCode::TooLarge);
                     prop_assert!(line.len() + 256 > MAX_STORED_LINE);
                     continue;
                 }

@@ -29,7 +29,7 @@ impl Random {
     }
 }
 
-/// Writes records that follow a schema, but for a fault here and there.
+/// Writes records that follow a schema, but for a violation here and there.
 pub(super) struct Author {
     pub(super) random: Random,
     pub(super) definitions: Value,

@@ -1,4 +1,4 @@
-//! The `jsonschema` crate as oracle: over all types, the same verdicts, and the same faults at the same paths.
+//! The `jsonschema` crate as oracle: over all types, the same verdicts, and the same violations at the same paths.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::random::Author;
 use crate::format::Format;
-use crate::{FaultCode, ResourceType};
+use crate::{ResourceType, ViolationCode};
 
 struct Definitions;
 
@@ -30,10 +30,10 @@ fn oracle(resource_type: ResourceType) -> Validator {
     options.should_validate_formats(true).with_retriever(Definitions).build(&schema).unwrap()
 }
 
-type Faults = BTreeSet<(FaultCode, String)>;
+type Violations = BTreeSet<(ViolationCode, String)>;
 
 /// The oracle's errors in the scanner's words.
-fn translate(record: &Value, errors: &[ValidationError<'_>], faults: &mut Faults) {
+fn translate(record: &Value, errors: &[ValidationError<'_>], violations: &mut Violations) {
     let wrong_types: Vec<_> = errors
         .iter()
         .filter(|error| matches!(error.kind(), ValidationErrorKind::Type { .. }))
@@ -43,7 +43,7 @@ fn translate(record: &Value, errors: &[ValidationError<'_>], faults: &mut Faults
         let path = error.instance_path().to_string();
         let code = match error.kind() {
             ValidationErrorKind::Required { property } => {
-                faults.insert((FaultCode::Required, format!("{path}/{}", property.as_str().unwrap())));
+                violations.insert((ViolationCode::Required, format!("{path}/{}", property.as_str().unwrap())));
                 continue;
             }
             ValidationErrorKind::AnyOf { context } => {
@@ -56,45 +56,49 @@ fn translate(record: &Value, errors: &[ValidationError<'_>], faults: &mut Faults
                 };
                 match context.iter().find(is_of_type) {
                     Some(branch) => {
-                        translate(record, branch, faults);
+                        translate(record, branch, violations);
                         continue;
                     }
-                    None => type_fault(record, &path),
+                    None => type_violation(record, &path),
                 }
             }
-            ValidationErrorKind::Type { .. } => type_fault(record, &path),
+            ValidationErrorKind::Type { .. } => type_violation(record, &path),
             // A value of the wrong type is not judged further.
             ValidationErrorKind::Enum { .. } if wrong_types.contains(&path) => continue,
-            ValidationErrorKind::Enum { .. } => FaultCode::Enum,
-            ValidationErrorKind::Format { .. } => FaultCode::Format,
-            ValidationErrorKind::MaxItems { .. } => FaultCode::MaxItems,
-            ValidationErrorKind::MinItems { .. } => FaultCode::MinItems,
-            ValidationErrorKind::MaxLength { .. } => FaultCode::MaxLength,
-            ValidationErrorKind::MinLength { .. } => FaultCode::MinLength,
-            ValidationErrorKind::Maximum { .. } => FaultCode::Maximum,
-            ValidationErrorKind::Minimum { .. } => FaultCode::Minimum,
+            ValidationErrorKind::Enum { .. } => ViolationCode::Enum,
+            ValidationErrorKind::Format { .. } => ViolationCode::Format,
+            ValidationErrorKind::MaxItems { .. } => ViolationCode::MaxItems,
+            ValidationErrorKind::MinItems { .. } => ViolationCode::MinItems,
+            ValidationErrorKind::MaxLength { .. } => ViolationCode::MaxLength,
+            ValidationErrorKind::MinLength { .. } => ViolationCode::MinLength,
+            ValidationErrorKind::Maximum { .. } => ViolationCode::Maximum,
+            ValidationErrorKind::Minimum { .. } => ViolationCode::Minimum,
             other => panic!("{other:?} is no rule of the schemas"),
         };
-        faults.insert((code, path));
+        violations.insert((code, path));
     }
 }
 
 /// A member may only be null when it is optional: one that may not is required.
-fn type_fault(record: &Value, path: &str) -> FaultCode {
+fn type_violation(record: &Value, path: &str) -> ViolationCode {
     let is_member = path.rsplit('/').next().is_some_and(|last| last.parse::<usize>().is_err());
-    if is_member && record.pointer(path).is_some_and(Value::is_null) { FaultCode::Required } else { FaultCode::Type }
+    if is_member && record.pointer(path).is_some_and(Value::is_null) {
+        ViolationCode::Required
+    } else {
+        ViolationCode::Type
+    }
 }
 
 fn agree(resource_type: ResourceType, validator: &Validator, record: &Value) {
     let schema = resource_type.schema().unwrap();
     let line = record.to_string();
-    let scanned = schema.scan(line.as_bytes()).map_or_else(|faults| faults, |_| Vec::new());
-    let own: Faults = scanned.into_iter().map(|fault| (fault.code, fault.path)).collect();
-    if own.iter().any(|(code, _)| *code == FaultCode::MoreFaults) {
+    let scanned = schema.scan(line.as_bytes()).map_or_else(|violations| violations, |_| Vec::new());
+    let own: Violations = scanned.into_iter().map(|violation| (violation.code, violation.path)).collect();
+    if own.iter().any(|(code, _)| *code == ViolationCode::MoreViolations) {
         return;
     }
     let errors: Vec<_> = validator.iter_errors(record).collect();
-    let mut expected = Faults::new();
+    let mut expected = Violations::new();
     translate(record, &errors, &mut expected);
     assert_eq!(own, expected, "{resource_type}: {line}");
 }

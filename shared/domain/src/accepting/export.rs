@@ -1,0 +1,37 @@
+//! Starting exports.
+
+use async_trait::async_trait;
+
+use super::{AcceptJobError, Accepted, Draft, Drafter, Idempotency, JobAcceptor};
+use crate::identity::{JobId, Principal};
+use crate::jobs::{ExportSpec, JobSpec};
+use crate::ports::PortError;
+
+/// A valid call for an export.
+#[derive(Debug, Clone)]
+pub struct ExportRequest {
+    pub spec: ExportSpec,
+    pub idempotency: Idempotency,
+}
+
+/// Starts exports.
+pub struct ExportStarter {
+    pub acceptor: JobAcceptor,
+}
+
+impl ExportStarter {
+    pub async fn start(&self, who: &Principal, request: &ExportRequest) -> Result<Accepted, AcceptJobError> {
+        self.acceptor.accept(who, &request.idempotency, &request.spec).await
+    }
+}
+
+#[async_trait]
+impl Drafter for ExportSpec {
+    async fn draft(&self, _job_id: &JobId, _month_limit: Option<u64>) -> Result<Draft, AcceptJobError> {
+        Ok(Draft { spec: JobSpec::Export(self.clone()), total: 0, requests: 1, upload: None })
+    }
+
+    async fn store_source(&self, _job_id: &JobId) -> Result<(), PortError> {
+        Ok(())
+    }
+}

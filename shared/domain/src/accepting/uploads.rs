@@ -1,0 +1,73 @@
+//! Uploads: the way for batches that are too large for a call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::files::ObjectKey;
+use crate::identity::{Principal, UploadId};
+use crate::jobs::Reservation;
+use crate::limits::Month;
+use crate::ports::{Clock, IdSource, PortError, SignedUrl, UrlSigner, UsageStore};
+use crate::timings::after;
+
+/// The most bytes of an upload, as it is uploaded and once inflated (contract, section 3).
+pub const MAX_UPLOAD_BYTES: u64 = 104_857_600;
+
+/// For how long an upload's URL takes it.
+const URL_LIFETIME: Duration = Duration::from_hours(1);
+
+/// For how long an upload can be imported: whoever uploads in the last minute has time to say so.
+const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
+
+/// A place that a client may upload one batch to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upload {
+    /// Its id.
+    pub id: UploadId,
+    /// Until when it can be imported.
+    pub expires_at: Timestamp,
+    /// Whether an import has taken it.
+    #[serde(skip)]
+    pub used: bool,
+}
+
+/// Why no upload was created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateUploadError {
+    /// The month's pool is used up.
+    #[error("monthly quota exceeded")]
+    MonthFull,
+    /// See [`PortError`].
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Creates uploads.
+pub struct Uploader {
+    pub usage: Arc<dyn UsageStore>,
+    pub signer: Arc<dyn UrlSigner>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn IdSource>,
+}
+
+impl Uploader {
+    /// A new upload of the caller's, and the URL to put it to.
+    pub async fn create(&self, who: &Principal) -> Result<(UploadId, SignedUrl), CreateUploadError> {
+        let now = self.clock.now();
+        let id = UploadId::new(now, self.ids.random());
+        let upload = Upload { id: id.clone(), expires_at: after(now, UPLOAD_LIFETIME), used: false };
+        let pool = who.tenant.plan.pool(who.partition.environment);
+        let reservation = Reservation { pool, month: Month::of(now), requests: 1 };
+        let limit = who.tenant.refusing_limit(who.partition.environment);
+        if !self.usage.create_upload(&who.partition, &upload, &reservation, limit).await? {
+            return Err(CreateUploadError::MonthFull);
+        }
+        let key = ObjectKey::upload(&who.partition, &id);
+        let url = self.signer.sign_upload(&who.partition, &key, now, after(now, URL_LIFETIME)).await?;
+        Ok((id, url))
+    }
+}

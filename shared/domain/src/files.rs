@@ -1,0 +1,7 @@
+//! Files in the object store: their keys, and the one way in which workers write them.
+
+mod multipart_writer;
+mod object_key;
+
+pub(crate) use multipart_writer::{CompleteError, FileDigest, MultipartWriter, Parts};
+pub use object_key::{ObjectKey, Report};

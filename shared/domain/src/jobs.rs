@@ -1,0 +1,306 @@
+//! Jobs: one import or export, one item, one lease, one worker at a time.
+
+use jiff::Timestamp;
+use records::{ResourceType, Violation};
+use serde::{Deserialize, Serialize};
+
+use crate::exporting::ExportCheckpoint;
+use crate::files::ObjectKey;
+use crate::identity::{JobId, Partition};
+use crate::limits::{Month, Pool};
+
+mod driver;
+mod failure;
+mod lease;
+mod lease_guard;
+mod message;
+mod spec;
+mod state;
+
+pub use driver::{Delivery, JobDriver, JobWorker};
+pub(crate) use driver::{Work, WorkError, send};
+pub use failure::FailureReason;
+pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
+pub(crate) use lease_guard::LeaseGuard;
+pub use message::{InvalidMessage, JobMessage};
+pub use spec::{Compression, ExportSpec, FileLayout, ImportSource, JobSpec, JobType};
+pub use state::{Event, IllegalTransition, JobState, Refusal, Release};
+
+/// How far a job is, in records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// In all; 0 until known.
+    pub total: u64,
+    /// Done, the skipped ones included. Of an import: the line up to which everything is written.
+    pub processed: u64,
+    /// Of an import: written.
+    pub succeeded: u64,
+    /// Of an import: skipped.
+    pub failed: u64,
+}
+
+impl Progress {
+    /// This progress, or `earlier` where that is further: what clients see never goes back.
+    #[must_use]
+    pub fn no_less_than(self, earlier: Self) -> Self {
+        let furthest = if self.processed < earlier.processed { earlier } else { self };
+        Self { total: self.total.max(earlier.total).max(furthest.processed), ..furthest }
+    }
+}
+
+/// A file that a completed job leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultFile {
+    /// What the file is called when it is downloaded, unique in its job.
+    pub name: String,
+    pub key: ObjectKey,
+    /// Of an export with a file for each type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_type: Option<ResourceType>,
+    /// Lines of the file.
+    pub records: u64,
+    /// Size as it is downloaded.
+    pub bytes: u64,
+    /// Of the bytes as they are downloaded, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// What a completed job leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum JobResult {
+    Import {
+        /// The first violations, at most [`MAX_INLINE_VIOLATIONS`].
+        violations: Vec<LineViolation>,
+        /// All violations counted.
+        violation_count: u64,
+        /// The reports: of errors and rejected lines only when there are any.
+        files: Vec<ResultFile>,
+    },
+    Export {
+        /// When reading began: what was written later may be missing.
+        started_at: Timestamp,
+        files: Vec<ResultFile>,
+    },
+}
+
+impl JobResult {
+    #[must_use]
+    pub fn files(&self) -> &[ResultFile] {
+        match self {
+            Self::Import { files, .. } | Self::Export { files, .. } => files,
+        }
+    }
+}
+
+/// How many violations a job's item carries itself.
+pub const MAX_INLINE_VIOLATIONS: usize = 100;
+
+/// A violation and the line it was found in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineViolation {
+    /// The line, from 1.
+    pub line: u64,
+    #[serde(flatten)]
+    pub violation: Violation,
+}
+
+/// Requests of the month that were reserved when the job was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    pub pool: Pool,
+    pub month: Month,
+    pub requests: u64,
+}
+
+/// One import or export. Its state changes by [`apply`](Self::apply) alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    partition: Partition,
+    id: JobId,
+    spec: JobSpec,
+    state: JobState,
+    progress: Progress,
+    reservation: Reservation,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    started_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
+    /// Whether the records to import are counted and reserved.
+    counted: bool,
+    /// How often in a row the job was deferred.
+    deferrals: u32,
+    /// Counts the writes of the stored job; a write names the one it follows.
+    #[serde(skip)]
+    revision: u64,
+    /// When the sweeper redrives the job, as far as this write knows.
+    #[serde(skip)]
+    due_at: Option<Timestamp>,
+}
+
+/// All that a new job is made of.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub partition: Partition,
+    pub id: JobId,
+    pub spec: JobSpec,
+    /// Records in all, where known.
+    pub total: u64,
+    /// Whether they are counted and reserved. An export counts for itself: always true.
+    pub counted: bool,
+    pub reservation: Reservation,
+    pub created_at: Timestamp,
+    /// Until when the job and its files are kept.
+    pub expires_at: Timestamp,
+    /// When the job is redriven if its message had no effect.
+    pub due_at: Timestamp,
+}
+
+impl Job {
+    /// A pending job that nobody has stored yet.
+    #[must_use]
+    pub fn new(new: NewJob) -> Self {
+        Self {
+            partition: new.partition,
+            id: new.id,
+            spec: new.spec,
+            state: JobState::Pending,
+            progress: Progress { total: new.total, ..Progress::default() },
+            reservation: new.reservation,
+            created_at: new.created_at,
+            expires_at: new.expires_at,
+            started_at: None,
+            completed_at: None,
+            counted: new.counted,
+            deferrals: 0,
+            revision: 1,
+            due_at: Some(new.due_at),
+        }
+    }
+
+    /// A job as the store has it, with what the store keeps beside it.
+    #[must_use]
+    pub fn restored(self, revision: u64, due_at: Option<Timestamp>) -> Self {
+        Self { revision, due_at, ..self }
+    }
+
+    #[must_use]
+    pub fn partition(&self) -> &Partition {
+        &self.partition
+    }
+
+    #[must_use]
+    pub fn id(&self) -> &JobId {
+        &self.id
+    }
+
+    #[must_use]
+    pub fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    #[must_use]
+    pub fn job_type(&self) -> JobType {
+        self.spec.job_type()
+    }
+
+    #[must_use]
+    pub fn state(&self) -> &JobState {
+        &self.state
+    }
+
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    #[must_use]
+    pub fn reservation(&self) -> &Reservation {
+        &self.reservation
+    }
+
+    /// Whether the records to import are counted and reserved.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// Until when the job and its files are kept.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// When a worker first acquired it.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    /// When it ended.
+    #[must_use]
+    pub fn completed_at(&self) -> Option<Timestamp> {
+        self.completed_at
+    }
+
+    /// What it leaves behind, once completed.
+    #[must_use]
+    pub fn result(&self) -> Option<&JobResult> {
+        match &self.state {
+            JobState::Completed(result) => Some(result),
+            JobState::Pending | JobState::Processing { .. } | JobState::Failed(_) => None,
+        }
+    }
+
+    /// Where an export goes on.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&ExportCheckpoint> {
+        match &self.state {
+            JobState::Processing { checkpoint, .. } => checkpoint.as_deref(),
+            JobState::Pending | JobState::Completed(_) | JobState::Failed(_) => None,
+        }
+    }
+
+    /// The lease on the job, live or expired.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            JobState::Processing { lease, .. } => lease.as_ref(),
+            JobState::Pending | JobState::Completed(_) | JobState::Failed(_) => None,
+        }
+    }
+
+    /// How often in a row the job was deferred.
+    #[must_use]
+    pub fn deferrals(&self) -> u32 {
+        self.deferrals
+    }
+
+    /// The number of the write that this job is, or would be.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// When the sweeper redrives the job; `None` when it has ended.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Timestamp> {
+        self.due_at
+    }
+
+    /// Whether the job has completed or failed, for good.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            JobState::Completed(_) | JobState::Failed(_) => true,
+            JobState::Pending | JobState::Processing { .. } => false,
+        }
+    }
+}

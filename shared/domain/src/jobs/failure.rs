@@ -1,0 +1,60 @@
+//! Why jobs fail.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a job failed: a closed list, so that no cause with content in it can slip out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureReason {
+    AttemptsExhausted,
+    TooOld,
+    SourceMissing,
+    UploadChanged,
+    TooManyRecords,
+    UploadTooLarge,
+    /// The upload begins like gzip, and is not.
+    UploadUnreadable,
+    MonthlyQuotaExceeded,
+    /// All part numbers of a file are used up.
+    ExportTooLarge,
+    /// The file's multipart upload is gone.
+    FileLost,
+}
+
+impl FailureReason {
+    /// The stable code, and the text for people with what they can do.
+    fn code_and_message(self) -> (&'static str, &'static str) {
+        match self {
+            Self::AttemptsExhausted => {
+                ("attempts_exhausted", "Processing was interrupted too often; start the job again")
+            }
+            Self::TooOld => ("too_old", "Processing did not finish within 24 hours; start the job again"),
+            Self::SourceMissing => ("source_missing", "The data to import no longer exists; start the job again"),
+            Self::UploadChanged => {
+                ("upload_changed", "The upload was changed after the import had started; upload again")
+            }
+            Self::TooManyRecords => ("too_many_records", "The upload has more than 10000 records; nothing was stored"),
+            Self::UploadTooLarge => {
+                ("upload_too_large", "The upload has more than 104857600 bytes once inflated; nothing was stored")
+            }
+            Self::UploadUnreadable => ("upload_unreadable", "The upload is not valid gzip; nothing was stored"),
+            Self::MonthlyQuotaExceeded => {
+                ("monthly_quota_exceeded", "Monthly request quota exceeded; nothing was stored")
+            }
+            Self::ExportTooLarge => {
+                ("export_too_large", "The records do not fit one file; export fewer types, or use since")
+            }
+            Self::FileLost => ("file_lost", "The file could not be completed; start the job again"),
+        }
+    }
+
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.code_and_message().0
+    }
+
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        self.code_and_message().1
+    }
+}

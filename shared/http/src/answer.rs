@@ -1,0 +1,214 @@
+//! The envelope: body and headers of every answer.
+
+use domain::ports::MonthUsage;
+use domain::{Environment, Plan, RateLimit, RequestId, Tenant, next_month};
+use jiff::Timestamp;
+use lambda_http::http::StatusCode;
+use lambda_http::http::response::Builder;
+use lambda_http::{Body, Response};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::error::{ApiError, ErrorCode, Issue};
+
+/// A success, before the envelope is put around it.
+#[derive(Debug)]
+pub struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) data: Box<RawValue>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) counted: Billing,
+    pub(crate) bulk: Option<RateLimit>,
+}
+
+/// What a call counts in the month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Billing {
+    /// Nothing.
+    Nothing,
+    /// So many requests, already written down.
+    Already(u64),
+    /// One request, to be written down once the answer stands.
+    Afterwards,
+}
+
+impl Reply {
+    /// A reply with this `data`.
+    pub fn new(status: StatusCode, data: impl Serialize, counted: Billing) -> Result<Self, ApiError> {
+        let data = to_raw_value(&data).map_err(ApiError::internal)?;
+        Ok(Self { status, data, headers: Vec::new(), counted, bulk: None })
+    }
+
+    /// The reply with one more header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The reply of a call that the hourly bulk limit governs.
+    #[must_use]
+    pub fn bulk(self, limit: RateLimit) -> Self {
+        Self { bulk: Some(limit), ..self }
+    }
+}
+
+/// The month's numbers as headers show them.
+#[derive(Debug, Clone)]
+pub(crate) struct Quota {
+    pub(crate) tenant: Tenant,
+    pub(crate) environment: Environment,
+    pub(crate) usage: MonthUsage,
+    pub(crate) billable: bool,
+}
+
+impl Quota {
+    fn write(&self, mut response: Builder, now: Timestamp) -> Builder {
+        let plan = self.tenant.plan;
+        let limit = plan.per_month();
+        let used = self.usage.of(plan.pool(Environment::Live));
+        response = response
+            .header("x-quota-limit", or_unlimited(limit))
+            .header("x-quota-used", used.to_string())
+            .header("x-quota-remaining", or_unlimited(limit.map(|limit| limit.saturating_sub(used))))
+            .header("x-quota-billable", self.billable.to_string())
+            .header("x-quota-reset", format!("{:.3}", next_month(now)));
+        if let Some(over) = limit.and_then(|limit| used.checked_sub(limit)).filter(|over| *over > 0) {
+            response = response.header("x-quota-overage", over.to_string());
+        }
+        if self.environment == Environment::Test {
+            let used = self.usage.of(plan.pool(Environment::Test));
+            response = response
+                .header("x-sandbox-limit", or_unlimited(limit))
+                .header("x-sandbox-used", used.to_string())
+                .header("x-sandbox-remaining", or_unlimited(limit.map(|limit| limit.saturating_sub(used))));
+        }
+        response
+    }
+
+    /// Counts a call that has just been written down, so that the headers show it.
+    pub(crate) fn add(&mut self, requests: u64) {
+        self.billable = requests > 0;
+        let used = match (self.tenant.plan, self.environment) {
+            (Plan::Sandbox, _) => &mut self.usage.shared,
+            (_, Environment::Live) => &mut self.usage.live,
+            (_, Environment::Test) => &mut self.usage.test,
+        };
+        *used += requests;
+    }
+}
+
+fn or_unlimited(number: Option<u64>) -> String {
+    number.map_or_else(|| "unlimited".to_owned(), |number| number.to_string())
+}
+
+/// What every answer tells of its call.
+pub(crate) struct Envelope {
+    pub(crate) request_id: RequestId,
+    pub(crate) now: Timestamp,
+    /// The limit that governs the call, once the caller is known.
+    pub(crate) rate: Option<RateLimit>,
+    pub(crate) quota: Option<Quota>,
+}
+
+impl Envelope {
+    pub(crate) fn success(&self, reply: &Reply) -> Response<Body> {
+        let meta = Meta {
+            request_id: self.request_id.to_string(),
+            timestamp: format!("{:.3}", self.now),
+            status: reply.status.as_u16(),
+            rate_limit_total: self.rate.map(|rate| rate.total),
+            rate_limit_remaining: self.rate.map(|rate| rate.remaining),
+            rate_limit_reset: self.rate.map(|rate| rate.reset_seconds),
+        };
+        let mut response = self.headers(reply.status);
+        for (name, value) in &reply.headers {
+            response = response.header(*name, value);
+        }
+        finish(response, &SuccessBody { data: &reply.data, meta })
+    }
+
+    pub(crate) fn error(&self, error: &ApiError) -> Response<Body> {
+        let body = ErrorBody {
+            error: error.code.title(),
+            message: &error.message,
+            code: error.code,
+            request_id: self.request_id.to_string(),
+            issues: &error.issues,
+            issue: &error.issues,
+        };
+        let mut response = self.headers(error.code.status());
+        if let Some(seconds) = error.retry_after_seconds {
+            response = response.header("retry-after", seconds.to_string());
+        }
+        finish(response, &body)
+    }
+
+    fn headers(&self, status: StatusCode) -> Builder {
+        let mut response = Response::builder()
+            .status(status)
+            .header("content-type", "application/json")
+            .header("cache-control", "no-store")
+            .header("x-request-id", self.request_id.to_string())
+            .header("x-timestamp", format!("{:.3}", self.now));
+        if let Some(rate) = self.rate {
+            response = response
+                .header("x-ratelimit-limit", rate.total.to_string())
+                .header("x-ratelimit-remaining", rate.remaining.to_string())
+                .header("x-ratelimit-reset", rate.reset_seconds.to_string());
+        }
+        match &self.quota {
+            Some(quota) => quota.write(response, self.now),
+            None => response,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SuccessBody<'a> {
+    data: &'a RawValue,
+    meta: Meta,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    request_id: String,
+    timestamp: String,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit_total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit_remaining: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit_reset: Option<u64>,
+}
+
+/// `issues` is what the documentation names, `issue` what the published SDK reads.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    error: &'static str,
+    message: &'a str,
+    code: ErrorCode,
+    request_id: String,
+    #[serde(skip_serializing_if = "<[Issue]>::is_empty")]
+    issues: &'a [Issue],
+    #[serde(skip_serializing_if = "<[Issue]>::is_empty")]
+    issue: &'a [Issue],
+}
+
+fn finish(response: Builder, body: &impl Serialize) -> Response<Body> {
+    // Structs of strings and numbers always serialise, and all header values are of our own making.
+    let body = serde_json::to_string(body).unwrap_or_default();
+    response.body(Body::Text(body)).unwrap_or_else(|_| {
+        let mut broken = Response::new(Body::Empty);
+        *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        broken
+    })
+}
+
+/// An answer outside the envelope, for `/health`.
+pub(crate) fn plain(body: &impl Serialize) -> Response<Body> {
+    finish(Response::builder().header("content-type", "application/json").header("cache-control", "no-store"), body)
+}

@@ -1,0 +1,226 @@
+//! What goes wrong, as clients see it: a closed list of codes, one shape of body.
+
+use std::borrow::Cow;
+
+use domain::ports::{Cause, PortError};
+use lambda_http::http::StatusCode;
+use serde::Serialize;
+
+/// The stable code of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// The body is not JSON, or not an object.
+    InvalidJson,
+    /// A header asks for another method.
+    MethodOverrideRejected,
+    /// No key was shown.
+    Unauthorized,
+    /// What was shown is no key.
+    InvalidKeyFormat,
+    /// Nobody has this key.
+    InvalidKey,
+    /// The key was revoked.
+    KeyRevoked,
+    /// The key's time is over.
+    KeyExpired,
+    /// The key may not do this.
+    InsufficientScope,
+    /// There is nothing here for this key.
+    NotFound,
+    /// The idempotency key was used with another body.
+    IdempotencyConflict,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The body is of another kind than JSON.
+    UnsupportedMediaType,
+    /// The body is JSON, and breaks a rule.
+    ValidationError,
+    /// Too many calls a minute, or bulk operations an hour.
+    RateLimited,
+    /// The month's live pool is used up.
+    MonthlyQuotaExceeded,
+    /// The month's test pool is used up.
+    SandboxQuotaExceeded,
+    /// A fault of the service.
+    InternalError,
+    /// A dependency throttles or is down.
+    Unavailable,
+}
+
+impl ErrorCode {
+    /// Every code.
+    pub const ALL: [Self; 18] = [
+        Self::InvalidJson,
+        Self::MethodOverrideRejected,
+        Self::Unauthorized,
+        Self::InvalidKeyFormat,
+        Self::InvalidKey,
+        Self::KeyRevoked,
+        Self::KeyExpired,
+        Self::InsufficientScope,
+        Self::NotFound,
+        Self::IdempotencyConflict,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::ValidationError,
+        Self::RateLimited,
+        Self::MonthlyQuotaExceeded,
+        Self::SandboxQuotaExceeded,
+        Self::InternalError,
+        Self::Unavailable,
+    ];
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson | Self::MethodOverrideRejected => StatusCode::BAD_REQUEST,
+            Self::Unauthorized | Self::InvalidKeyFormat | Self::InvalidKey | Self::KeyRevoked | Self::KeyExpired => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::IdempotencyConflict => StatusCode::CONFLICT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ValidationError => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RateLimited | Self::MonthlyQuotaExceeded | Self::SandboxQuotaExceeded => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The short name of the error, for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "Invalid JSON",
+            Self::MethodOverrideRejected => "Bad Request",
+            Self::Unauthorized | Self::InvalidKeyFormat | Self::InvalidKey | Self::KeyRevoked | Self::KeyExpired => {
+                "Unauthorized"
+            }
+            Self::InsufficientScope => "Forbidden",
+            Self::NotFound => "Not Found",
+            Self::IdempotencyConflict => "Conflict",
+            Self::PayloadTooLarge => "Payload Too Large",
+            Self::UnsupportedMediaType => "Unsupported Media Type",
+            Self::ValidationError => "Validation Error",
+            Self::RateLimited => "Too Many Requests",
+            Self::MonthlyQuotaExceeded | Self::SandboxQuotaExceeded => "Quota Exceeded",
+            Self::InternalError => "Internal Server Error",
+            Self::Unavailable => "Service Unavailable",
+        }
+    }
+
+    /// Whether the same call may work later.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        match self.status() {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
+            _ => self == Self::InternalError,
+        }
+    }
+}
+
+/// One fault of a request: a field and a rule, never a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Issue {
+    severity: &'static str,
+    code: &'static str,
+    diagnostics: String,
+}
+
+impl Issue {
+    /// A fault: `<path>: <rule>`.
+    #[must_use]
+    pub fn new(path: &str, rule: &str) -> Self {
+        Self { severity: "error", code: "invalid", diagnostics: format!("{path}: {rule}") }
+    }
+}
+
+/// An error: what the client is told, and what only the log is told.
+#[derive(Debug)]
+pub struct ApiError {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: Cow<'static, str>,
+    pub(crate) issues: Vec<Issue>,
+    pub(crate) retry_after_seconds: Option<u64>,
+    pub(crate) cause: Option<Cause>,
+}
+
+impl ApiError {
+    /// An error with a message for the client.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), issues: Vec::new(), retry_after_seconds: None, cause: None }
+    }
+
+    /// A body that breaks rules: all of them at once.
+    #[must_use]
+    pub fn validation(issues: Vec<Issue>) -> Self {
+        let message = match issues.as_slice() {
+            [only] => Cow::Owned(only.diagnostics.clone()),
+            _ => Cow::Borrowed("The request breaks several rules; each is in issues"),
+        };
+        Self { issues, ..Self::new(ErrorCode::ValidationError, message) }
+    }
+
+    /// What is absent, or not this key's: one answer, so that nobody learns which.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(ErrorCode::NotFound, "There is nothing here")
+    }
+
+    /// A fault of the service; the cause goes to the log alone.
+    pub fn internal(cause: impl Into<Cause>) -> Self {
+        let cause = Some(cause.into());
+        Self { cause, ..Self::new(ErrorCode::InternalError, "Something went wrong; it has been logged") }
+    }
+
+    /// A dependency that is down; the cause goes to the log alone.
+    pub fn unavailable(cause: impl Into<Cause>) -> Self {
+        let cause = Some(cause.into());
+        Self { cause, ..Self::new(ErrorCode::Unavailable, "Temporarily unavailable; try again") }.retry_after(2)
+    }
+
+    /// The same error, telling when to try again.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_seconds: Some(seconds.max(1)), ..self }
+    }
+
+    /// The error's code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+}
+
+impl From<PortError> for ApiError {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::Throttled { .. } | PortError::Unavailable { .. } => Self::unavailable(error),
+            PortError::Defect { .. } => Self::internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_status_and_title() {
+        let table: Vec<_> = ErrorCode::ALL
+            .iter()
+            .map(|code| {
+                let name = serde_json::to_value(code).unwrap();
+                let retryable = if code.is_retryable() { "retryable" } else { "final" };
+                format!("{} {} {:?} {retryable}", code.status().as_u16(), name.as_str().unwrap(), code.title())
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"));
+    }
+}

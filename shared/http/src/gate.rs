@@ -1,0 +1,285 @@
+//! The gate: what is checked before any endpoint sees a call, in the contract's order.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
+use domain::{
+    ApiKey, AuthenticationError, Authenticator, Environment, METRICS, Month, Principal, RateLimit, RequestId, Scope,
+    next_month,
+};
+use futures::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+use lambda_http::http::Method;
+use lambda_http::http::header::AUTHORIZATION;
+use lambda_http::{Body, Request, RequestExt, Response};
+use serde_json::json;
+
+use crate::answer::{Billing, Envelope, Quota, Reply, plain};
+use crate::error::{ApiError, ErrorCode};
+use runtime::{SystemClock, SystemIds};
+
+/// One call that has passed the gate.
+pub struct Call {
+    /// Names the call, to the client and in the log.
+    pub request_id: RequestId,
+    /// When it came.
+    pub now: Timestamp,
+    /// Who calls.
+    pub principal: Principal,
+}
+
+/// Which limit an answer's `rateLimit` numbers speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestLimitKind {
+    /// The plan's calls a minute.
+    Minute,
+    /// The bulk operations an hour.
+    Bulk,
+}
+
+/// What stands behind the gate: one route's work.
+pub trait Endpoint: Send + Sync {
+    /// What the key must allow.
+    const SCOPE: Scope;
+    /// Which limit governs the call.
+    const LIMIT: RequestLimitKind;
+
+    /// Does what the call asks for.
+    fn call(&self, call: &Call, request: &Request) -> impl Future<Output = Result<Reply, ApiError>> + Send;
+}
+
+/// What the gate works with.
+pub struct Gate {
+    /// Finds out who calls.
+    pub authenticator: Authenticator,
+    /// Counts calls.
+    pub usage: Arc<dyn UsageStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub ids: Arc<dyn IdSource>,
+}
+
+/// The gate and the endpoint behind it.
+pub struct Api<E> {
+    gate: Gate,
+    endpoint: E,
+}
+
+/// Within so long a call has an answer of ours, before the gateway's 30 s end and the client gets one that says
+/// nothing: they include the start of a new sandbox, for which Lambda allows 10 s
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// Refuses calls that ask for another method than the one they use.
+pub(crate) fn check_method_override(request: &Request) -> Result<(), ApiError> {
+    if METHOD_OVERRIDES.iter().any(|name| request.headers().contains_key(*name)) {
+        return Err(ApiError::new(ErrorCode::MethodOverrideRejected, "Method override headers are not accepted"));
+    }
+    Ok(())
+}
+
+fn read_key(request: &Request) -> Result<ApiKey, ApiError> {
+    let headers = request.headers();
+    let shown = match (headers.get("x-api-key"), headers.get(AUTHORIZATION)) {
+        (Some(key), _) => key.to_str().ok(),
+        (None, Some(authorization)) => authorization.to_str().ok().and_then(|value| {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        }),
+        (None, None) => {
+            return Err(ApiError::new(ErrorCode::Unauthorized, "An API key is needed in the header x-api-key"));
+        }
+    };
+    shown.and_then(|key| key.parse().ok()).ok_or_else(|| {
+        ApiError::new(ErrorCode::InvalidKeyFormat, "An API key is clk_live_ or clk_test_ and 6 to 128 of A-Za-z0-9")
+    })
+}
+
+impl ApiError {
+    /// The month's pool of the caller has no room.
+    #[must_use]
+    pub fn month_full(call: &Call) -> Self {
+        let code = match call.principal.partition.environment {
+            Environment::Live => ErrorCode::MonthlyQuotaExceeded,
+            Environment::Test => ErrorCode::SandboxQuotaExceeded,
+        };
+        let seconds = next_month(call.now).as_second() - call.now.as_second();
+        Self::new(code, "The month's requests do not suffice for this call")
+            .retry_after(u64::try_from(seconds).unwrap_or(0))
+    }
+}
+
+impl From<AuthenticationError> for ApiError {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::Unknown => Self::new(ErrorCode::InvalidKey, "The API key is not valid"),
+            AuthenticationError::Revoked => Self::new(ErrorCode::KeyRevoked, "The API key was revoked"),
+            AuthenticationError::Expired => Self::new(ErrorCode::KeyExpired, "The API key has expired"),
+            AuthenticationError::Port(error) => error.into(),
+        }
+    }
+}
+
+impl<E: Endpoint> Api<E> {
+    /// An endpoint behind a gate.
+    pub fn new(gate: Gate, endpoint: E) -> Self {
+        Self { gate, endpoint }
+    }
+
+    /// Answers one call; a panic on the way is an answer of 500, and the process lives on.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let mut envelope = self.gate.envelope();
+        let answering = AssertUnwindSafe(self.answer(&mut envelope, &request)).catch_unwind();
+        let answer = match tokio::time::timeout(ANSWER_WITHIN, answering).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panic)) => Err(ApiError::internal("handler panicked")),
+            Err(_elapsed) => Err(ApiError::unavailable("dependencies did not answer in time")),
+        };
+        let tenant = envelope.quota.as_ref().map_or("", |quota| quota.tenant.id.as_str());
+        let duration_ms = millis(self.gate.clock.now().duration_since(envelope.now));
+        tracing::info!(target: METRICS, calls = 1, call_duration_ms = duration_ms,
+            server_errors = u64::from(matches!(&answer, Err(error) if error.code.status().is_server_error())));
+        match answer {
+            Ok(reply) => {
+                tracing::info!(request_id = %envelope.request_id, tenant, status = reply.status.as_u16(), duration_ms,
+                    "answered");
+                envelope.success(&reply)
+            }
+            Err(error) => {
+                let status = error.code.status().as_u16();
+                let cause = error.cause.as_deref().map(|cause| cause as &dyn std::error::Error);
+                if status >= 500 {
+                    tracing::error!(request_id = %envelope.request_id, tenant, status, code = ?error.code, duration_ms,
+                        cause, "failed");
+                } else {
+                    tracing::info!(request_id = %envelope.request_id, tenant, status, code = ?error.code, duration_ms,
+                        "refused");
+                }
+                envelope.error(&error)
+            }
+        }
+    }
+
+    async fn answer(&self, envelope: &mut Envelope, request: &Request) -> Result<Reply, ApiError> {
+        check_method_override(request)?;
+        let principal = self.gate.authenticator.authenticate(&read_key(request)?).await?;
+        let minute = self.gate.count(envelope, &principal).await?;
+        envelope.rate = Some(minute.limit);
+        let call = Call { request_id: envelope.request_id.clone(), now: envelope.now, principal };
+        let answer = self.behind_the_gate(&call, &minute, request).await;
+        if E::LIMIT == RequestLimitKind::Bulk && !minute.is_over {
+            envelope.rate = match &answer {
+                Ok(Reply { bulk: Some(bulk), .. }) => Some(*bulk),
+                Ok(_) | Err(_) => self.gate.bulk(&call).await,
+            };
+        }
+        if let (Ok(reply), Some(quota)) = (&answer, &mut envelope.quota) {
+            match reply.counted {
+                Billing::Nothing => {}
+                Billing::Already(requests) => quota.add(requests),
+                Billing::Afterwards => {
+                    self.gate.count_in_month(&call).await;
+                    quota.add(1);
+                }
+            }
+        }
+        answer
+    }
+
+    async fn behind_the_gate(&self, call: &Call, minute: &Minute, request: &Request) -> Result<Reply, ApiError> {
+        if !call.principal.may(E::SCOPE) {
+            let scope = if E::SCOPE == Scope::Read { "read" } else { "write" };
+            return Err(ApiError::new(ErrorCode::InsufficientScope, format!("The API key lacks the scope {scope}")));
+        }
+        if minute.is_over {
+            return Err(ApiError::new(ErrorCode::RateLimited, "Too many requests in this minute")
+                .retry_after(minute.limit.reset_seconds));
+        }
+        self.endpoint.call(call, request).await
+    }
+}
+
+fn millis(duration: SignedDuration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(0)
+}
+
+/// The running minute, this call counted.
+struct Minute {
+    limit: RateLimit,
+    is_over: bool,
+}
+
+impl Gate {
+    /// A gate on these stores, with the system's clock and randomness.
+    #[must_use]
+    pub fn new(keys: Arc<dyn KeyStore>, usage: Arc<dyn UsageStore>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let authenticator = Authenticator::new(keys, Arc::clone(&usage), Arc::clone(&clock));
+        Self { authenticator, usage, clock, ids: Arc::new(SystemIds) }
+    }
+
+    fn envelope(&self) -> Envelope {
+        let now = self.clock.now();
+        Envelope { request_id: RequestId::new(now, self.ids.random()), now, rate: None, quota: None }
+    }
+
+    /// Counts the call in the minute, and reads the month for the headers.
+    async fn count(&self, envelope: &mut Envelope, principal: &Principal) -> Result<Minute, ApiError> {
+        let (tenant, now) = (&principal.tenant, envelope.now);
+        let month = Month::of(now);
+        let (count, usage) =
+            futures::try_join!(self.usage.count_minute(&tenant.id, now), self.usage.month(&tenant.id, &month))?;
+        let environment = principal.partition.environment;
+        envelope.quota = Some(Quota { tenant: tenant.clone(), environment, usage, billable: false });
+        let total = tenant.plan.per_minute();
+        let reset_seconds = 60 - now.as_second().rem_euclid(60).unsigned_abs();
+        let limit = RateLimit { total, remaining: total.saturating_sub(count), reset_seconds };
+        Ok(Minute { limit, is_over: count > total })
+    }
+
+    /// The hourly bulk limit as it stands; `None` when it cannot be told.
+    async fn bulk(&self, call: &Call) -> Option<RateLimit> {
+        let tenant = &call.principal.tenant;
+        let window = self.usage.window(&tenant.id).await.ok()?;
+        Some(window.rate_limit(call.now, tenant.bulk_operations_per_hour))
+    }
+
+    /// Writes a call down in the month. The answer stands already: a count that fails is only logged.
+    async fn count_in_month(&self, call: &Call) {
+        let Principal { partition, tenant, .. } = &call.principal;
+        let pool = tenant.plan.pool(partition.environment);
+        if let Err(error) = self.usage.count_month(&tenant.id, pool, &Month::of(call.now)).await {
+            tracing::warn!(request_id = %call.request_id, error = &error as &dyn std::error::Error, "count in month");
+        }
+    }
+}
+
+/// The routes without a key: `/health`, and 404 for every other.
+pub struct Fallback {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub ids: Arc<dyn IdSource>,
+}
+
+impl Fallback {
+    /// Answers one call.
+    pub fn handle(&self, request: &Request) -> Response<Body> {
+        let now = self.clock.now();
+        if request.method() == Method::GET && request.raw_http_path() == "/health" {
+            return plain(&json!({"status": "ok", "timestamp": format!("{now:.3}")}));
+        }
+        let request_id = RequestId::new(now, self.ids.random());
+        let error = match check_method_override(request) {
+            Ok(()) => ApiError::new(ErrorCode::NotFound, "There is no such route"),
+            Err(error) => error,
+        };
+        tracing::info!(%request_id, status = error.code.status().as_u16(), code = ?error.code, "refused");
+        Envelope { request_id, now, rate: None, quota: None }.error(&error)
+    }
+}

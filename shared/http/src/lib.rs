@@ -1,0 +1,48 @@
+//! The rim of the API functions: one gate before every endpoint, one envelope around every answer. Names no table.
+
+mod answer;
+mod body;
+mod error;
+mod event;
+mod gate;
+mod start;
+
+pub use answer::{Billing, Reply};
+pub use body::{JsonBody, MAX_BODY, MAX_INFLATED};
+pub use error::{ApiError, ErrorCode, Issue};
+pub use event::{request_of, response_of};
+pub use gate::{Api, Call, Endpoint, Fallback, Gate, RequestLimitKind};
+pub use lambda_http::http::{Method, StatusCode};
+pub use lambda_http::{Body, Error, Request, RequestExt, Response};
+pub use start::{Asked, accepted, idempotency};
+
+use std::sync::Arc;
+
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_runtime::{LambdaEvent, service_fn};
+
+/// Serves invocations by API Gateway until the sandbox ends.
+pub async fn serve<E: Endpoint + 'static>(api: Api<E>) -> Result<(), Error> {
+    let api = Arc::new(api);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+        let api = Arc::clone(&api);
+        async move {
+            let request = request_of(event.payload)?;
+            Ok::<_, Error>(response_of(api.handle(request).await))
+        }
+    }))
+    .await
+}
+
+/// Serves the routes without a key until the sandbox ends.
+pub async fn serve_fallback(fallback: Fallback) -> Result<(), Error> {
+    let fallback = Arc::new(fallback);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+        let fallback = Arc::clone(&fallback);
+        async move {
+            let request = request_of(event.payload)?;
+            Ok::<_, Error>(response_of(fallback.handle(&request)))
+        }
+    }))
+    .await
+}

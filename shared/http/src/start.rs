@@ -1,0 +1,86 @@
+//! What the two routes that start jobs share: the idempotency key, the start, the answer.
+
+use domain::{AcceptJobError, Accepted, Fingerprint, IdempotencyKey, JobId, JobType, MAX_UPLOAD_BYTES, METRICS};
+use lambda_http::Request;
+use lambda_http::http::StatusCode;
+use records::ResourceType;
+use serde::Serialize;
+
+use crate::answer::{Billing, Reply};
+use crate::error::{ApiError, ErrorCode, Issue};
+use crate::gate::Call;
+
+/// The `data` of the 202.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StartedJob<'a> {
+    job_id: JobId,
+    status: &'static str,
+    message: &'a str,
+}
+
+/// What was asked for, as the audit tells it.
+pub struct Asked<'a> {
+    pub job_type: JobType,
+    pub types: &'a [ResourceType],
+    /// How many records there are, where that is known.
+    pub records: Option<u64>,
+}
+
+/// Answers 202 with `message` to a call for a job, and tells the audit.
+pub fn accepted(
+    call: &Call,
+    asked: &Asked<'_>,
+    accepted: Result<Accepted, AcceptJobError>,
+    message: &str,
+) -> Result<Reply, ApiError> {
+    let Accepted { job_id, replayed, bulk, requests } = accepted.map_err(|error| refusal(call, error))?;
+    let (tenant, environment) = (&call.principal.partition.tenant, call.principal.partition.environment);
+    let job_type = asked.job_type.as_str();
+    tracing::info!(audit = "job.started", request_id = %call.request_id, %tenant, %environment,
+        key_id = call.principal.key_id, %job_id, job_type, types = ResourceType::names(asked.types),
+        records = asked.records, replayed, "job started");
+    if !replayed {
+        tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_started = 1);
+    }
+    let data = StartedJob { job_id, status: "pending", message };
+    let billing = if replayed { Billing::Nothing } else { Billing::Already(requests) };
+    let reply = Reply::new(StatusCode::ACCEPTED, data, billing)?.bulk(bulk);
+    Ok(if replayed { reply.header("idempotency-replayed", "true") } else { reply })
+}
+
+/// The call's `Idempotency-Key`, with what the call boils down to.
+pub fn idempotency(
+    request: &Request,
+    fingerprint: Fingerprint,
+) -> Result<Option<(IdempotencyKey, Fingerprint)>, ApiError> {
+    let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
+    IdempotencyKey::parse(header.as_bytes()).map(|key| Some((key, fingerprint))).map_err(|_| {
+        ApiError::validation(vec![Issue::new("Idempotency-Key", "Must be 1 to 255 visible ASCII characters")])
+    })
+}
+
+fn upload_issue(rule: &str) -> ApiError {
+    ApiError::validation(vec![Issue::new("uploadId", rule)])
+}
+
+fn refusal(call: &Call, error: AcceptJobError) -> ApiError {
+    match error {
+        AcceptJobError::IdempotencyConflict => ApiError::new(
+            ErrorCode::IdempotencyConflict,
+            "This Idempotency-Key was used with another body in the last 24 hours",
+        ),
+        AcceptJobError::MonthFull => ApiError::month_full(call),
+        AcceptJobError::UploadUnusable => upload_issue("Must be an upload of yours, unused and not expired"),
+        AcceptJobError::UploadEmpty => upload_issue("Nothing has been uploaded to it"),
+        AcceptJobError::UploadTooLarge => {
+            ApiError::new(ErrorCode::PayloadTooLarge, format!("An upload must be at most {MAX_UPLOAD_BYTES} bytes"))
+        }
+        AcceptJobError::HourFull(limit) => {
+            ApiError::new(ErrorCode::RateLimited, "All bulk operations of this hour are used up")
+                .retry_after(limit.reset_seconds)
+        }
+        AcceptJobError::Contention => ApiError::unavailable("lost every race for the acceptance"),
+        AcceptJobError::Port(error) => error.into(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Settings from the environment: a function starts completely or not at all.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use domain::Timings;
+
+/// Gives a setting's value by its name.
+type Source<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// Reads settings and collects what is wrong with them, so that all problems are reported at once.
+pub struct Settings<'a> {
+    source: Box<Source<'a>>,
+    problems: Vec<String>,
+}
+
+/// All that is wrong with the configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidSettings(Vec<String>);
+
+impl fmt::Display for InvalidSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "invalid settings: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for InvalidSettings {}
+
+impl<'a> Settings<'a> {
+    /// The settings of this process.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::from_source(|name| std::env::var(name).ok())
+    }
+
+    /// The settings of any source.
+    #[must_use]
+    pub fn from_source(read: impl Fn(&str) -> Option<String> + 'a) -> Self {
+        Self { source: Box::new(read), problems: Vec::new() }
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        (self.source)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A text that must be there. Use it only after [`check`](Self::check) has passed.
+    pub fn required(&mut self, name: &str) -> String {
+        self.value(name).unwrap_or_else(|| {
+            self.problems.push(format!("{name} is not set"));
+            String::new()
+        })
+    }
+
+    /// A text that may be left out.
+    #[must_use]
+    pub fn optional(&self, name: &str) -> Option<String> {
+        self.value(name)
+    }
+
+    /// A number that may be left out.
+    pub fn number_or<N: FromStr>(&mut self, name: &str, default: N) -> N {
+        let Some(text) = self.value(name) else { return default };
+        text.parse().unwrap_or_else(|_| {
+            self.problems.push(format!("{name} is not a number in range"));
+            default
+        })
+    }
+
+    /// The durations of the machinery: `LEASE_SECONDS`, `REDRIVE_SECONDS`, `TIME_SLICE_SECONDS` and
+    /// `CHANGE_LOG_SETTLE_SECONDS`.
+    pub fn timings(&mut self) -> Timings {
+        let default = Timings::default();
+        let mut seconds = |name, default: Duration| Duration::from_secs(self.number_or(name, default.as_secs()));
+        let timings = Timings {
+            lease: seconds("LEASE_SECONDS", default.lease),
+            redrive: seconds("REDRIVE_SECONDS", default.redrive),
+            time_slice: seconds("TIME_SLICE_SECONDS", default.time_slice),
+            settle: seconds("CHANGE_LOG_SETTLE_SECONDS", default.settle),
+            ..default
+        };
+        if timings.lease < Duration::from_secs(3) {
+            self.problems.push("LEASE_SECONDS is less than 3".to_owned());
+        }
+        timings
+    }
+
+    /// For how long jobs and their files are kept: `RETENTION_DAYS`, 7 unless set, at least 2.
+    pub fn retention(&mut self) -> Duration {
+        let days: u64 = self.number_or("RETENTION_DAYS", 7);
+        if days < 2 {
+            self.problems.push("RETENTION_DAYS is less than 2".to_owned());
+        }
+        Duration::from_secs(days * 24 * 3600)
+    }
+
+    /// Ends the reading: an error that names every problem, or the go-ahead.
+    pub fn check(self) -> Result<(), InvalidSettings> {
+        if self.problems.is_empty() { Ok(()) } else { Err(InvalidSettings(self.problems)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_are_reported_together() {
+        let mut settings = Settings::from_source(|name| match name {
+            "RETENTION_DAYS" => Some("1".to_owned()),
+            "LEASE_SECONDS" => Some("soon".to_owned()),
+            "BUCKET" => Some(String::new()),
+            _ => None,
+        });
+        settings.required("BUCKET");
+        settings.retention();
+        settings.timings();
+        let error = settings.check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid settings: BUCKET is not set; RETENTION_DAYS is less than 2; \
+             LEASE_SECONDS is not a number in range"
+        );
+    }
+
+    #[test]
+    fn what_may_be_left_out_has_its_default() {
+        let mut settings = Settings::from_source(|_| None);
+        assert_eq!(settings.timings(), Timings::default());
+        assert_eq!(settings.retention(), Duration::from_hours(168));
+        assert_eq!(settings.optional("X"), None);
+        assert_eq!(settings.check(), Ok(()));
+    }
+}

@@ -1,0 +1,127 @@
+//! Exports: every record once, in files that are as the job tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::time::Duration;
+
+use domain::ports::Clock;
+use domain::{Compression, ExportRequest, ExportSpec, FileLayout, Job, JobId, JobResult, MAX_PARTS_AHEAD};
+use flate2::read::MultiGzDecoder;
+use jiff::Timestamp;
+use records::ResourceType;
+
+use crate::world::{Call, SIZES, World};
+
+/// Starts an export of patients and accounts, of which there are none.
+pub(crate) async fn start(world: &mut World, since: Option<Timestamp>) -> JobId {
+    let files = if world.draw(2) == 0 { FileLayout::Single } else { FileLayout::PerType };
+    let compression = if world.draw(3) == 0 { Compression::Gzip } else { Compression::None };
+    let resource_types = vec![ResourceType::Account, ResourceType::Patient];
+    let spec = ExportSpec { resource_types, since, files, compression };
+    world.start(Call::Export(ExportRequest { spec, idempotency: None })).await
+}
+
+/// The lines of an export by their ids, each once; the files are as the job tells.
+pub(crate) fn lines(world: &World, job: &Job) -> BTreeMap<String, String> {
+    let seed = world.seed;
+    let Some(JobResult::Export { files, .. }) = job.result() else { panic!("seed {seed}: {job:?}") };
+    let mut lines = BTreeMap::new();
+    for file in files {
+        let content = world.memory.object(&file.key).unwrap_or_else(|| panic!("seed {seed}: no {}", file.name));
+        let told = (file.bytes, file.sha256.clone());
+        assert_eq!(told, (content.len() as u64, in_process::sha256(&content)), "seed {seed}: {}", file.name);
+        let mut text = String::new();
+        if file.name.ends_with(".gz") {
+            MultiGzDecoder::new(content.as_ref()).read_to_string(&mut text).unwrap();
+        } else {
+            text = String::from_utf8(content.to_vec()).unwrap();
+        }
+        assert_eq!(file.records, text.lines().count() as u64, "seed {seed}: {}", file.name);
+        for line in text.lines() {
+            let id = line.split('"').nth(7).unwrap_or_else(|| panic!("seed {seed}: not a record: {line}"));
+            assert!(lines.insert(id.to_owned(), line.to_owned()).is_none(), "seed {seed}: {id} more than once");
+        }
+    }
+    let count = lines.len() as u64;
+    let progress = job.progress();
+    assert_eq!((progress.total, progress.processed), (count, count), "seed {seed}");
+    lines
+}
+
+/// Records change and appear while they are read, so that a page read again has other bytes.
+async fn run_while_records_change(world: &mut World, records: u64) -> BTreeSet<String> {
+    let changed = std::cell::RefCell::new(BTreeSet::new());
+    let added = std::cell::Cell::new(0);
+    world
+        .run(async |world: &World| {
+            if world.draw(4) == 0 && added.get() < 300 {
+                let name = "Longer".repeat(1 + world.draw(15) as usize);
+                let id = if world.draw(2) == 0 && records > 0 {
+                    format!("old-{}", world.draw(records))
+                } else {
+                    added.set(added.get() + 1);
+                    format!("new-{}", added.get())
+                };
+                world.write(&id, &name).await;
+                changed.borrow_mut().insert(id);
+            }
+        })
+        .await;
+    changed.into_inner()
+}
+
+pub(crate) async fn whole(world: &mut World) {
+    let records = if world.draw(10) == 0 { 0 } else { world.draw(160) };
+    for number in 0..records {
+        world.write(&format!("old-{number}"), "Before").await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let id = start(world, None).await;
+    run_while_records_change(world, records).await;
+    let job = world.job(&id).await;
+    let found = lines(world, &job);
+    let missing: Vec<_> = (0..records).map(|n| format!("old-{n}")).filter(|id| !found.contains_key(id)).collect();
+    assert!(missing.is_empty(), "seed {}: missing: {missing:?}", world.seed);
+    if world.calm {
+        // A kill repeats no more than the parts in hand; gzip makes smaller parts of the same lines.
+        let files = job.result().unwrap().files();
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        let most = bytes / SIZES.least_part + 2 + world.killed * u64::from(MAX_PARTS_AHEAD);
+        let sent = world.network.seen().parts;
+        assert!(sent <= most, "seed {}: {sent} parts sent for {bytes} bytes, {} killed", world.seed, world.killed);
+    }
+}
+
+/// What changed since and up to the start, once, and nothing older.
+pub(crate) async fn since(world: &mut World) {
+    let records = world.draw(160);
+    for number in 0..records {
+        world.write(&format!("old-{number}"), "Before").await;
+    }
+    tokio::time::sleep(Duration::from_secs(1 + world.draw(30))).await;
+    let since = world.clock.now();
+    let mut expected = BTreeSet::new();
+    for _ in 0..world.draw(300) {
+        let id =
+            if world.draw(2) == 0 { format!("old-{}", world.draw(200)) } else { format!("new-{}", world.draw(99)) };
+        world.write(&id, "After").await;
+        expected.insert(id);
+        if world.draw(10) == 0 {
+            tokio::time::sleep(Duration::from_millis(world.draw(500))).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(world.draw(3))).await;
+    // Nobody knows what a future `since` means; a worker whose clock is behind sees one.
+    let since = if world.draw(10) == 0 { world.clock.now() } else { since };
+    let is_now = since == world.clock.now();
+    let id = start(world, Some(since)).await;
+    let changed = run_while_records_change(world, 200).await;
+    let found = lines(world, &world.job(&id).await);
+    let seed = world.seed;
+    if !is_now {
+        let missing: Vec<_> = expected.iter().filter(|id| !found.contains_key(*id) && !changed.contains(*id)).collect();
+        assert!(missing.is_empty(), "seed {seed}: missing: {missing:?}");
+    }
+    let too_old: Vec<_> = found.keys().filter(|id| !expected.contains(*id) && !changed.contains(*id)).collect();
+    assert!(too_old.is_empty(), "seed {seed}: not changed since: {too_old:?}");
+}

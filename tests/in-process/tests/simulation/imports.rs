@@ -1,0 +1,80 @@
+//! Imports: every valid record is stored, every other one reported.
+
+use domain::ports::UsageStore;
+use domain::{FailureReason, ImportData, ImportRequest, Job, JobState, ObjectKey, Report, Uploader};
+use in_process::jobs::report;
+use records::ResourceType;
+use std::sync::Arc;
+
+use crate::world::{Call, World};
+
+/// Some lines, every seventh of which is invalid, and how many are valid.
+fn batch(world: &World) -> (String, u64, u64) {
+    let lines = 1 + world.draw(400);
+    let valid = |line: u64| line % 7 != 3;
+    let data = (0..lines)
+        .map(|line| {
+            let name = if valid(line) { ",\"lastName\":\"D\"" } else { "" };
+            format!("{{\"id\":\"r-{line}\",\"firstName\":\"J\"{name}}}\n")
+        })
+        .collect();
+    (data, lines, (0..lines).filter(|line| valid(*line)).count() as u64)
+}
+
+fn check(world: &World, job: &Job, lines: u64, valid: u64) {
+    let seed = world.seed;
+    assert_eq!(job.state().name(), "completed", "seed {seed}: {job:?}");
+    let progress = job.progress();
+    let figures = (progress.total, progress.processed, progress.succeeded, progress.failed);
+    assert_eq!(figures, (lines, lines, valid, lines - valid), "seed {seed}");
+    for (of, expected) in [(Report::Results, lines), (Report::Rejected, lines - valid), (Report::Errors, lines - valid)]
+    {
+        let Some(file) = report(job, of) else {
+            assert_eq!(expected, 0, "seed {seed}: {}", of.file_name());
+            continue;
+        };
+        let content = world.memory.object(&file.key).unwrap_or_else(|| panic!("seed {seed}: no {}", of.file_name()));
+        assert_eq!(content.iter().filter(|byte| **byte == b'\n').count() as u64, expected, "seed {seed}");
+        let told = (file.records, file.bytes, file.sha256);
+        assert_eq!(told, (expected, content.len() as u64, in_process::sha256(&content)), "seed {seed}");
+    }
+    let kept = world.memory.count_records(&world.partition, ResourceType::Patient);
+    assert_eq!(kept as u64, valid, "seed {seed}");
+}
+
+pub(crate) async fn of_a_call(world: &mut World) {
+    let (data, lines, valid) = batch(world);
+    let data = ImportData::Inline { ndjson: data.into(), lines };
+    let import = ImportRequest { resource_type: ResourceType::Patient, data, idempotency: None };
+    let id = world.start(Call::Import(import)).await;
+    world.run(async |_| {}).await;
+    check(world, &world.job(&id).await, lines, valid);
+}
+
+/// An upload is counted by a worker, reserved once, and read as it was when the job was accepted.
+pub(crate) async fn of_an_upload(world: &mut World) {
+    let (data, lines, valid) = batch(world);
+    let memory = Arc::new(world.memory.clone());
+    world.memory.save_tenant(&world.caller().tenant).await.unwrap();
+    let ids = Arc::new(domain::memory::SeededIds::new(world.seed));
+    let uploader = Uploader { usage: memory.clone(), signer: memory, clock: world.clock.clone(), ids };
+    let (upload, _) = uploader.create(&world.caller()).await.unwrap();
+    world.requests += 1;
+    let key = ObjectKey::upload(&world.partition, &upload);
+    world.memory.put_object(&key, data.clone());
+    let data_of_call = ImportData::Upload(upload);
+    let import = ImportRequest { resource_type: ResourceType::Patient, data: data_of_call, idempotency: None };
+    let id = world.start(Call::Import(import)).await;
+    let is_changed = world.draw(5) == 0;
+    if is_changed {
+        world.memory.put_object(&key, data + "{}\n");
+    }
+    world.run(async |_| {}).await;
+    let job = world.job(&id).await;
+    if is_changed {
+        assert_eq!(*job.state(), JobState::Failed(FailureReason::UploadChanged), "seed {}", world.seed);
+        assert_eq!(world.memory.count_records(&world.partition, ResourceType::Patient), 0);
+    } else {
+        check(world, &job, lines, valid);
+    }
+}

@@ -1,0 +1,247 @@
+//! Every call that every function makes to AWS goes wrong in every way, once and for as long as it is tried:
+//! the API answers as usual or 503 with `Retry-After`, a processor leaves the job for later, and when the
+//! trouble is over everything ends as if it had never been. And processors are killed before and after each of
+//! their calls.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aws::faults::Fault;
+use domain::ports::{Clock, ObjectStore};
+use domain::{ImportData, ImportRequest, JobResult, ObjectKey};
+use futures::StreamExt;
+use in_process::jobs::{export_of, import_of};
+use over_http::{Request, setting};
+use records::ResourceType;
+
+mod unlucky;
+
+use unlucky::{Call, Tenant, Unlucky, body, data};
+
+const FAULTS: [Fault; 5] = [Fault::Throttled, Fault::ServerError, Fault::TimedOut, Fault::Cut, Fault::AnswerLost];
+
+/// Once, and for as long as it is tried.
+const TIMES: [u32; 2] = [1, u32::MAX];
+
+/// Cases that run at a time.
+const MAX_CONCURRENCY: usize = 12;
+
+/// Records of an export, and of an import one more, which is not valid.
+const RECORDS: usize = 40;
+
+/// A fault on one operation.
+#[derive(Debug, Clone)]
+struct Case {
+    operation: String,
+    fault: Fault,
+    times: u32,
+}
+
+/// What a processor goes through.
+#[derive(Debug)]
+enum Trouble {
+    Fault(Case),
+    /// It is killed at a call of its first delivery, whatever that is.
+    Death {
+        after_calls: u32,
+        fault: Fault,
+    },
+}
+
+/// All cases for what was called when nothing went wrong.
+fn cases(operations: &[String]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for operation in operations {
+        let unprocessed = operation.starts_with("BatchWriteItem").then_some(Fault::Unprocessed);
+        let is_contended =
+            ["PutItem", "UpdateItem", "TransactWriteItems"].iter().any(|write| operation.starts_with(write));
+        let contended = is_contended.then_some(Fault::Contended);
+        for fault in FAULTS.into_iter().chain(unprocessed).chain(contended) {
+            cases.extend(TIMES.map(|times| Case { operation: operation.clone(), fault, times }));
+        }
+    }
+    cases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_answers_as_usual_or_says_when_to_come_again() {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let tenant = &Tenant::new("faults-api");
+    let mut tolerated = BTreeSet::new();
+    for call in [Call::StartImport, Call::StartImportOfUpload, Call::StartExport, Call::CreateUpload, Call::GetJob] {
+        let clean = Unlucky::new(tenant).await;
+        let prepared = call.prepare(&Unlucky::new(tenant).await).await;
+        let usual = call.make(&clean, &prepared, &format!("clean-{call:?}")).await.status();
+        assert!(usual.is_success(), "{call:?}: {usual}");
+        let checked = futures::stream::iter(cases(&clean.faults.seen())).map(async |case| {
+            let service = Unlucky::new(tenant).await;
+            let prepared = call.prepare(&service).await;
+            let key = format!("case-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+            service.faults.inject(&case.operation, case.fault, case.times);
+            let first = call.make(&service, &prepared, &key).await;
+            assert!(service.faults.lift() > 0, "{call:?} {case:?}: nothing went wrong");
+            if first.status() != usual {
+                assert_eq!(case.times, u32::MAX, "{call:?} {case:?}: one fault is survived: {}", body(&first));
+                assert_eq!(first.status(), 503, "{call:?} {case:?}: {}", body(&first));
+                let seconds: u32 = first.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+                assert!(seconds > 0);
+            }
+            let again = call.make(&service, &prepared, &key).await;
+            assert_eq!(again.status(), usual, "{call:?} {case:?}: {}", body(&again));
+            if call.is_start() && first.status() == usual {
+                assert_eq!(data(&first)["jobId"], data(&again)["jobId"], "{call:?} {case:?}: one call, one job");
+            }
+            (case, first.status() == usual)
+        });
+        let results: Vec<_> = checked.buffer_unordered(MAX_CONCURRENCY).collect().await;
+        for (case, as_usual) in results {
+            if case.times == u32::MAX && as_usual && case.fault != Fault::AnswerLost {
+                tolerated.insert(format!("{call:?}: {}", case.operation));
+            }
+        }
+    }
+    // All else is needed for an answer.
+    assert_eq!(tolerated.into_iter().collect::<Vec<_>>(), TOLERATED);
+}
+
+/// What the API can do without: the sweeper makes up for a message.
+const TOLERATED: [&str; 3] =
+    ["StartExport: SendMessage", "StartImport: SendMessage", "StartImportOfUpload: SendMessage"];
+
+/// The valid records, and one that is not.
+fn lines() -> String {
+    let valid = (0..RECORDS).map(|n| format!("{{\"id\":\"p-{n:03}\",\"firstName\":\"Jane\",\"lastName\":\"Doe\"}}\n"));
+    valid.chain(["{\"firstName\":1}\n".to_owned()]).collect()
+}
+
+/// A job goes through trouble, and ends as it always does. Returns the calls that its first delivery made.
+async fn survives(service: &Unlucky, work: Request, trouble: Option<&Trouble>) -> u32 {
+    let id = service.begin(work).await;
+    // What starting has called is no processor's.
+    service.faults.forget();
+    match trouble {
+        Some(Trouble::Fault(case)) => service.faults.inject(&case.operation, case.fault, case.times),
+        Some(Trouble::Death { after_calls, fault }) => service.faults.inject_after(*after_calls, *fault),
+        None => {}
+    }
+    tokio::select! {
+        () = service.deliver(&id) => {}
+        () = service.faults.death() => {}
+    }
+    let (hits, calls) = (service.faults.lift(), service.faults.calls());
+    assert_eq!(hits > 0, trouble.is_some(), "{trouble:?}");
+    // Another process goes on.
+    let job = Unlucky::new(&service.tenant).await.ended(&id).await;
+    assert_eq!(job.state().name(), "completed", "{trouble:?}");
+    let progress = job.progress();
+    match job.result().unwrap() {
+        JobResult::Import { violation_count, .. } => {
+            assert_eq!((progress.processed, progress.succeeded), (RECORDS as u64 + 1, RECORDS as u64), "{trouble:?}");
+            assert_eq!((progress.failed, *violation_count), (1, 2), "{trouble:?}");
+        }
+        JobResult::Export { files, .. } => {
+            let file = content(&Unlucky::new(&service.tenant).await, &files[0].key).await;
+            assert_eq!(files[0].sha256, in_process::sha256(file.as_bytes()), "{trouble:?}");
+            let ids: BTreeSet<_> = file.lines().map(|line| line.split('"').nth(7).unwrap()).collect();
+            assert_eq!((ids.len(), file.lines().count()), (RECORDS, RECORDS), "{trouble:?}");
+            assert_eq!(progress.processed, RECORDS as u64, "{trouble:?}");
+        }
+    }
+    calls
+}
+
+async fn content(service: &Unlucky, key: &ObjectKey) -> String {
+    use futures::TryStreamExt;
+    let fetched = service.inner.objects().get(&service.tenant.partition, key, None, 0).await.unwrap();
+    let domain::ports::Fetched::Content { body, .. } = fetched else { panic!("the file is there") };
+    let pieces: Vec<_> = body.try_collect().await.unwrap();
+    String::from_utf8(pieces.concat()).unwrap()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Import,
+    ImportOfUpload,
+    Export,
+}
+
+impl Kind {
+    async fn work(self, service: &Unlucky) -> Request {
+        match self {
+            Self::Import => Request::Import(import_of(ResourceType::Patient, &lines())),
+            Self::ImportOfUpload => {
+                let upload = service.uploaded(&lines()).await;
+                let data = ImportData::Upload(upload);
+                Request::Import(ImportRequest { resource_type: ResourceType::Patient, data, idempotency: None })
+            }
+            Self::Export => Request::Export(export_of(ResourceType::Patient)),
+        }
+    }
+}
+
+/// Every kind of job goes through all troubles that `troubles` makes of its clean run: of the operations
+/// that its first delivery called, and of how many calls these were.
+async fn all_survive(tenant: &Tenant, troubles: impl Fn(&[String], u32) -> Vec<Trouble>) {
+    for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
+        let clean = Unlucky::new(tenant).await;
+        let work = kind.work(&clean).await;
+        let calls = survives(&clean, work, None).await;
+        futures::stream::iter(troubles(&clean.faults.seen(), calls))
+            .for_each_concurrent(MAX_CONCURRENCY, async |trouble| {
+                let service = Unlucky::new(tenant).await;
+                let work = kind.work(&service).await;
+                survives(&service, work, Some(&trouble)).await;
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_processors_leave_what_they_cannot_do_for_later() {
+    let tenant = &Tenant::new("faults-jobs");
+    all_survive(tenant, |operations, _| cases(operations).into_iter().map(Trouble::Fault).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_processor_may_die_before_and_after_any_call() {
+    let tenant = &Tenant::new("faults-death");
+    let before_and_after =
+        |after_calls| [Fault::Killed, Fault::KilledAfter].map(|fault| Trouble::Death { after_calls, fault });
+    all_survive(tenant, |_, calls| (0..calls).flat_map(before_and_after).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweeper_finds_again_what_it_could_not_send() {
+    let tenant = &Tenant::new("faults-sweep");
+    let sweeper = |service: &Unlucky| service.inner.sweeper(service.dlq());
+    let clean = Unlucky::new(tenant).await;
+    let work = || Request::Export(export_of(ResourceType::Patient));
+    clean.begin(work()).await;
+    clean.clock.0.store(600, Ordering::Relaxed);
+    let _started = clean.faults.seen();
+    let swept = sweeper(&clean).sweep().await.unwrap();
+    assert!(swept.redriven > 0, "{swept:?}");
+    for operation in [
+        format!("Query {}", setting("JOBS_TABLE")),
+        format!("UpdateItem {}", setting("JOBS_TABLE")),
+        "SendMessage".to_owned(),
+    ] {
+        assert!(clean.faults.seen().contains(&operation), "{operation}");
+        for case in cases(&[operation]) {
+            let service = Unlucky::new(tenant).await;
+            let id = service.begin(work()).await;
+            service.clock.0.store(600, Ordering::Relaxed);
+            service.faults.inject(&case.operation, case.fault, case.times);
+            // A look-up that fails is the function's error, which its alarm tells.
+            let _swept = sweeper(&service).sweep().await;
+            let _hits = service.faults.lift();
+            // Whatever came of it, the job is due again, and is sent.
+            service.clock.0.fetch_add(600, Ordering::Relaxed);
+            let swept = sweeper(&service).sweep().await.unwrap();
+            assert_eq!(swept.errors, 0, "{case:?}");
+            assert!(service.job(&id).await.due_at().unwrap() > service.clock.now(), "{case:?}");
+        }
+    }
+}
