@@ -9,6 +9,7 @@
     clippy::panic,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::format_collect,
     clippy::missing_panics_doc,
     reason = "a suite of assertions"
 )]

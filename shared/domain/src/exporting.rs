@@ -32,9 +32,6 @@ pub use export_file::ExportSizes;
 use lane::{Chunk, Lane, LaneReader};
 use plan::FilePlan;
 
-/// When no lane has advanced for so long, the store is down.
-const STALLED: Duration = Duration::from_mins(1);
-
 /// For how long parts in flight are waited for when the invocation's time is over.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -66,7 +63,9 @@ impl Work for ExportWorker {
         let checkpoint = match job.checkpoint() {
             Some(checkpoint) => checkpoint.clone().readable(),
             None => {
-                let checkpoint = ExportCheckpoint::new(self.plan(job.partition(), spec).await?);
+                let planned = tokio::time::timeout_at(deadline, self.plan(job.partition(), spec)).await;
+                let plan = planned.unwrap_or(Err(WorkError::TimeOver(Release::Yielded)))?;
+                let checkpoint = ExportCheckpoint::new(plan);
                 let progress = Progress { total: checkpoint.plan.counted, ..Progress::default() };
                 guard.save(progress, checkpoint.clone()).await?;
                 checkpoint
@@ -177,6 +176,7 @@ impl ExportRun<'_> {
         // Chunks that have arrived: of each lane one at most.
         let mut ready: VecDeque<(LaneReader, Chunk)> = VecDeque::new();
         let mut last_read = Instant::now();
+        let stalled_after = driver.timings.stalled;
         let mut draining = false;
         loop {
             let now = Instant::now();
@@ -223,7 +223,7 @@ impl ExportRun<'_> {
                 self.store(out).await?;
             }
             let waits_for_lanes = !reading.is_empty() && ready.is_empty();
-            let stalled = waits_for_lanes.then_some(last_read + STALLED);
+            let stalled = waits_for_lanes.then_some(last_read + stalled_after);
             let wake = self.wake(out.is_unstored(), draining, stalled).await;
             tokio::select! {
                 biased;
@@ -238,8 +238,8 @@ impl ExportRun<'_> {
                 // What is appended must not keep the lease from being renewed.
                 () = tokio::task::yield_now(), if can_append => {}
                 () = tokio::time::sleep_until(wake) => {
-                    if waits_for_lanes && last_read.elapsed() >= STALLED {
-                        let cause = "no shard has advanced for a minute";
+                    if waits_for_lanes && last_read.elapsed() >= stalled_after {
+                        let cause = "no shard advances";
                         return Err(PortError::unavailable("read records", cause).into());
                     }
                 }

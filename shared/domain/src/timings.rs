@@ -18,6 +18,8 @@ pub struct Timings {
     /// How old the change log's newest stamp must be before an export with `since` reads it: by then every write
     /// with that stamp has landed.
     pub settle: Duration,
+    /// When no shard has advanced for so long, the record store counts as down.
+    pub stalled: Duration,
 }
 
 impl Default for Timings {
@@ -28,6 +30,7 @@ impl Default for Timings {
             max_age: Duration::from_hours(24),
             time_slice: Duration::from_mins(2),
             settle: Duration::from_secs(10),
+            stalled: Duration::from_mins(1),
         }
     }
 }

@@ -91,7 +91,7 @@ impl Service {
     #[must_use]
     pub fn file(&self, job: &Job) -> String {
         let Some(JobResult::Export { files, .. }) = job.result() else { panic!("{:?}", job.state()) };
-        self.text(&files[0].key)
+        self.text(&files.first().expect("one file").key)
     }
 
     /// Exports all patients, and returns the file's lines.

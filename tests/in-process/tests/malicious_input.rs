@@ -187,7 +187,7 @@ async fn no_input_fills_the_memory() {
             "a body that breaks",
             Box::new(|| {
                 let broken = || Err(PortError::unavailable("read object", "broken"));
-                repeated("{}\n", 5).chain(stream::once(async move { broken() })).boxed()
+                stream::once(async move { broken() }).boxed()
             }),
             (Delivery::Deferred, "processing", 0, 0),
         ),

@@ -11,7 +11,10 @@ fn sources(directory: &Path, found: &mut BTreeMap<String, String>) {
         if path.is_dir() && !path.ends_with("target") {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            // A test of several files goes by the name of its folder.
+            let is_main = path.ends_with("main.rs");
+            let named = if is_main { path.parent().unwrap().with_extension("rs") } else { path.clone() };
+            let name = named.file_name().unwrap().to_string_lossy().into_owned();
             found.entry(name).or_default().push_str(&std::fs::read_to_string(&path).unwrap());
         }
     }

@@ -60,6 +60,7 @@ impl Service {
             redrive: seconds(5),
             time_slice: seconds(3),
             settle: seconds(1),
+            stalled: seconds(3),
             ..Timings::default()
         }
     }

@@ -247,7 +247,8 @@ boto3.client('s3').delete_object(Bucket=os.environ['BUCKET'], Key='imports/{}/te
 fn run_export() {
     let (client, partition) = tenant("perm");
     let _job = completed(&client, &client.import("Patient", LINES));
-    for since in [None, Some("2025-01-01T00:00:00Z")] {
+    let recently = (Timestamp::now() - SignedDuration::from_hours(1)).to_string();
+    for since in [None, Some(recently.as_str())] {
         let job = completed(&client, &client.export(&["Patient"], since));
         assert_eq!(job["processedRecords"], 1, "{job}");
     }
@@ -278,18 +279,9 @@ fn sweep_jobs() {
     let old = lost(&partition, import(), 25 * 60);
     let (import, export) = (lost(&partition, import(), 1), lost(&partition, export(), 1));
     boto3(
-        "import boto3, json, os, time
-began = int(time.time() * 1000)
-name = os.environ['STACK'] + '-sweep-jobs'
-answer = boto3.client('lambda').invoke(FunctionName=name, Payload=b'{}')
-assert 'FunctionError' not in answer, answer['Payload'].read()
-for _ in range(50):
-    events = boto3.client('logs').filter_log_events(logGroupName='/aws/lambda/' + name, startTime=began)['events']
-    if any('IndexLagMs' in event['message'] for event in events):
-        break
-    time.sleep(0.1)
-else:
-    raise SystemExit('the lag was not measured')",
+        "import boto3, os
+answer = boto3.client('lambda').invoke(FunctionName=os.environ['STACK'] + '-sweep-jobs', Payload=b'{}')
+assert 'FunctionError' not in answer, answer['Payload'].read()",
     );
     for id in [&import, &export] {
         assert_eq!(ended(&client, id.as_str())["status"], "completed");

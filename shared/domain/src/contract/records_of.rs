@@ -39,7 +39,9 @@ async fn write(records: &dyn Records, fixture: &Fixture, lines: &mut [StoredLine
             let outcome = records.write_batch(&fixture.partition, &group, &mut left).await.unwrap();
             left.retain(|line| outcome.unwritten.contains(line.id()));
         }
-        batch.iter_mut().for_each(|line| line.stamp(at));
+        for line in batch {
+            line.stamp(at);
+        }
     }
     group
 }

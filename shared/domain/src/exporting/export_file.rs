@@ -42,14 +42,16 @@ impl Default for ExportSizes {
 /// The bytes of the next part.
 enum Encoder {
     Plain(BytesMut),
-    Gzip(GzEncoder<Writer<BytesMut>>),
+    Gzip(Box<GzEncoder<Writer<BytesMut>>>),
 }
 
 impl Encoder {
     fn new(compression: Compression, buffer: BytesMut) -> Self {
         match compression {
             Compression::None => Self::Plain(buffer),
-            Compression::Gzip => Self::Gzip(GzEncoder::new(buffer.writer(), flate2::Compression::new(GZIP_LEVEL))),
+            Compression::Gzip => {
+                Self::Gzip(Box::new(GzEncoder::new(buffer.writer(), flate2::Compression::new(GZIP_LEVEL))))
+            }
         }
     }
 

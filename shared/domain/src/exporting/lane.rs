@@ -52,11 +52,13 @@ impl Lane {
 #[derive(Debug)]
 pub(super) struct ReadPace {
     next: Instant,
+    /// For how long a read may be throttled before it fails; without it, for ever.
+    patience: Option<Duration>,
 }
 
 impl ReadPace {
-    pub(super) fn new() -> Self {
-        Self { next: Instant::now() }
+    pub(super) fn new(patience: Option<Duration>) -> Self {
+        Self { next: Instant::now(), patience }
     }
 
     /// Runs a read once its key may be read again; a throttled one is repeated after a back-off.
@@ -70,6 +72,7 @@ impl ReadPace {
         F: Future<Output = Result<T, PortError>>,
     {
         let mut backoff = Backoff::new(THROTTLED, ids);
+        let first = Instant::now();
         loop {
             tokio::time::sleep_until(self.next).await;
             let began = Instant::now();
@@ -78,7 +81,9 @@ impl ReadPace {
                     self.next = began + Duration::from_secs_f64(units(&page).max(0.0) / UNITS_PER_SECOND);
                     return Ok(page);
                 }
-                Err(PortError::Throttled { operation, .. }) => {
+                Err(PortError::Throttled { operation, .. })
+                    if self.patience.is_none_or(|patience| first.elapsed() < patience) =>
+                {
                     tracing::debug!(operation, "read is throttled");
                     backoff.wait().await;
                 }
@@ -138,7 +143,7 @@ impl LaneReader {
             partition: partition.clone(),
             lane,
             cursor,
-            pace: ReadPace::new(),
+            pace: ReadPace::new(None),
             changes: VecDeque::new(),
             next_change,
             look_up: FIRST_LOOK_UP,

@@ -90,7 +90,10 @@ impl ExportWorker {
     async fn newest_change(&self, partition: &Partition, types: &[ResourceType]) -> Result<Timestamp, PortError> {
         let logs = types.iter().copied().flat_map(ChangeLog::all);
         let newest = stream::iter(logs)
-            .map(|log| self.records.newest_change(partition, log))
+            .map(|log| async move {
+                let newest = || self.records.newest_change(partition, log);
+                self.pace().read(self.driver.ids.as_ref(), newest, |_| 1.0).await
+            })
             .buffer_unordered(MAX_CONCURRENCY)
             .try_fold(None, |newest: Option<Stamp>, stamp| async move { Ok(newest.max(stamp)) })
             .await?;
@@ -134,9 +137,13 @@ impl ExportWorker {
         Ok(())
     }
 
+    fn pace(&self) -> ReadPace {
+        ReadPace::new(Some(self.driver.timings.stalled))
+    }
+
     /// Adds the records of a shard to `counted`, and returns the units that took.
     async fn count_shard(&self, partition: &Partition, shard: Shard, counted: &AtomicU64) -> Result<f64, PortError> {
-        let (mut pace, mut units, mut after) = (ReadPace::new(), 0.0, None);
+        let (mut pace, mut units, mut after) = (self.pace(), 0.0, None);
         loop {
             let count = || self.records.count(partition, shard, after.as_ref());
             let page = pace.read(self.driver.ids.as_ref(), count, |page| page.units).await?;
@@ -156,7 +163,7 @@ impl ExportWorker {
         (from, until): (Stamp, Stamp),
         counted: &AtomicU64,
     ) -> Result<(), PortError> {
-        let (mut pace, mut next) = (ReadPace::new(), Some(from));
+        let (mut pace, mut next) = (self.pace(), Some(from));
         while let Some(from) = next.filter(|from| *from <= until) {
             let count = || self.records.count_changes(partition, log, from, until);
             let page = pace.read(self.driver.ids.as_ref(), count, |page| page.units).await?;
@@ -167,10 +174,13 @@ impl ExportWorker {
     }
 }
 
-/// Counts for so long at most.
+/// Counts for so long at most, and as long as the store lets it.
 async fn within(time: Duration, counting: impl Future<Output = Result<(), PortError>>) -> Result<(), PortError> {
-    tokio::time::timeout(time, counting).await.unwrap_or_else(|_elapsed| {
-        tracing::warn!("counting takes long: go on with what is counted");
-        Ok(())
-    })
+    match tokio::time::timeout(time, counting).await {
+        Ok(Err(PortError::Throttled { .. })) | Err(_) => {
+            tracing::warn!("counting takes long: go on with what is counted");
+            Ok(())
+        }
+        Ok(counted) => counted,
+    }
 }

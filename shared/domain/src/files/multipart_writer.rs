@@ -45,7 +45,9 @@ impl Parts {
         let is_ours = |number: u32| self.runs.iter().any(|(first, last)| (*first..=*last).contains(&number));
         let parts: Vec<_> = listed.into_iter().filter(|part| is_ours(part.number)).collect();
         let mut found = Self::default();
-        parts.iter().for_each(|part| found.push(part));
+        for part in &parts {
+            found.push(part);
+        }
         (found == *self).then_some(parts)
     }
 }

@@ -169,7 +169,7 @@ impl Job {
             }
             (Processing { lease, checkpoint }, Event::Acquired(request)) => {
                 let (expired, checkpoint) = (lease.take(), checkpoint.take());
-                next.acquire(expired, checkpoint, request, now);
+                next.acquire(expired.as_ref(), checkpoint, request, now);
             }
 
             (
@@ -233,12 +233,12 @@ impl Job {
     /// fails it instead.
     fn acquire(
         &mut self,
-        expired: Option<Lease>,
+        expired: Option<&Lease>,
         mut checkpoint: Option<Box<ExportCheckpoint>>,
         request: LeaseRequest,
         now: Timestamp,
     ) {
-        let attempt = expired.as_ref().map_or(0, |expired| expired.attempt + 1);
+        let attempt = expired.map_or(0, |expired| expired.attempt + 1);
         if self.created_at < request.oldest {
             return self.end(JobState::Failed(FailureReason::TooOld), now);
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::ports::Stamp;
 use domain::{ImportData, ImportRequest, JobResult, transaction_time};
 use records::{ResourceType, Unpacker};
 
@@ -44,12 +45,23 @@ pub(crate) async fn chain(world: &mut World) {
                 world.expire_changes();
             }
         }
+        // What can be read now, and stays as it is, is in this export.
+        let newest = world.newest_stamp();
         let id = exports::start(world, since).await;
         while !world.job(&id).await.has_ended() {
             world.step().await;
         }
         let job = world.job(&id).await;
-        replica.extend(exports::lines(world, &job));
+        let lines = exports::lines(world, &job);
+        if world.calm {
+            // Nothing arrives late: every write up to the newest one has landed.
+            let from = since.map(Stamp::first_of);
+            let records = world.memory.records(&world.partition, ResourceType::Patient);
+            let expected = records.iter().filter(|(_, stamp, _)| Some(*stamp) <= newest && Some(*stamp) >= from);
+            let missing: Vec<_> = expected.filter(|(id, ..)| !lines.contains_key(id.as_str())).collect();
+            assert!(missing.is_empty(), "seed {}: missing: {}", world.seed, missing.len());
+        }
+        replica.extend(lines);
         let Some(JobResult::Export { started_at, .. }) = job.result() else { panic!("{job:?}") };
         since = Some(transaction_time(*started_at));
     }

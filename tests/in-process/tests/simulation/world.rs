@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::memory::{Memory, MemoryClock, SeededIds};
-use domain::ports::{ChangeGroup, Clock, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
+use domain::ports::{ChangeGroup, Clock, DueStore, IdSource, JobStore, PortError, RecordWriter, Stamp, UsageStore};
 use domain::{
     AcceptJobError, Accepted, Delivery, ExportRequest, ExportSizes, ExportStarter, ExportWorker, Fingerprint,
     IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId, JobState, JobType,
@@ -326,6 +326,11 @@ impl World {
         }
         let window = self.memory.window(tenant).await.unwrap();
         assert_eq!(window.version, self.jobs.len() as u64, "seed {seed}: operations");
+    }
+
+    /// The newest stamp of a change of patients.
+    pub(crate) fn newest_stamp(&self) -> Option<Stamp> {
+        self.memory.newest_stamp(&self.partition, ResourceType::Patient)
     }
 
     /// Lets time to live delete change items at the first allowed moment.
