@@ -123,7 +123,7 @@ fn links_open_one_file() {
     let place = own.test.post_with("/v1/bulk/uploads", &[], b"").data();
     let place = place["uploadUrl"].as_str().unwrap();
     for bent in
-        [place.replace(&own.id, &other.id), place.replace("/test/", "/live/"), place.replace("/imports/", "/exports/")]
+        [place.replace(&own.id, &other.id), place.replace("/test/", "/live/"), place.replace("/uploads/", "/exports/")]
     {
         assert_eq!(own.test.put(&bent, b"{}"), 403, "{bent}");
     }

@@ -31,7 +31,8 @@ pub(crate) fn lines(world: &World, job: &Job) -> BTreeMap<String, String> {
         let told = (file.bytes, file.sha256.clone());
         assert_eq!(told, (content.len() as u64, in_process::sha256(&content)), "seed {seed}: {}", file.name);
         let mut text = String::new();
-        if file.name.ends_with(".gz") {
+        if content.starts_with(&[0x1F, 0x8B]) {
+            assert!(file.name.ends_with(".ndjson.gz"), "seed {seed}: {}", file.name);
             MultiGzDecoder::new(content.as_ref()).read_to_string(&mut text).unwrap();
         } else {
             text = String::from_utf8(content.to_vec()).unwrap();

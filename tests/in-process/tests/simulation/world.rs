@@ -114,7 +114,7 @@ impl World {
 
     fn worker(&self, job_type: JobType, network: &Network) -> Box<dyn JobWorker> {
         let network = Arc::new(network.clone());
-        let skew = SignedDuration::from_millis(self.draw(2_001) as i64 - 1_000);
+        let skew = SignedDuration::from_millis(self.draw(2_001).cast_signed() - 1_000);
         let driver = JobDriver {
             jobs: network.clone(),
             queue: network.clone(),
