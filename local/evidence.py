@@ -6,6 +6,7 @@
 import json
 import os
 import sys
+import zlib
 
 import boto3
 
@@ -30,7 +31,15 @@ def tables() -> None:
     client = boto3.client("dynamodb")
     for table in client.list_tables()["TableNames"]:
         for item in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True).search("Items[]"):
-            show(f"table {table}", json.dumps(item, ensure_ascii=False))
+            show(f"table {table}", json.dumps(item, ensure_ascii=False, default=text_of))
+
+
+def text_of(value: bytes) -> str:
+    """A binary attribute: a packed line is its length and raw deflate, and is searched as text."""
+    try:
+        return zlib.decompress(value[4:], wbits=-15).decode("utf-8", "replace")
+    except zlib.error:
+        return value.decode("utf-8", "replace")
 
 
 def queues() -> None:

@@ -82,12 +82,7 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_u64(&mut self, field: &Field, value: u64) {
-        // A segment's number is a name.
-        if field.name() == "segment" {
-            self.members.insert(camel_case(field.name()), value.into());
-        } else {
-            self.metric(field, value);
-        }
+        self.metric(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -182,7 +177,7 @@ mod tests {
     #[test]
     fn a_metric_is_one_line_in_the_embedded_format_and_no_log_line() {
         let lines = written_by(|| {
-            tracing::info!(target: domain::METRICS, job_type = "import", job_id = %"job_1", segment = 2_u8,
+            tracing::info!(target: domain::METRICS, job_type = "import", job_id = %"job_1",
                 jobs_completed = 1, file_bytes = 5_u64, job_duration_ms = 7_u128);
         });
         assert_eq!(lines.len(), 1);
@@ -197,7 +192,7 @@ mod tests {
             ],
         }]);
         assert_eq!(lines[0]["_aws"]["CloudWatchMetrics"], described);
-        let values = ["Stack", "JobType", "JobId", "Segment", "JobsCompleted", "FileBytes", "JobDurationMs"];
+        let values = ["Stack", "JobType", "JobId", "JobsCompleted", "FileBytes", "JobDurationMs"];
         let values = values.map(|name| lines[0][name].clone());
         assert_eq!(json!(values), json!(["here", "import", "job_1", 2, 1, 5, 7]));
     }

@@ -109,7 +109,7 @@ fn who_started_and_who_got_links_is_on_record_and_all_is_counted() {
     let [started] = &audited(&import, "job.started")[..] else { panic!("one start") };
     assert_eq!((&started["request_id"], &started["records"]), (&json!(request), &json!(31)), "{started}");
     assert_eq!((&started["job_type"], &started["types"]), (&json!("import"), &json!("Patient")), "{started}");
-    assert_eq!(audited(&import, "links.issued")[0]["links"], "results,errors,rejected");
+    assert_eq!(audited(&import, "links.issued")[0]["links"], "errors.ndjson,rejected.ndjson,results.ndjson");
     assert_eq!(audited(export, "job.started")[0]["types"], "Patient,Task");
     assert_eq!(audited(export, "links.issued")[0]["records"], 30);
 
