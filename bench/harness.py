@@ -21,7 +21,7 @@ RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 PEERS = ROOT / "bench" / "peers"
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 RECORDS = 10_000 if QUICK else 100_000
-MANY = 50_000 if QUICK else 1_000_000
+MANY = 100_000 if QUICK else 1_000_000
 RUNS = 1 if QUICK else int(os.environ.get("RUNS", "5"))
 BATCH = 10_000
 KEY = "clk_live_BENCHKEY000000"
@@ -51,6 +51,7 @@ class Endpoint:
             "BUCKET": "bucket", "IMPORT_QUEUE_URL": f"{self.url}/imports", "EXPORT_QUEUE_URL": f"{self.url}/exports",
             "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
             "MALLOC_MMAP_THRESHOLD_": "131072",  # as the template has it
+            "CHANGE_LOG_SETTLE_SECONDS": "1",  # the deployed 10 s would be most of what a small export takes
             "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_LOG_LEVEL": "WARN", "RUST_LOG": "warn",
         }
 
@@ -69,6 +70,17 @@ class Endpoint:
     def put(self, key: str, path: Path) -> None:
         request = urllib.request.Request(f"{self.url}/bucket/{key}", data=path.read_bytes(), method="PUT")
         urllib.request.urlopen(request).read()
+
+    def item(self, job_id: str) -> dict:
+        """A job's item."""
+        body = {"TableName": "jobs", "Key": {"pk": {"S": "bench#live"}, "sk": {"S": job_id}}}
+        request = urllib.request.Request(self.url, data=json.dumps(body).encode(), headers={"X-Amz-Target": "DynamoDB_20120810.GetItem"})
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            return json.load(answer)["Item"]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def prepare(self, *arguments: str) -> str:
         done = subprocess.run([RELEASE / "prepare", *arguments], env=self.environment, check=True, capture_output=True, text=True)
@@ -167,14 +179,25 @@ class Worker:
         return Usage(used.ru_utime + used.ru_stime, self.answered - self.began, peak)
 
 
+def run_to_end(endpoint: Endpoint, worker: Worker, message: str) -> int:
+    """Delivers a message, and those that come of it, until its job is completed; returns how often that was."""
+    worker.deliver(message)
+    deliveries = 1
+    while "completed" not in (state := job_of(endpoint, message)["state"].get("M", {})):
+        waiting = endpoint.messages()
+        if not waiting:
+            raise SystemExit(f"the job did not complete: {json.dumps(state)[:2_000]}")
+        for text in waiting:
+            worker.deliver(text)
+            deliveries += 1
+    return deliveries
+
+
 def run_ours(endpoint: Endpoint, function: str, messages: list[str]) -> Usage:
-    """Delivers messages, and those that come of them, to one process of a function."""
+    """Runs jobs to their ends in one new process of a function."""
     worker = Worker([RELEASE / function], endpoint.environment)
     for message in messages:
-        worker.deliver(message)
-    while more := endpoint.messages():
-        for message in more:
-            worker.deliver(message)
+        run_to_end(endpoint, worker, message)
     return worker.end()
 
 
@@ -196,13 +219,15 @@ def run_peer(endpoint: Endpoint, command: list) -> Usage:
         time.sleep(0.02)
 
 
-def files(count: int) -> list[Path]:
+def files(count: int, shape: str = "observation", first: int = 0, batch: int = BATCH) -> list[Path]:
+    """So many records of a shape, from that number on, in files of a batch each."""
     made = []
-    for first in range(0, count, BATCH):
-        path = WORK / f"{first}.ndjson"
+    for start in range(first, first + count, batch):
+        size = min(batch, first + count - start)
+        path = WORK / f"{shape}-{start}-{size}.ndjson"
         if not path.exists():
             with path.open("wb") as out:
-                subprocess.run([RELEASE / "generate", "observation", str(first), str(min(BATCH, count - first))], stdout=out, check=True)
+                subprocess.run([RELEASE / "generate", shape, str(start), str(size)], stdout=out, check=True)
         made.append(path)
     return made
 
@@ -215,15 +240,24 @@ def python(*arguments: str) -> list:
     return [str(PEERS / "python" / ".venv" / "bin" / "python"), str(PEERS / "python" / arguments[0]), *arguments[1:]]
 
 
+def job_of(endpoint: Endpoint, message: str) -> dict:
+    """The job that a message is about, in DynamoDB's types."""
+    return endpoint.item(json.loads(message)["jobId"])["job"]["M"]
+
+
+def imported(endpoint: Endpoint, message: str) -> int:
+    """How many records an import has written, as the job says."""
+    return int(job_of(endpoint, message)["progress"]["M"]["succeeded"]["N"])
+
+
 def file_of(endpoint: Endpoint, message: str) -> bytes:
-    """The file that an export has left: named by its plan, which stands in the job's item."""
-    job_id = json.loads(message)["jobId"]
-    body = {"TableName": "jobs", "Key": {"pk": {"S": "bench#live"}, "sk": {"S": job_id}}}
-    request = urllib.request.Request(endpoint.url, data=json.dumps(body).encode(), headers={"X-Amz-Target": "DynamoDB_20120810.GetItem"})
-    item = json.load(urllib.request.urlopen(request))["Item"]
-    if "completed" not in json.dumps(item["job"]["M"]["status"]).lower():
-        raise SystemExit(f"the export did not complete: {item['job']['M']['status']}")
-    return endpoint.object(item["job"]["M"]["plan"]["M"]["file"]["S"])
+    """The one file that a completed export has left; checked against the size and the hash that the job names."""
+    result = job_of(endpoint, message)["state"]["M"]["completed"]["M"]["export"]["M"]
+    (file,) = (file["M"] for file in result["files"]["L"])
+    content = endpoint.object(file["key"]["S"])
+    if len(content) != int(file["bytes"]["N"]) or hashlib.sha256(content).hexdigest() != file["sha256"]["S"]:
+        raise SystemExit("the file is not what the job says")
+    return content
 
 
 def same(content: bytes) -> str:
@@ -251,7 +285,8 @@ class Table:
 
     def show(self) -> str:
         head = ("#", "Goal", "Ours", "Peer", "Ratio", "Holds")
-        rows = ["| " + " | ".join(row) + " |" for row in (head, tuple("---" for _ in head), *self.rows)]
+        ordered = sorted(self.rows, key=lambda row: int(row[0] or 99))
+        rows = ["| " + " | ".join(row) + " |" for row in (head, tuple("---" for _ in head), *ordered)]
         return "\n".join(rows)
 
 

@@ -10,7 +10,9 @@ alone, memory its peak (VmHWM). Before speeds are compared, outputs are. Linux o
 """
 
 import datetime
+import gzip
 import hashlib
+import io
 import json
 import os
 import platform
@@ -18,124 +20,268 @@ import re
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from pathlib import Path
 
+import pictures
 from harness import (
     BATCH, FUNCTIONS, KEY, MANY, PEERS, QUICK, RECORDS, RELEASE, ROOT, RUNS, TYPE, WORK, Endpoint, Table, Usage,
-    Worker, file_of, files, measured, node, peak_of, python, run_ours, run_peer, same, sorted_hash,
+    Worker, file_of, files, imported, measured, node, peak_of, python, run_ours, run_peer, run_to_end, same,
+    sorted_hash,
 )
 
+MIB = 1 << 20
+SHARDS = 16
 
-def import_and_export(endpoint: Endpoint, table: Table) -> None:
-    """Goals 1, 2 and 5, after the outputs have been found equal."""
+# Peaks in MiB by worker and number of records, for the picture.
+PEAKS: dict[str, dict[int, float]] = {}
+
+
+def up(count: float, of: int) -> int:
+    """How many of that size it takes."""
+    return -(-int(count) // of)
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def import_all(endpoint: Endpoint, paths: list[Path], resource_type: str = TYPE) -> Usage:
+    """Imports files in one process; every one of their records has to be written."""
+    messages = [endpoint.prepare("import", resource_type, str(path)) for path in paths]
+    used = run_ours(endpoint, "run-import", messages)
+    for message, path in zip(messages, paths):
+        if imported(endpoint, message) != path.read_bytes().count(b"\n"):
+            raise SystemExit(f"{imported(endpoint, message)} records of {path.name} were imported")
+    return used
+
+
+def note_peak(name: str, count: int, used: Usage) -> None:
+    points = PEAKS.setdefault(name, {})
+    points[count] = max(points.get(count, 0.0), used.peak)
+
+
+def peers(keys: list[str]) -> dict[str, list]:
+    """The commands of all peers. Exports follow the imports whose records they read."""
+    return {
+        "import, Node": node("import.mjs", TYPE, *keys),
+        "export, Node, maps": node("export.mjs", "maps", "node#live", TYPE, "node-maps"),
+        "export, Node, raw lines": node("export.mjs", "lines", "bench#live", TYPE, "node-lines"),
+        "import, Python": python("importer.py", TYPE, *keys),
+        "export, Python, maps": python("exporter.py", "maps", "python#live", TYPE, "python-maps"),
+        "export, Python, raw lines": python("exporter.py", "lines", "bench#live", TYPE, "python-lines"),
+    }
+
+
+def import_and_export(table: Table) -> None:
+    """Goals 1, 2, 6 and 13, after the outputs have been found equal."""
+    endpoint = Endpoint()
     inputs = files(RECORDS)
     keys = [f"peers/{path.name}" for path in inputs]
     for key, path in zip(keys, inputs):
         endpoint.put(key, path)
     results: dict[str, list[Usage]] = {}
-    hashes = {}
     for run in range(RUNS):
         messages = [endpoint.prepare("import", TYPE, str(path)) for path in inputs]
         endpoint.set()
-        results.setdefault("import ours", []).append(run_ours(endpoint, "run-import", messages))
+        results.setdefault("import", []).append(run_ours(endpoint, "run-import", messages))
         counts = endpoint.stats()
         message = endpoint.prepare("export", TYPE)
         endpoint.set()
-        results.setdefault("export ours", []).append(run_ours(endpoint, "run-export", [message]))
+        results.setdefault("export", []).append(run_ours(endpoint, "run-export", [message]))
         exported = endpoint.stats()
         ours = file_of(endpoint, message)
-        for name, command in (
-            ("import node", node("import.mjs", TYPE, *keys)),
-            ("export node maps", node("export.mjs", "maps", "node#live", TYPE, "node-maps")),
-            ("export node lines", node("export.mjs", "lines", "bench#live", TYPE, "node-lines")),
-            ("import python", python("importer.py", TYPE, *keys)),
-            ("export python maps", python("exporter.py", "maps", "python#live", TYPE, "python-maps")),
-            ("export python lines", python("exporter.py", "lines", "bench#live", TYPE, "python-lines")),
-        ):
-            if RUNS > 1 and run > 1 and "python" in name:
+        message = endpoint.prepare("export-gzip", TYPE)
+        results.setdefault("export, gzip", []).append(run_ours(endpoint, "run-export", [message]))
+        zipped = file_of(endpoint, message)
+        for name, command in peers(keys).items():
+            if RUNS > 1 and run > 1 and "Python" in name:
                 continue  # Minutes each, and steady: two runs tell.
             results.setdefault(name, []).append(run_peer(endpoint, command))
         if run == 0:
             hashes = {name: same(endpoint.object(name)) for name in ("node-maps", "node-lines", "python-maps", "python-lines")}
-            if set(hashes.values()) != {same(ours)} or sorted_hash(ours) != sorted_hash(endpoint.object("node-lines")):
-                raise SystemExit(f"the outputs differ: {hashes}")
+            raw = {sorted_hash(ours), sorted_hash(gzip.decompress(zipped)), sorted_hash(endpoint.object("node-lines"))}
+            if set(hashes.values()) != {same(ours)} or len(raw) != 1:
+                raise SystemExit(f"the outputs differ: {hashes}, {raw}")
             if len(ours.splitlines()) != RECORDS:
                 raise SystemExit("records are missing")
+    endpoint.close()
+    for name, runs in results.items():
+        if "raw lines" not in name:
+            for used in runs:
+                note_peak(name.removesuffix(", maps"), RECORDS, used)
     cpu = {name: measured(runs) for name, runs in results.items()}
 
-    def compare(goal, what, ours, peer, most, stretch):
+    def compare(goal: str, what: str, ours: str, peer: str, most: float | None = None, stretch: int | None = None) -> None:
         ratio = cpu[ours][0] / cpu[peer][0]
         wanted = ", ".join(f"{name} 1/{bound}" for name, bound in (("goal", most), ("stretch", stretch)) if bound)
         verdict = f"1/{1 / ratio:.1f}" + (f" ({wanted})" if wanted else "")
         table.add(goal, what, cpu[ours][1], cpu[peer][1], verdict, ratio <= 1 / most if most else None)
 
-    compare("1", f"import CPU, {RECORDS:,} observations, beside Node", "import ours", "import node", 5, 8)
-    compare("1", "the same, beside Python", "import ours", "import python", 19, 31)
-    compare("2", "export CPU, beside Node with map items", "export ours", "export node maps", 6, 10)
-    compare("2", "the same, beside Node with raw lines", "export ours", "export node lines", None, 4)
-    compare("2", "the same, beside Python with map items", "export ours", "export python maps", None, None)
-    compare("2", "the same, beside Python with raw lines", "export ours", "export python lines", None, None)
-    batches = sum(-(-min(BATCH, RECORDS - first) // 25) for first in range(0, RECORDS, BATCH))
-    table.add("5", "BatchWriteItem calls", str(counts["batch_writes"]), f"{batches} = ⌈valid/25⌉", "", counts["batch_writes"] == batches)
-    writes = counts["job_writes"] / len(inputs)
-    table.add("5", "job writes per import of 10,000", f"{writes:.1f}", "≤ 12", "", writes <= 12)
-    size = len(ours)
-    pages, slices = -(-size // (1 << 20)), 16
-    table.add("5", "queries of an export", str(exported["queries"]), f"{pages + slices} = ⌈bytes/1 MiB⌉ + slices", "", exported["queries"] <= pages + slices)
-    parts = -(-size // (8 << 20)) + 2
-    table.add("5", "parts of an export", str(exported["parts"]), f"≤ {parts}", "", exported["parts"] <= parts)
-    most = -(-size // (8 << 20)) + 10
-    table.add("5", "job writes of an export", str(exported["job_writes"]), f"≤ {most}", "", exported["job_writes"] <= most)
+    compare("1", f"import CPU, {RECORDS:,} observations, beside Node", "import", "import, Node", 7, 8)
+    compare("1", "the same, beside Python", "import", "import, Python", 31)
+    compare("2", "export CPU, beside Node with map items", "export", "export, Node, maps", 15)
+    compare("2", "the same, beside Node with raw lines", "export", "export, Node, raw lines", 3.5, 4)
+    compare("2", "the same, beside Python with map items", "export", "export, Python, maps")
+    compare("2", "the same, beside Python with raw lines", "export", "export, Python, raw lines")
+
+    sizes = [min(BATCH, RECORDS - first) for first in range(0, RECORDS, BATCH)]
+    at_most(table, "6", "BatchWriteItem calls of an import", counts["batch_writes"], sum(up(size, 25) for size in sizes), "⌈valid/25⌉")
+    at_most(table, "6", "change items of an import", counts["change_puts"], sum(up(size, 100) for size in sizes), "⌈valid/100⌉")
+    at_most(table, "6", "job writes per import of 10,000", counts["job_writes"] / len(inputs), 4)
+    pages = up(exported["query_bytes"], MIB) + SHARDS
+    at_most(table, "6", "queries of an export that read", exported["queries"], pages, "⌈bytes of items/1 MiB⌉ + shards")
+    at_most(table, "6", "queries of an export that count", exported["counts"], pages, "the same")
+    at_most(table, "6", "parts of an export", exported["parts"], up(len(ours), 8 * MIB) + 2, "⌈bytes/8 MiB⌉ + 2")
+    time_slices = 1 + exported["messages"]
+    most = int(results["export"][-1].wall) + 4 + 2 * time_slices + 1
+    at_most(table, "6", "job writes of an export", exported["job_writes"], most, "seconds + 4 + 2 per time slice + 1")
+
+    speed = len(ours) / 1e6 / cpu["export, gzip"][0]
+    table.add("13", "gzip export: lines per second of CPU", f"{speed:.0f} MB/s", "≥ 100 MB/s", cpu["export, gzip"][1], speed >= 100)
+    share = len(ours) / len(zipped)
+    table.add("13", "its file beside the plain one", f"{len(zipped) / 1e6:.1f} MB", f"{len(ours) / 1e6:.1f} MB", f"1/{share:.1f} (goal 1/8)", share >= 8)
+    if not QUICK:
+        labels = {"import": "this service", "export": "this service", "export, gzip": "this service, gzip"}
+        draw("cpu.svg", pictures.cpu, RECORDS, {
+            kind.capitalize(): {labels.get(name, name.removeprefix(f"{kind}, ")): cpu[name][0] for name in cpu if name.startswith(kind)}
+            for kind in ("import", "export")
+        })
+
+
+def at_most(table: Table, goal: str, what: str, ours: float, most: float, why: str = "") -> None:
+    """A row of a count and its bound."""
+    bound = f"≤ {most:,}" + (f" = {why}" if why else "")
+    table.add(goal, what, f"{ours:,.1f}" if isinstance(ours, float) else f"{ours:,}", bound, "", ours <= most)
+
+
+def draw(name: str, picture, *arguments) -> None:
+    (ROOT / "docs").mkdir(exist_ok=True)
+    picture(ROOT / "docs" / name, *arguments)
+
+
+def kept_hash(line: bytes) -> int:
+    """Of what an import keeps as it came: all from an observation's status on. Sums of it do not know an order."""
+    return int.from_bytes(hashlib.blake2b(line[line.index(b'"status":'):].rstrip(b"\n"), digest_size=16).digest(), "big")
 
 
 def memory(table: Table) -> None:
     """Goal 3: peaks from 10,000 to a million records, of fresh processes, and one hash for what went in and came out."""
-    peaks = {}
     full = 50_000  # From here on an export has parts enough to fill all its buffers.
-    for count in sorted({10_000, full, MANY}):
+    sizes = sorted({10_000, full, 100_000, MANY})
+    peaks: dict[str, dict[int, float]] = {"import": {}, "export": {}, "gzip export": {}}
+    for count in sizes:
         endpoint = Endpoint()
-        worker = Worker([RELEASE / "run-import"], endpoint.environment)
+        paths = files(count)
+        used = import_all(endpoint, paths)
+        note_peak("import", count, used)
+        peaks["import"][count] = used.peak
         sent = 0
-        for path in files(count):
-            worker.deliver(endpoint.prepare("import", TYPE, str(path)))
-            for line in path.read_bytes().splitlines():
-                kept = line.split(b",", 1)[1]
-                sent += int.from_bytes(hashlib.blake2b(kept, digest_size=16).digest(), "big")
-        imported = worker.end()
-        message = endpoint.prepare("export", TYPE)
-        exported = run_ours(endpoint, "run-export", [message])
-        content = file_of(endpoint, message)
-        came = lines = 0
-        for line in content.splitlines():
-            kept = line[line.index(b'"status":'):]
-            came += int.from_bytes(hashlib.blake2b(kept, digest_size=16).digest(), "big")
-            lines += 1
-        if lines != count or came != sent:
-            raise SystemExit(f"{count} records went in, {lines} came out, or not as they were sent")
-        peaks[count] = (imported, exported)
-        endpoint.process.kill()
-        del content
-    for index, name, most in ((0, "import", 32), (1, "export", 64)):
-        small, large = peaks[10_000][index].peak, peaks[MANY][index].peak
-        table.add("3", f"{name}: peak memory at {MANY:,} records", f"{large:.1f} MiB", f"{small:.1f} MiB at 10,000; ≤ {most} MB",
-                  f"{large / small:.2f}", large <= 1.1 * small and large * 1.048576 <= most)
-    filled, large = peaks[full][1].peak, peaks[MANY][1].peak
-    table.add("3", "the same beside one whose buffers are all filled", f"{large:.1f} MiB", f"{filled:.1f} MiB at {full:,}", f"{large / filled:.2f}", None)
+        for path in paths:
+            with path.open("rb") as lines_sent:
+                sent += sum(map(kept_hash, lines_sent))
+        for name, command in (("export", "export"), ("gzip export", "export-gzip")):
+            message = endpoint.prepare(command, TYPE)
+            used = run_ours(endpoint, "run-export", [message])
+            note_peak("export" if name == "export" else "export, gzip", count, used)
+            peaks[name][count] = used.peak
+            content = io.BytesIO(file_of(endpoint, message))
+            came = lines_came = 0
+            for line in content if name == "export" else gzip.GzipFile(fileobj=content):
+                came += kept_hash(line)
+                lines_came += 1
+            if lines_came != count or came != sent:
+                raise SystemExit(f"{count} records went in, {lines_came} came out, or not as they were sent")
+            del content
+        endpoint.close()
+    for name, most in (("import", 32), ("export", 72), ("gzip export", 72)):
+        small, large = peaks[name][full], peaks[name][MANY]
+        table.add("3", f"{name}: peak memory at {MANY:,} records", f"{large:.1f} MiB", f"≤ {most} MB", "", large * 1.048576 <= most)
+        table.add("3", "its growth", f"{large:.1f} MiB", f"{small:.1f} MiB at {full:,}", f"{large / small:.2f} (goal 1.1)", large <= 1.1 * small)
+
     endpoint = Endpoint()
     rejects = WORK / "rejects.ndjson"
     rejects.write_bytes(b"".join(b'{"id":"bad-%d","status":1,"note":"%s"}\n' % (n, b"x" * 680) for n in range(BATCH)))
-    worker = Worker([RELEASE / "run-import"], endpoint.environment)
-    worker.deliver(endpoint.prepare("import", TYPE, str(rejects)))
-    peak = worker.end().peak
+    message = endpoint.prepare("import", TYPE, str(rejects))
+    peak = run_ours(endpoint, "run-import", [message]).peak
+    if imported(endpoint, message) != 0:
+        raise SystemExit("rejected lines were imported")
     table.add("3", "import of 10,000 rejected lines", f"{peak:.1f} MiB", "≤ 48 MB", "", peak * 1.048576 <= 48)
-    endpoint.process.kill()
+    endpoint.close()
+    grown_records(table)
+
+    if not QUICK:
+        for count in (10_000, 100_000):
+            measure_peers(count)
+        names = {"import": "import", "export": "export", "import, Node": "Node, import", "export, Node": "Node, export",
+                 "import, Python": "Python, import", "export, Python": "Python, export"}
+        draw("memory.svg", pictures.memory, {label: PEAKS[name] for name, label in names.items()})
 
 
-def cold_start(endpoint: Endpoint, table: Table) -> None:
+def grown_records(table: Table) -> None:
+    """Goal 3: small records teach an export with `since` to look up a hundred at once; then come those that have grown."""
+    endpoint, count, grown = Endpoint(), 3_000, 100 if QUICK else 300
+    since = now()
+    import_all(endpoint, files(count, "flat-patient"), "Patient")
+    # An upload holds 100 MB.
+    import_all(endpoint, files(grown, "grown-patient", first=count - grown, batch=100), "Patient")
+    message = endpoint.prepare("export", "Patient", since)
+    endpoint.set()
+    used = run_ours(endpoint, "run-export", [message])
+    stats = endpoint.stats()
+    lines_of_export = file_of(endpoint, message).splitlines()
+    if len(lines_of_export) != count or sum(len(line) > 370_000 for line in lines_of_export) != grown:
+        raise SystemExit(f"{len(lines_of_export)} of {count} changed records were exported, or not as they are now")
+    table.add("3", f"export with since, {grown} of its records grown to 380 KB", f"{used.peak:.1f} MiB", "≤ 160 MB",
+              f"{stats['keys_unprocessed']} keys left out of answers", used.peak * 1.048576 <= 160)
+    endpoint.close()
+
+
+def measure_peers(count: int) -> None:
+    """Peaks of the peers at so many records, where they are not known yet."""
+    endpoint = Endpoint()
+    paths = files(count)
+    keys = [f"peers/{path.name}" for path in paths]
+    for key, path in zip(keys, paths):
+        endpoint.put(key, path)
+    for name, command in peers(keys).items():
+        name = name.removesuffix(", maps")
+        # Of a peer the import and the export are known, or neither.
+        if "raw lines" not in name and count not in PEAKS.get(name, {}):
+            note_peak(name, count, run_peer(endpoint, command))
+    endpoint.close()
+
+
+def units(table: Table) -> None:
+    """Goal 5: what DynamoDB bills for a record, change items included; and what it keeps."""
+    shapes = (
+        ("observation", TYPE, BATCH, "an observation of 730 bytes", 1.05),
+        ("observation-uuid", TYPE, BATCH, "the same with ids of 36 characters (the tenant's id has 5)", 1.05),
+        ("contacts-patient", "Patient", BATCH, "a patient of 1.9 KB", 1.1),
+        ("note", "Patient", 2_000, "a note of 3.4 KB", 2.1),
+        ("long-note", "Patient", 2_000, "a note of 11.5 KB", 5.1),
+    )
+    for shape, resource_type, count, what, most in shapes:
+        count = count // 5 if QUICK else count
+        endpoint = Endpoint()
+        paths = files(count, shape)
+        for again in (False, True):
+            endpoint.set()
+            import_all(endpoint, paths, resource_type)
+            stats = endpoint.stats()
+            of_record = (stats["write_units"] + stats["change_units"]) / count
+            label = f"write units of {what}, {'imported again' if again else 'first import'}"
+            table.add("5", label, f"{of_record:.3f}", f"≤ {most}", "", of_record <= most)
+            if shape == "observation" and not again:
+                share = (stats["record_bytes"] + stats["change_bytes"]) / stats["record_bytes"]
+                table.add("5", "storage of a first import beside its records", f"{share:.3f}", "≤ 1.06", "", share <= 1.06)
+        endpoint.close()
+
+
+def cold_start(table: Table) -> None:
     """Goal 4: from the start of the process to the first answer of a status call."""
+    endpoint = Endpoint()
     bundle = WORK / "status.mjs"
     subprocess.run([str(PEERS / "node" / "node_modules" / ".bin" / "esbuild"), str(PEERS / "node" / "status.mjs"), "--bundle",
                     "--platform=node", "--format=esm", "--minify", f"--outfile={bundle}", "--log-level=error",
@@ -162,105 +308,148 @@ def cold_start(endpoint: Endpoint, table: Table) -> None:
         peer = min(times[name])
         table.add("4", f"cold start of a status call, beside {label}", f"{ours:.0f} ms (median {statistics.median(times['ours']):.0f})",
                   f"{peer:.0f} ms", f"1/{peer / ours:.1f} (goal 1/10)", ours <= peer / 10)
+    endpoint.close()
 
 
 def since(table: Table) -> None:
-    """Goal 6: an export of a result of the same size from a table ten times as large, in turns."""
-    changed = 2_000
-    part = WORK / "changed.ndjson"
-    part.write_bytes(b"".join(files(BATCH)[0].read_bytes().splitlines(keepends=True)[:changed]))
-    endpoints, moments = {}, {}
-    for size in (BATCH, 10 * BATCH):
+    """Goals 6 and 7: an export of the same changed records from a table ten times as large, alternating."""
+    changed, small = (2_000, BATCH) if QUICK else (10_000, 3 * BATCH)
+    endpoints, moments, items = {}, {}, {}
+    for size in (small, 10 * small):
         endpoint = endpoints[size] = Endpoint()
-        run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(size)])
+        import_all(endpoint, files(size))
         time.sleep(0.05)
-        moments[size] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        moments[size] = now()
         time.sleep(0.05)
-        run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(part))])
-    units, taken, result = {}, {size: [] for size in endpoints}, 0
-    for turn in range(20 if QUICK else 80):
-        for size, endpoint in sorted(endpoints.items(), reverse=turn % 2 == 1):
+        endpoint.set()
+        import_all(endpoint, files(changed))
+        items[size] = endpoint.stats()["change_puts"]
+    # The log settles for a second: none of the exports is to wait for that.
+    time.sleep(1.2)
+    stats, taken = {}, {size: [] for size in endpoints}
+    for number in range(6 if QUICK else 20):
+        for size, endpoint in sorted(endpoints.items(), reverse=number % 2 == 1):
             message = endpoint.prepare("export", TYPE, moments[size])
             endpoint.set()
             worker = Worker([RELEASE / "run-export"], endpoint.environment)
             began = time.monotonic()
-            worker.deliver(message)
+            run_to_end(endpoint, worker, message)
             taken[size].append(time.monotonic() - began)
             worker.end()
-            content = file_of(endpoint, message)
-            if len(content.splitlines()) != changed:
-                raise SystemExit(f"{len(content.splitlines())} of {changed} changed records were exported")
-            units[size], result = endpoint.stats()["read_units"], len(content)
+            stats[size] = endpoint.stats()
+            lines_of_export = file_of(endpoint, message).splitlines()
+            ids = {line.split(b'"id":"', 1)[1].split(b'"', 1)[0] for line in lines_of_export}
+            if ids != {b"obs-%07d" % n for n in range(changed)} or len(lines_of_export) != changed:
+                raise SystemExit(f"{len(lines_of_export)} lines of {len(ids)} records were exported, {changed} have changed")
     for endpoint in endpoints.values():
-        endpoint.process.kill()
-    most = 1.1 * result / 8192 + 16
-    table.add("6", f"read units of {changed:,} changed records", f"{units[BATCH]:.1f}", f"≤ {most:.1f}", "", units[BATCH] <= most)
-    table.add("6", "the same, of a table ten times as large", f"{units[10 * BATCH]:.1f}", f"{units[BATCH]:.1f}",
-              f"{units[10 * BATCH] / units[BATCH]:.3f} (goal 1.05)", units[10 * BATCH] <= 1.05 * units[BATCH])
-    # The least of some tens of milliseconds is chance; the median is not.
-    small, large = statistics.median(taken[BATCH]), statistics.median(taken[10 * BATCH])
-    table.add("6", "the median time of both", f"{large * 1000:.1f} ms", f"{small * 1000:.1f} ms", f"{large / small:.2f} (goal 1.05)", large <= 1.05 * small)
+        endpoint.close()
+    few, many = ({name: stats[size][name] for name in ("read_units", "count_units", "batch_gets")} for size in (small, 10 * small))
+    units_few, units_many = (found["read_units"] + found["count_units"] for found in (few, many))
+    # A record of 730 bytes is one unit, read strongly; so is a change item.
+    most = 1.1 * (changed + items[small])
+    table.add("7", f"read units of {changed:,} changed records, all calls", f"{units_few:,.1f}", f"≤ {most:,.1f}", "", units_few <= most)
+    table.add("7", "the same, of a table ten times as large", f"{units_many:,.1f}", f"{units_few:,.1f}",
+              f"{units_many / units_few:.3f} (goal 1.05)", units_many <= 1.05 * units_few)
+    # The least of some tenths of a second is chance; the median is not.
+    median_few, median_many = statistics.median(taken[small]), statistics.median(taken[10 * small])
+    table.add("7", "the median time of both (log settled)", f"{median_many * 1000:.0f} ms", f"{median_few * 1000:.0f} ms",
+              f"{median_many / median_few:.2f} (goal 1.05)", median_many <= 1.05 * median_few)
+    # Each of the four readers begins with 10, 20 and 40 ids.
+    at_most(table, "6", f"BatchGetItem calls for {changed:,} changed records", few["batch_gets"], items[small] + 12, "Σ ⌈ids of an item/100⌉ + 12")
 
 
 def throttled(table: Table) -> None:
-    """Goal 7: a store whose partitions take 1,000 write units a second, at 7 ms a call."""
+    """Goal 8: a store whose keys take 1,000 write units a second and have none saved up, at 7 ms a call."""
     endpoint = Endpoint()
-    # The bound: after the first second's savings, 16 partitions of a thousand; slow enough to be seen.
     rate, count = (250, 3 * BATCH) if QUICK else (1_000, RECORDS)
-    inputs = files(count)
-    messages = [endpoint.prepare("import", TYPE, str(path)) for path in inputs]
+    messages = [endpoint.prepare("import", TYPE, str(path)) for path in files(count)]
+    worker = Worker([RELEASE / "run-import"], endpoint.environment)
+    time.sleep(0.3)  # It has started; that is no part of the bound.
     endpoint.set(write_units=rate, write_ms=7)
     began = time.monotonic()
-    run_ours(endpoint, "run-import", messages)
+    for message in messages:
+        run_to_end(endpoint, worker, message)
     took = time.monotonic() - began
+    worker.end()
     stats = endpoint.stats()
-    bound = max(stats["write_units"] / (16 * rate) - 1, 0.001)
+    if sum(imported(endpoint, message) for message in messages) != count:
+        raise SystemExit("records are missing")
+    bound = stats["write_units"] / (SHARDS * rate)
     refused = stats["items_refused"] / (stats["items_refused"] + stats["items_written"])
-    table.add("7", f"throttled store, {rate:,} units a partition", f"{took:.1f} s", f"{bound:.1f} s, the bound", f"{took / bound:.2f} (goal 1.25)", took <= 1.25 * bound)
-    table.add("7", "writes refused by it", f"{100 * refused:.1f} %", "≤ 5 %", "", refused <= 0.05)
-    endpoint.process.kill()
+    table.add("8", f"throttled store, {rate:,} units a key", f"{took:.1f} s", f"{bound:.1f} s, the bound", f"{took / bound:.2f} (goal 1.25)", took <= 1.25 * bound)
+    table.add("8", "writes refused by it", f"{100 * refused:.1f} %", "≤ 5 %", "", refused <= 0.05)
+    endpoint.close()
 
 
-def segments(table: Table) -> None:
-    """Goal 8: one export by four processes and by one, of a store that takes 100 ms a page: on two cores less
-    would leave one segment too little idle. Of 300,000 records: the least that the service cuts in four by itself."""
+def faults(table: Table) -> None:
+    """Goal 8: one failed write, of each kind, at the first, middle and last write of an import, at 10 ms a write."""
     endpoint = Endpoint()
-    count_of_records = 150_000 if QUICK else 300_000
-    run_ours(endpoint, "run-import", [endpoint.prepare("import", TYPE, str(path)) for path in files(count_of_records)])
-    took = {}
-    for count in (1, 4):
-        endpoint.environment["EXPORT_SEGMENTS"] = str(count)
-        message = endpoint.prepare("export", TYPE)
-        endpoint.set(query_ms=100)
-        workers = [Worker([RELEASE / "run-export"], endpoint.environment) for _ in range(count)]
-        time.sleep(0.5)
+    (path,) = files(BATCH)
+    worker = Worker([RELEASE / "run-import"], endpoint.environment)
+
+    def run(**limits) -> float:
+        message = endpoint.prepare("import", TYPE, str(path))
+        endpoint.set(write_ms=10, **limits)
         began = time.monotonic()
-        threads = []
+        run_to_end(endpoint, worker, message)
+        took = time.monotonic() - began
+        if imported(endpoint, message) != BATCH or endpoint.stats()["faults"] != ("fault" in limits):
+            raise SystemExit(f"not all was imported, or no write failed: {limits}")
+        return took
 
-        def deliver(worker: Worker, text: str) -> None:
-            worker.deliver(text)
+    run()  # Connections are open, and the code is warm.
+    undisturbed = statistics.median(run() for _ in range(3 if QUICK else 7))
+    stats = endpoint.stats()
+    writes = stats["batch_writes"] + stats["change_puts"]
+    for kind, more in (("reset", 0), ("500", 0), ("throttle", 0), ("timeout", 3.2)):
+        places = {"first": 1, "middle": writes // 2, "last": writes}
+        # The better of two: the machine is not idle. A time-out is too long for that to matter.
+        took = {place: min(run(fault=f"{n},{kind}") for _ in range(1 if more else 2)) for place, n in places.items()}
+        worst = max(took, key=took.get)
+        most = 1.3 * undisturbed + more
+        ratio = (took[worst] - more) / undisturbed
+        bound = f"{undisturbed:.2f} s undisturbed" + (f", + {more} s" if more else "")
+        table.add("8", f"import of 10,000, one write fails by {kind}, worst place ({worst})", f"{took[worst]:.2f} s", bound,
+                  f"{ratio:.2f} (goal 1.3)", took[worst] <= most)
+    worker.end()
+    endpoint.close()
 
-        free = list(workers)
-        threads.append(threading.Thread(target=deliver, args=(free.pop(0), message)))
-        threads[0].start()
-        while any(thread.is_alive() for thread in threads):
-            for text in endpoint.messages():
-                thread = threading.Thread(target=deliver, args=(free.pop(0) if free else workers[0], text))
-                thread.start()
-                threads.append(thread)
-            time.sleep(0.01)
-        took[count] = time.monotonic() - began
-        lines = len(file_of(endpoint, message).splitlines())
-        if lines != count_of_records:
-            raise SystemExit(f"{lines} of {count_of_records:,} records were exported")
-        for worker in workers:
-            worker.end()
-    table.add("8", f"an export of {count_of_records:,} by 4 segments, slow store", f"{took[4]:.1f} s", f"{took[1]:.1f} s by 1", f"{took[1] / took[4]:.1f} × (goal 3)", took[1] >= 3 * took[4])
-    endpoint.process.kill()
+
+def readers(table: Table) -> None:
+    """Goal 9: one export worker that reads several shards at once, of a store that takes its time."""
+    endpoint = Endpoint()
+    count = 150_000 if QUICK else 300_000
+    import_all(endpoint, files(count))
+
+    def run(**limits) -> tuple[float, dict, int]:
+        message = endpoint.prepare("export", TYPE)
+        worker = Worker([RELEASE / "run-export"], endpoint.environment)
+        time.sleep(0.3)  # It has started; that is no part of the export.
+        endpoint.set(**limits)
+        began = time.monotonic()
+        run_to_end(endpoint, worker, message)
+        took = time.monotonic() - began
+        worker.end()
+        content = file_of(endpoint, message)
+        if content.count(b"\n") != count:
+            raise SystemExit(f"{content.count(bytes([10]))} of {count:,} records were exported")
+        return took, endpoint.stats(), len(content)
+
+    took, stats, _ = run(query_ms=50)
+    # One shard at a time: the waits for its pages alone, after a count of 16 shards at once as it is now.
+    alone = 0.05 * (stats["queries"] + stats["counts"] / SHARDS)
+    table.add("9", f"export of {count:,}, pages of 50 ms", f"{took:.1f} s", f"{alone:.1f} s of waiting, one page at a time",
+              f"{alone / took:.1f} × (goal 3.5)", alone >= 3.5 * took)
+    took, stats, size = run(query_ms=25, read_units=3_000)
+    speed, queries = size / 1e6 / took, stats["queries"] + stats["counts"]
+    refused = stats["queries_refused"] / (stats["queries_refused"] + queries)
+    table.add("9", "the same, 25 ms, 3,000 read units a key", f"{speed:.0f} MB/s", "≥ 60 MB/s", f"{took:.1f} s", speed >= 60)
+    table.add("9", "reads refused by it", f"{100 * refused:.1f} %", "≤ 2 %", "", refused <= 0.02)
+    endpoint.close()
 
 
 def lines(table: Table) -> None:
-    """Goal 9: Criterion's mean."""
+    """Goal 10: Criterion's mean."""
     command = ["cargo", "bench", "--locked", "--package", "bench", "--bench", "lines", "--", "^frame, validate, store/observation", "--noplot"]
     if QUICK:
         command += ["--warm-up-time", "1", "--measurement-time", "2"]
@@ -275,12 +464,13 @@ def lines(table: Table) -> None:
                     size = int(re.search(r"(\d+) bytes", case.name).group(1)) * 1_000
                     nanoseconds = json.loads(estimates.read_text())["mean"]["point_estimate"]
                     speeds["grammar" if "serde" in directory.name else "ours"] = size / nanoseconds * 1_000
-    table.add("9", "framing, validating, stored line, one core", f"{speeds['ours']:.0f} MB/s", f"{speeds['grammar']:.0f} MB/s, serde_json's grammar alone",
-              f"{speeds['ours'] / speeds['grammar']:.2f} (goal 400 MB/s)", speeds["ours"] >= 400)
+    table.add("10", "framing, validating, stored line, one core", f"{speeds['ours']:.0f} MB/s", f"{speeds['grammar']:.0f} MB/s, serde_json's grammar alone",
+              f"{speeds['ours'] / speeds['grammar']:.2f} (goal 700 MB/s)", speeds["ours"] >= 700)
 
 
-def accept(endpoint: Endpoint, table: Table) -> None:
+def accept(table: Table) -> None:
     """What a start function takes for a body of 2 MB: CPU, and memory beyond that of small calls."""
+    endpoint = Endpoint()
     endpoint.prepare("key", KEY)
     event = json.loads((ROOT / "events" / "start-import" / "two-patients.json").read_text())
     event["headers"]["x-api-key"] = KEY
@@ -304,12 +494,14 @@ def accept(endpoint: Endpoint, table: Table) -> None:
         size = call(line * 10_000)
     took, grown = (cpu() - began) / calls, (peak_of(worker.process.pid) - before) * 1024 * 1024
     worker.end()
+    endpoint.close()
+    table.add("12", "accept to completed, the service's own share", "-", "≤ 50 ms", "not measured here: it needs the local stack", None)
     table.add("", "accepting 10,000 lines (2 MB): CPU", f"{took * 1000:.0f} ms", "≤ 50 ms", "", took <= 0.05)
     table.add("", "the same: memory beyond small calls", f"{grown / 1e6:.1f} MB", f"{size / 1e6:.1f} MB, the body", f"{grown / size:.1f} × (goal 4)", grown < 4 * size)
 
 
 def zips(table: Table) -> None:
-    """Goal 10."""
+    """Goal 11."""
     sizes = {}
     for function in FUNCTIONS:
         path = WORK / f"{function}.zip"
@@ -317,33 +509,32 @@ def zips(table: Table) -> None:
             archive.write(RELEASE / function, "bootstrap")
         sizes[function] = path.stat().st_size / 1e6
     largest = max(sizes, key=sizes.get)
-    table.add("10", "the largest function's zip", f"{sizes[largest]:.1f} MB ({largest})", "≤ 6 MB", "", sizes[largest] <= 6)
+    table.add("11", "the largest function's zip", f"{sizes[largest]:.1f} MB ({largest})", "≤ 6 MB", "", sizes[largest] <= 6)
 
 
 def machine() -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text()).group(1)) / 1024 / 1024
+    memory_size = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text()).group(1)) / 1024 / 1024
     versions = [subprocess.run(command, capture_output=True, text=True).stdout.strip() for command in (["rustc", "--version"], ["node", "--version"])]
-    return f"{os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), {memory:.0f} GiB, {platform.system()}; {versions[0]}, Node {versions[1]}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), {memory_size:.0f} GiB, {platform.system()}; {versions[0]}, Node {versions[1]}, Python {platform.python_version()}"
+
+
+STEPS = {
+    "import-and-export": import_and_export, "memory": memory, "cold-start": cold_start, "units": units, "since": since,
+    "throttled": throttled, "faults": faults, "readers": readers, "lines": lines, "accept": accept, "zips": zips,
+}
 
 
 def main() -> None:
     table = Table()
-    endpoint = Endpoint()
     began = time.monotonic()
     wanted = sys.argv[1:]
-    steps = {
-        "import-and-export": lambda: import_and_export(endpoint, table), "memory": lambda: memory(table),
-        "cold-start": lambda: cold_start(endpoint, table), "since": lambda: since(table), "throttled": lambda: throttled(table),
-        "segments": lambda: segments(table), "lines": lambda: lines(table), "accept": lambda: accept(endpoint, table), "zips": lambda: zips(table),
-    }
-    try:
-        for name, step in steps.items():
-            if not wanted or name in wanted:
-                step()
-    finally:
-        endpoint.process.kill()
-    print(f"{machine()}\n{'Small inputs, once each' if QUICK else f'{RUNS} runs each'}, {time.monotonic() - began:.0f} s\n")
+    if unknown := set(wanted) - set(STEPS):
+        raise SystemExit(f"no such steps: {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+    for name, step in STEPS.items():
+        if not wanted or name in wanted:
+            step(table)
+    print(f"{machine()}\n{'Small inputs, once each' if QUICK else f'{RUNS} runs each'}, {time.monotonic() - began:.0f} s; the change log settles for 1 s, deployed for 10 s\n")
     print(table.show())
 
 

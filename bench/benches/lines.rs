@@ -1,7 +1,7 @@
 //! Framing, validating and building the stored line, in bytes a second on one core.
 //!
-//! Three shapes of record: a flat patient of about 140 bytes, an observation of about 730, a rich patient of
-//! about 2.6 KB.
+//! Five shapes of record: a flat patient of about 140 bytes, an observation of about 730, a patient with contacts of
+//! about 1.9 KB, notes of about 3.4 and 11.5 KB.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::format_collect, reason = "benchmark")]
 

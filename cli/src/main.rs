@@ -1,5 +1,4 @@
 //! `clinik-bulk`: the command line of the service's operators.
-#![allow(clippy::print_stdout, reason = "printing is what a command does")]
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -31,9 +30,10 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    match cli.command {
+    let done = match cli.command {
         Command::Admin(command) => admin::run(command, cli.output).await,
-    }
+    };
+    done.or_else(|error| if output::is_closed_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]

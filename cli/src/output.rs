@@ -1,6 +1,8 @@
 //! Printing: aligned lines for people, JSON for programs.
 
-use anyhow::Result;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,15 +17,25 @@ pub(crate) enum OutputFormat {
 }
 
 impl OutputFormat {
-    /// Prints one thing: an object, or a list of objects.
+    /// Prints one thing: an object, or a list of objects. Once this returns, it has been written.
     pub(crate) fn print(self, thing: &impl Serialize) -> Result<()> {
         let value = serde_json::to_value(thing)?;
-        match self {
-            Self::Json => println!("{}", serde_json::to_string_pretty(&value)?),
-            Self::Text => print!("{}", as_text(&value)),
-        }
-        Ok(())
+        let text = match self {
+            Self::Json => format!("{}\n", serde_json::to_string_pretty(&value)?),
+            Self::Text => as_text(&value),
+        };
+        // Not `print!`, which panics when nobody reads or the disk is full.
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write output")
     }
+}
+
+/// Whether a command ended because nobody reads its output any more, as `head` does once it has seen enough.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+        && error.to_string() == "write output"
 }
 
 fn as_text(value: &Value) -> String {

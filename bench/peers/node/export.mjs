@@ -4,7 +4,7 @@ import { QueryCommand } from "@aws-sdk/client-dynamodb";
 import { Upload } from "@aws-sdk/lib-storage";
 import { unmarshall } from "@aws-sdk/util-dynamodb";
 import { Readable } from "node:stream";
-import { BUCKET, RECORDS_TABLE, SHARDS, dynamodb, s3, slice } from "./stores.mjs";
+import { BUCKET, RECORDS_TABLE, SHARDS, dynamodb, s3, shardKey } from "./stores.mjs";
 
 const [form, partition, type, key] = process.argv.slice(2);
 
@@ -15,16 +15,16 @@ async function* lines() {
       const page = await dynamodb.send(
         new QueryCommand({
           TableName: RECORDS_TABLE,
-          KeyConditionExpression: "pk = :slice",
-          ExpressionAttributeValues: { ":slice": { S: slice(partition, type, shard) } },
+          KeyConditionExpression: "pk = :pk",
+          ExpressionAttributeValues: { ":pk": { S: shardKey(partition, type, shard) } },
           ConsistentRead: true,
           ExclusiveStartKey: from,
-          ...(form === "lines" && { ProjectionExpression: "body" }),
+          ...(form === "lines" && { ProjectionExpression: "sk, t, b" }),
         }),
       );
       let chunk = "";
       for (const item of page.Items) {
-        chunk += (form === "lines" ? item.body.S : JSON.stringify(unmarshall(item).record)) + "\n";
+        chunk += (form === "lines" ? item.b.S : JSON.stringify(unmarshall(item).record)) + "\n";
       }
       if (chunk) yield Buffer.from(chunk);
       from = page.LastEvaluatedKey;

@@ -2,7 +2,7 @@
 import { GetObjectCommand } from "@aws-sdk/client-s3";
 import { BatchWriteCommand } from "@aws-sdk/lib-dynamodb";
 import { createInterface } from "node:readline";
-import { BUCKET, RECORDS_TABLE, documents, s3, sliceOf } from "./stores.mjs";
+import { BUCKET, RECORDS_TABLE, documents, s3, shardOf } from "./stores.mjs";
 
 const PARTITION = "node#live";
 const IN_FLIGHT = 32;
@@ -12,7 +12,7 @@ async function write(records) {
   let requests = records.map((record) => ({
     PutRequest: {
       Item: {
-        pk: sliceOf(PARTITION, type, record.id),
+        pk: shardOf(PARTITION, type, record.id),
         sk: record.id,
         lastUpdated: record.meta.lastUpdated,
         record,

@@ -1,5 +1,5 @@
 // A Lambda function in the smallest form that answers: one invocation of a status call, and the end.
-import { DynamoDBClient, QueryCommand } from "@aws-sdk/client-dynamodb";
+import { DynamoDBClient, GetItemCommand } from "@aws-sdk/client-dynamodb";
 import { GetObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 
@@ -13,16 +13,15 @@ const id = next.headers.get("lambda-runtime-aws-request-id");
 const event = await next.json();
 const jobId = event.pathParameters.jobId;
 const found = await dynamodb.send(
-  new QueryCommand({
+  new GetItemCommand({
     TableName: process.env.JOBS_TABLE,
-    KeyConditionExpression: "pk = :partition AND begins_with(sk, :job)",
-    ExpressionAttributeValues: { ":partition": { S: "bench#live" }, ":job": { S: jobId } },
+    Key: { pk: { S: "bench#live" }, sk: { S: jobId } },
   }),
 );
 const command = new GetObjectCommand({ Bucket: process.env.BUCKET, Key: `exports/${jobId}.ndjson` });
 const url = await getSignedUrl(s3, command, { expiresIn: 3600 });
 await fetch(`${api}/${id}/response`, {
   method: "POST",
-  body: JSON.stringify({ statusCode: 200, body: JSON.stringify({ data: { id: jobId, found: found.Count, url } }) }),
+  body: JSON.stringify({ statusCode: 200, body: JSON.stringify({ data: { id: jobId, found: Boolean(found.Item), url } }) }),
 });
 process.exit(0);

@@ -17,5 +17,5 @@ export const s3 = new S3Client({
 });
 
 export const SHARDS = 16;
-export const slice = (partition, type, shard) => `${partition}#${type}#${String(shard).padStart(2, "0")}`;
-export const sliceOf = (partition, type, id) => slice(partition, type, crc32(id) % SHARDS);
+export const shardKey = (partition, type, shard) => `${partition}#${type}#${String(shard).padStart(2, "0")}`;
+export const shardOf = (partition, type, id) => shardKey(partition, type, crc32(id) % SHARDS);

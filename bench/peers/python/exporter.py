@@ -5,7 +5,7 @@ import json
 import sys
 from decimal import Decimal
 
-from stores import BUCKET, SHARDS, s3, slice_key, table
+from stores import BUCKET, SHARDS, s3, shard_key, table
 
 PART = 8 << 20
 
@@ -20,15 +20,15 @@ def lines(form: str, partition: str, resource_type: str):
     records = table()
     for shard in range(SHARDS):
         query = {
-            "KeyConditionExpression": "pk = :slice", "ConsistentRead": True,
-            "ExpressionAttributeValues": {":slice": slice_key(partition, resource_type, shard)},
+            "KeyConditionExpression": "pk = :pk", "ConsistentRead": True,
+            "ExpressionAttributeValues": {":pk": shard_key(partition, resource_type, shard)},
         }
         if form == "lines":
-            query["ProjectionExpression"] = "body"
+            query["ProjectionExpression"] = "sk, t, b"
         while True:
             page = records.query(**query)
             for item in page["Items"]:
-                line = item["body"] if form == "lines" else json.dumps(item["record"], default=plain)
+                line = item["b"] if form == "lines" else json.dumps(item["record"], default=plain)
                 yield line.encode() + b"\n"
             if "LastEvaluatedKey" not in page:
                 break

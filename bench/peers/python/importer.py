@@ -5,7 +5,7 @@ import sys
 from datetime import datetime, timezone
 from decimal import Decimal
 
-from stores import BUCKET, s3, slice_of, table
+from stores import BUCKET, s3, shard_of, table
 
 PARTITION = "python#live"
 
@@ -23,7 +23,7 @@ def main(resource_type: str, *keys: str) -> None:
                 tag = {"system": "https://clinikapi.com/tenant", "code": "python"}
                 record["meta"] = {"lastUpdated": stamp, "tag": [tag]}
                 batch.put_item(Item={
-                    "pk": slice_of(PARTITION, resource_type, record["id"]), "sk": record["id"],
+                    "pk": shard_of(PARTITION, resource_type, record["id"]), "sk": record["id"],
                     "lastUpdated": stamp, "record": record,
                 })
 

@@ -23,9 +23,9 @@ def s3():
     return boto3.client("s3", config=CONFIG)
 
 
-def slice_key(partition: str, resource_type: str, shard: int) -> str:
+def shard_key(partition: str, resource_type: str, shard: int) -> str:
     return f"{partition}#{resource_type}#{shard:02}"
 
 
-def slice_of(partition: str, resource_type: str, record_id: str) -> str:
-    return slice_key(partition, resource_type, zlib.crc32(record_id.encode()) % SHARDS)
+def shard_of(partition: str, resource_type: str, record_id: str) -> str:
+    return shard_key(partition, resource_type, zlib.crc32(record_id.encode()) % SHARDS)

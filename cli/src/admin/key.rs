@@ -1,6 +1,6 @@
 //! `clinik-bulk admin key`. A key's text is shown once, when it is made; only its hash is stored.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use domain::ports::{Clock, IdSource, KeyStore};
 use domain::{ApiKey, Environment, Partition, Scope, StoredKey};
@@ -92,8 +92,9 @@ pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat)
                 expires_at: expires,
                 revoked_at: None,
             };
-            stores.keys()?.save(&stored).await?;
-            output.print(&ListedKey::new(&stored, Some(&key)))
+            // Shown first: a key that could not be shown must not open anything.
+            output.print(&ListedKey::new(&stored, Some(&key)))?;
+            stores.keys()?.save(&stored).await.context("the key that was shown is not saved and opens nothing")
         }
         Command::List { tenant } => {
             let mut keys = stores.keys()?.of_tenant(&tenant.tenant).await?;

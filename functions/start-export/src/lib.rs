@@ -1,23 +1,28 @@
 //! `POST /v1/bulk/export`: checks the call and starts an export.
 
 use domain::{Compression, ExportRequest, ExportSpec, ExportStarter, FileLayout, Fingerprint, JobType, Scope};
-use http::{ApiError, Asked, Call, Endpoint, Issue, JsonBody, Reply, Request, RequestLimitKind, accepted, idempotency};
+use http::{
+    ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
+    text,
+};
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The endpoint.
 pub struct StartExport {
     pub starter: ExportStarter,
 }
 
-/// The body, before it is judged: every member may be anything, so that all faults are found at once.
+/// The body, before it is validated: every member may be anything, so that all faults are found at once.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ExportBody {
-    resource_types: Option<Value>,
-    since: Option<Value>,
+struct ExportBody<'a> {
+    #[serde(borrow)]
+    resource_types: Option<&'a RawValue>,
+    #[serde(borrow)]
+    since: Option<&'a RawValue>,
 }
 
 impl Endpoint for StartExport {
@@ -35,57 +40,67 @@ impl Endpoint for StartExport {
     }
 }
 
-fn validate(request: &ExportBody, now: Timestamp) -> Result<ExportSpec, ApiError> {
-    let mut issues = Vec::new();
-    let resource_types = validate_types(request.resource_types.as_ref(), &mut issues);
-    let since = validate_since(request.since.as_ref(), now, &mut issues);
+fn validate(request: &ExportBody<'_>, now: Timestamp) -> Result<ExportSpec, ApiError> {
+    let mut issues = Issues::default();
+    let resource_types = validate_types(request.resource_types, &mut issues);
+    let since = validate_since(request.since, now, &mut issues);
     if !issues.is_empty() {
-        return Err(ApiError::validation(issues));
+        return Err(issues.into());
     }
     Ok(ExportSpec { resource_types, since, files: FileLayout::default(), compression: Compression::default() })
 }
 
 /// The types, each once, in the order asked for.
-fn validate_types(types: Option<&Value>, issues: &mut Vec<Issue>) -> Vec<ResourceType> {
+fn validate_types(raw: Option<&RawValue>, issues: &mut Issues) -> Vec<ResourceType> {
     let mut known = Vec::new();
-    match types {
-        None | Some(Value::Null) => issues.push(Issue::new("resourceTypes", "Required")),
-        Some(Value::Array(names)) if names.is_empty() => {
-            issues.push(Issue::new("resourceTypes", "Must have at least 1 items"));
-        }
-        Some(Value::Array(names)) => {
-            for (index, name) in names.iter().enumerate() {
-                let path = format!("resourceTypes[{index}]");
-                match name.as_str().map(str::parse::<ResourceType>) {
-                    Some(Ok(name)) if known.contains(&name) => {}
-                    Some(Ok(name)) => known.push(name),
-                    Some(Err(_)) => issues.push(Issue::new(&path, "Unknown resource type")),
-                    None => issues.push(Issue::new(&path, "Expected string")),
-                }
+    let Some(raw) = given(raw) else {
+        issues.add("resourceTypes", "Required");
+        return known;
+    };
+    let Ok(names) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+        issues.add("resourceTypes", "Expected array");
+        return known;
+    };
+    if names.is_empty() {
+        issues.add("resourceTypes", "Must not be empty");
+    }
+    for (index, raw) in names.into_iter().enumerate() {
+        let path = format!("resourceTypes[{index}]");
+        // `null` is no name, and not a missing one either.
+        if raw.get() == "null" {
+            issues.add(&path, "Expected string");
+        } else if let Some(name) = text(&path, Some(raw), issues) {
+            match name.parse::<ResourceType>() {
+                Ok(name) if known.contains(&name) => {}
+                Ok(name) => known.push(name),
+                Err(_) => issues.add(&path, "Unknown resource type"),
             }
         }
-        Some(_) => issues.push(Issue::new("resourceTypes", "Expected array")),
     }
     known
 }
 
-fn validate_since(since: Option<&Value>, now: Timestamp, issues: &mut Vec<Issue>) -> Option<Timestamp> {
-    let rule = match since? {
-        Value::Null => return None,
-        Value::String(text) => match parse_rfc3339(text) {
-            Some(since) if since <= now => return Some(since),
-            Some(_) => "Must not be in the future",
-            None => "Invalid date-time",
-        },
-        _ => "Expected string",
+fn validate_since(raw: Option<&RawValue>, now: Timestamp, issues: &mut Issues) -> Option<Timestamp> {
+    let text = text("since", Some(given(raw)?), issues)?;
+    let rule = match parse_rfc3339(&text) {
+        Some(since) if since <= now => return Some(since),
+        Some(_) => "Must not be in the future",
+        None => "Invalid date-time",
     };
-    issues.push(Issue::new("since", rule));
+    issues.add("since", rule);
     None
 }
 
+/// A moment, cut to nanoseconds: RFC 3339 allows any number of fraction digits, jiff nine.
 fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     // jiff reads more than RFC 3339.
-    records::is_rfc3339(text).then(|| text.parse().ok()).flatten()
+    if !records::is_rfc3339(text) {
+        return None;
+    }
+    let Some((seconds, fraction)) = text.split_once('.') else { return text.parse().ok() };
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, offset) = fraction.split_at_checked(digits)?;
+    format!("{seconds}.{}{offset}", digits.get(..9).unwrap_or(digits)).parse().ok()
 }
 
 #[cfg(test)]
@@ -97,6 +112,8 @@ mod tests {
         let at = |text: &str| parse_rfc3339(text).map(|moment| moment.to_string());
         assert_eq!(at("2025-01-01T00:00:00Z").as_deref(), Some("2025-01-01T00:00:00Z"));
         assert_eq!(at("2025-01-01T00:00:00.5+01:30").as_deref(), Some("2024-12-31T22:30:00.5Z"));
+        let long = format!("2025-01-01T00:00:00.{}-01:00", "123456789".repeat(100));
+        assert_eq!(at(&long).as_deref(), Some("2025-01-01T01:00:00.123456789Z"));
         for bad in ["2025-01-01", "2025", "2025-01-01T00:00:00", "2025-01-01T00:00Z", "yesterday", ""] {
             assert_eq!(at(bad), None, "{bad}");
         }

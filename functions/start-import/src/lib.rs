@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use domain::{Fingerprint, ImportData, ImportRequest, ImportStarter, JobType, Scope, UploadId};
-use http::{ApiError, Asked, Call, Endpoint, Issue, JsonBody, Reply, Request, RequestLimitKind, accepted, idempotency};
+use http::{
+    ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
+    text, text_bytes,
+};
 use ndjson::LineCounter;
 use records::ResourceType;
 use serde::Deserialize;
@@ -49,7 +52,7 @@ impl Endpoint for StartImport {
 }
 
 fn validate(request: &ImportBody<'_>) -> Result<(ResourceType, ImportData), ApiError> {
-    let mut issues = Vec::new();
+    let mut issues = Issues::default();
     let resource_type = validate_type(request.resource_type, &mut issues);
     let import = match (given(request.data), given(request.upload_id)) {
         (None, Some(upload)) => {
@@ -58,59 +61,42 @@ fn validate(request: &ImportBody<'_>) -> Result<(ResourceType, ImportData), ApiE
         }
         (data, upload) => {
             if upload.is_some() {
-                issues.push(Issue::new("uploadId", "Must not stand beside data"));
+                issues.add("uploadId", "Must not be combined with data");
             }
             let data = validate_data(data, &mut issues);
             resource_type.zip(data.map(|(ndjson, lines)| ImportData::Inline { ndjson, lines }))
         }
     };
-    import.filter(|_| issues.is_empty()).ok_or_else(|| ApiError::validation(issues))
+    import.filter(|_| issues.is_empty()).ok_or_else(|| issues.into())
 }
 
-/// A member that is there and not null.
-fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
-    raw.filter(|raw| raw.get() != "null")
-}
-
-fn validate_upload(raw: &RawValue, issues: &mut Vec<Issue>) -> Option<UploadId> {
+fn validate_upload(raw: &RawValue, issues: &mut Issues) -> Option<UploadId> {
     let id = text("uploadId", Some(raw), issues)?.parse().ok();
     if id.is_none() {
-        issues.push(Issue::new("uploadId", "Must be an upload of yours, unused and not expired"));
+        issues.add("uploadId", "Must be an upload of yours, unused and not expired");
     }
     id
 }
 
-/// A member's text; an issue when it is missing or something else.
-fn text(name: &str, raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<String> {
-    let rule = match raw.map(RawValue::get) {
-        None | Some("null") => "Required",
-        Some(raw) => match serde_json::from_str(raw) {
-            Ok(text) => return Some(text),
-            Err(_) => "Expected string",
-        },
-    };
-    issues.push(Issue::new(name, rule));
-    None
-}
-
-fn validate_type(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<ResourceType> {
+fn validate_type(raw: Option<&RawValue>, issues: &mut Issues) -> Option<ResourceType> {
     let name = text("resourceType", raw, issues)?;
     let known = name.parse().ok();
     if known.is_none() {
-        issues.push(Issue::new("resourceType", "Unknown resource type"));
+        issues.add("resourceType", "Unknown resource type");
     }
     known
 }
 
-fn validate_data(raw: Option<&RawValue>, issues: &mut Vec<Issue>) -> Option<(Bytes, u64)> {
-    let data = text("data", raw, issues)?;
-    let lines = count_lines(data.as_bytes());
+fn validate_data(raw: Option<&RawValue>, issues: &mut Issues) -> Option<(Bytes, u64)> {
+    // As bytes: a line with half a surrogate pair is invalid by itself, and the others are read.
+    let data = text_bytes("data", raw, issues)?;
+    let lines = count_lines(&data);
     let rule = match lines {
         0 => "Must not be empty".to_owned(),
         1..=MAX_RECORDS => return Some((Bytes::from(data), lines)),
         _ => format!("Must have at most {MAX_RECORDS} records"),
     };
-    issues.push(Issue::new("data", &rule));
+    issues.add("data", &rule);
     None
 }
 

@@ -55,9 +55,34 @@ async fn both_media_types_mean_json_with_or_without_parameters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_has_6_000_000_bytes_at_most() {
-    assert_eq!(answer(of_size(6_000_000), &[JSON]).await.0, 202);
-    let (status, code, message) = answer(of_size(6_000_001), &[JSON]).await;
+async fn what_is_wrong_with_the_json_is_told() {
+    let cases = [
+        ("", "The body is missing"),
+        (" \n", "The body is missing"),
+        ("[]", "The body must be a JSON object"),
+        ("1e400", "The body must be a JSON object"),
+        ("{", "The body is not valid JSON"),
+        ("{} {}", "The body is not valid JSON"),
+        (r#"{"data":"a","resourceType":"Patient","data":"b"}"#, "Duplicate member: data"),
+        (r#"{"upload\u0049d":1,"uploadId":2}"#, "Duplicate member: uploadId"),
+    ];
+    for (body, expected) in cases {
+        let (status, code, message) = answer(body, &[JSON]).await;
+        assert_eq!((status, code.as_str(), message.as_str()), (400, "INVALID_JSON", expected), "{body}");
+    }
+    let (status, _, message) = answer(Body::Empty, &[]).await;
+    assert_eq!((status, message.as_str()), (400, "The body is missing"), "without a type too");
+    let (status, code, _) = answer(b"{\"data\":\"\xFF\"}".to_vec(), &[FHIR]).await;
+    assert_eq!((status, code.as_str()), (400, "INVALID_JSON"));
+    assert_eq!(answer(format!("\u{feff}{}", of_size(100)), &[JSON]).await.0, 202, "a byte order mark");
+    let deep = format!(r#"{{"resourceType":"Patient","data":"{{}}","other":{}1{}}}"#, "[".repeat(300), "]".repeat(300));
+    assert_eq!(answer(deep, &[JSON]).await.0, 202, "what is not ours is not looked at");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_has_4_500_000_bytes_at_most() {
+    assert_eq!(answer(of_size(4_500_000), &[JSON]).await.0, 202);
+    let (status, code, message) = answer(of_size(4_500_001), &[JSON]).await;
     assert_eq!((status, code.as_str()), (413, "PAYLOAD_TOO_LARGE"));
     assert!(message.contains("/v1/bulk/uploads"), "{message}");
 }
@@ -79,6 +104,10 @@ async fn an_encoding_is_gzip_and_arrives_as_base64_or_not_at_all() {
     assert_eq!(answer(of_size(100), &[JSON, ("content-encoding", "identity")]).await.0, 202);
     assert_eq!(answer(of_size(100), &[JSON, ("content-encoding", "br")]).await.0, 415);
     assert_eq!(answer(b"no gzip".to_vec(), &[FHIR, GZIP]).await.0, 400);
+    assert_eq!(answer(gzip(of_size(100).as_bytes()), &[FHIR, ("content-encoding", "x-gzip")]).await.0, 202);
+    let padded = |padding: &[u8]| [&gzip(of_size(100).as_bytes()), padding].concat();
+    assert_eq!(answer(padded(&[0; 700]), &[FHIR, GZIP]).await.0, 202, "zeros behind gzip are padding");
+    assert_eq!(answer(padded(b"\0x"), &[FHIR, GZIP]).await.0, 400);
     let mut cut = gzip(of_size(10_000).as_bytes());
     cut.truncate(20);
     assert_eq!(answer(cut, &[FHIR, GZIP]).await.0, 400);
@@ -112,4 +141,20 @@ async fn an_answer_never_repeats_a_value() {
         let (status, _, message) = answer(body, &[JSON]).await;
         assert!(status >= 400 && !message.contains("Sesame"), "{message}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_surrogate_pair_costs_its_own_line_only() {
+    let service = Service::start().await;
+    let api = Api::new(service.gate(), StartImport { starter: service.import_starter() });
+    let mut request = request("start-import", "two-patients");
+    let line = |name: &str| format!(r#"{{\"firstName\":\"{name}\",\"lastName\":\"D\"}}\n"#);
+    let data = [line("A"), line(r"\ud800"), line(r"\ud83d\ude00")].concat();
+    *request.body_mut() = format!(r#"{{"resourceType":"Patient","data":"{data}"}}"#).into();
+    let answer = shown(&api.handle(request).await);
+    assert_eq!(answer["status"], 202, "{answer}");
+    service.work().await;
+    let job = service.job(&answer["body"]["data"]["jobId"].as_str().unwrap().parse().unwrap()).await;
+    assert_eq!((job.progress().total, job.progress().succeeded), (3, 2));
+    assert_eq!(service.exported().await.len(), 2);
 }

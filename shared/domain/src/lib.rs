@@ -27,7 +27,7 @@ pub use accepting::{
     MAX_UPLOAD_BYTES, Upload, Uploader,
 };
 pub use exporting::{ExportCheckpoint, ExportPlan, ExportSizes, ExportWorker, MAX_PARTS_AHEAD, OpenFile};
-pub use files::{ObjectKey, Report};
+pub use files::{Inflater, ObjectKey, Report};
 pub use identity::{
     ApiKey, ApiKeyHash, AuthenticationError, Authenticator, Environment, InvalidId, JobId, KEY_CACHE_TIME,
     MalformedKey, Partition, Principal, RequestId, Scope, StoredKey, TenantId, Token, UnknownScope, UploadId,

@@ -138,6 +138,10 @@ impl Envelope {
             issue: &error.issues,
         };
         let mut response = self.headers(error.code.status());
+        if error.code.status() == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 11.6.1: every 401 names a scheme.
+            response = response.header("www-authenticate", r#"Bearer realm="clinikapi""#);
+        }
         if let Some(seconds) = error.retry_after_seconds {
             response = response.header("retry-after", seconds.to_string());
         }

@@ -1,17 +1,19 @@
 //! Reading a request's body: media type, encoding, size, JSON, in this order.
 
 use std::borrow::Cow;
-use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
+use domain::Inflater;
 use lambda_http::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use lambda_http::{Body, Request};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::error::Category;
 
 use crate::error::{ApiError, ErrorCode};
 
-/// The most bytes of a body as received.
-pub const MAX_BODY: usize = 6_000_000;
+/// The most bytes of a body as received: a Lambda event holds 6,291,456, and this much still fits as base64
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+pub const MAX_BODY: usize = 4_500_000;
 
 /// The most bytes of a body once inflated.
 pub const MAX_INFLATED: usize = 33_554_432;
@@ -29,6 +31,9 @@ impl<'a> JsonBody<'a> {
             Body::Binary(bytes) => (bytes.as_slice(), true),
             _ => (&[][..], true),
         };
+        if bytes.is_empty() {
+            return Ok(Self { bytes: Cow::Borrowed(bytes) });
+        }
         check_media_type(request)?;
         let is_gzip = is_gzip(request)?;
         if is_gzip && !arrived_as_base64 {
@@ -50,14 +55,33 @@ impl<'a> JsonBody<'a> {
         &self.bytes
     }
 
-    /// The body as a `T`, which takes any JSON object and may borrow from it.
+    /// The body as a `T`, which takes any JSON object and may borrow from it: all its members are raw.
     pub fn parse<'b, T: Deserialize<'b>>(&'b self) -> Result<T, ApiError> {
-        // serde_json's error text may quote the body: it is dropped here.
-        let is_object = self.bytes.trim_ascii_start().starts_with(b"{");
-        let parsed = if is_object { serde_json::from_slice(&self.bytes).ok() } else { None };
-        parsed.ok_or_else(|| ApiError::new(ErrorCode::InvalidJson, "The body must be a JSON object"))
+        let invalid = |message: String| ApiError::new(ErrorCode::InvalidJson, message);
+        let bytes = self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes).trim_ascii();
+        let Ok(text) = std::str::from_utf8(bytes) else { return Err(invalid("The body is not UTF-8".to_owned())) };
+        // A struct also takes an array: what the body is has to be seen before.
+        if !text.starts_with('{') {
+            return Err(invalid(match text {
+                "" => "The body is missing".to_owned(),
+                _ if serde_json::from_str::<IgnoredAny>(text).is_ok() => "The body must be a JSON object".to_owned(),
+                _ => NOT_JSON.to_owned(),
+            }));
+        }
+        serde_json::from_str(text).map_err(|error| match error.classify() {
+            // Of raw members only this can be wrong. serde's text names the member in backticks; it is one of ours.
+            Category::Data => {
+                let member = error.to_string().split('`').nth(1).map(str::to_owned).unwrap_or_default();
+                invalid(format!("Duplicate member: {member}"))
+            }
+            Category::Io | Category::Syntax | Category::Eof => invalid(NOT_JSON.to_owned()),
+        })
     }
 }
+
+const NOT_JSON: &str = "The body is not valid JSON";
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 fn too_large(limit: usize) -> ApiError {
     ApiError::new(
@@ -83,18 +107,27 @@ fn is_gzip(request: &Request) -> Result<bool, ApiError> {
     let encoding = encoding.to_str().unwrap_or_default().trim();
     if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
         Ok(false)
-    } else if encoding.eq_ignore_ascii_case("gzip") {
+    } else if ["gzip", "x-gzip"].iter().any(|gzip| encoding.eq_ignore_ascii_case(gzip)) {
+        // Two names of one coding (RFC 9110, section 8.4.1.3).
         Ok(true)
     } else {
         Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Encoding must be gzip or absent"))
     }
 }
 
+/// So much gzip is inflated at a time: it becomes a thousand times as much at worst.
+const INFLATE_BYTES: usize = 1_024;
+
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
+    let invalid = |_| ApiError::new(ErrorCode::InvalidJson, "The body is not valid gzip");
+    let mut inflater = Inflater::default();
     let mut inflated = Vec::new();
-    let mut reader = MultiGzDecoder::new(bytes).take(MAX_INFLATED as u64 + 1);
-    reader
-        .read_to_end(&mut inflated)
-        .map_err(|_| ApiError::new(ErrorCode::InvalidJson, "The body is not valid gzip"))?;
+    for piece in bytes.chunks(INFLATE_BYTES) {
+        inflated.append(&mut inflater.push(piece).map_err(invalid)?);
+        if inflated.len() > MAX_INFLATED {
+            return Err(too_large(MAX_INFLATED));
+        }
+    }
+    inflated.append(&mut inflater.finish().map_err(invalid)?);
     if inflated.len() > MAX_INFLATED { Err(too_large(MAX_INFLATED)) } else { Ok(inflated) }
 }

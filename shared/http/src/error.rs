@@ -1,4 +1,4 @@
-//! What goes wrong, as clients see it: a closed list of codes, one shape of body.
+//! The errors that clients see: a closed list of codes, one shape of body.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub enum ErrorCode {
     KeyExpired,
     /// The key may not do this.
     InsufficientScope,
-    /// There is nothing here for this key.
+    /// Absent, or not this key's.
     NotFound,
     /// The idempotency key was used with another body.
     IdempotencyConflict,
@@ -125,7 +125,7 @@ impl ErrorCode {
     }
 }
 
-/// One fault of a request: a field and a rule, never a value.
+/// One thing that is wrong with a request: a field and a rule, never a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Issue {
     severity: &'static str,
@@ -134,10 +134,49 @@ pub struct Issue {
 }
 
 impl Issue {
-    /// A fault: `<path>: <rule>`.
+    fn new(diagnostics: String) -> Self {
+        Self { severity: "error", code: "invalid", diagnostics }
+    }
+}
+
+/// An answer lists so many issues, and counts the others: no answer grows with its request.
+const MAX_ISSUES: usize = 100;
+
+/// The issues of a request, collected.
+#[derive(Debug, Default)]
+pub struct Issues {
+    listed: Vec<Issue>,
+    more: usize,
+}
+
+impl Issues {
+    /// Adds an issue: `<path>: <rule>`.
+    pub fn add(&mut self, path: &str, rule: &str) {
+        if self.listed.len() < MAX_ISSUES {
+            self.listed.push(Issue::new(format!("{path}: {rule}")));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether nothing is wrong.
     #[must_use]
-    pub fn new(path: &str, rule: &str) -> Self {
-        Self { severity: "error", code: "invalid", diagnostics: format!("{path}: {rule}") }
+    pub fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+}
+
+impl From<Issues> for ApiError {
+    /// A body that breaks rules: all of them at once.
+    fn from(Issues { mut listed, more }: Issues) -> Self {
+        let message = match listed.as_slice() {
+            [only] => Cow::Owned(only.diagnostics.clone()),
+            _ => Cow::Borrowed("The request breaks several rules; see issues"),
+        };
+        if more > 0 {
+            listed.push(Issue::new(format!("{more} more issues")));
+        }
+        Self { issues: listed, ..Self::new(ErrorCode::ValidationError, message) }
     }
 }
 
@@ -157,26 +196,27 @@ impl ApiError {
         Self { code, message: message.into(), issues: Vec::new(), retry_after_seconds: None, cause: None }
     }
 
-    /// A body that breaks rules: all of them at once.
+    /// A body that breaks one rule.
     #[must_use]
-    pub fn validation(issues: Vec<Issue>) -> Self {
-        let message = match issues.as_slice() {
-            [only] => Cow::Owned(only.diagnostics.clone()),
-            _ => Cow::Borrowed("The request breaks several rules; each is in issues"),
-        };
-        Self { issues, ..Self::new(ErrorCode::ValidationError, message) }
+    pub fn invalid(path: &str, rule: &str) -> Self {
+        let mut issues = Issues::default();
+        issues.add(path, rule);
+        issues.into()
     }
 
     /// What is absent, or not this key's: one answer, so that nobody learns which.
     #[must_use]
     pub fn not_found() -> Self {
-        Self::new(ErrorCode::NotFound, "There is nothing here")
+        Self::new(ErrorCode::NotFound, "Not found")
     }
 
     /// A fault of the service; the cause goes to the log alone.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         let cause = Some(cause.into());
-        Self { cause, ..Self::new(ErrorCode::InternalError, "Something went wrong; it has been logged") }
+        Self {
+            cause,
+            ..Self::new(ErrorCode::InternalError, "Internal error; quote the requestId when you contact support")
+        }
     }
 
     /// A dependency that is down; the cause goes to the log alone.
@@ -210,6 +250,17 @@ impl From<PortError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hundred_and_first_issue_counts_the_others() {
+        let mut issues = Issues::default();
+        for index in 0..40_000 {
+            issues.add(&format!("resourceTypes[{index}]"), "Unknown resource type");
+        }
+        let error = ApiError::from(issues);
+        assert_eq!(error.issues.len(), 101);
+        assert_eq!(error.issues[100].diagnostics, "39900 more issues");
+    }
 
     #[test]
     fn every_code_has_its_status_and_title() {

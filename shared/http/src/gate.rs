@@ -85,14 +85,15 @@ pub(crate) fn check_method_override(request: &Request) -> Result<(), ApiError> {
 
 fn read_key(request: &Request) -> Result<ApiKey, ApiError> {
     let headers = request.headers();
-    let shown = match (headers.get("x-api-key"), headers.get(AUTHORIZATION)) {
+    let key = headers.get("x-api-key").filter(|key| !key.as_bytes().trim_ascii().is_empty());
+    let shown = match (key, headers.get(AUTHORIZATION)) {
         (Some(key), _) => key.to_str().ok(),
         (None, Some(authorization)) => authorization.to_str().ok().and_then(|value| {
             let (scheme, key) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
         }),
         (None, None) => {
-            return Err(ApiError::new(ErrorCode::Unauthorized, "An API key is needed in the header x-api-key"));
+            return Err(ApiError::new(ErrorCode::Unauthorized, "Missing API key: send it in the header x-api-key"));
         }
     };
     shown.and_then(|key| key.parse().ok()).ok_or_else(|| {
@@ -109,8 +110,7 @@ impl ApiError {
             Environment::Test => ErrorCode::SandboxQuotaExceeded,
         };
         let seconds = next_month(call.now).as_second() - call.now.as_second();
-        Self::new(code, "The month's requests do not suffice for this call")
-            .retry_after(u64::try_from(seconds).unwrap_or(0))
+        Self::new(code, "Monthly request quota exceeded").retry_after(u64::try_from(seconds).unwrap_or(0))
     }
 }
 
@@ -197,7 +197,7 @@ impl<E: Endpoint> Api<E> {
             return Err(ApiError::new(ErrorCode::InsufficientScope, format!("The API key lacks the scope {scope}")));
         }
         if minute.is_over {
-            return Err(ApiError::new(ErrorCode::RateLimited, "Too many requests in this minute")
+            return Err(ApiError::new(ErrorCode::RateLimited, "Request limit per minute reached")
                 .retry_after(minute.limit.reset_seconds));
         }
         self.endpoint.call(call, request).await
@@ -271,14 +271,16 @@ impl Fallback {
     /// Answers one call.
     pub fn handle(&self, request: &Request) -> Response<Body> {
         let now = self.clock.now();
-        if request.method() == Method::GET && request.raw_http_path() == "/health" {
-            return plain(&json!({"status": "ok", "timestamp": format!("{now:.3}")}));
-        }
-        let request_id = RequestId::new(now, self.ids.random());
         let error = match check_method_override(request) {
-            Ok(()) => ApiError::new(ErrorCode::NotFound, "There is no such route"),
+            Ok(())
+                if request.raw_http_path() == "/health" && [Method::GET, Method::HEAD].contains(request.method()) =>
+            {
+                return plain(&json!({"status": "ok", "timestamp": format!("{now:.3}")}));
+            }
+            Ok(()) => ApiError::new(ErrorCode::NotFound, "Route not found"),
             Err(error) => error,
         };
+        let request_id = RequestId::new(now, self.ids.random());
         tracing::info!(%request_id, status = error.code.status().as_u16(), code = ?error.code, "refused");
         Envelope { request_id, now, rate: None, quota: None }.error(&error)
     }

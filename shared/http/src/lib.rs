@@ -5,15 +5,17 @@ mod body;
 mod error;
 mod event;
 mod gate;
+mod member;
 mod start;
 
 pub use answer::{Billing, Reply};
 pub use body::{JsonBody, MAX_BODY, MAX_INFLATED};
-pub use error::{ApiError, ErrorCode, Issue};
+pub use error::{ApiError, ErrorCode, Issue, Issues};
 pub use event::{request_of, response_of};
 pub use gate::{Api, Call, Endpoint, Fallback, Gate, RequestLimitKind};
 pub use lambda_http::http::{Method, StatusCode};
 pub use lambda_http::{Body, Error, Request, RequestExt, Response};
+pub use member::{given, text, text_bytes};
 pub use start::{Asked, accepted, idempotency};
 
 use std::sync::Arc;

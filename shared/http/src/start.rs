@@ -7,7 +7,7 @@ use records::ResourceType;
 use serde::Serialize;
 
 use crate::answer::{Billing, Reply};
-use crate::error::{ApiError, ErrorCode, Issue};
+use crate::error::{ApiError, ErrorCode};
 use crate::gate::Call;
 
 /// The `data` of the 202.
@@ -55,13 +55,13 @@ pub fn idempotency(
     fingerprint: Fingerprint,
 ) -> Result<Option<(IdempotencyKey, Fingerprint)>, ApiError> {
     let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
-    IdempotencyKey::parse(header.as_bytes()).map(|key| Some((key, fingerprint))).map_err(|_| {
-        ApiError::validation(vec![Issue::new("Idempotency-Key", "Must be 1 to 255 visible ASCII characters")])
-    })
+    IdempotencyKey::parse(header.as_bytes())
+        .map(|key| Some((key, fingerprint)))
+        .map_err(|_| ApiError::invalid("Idempotency-Key", "Must be 1 to 255 visible ASCII characters"))
 }
 
 fn upload_issue(rule: &str) -> ApiError {
-    ApiError::validation(vec![Issue::new("uploadId", rule)])
+    ApiError::invalid("uploadId", rule)
 }
 
 fn refusal(call: &Call, error: AcceptJobError) -> ApiError {
@@ -72,14 +72,12 @@ fn refusal(call: &Call, error: AcceptJobError) -> ApiError {
         ),
         AcceptJobError::MonthFull => ApiError::month_full(call),
         AcceptJobError::UploadUnusable => upload_issue("Must be an upload of yours, unused and not expired"),
-        AcceptJobError::UploadEmpty => upload_issue("Nothing has been uploaded to it"),
+        AcceptJobError::UploadEmpty => upload_issue("Nothing has been uploaded"),
         AcceptJobError::UploadTooLarge => {
             ApiError::new(ErrorCode::PayloadTooLarge, format!("An upload must be at most {MAX_UPLOAD_BYTES} bytes"))
         }
-        AcceptJobError::HourFull(limit) => {
-            ApiError::new(ErrorCode::RateLimited, "All bulk operations of this hour are used up")
-                .retry_after(limit.reset_seconds)
-        }
+        AcceptJobError::HourFull(limit) => ApiError::new(ErrorCode::RateLimited, "Hourly bulk operation limit reached")
+            .retry_after(limit.reset_seconds),
         AcceptJobError::Contention => ApiError::unavailable("lost every race for the acceptance"),
         AcceptJobError::Port(error) => error.into(),
     }

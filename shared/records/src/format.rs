@@ -64,7 +64,8 @@ fn is_date(text: &str) -> bool {
 
 /// Reads `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, a real one, and returns what follows.
 fn read_date(text: &[u8]) -> Option<&[u8]> {
-    let (year, rest) = digits::<4>(text)?;
+    // No date of FHIR has the year 0000.
+    let (year @ 1.., rest) = digits::<4>(text)? else { return None };
     let Some(rest) = rest.strip_prefix(b"-") else { return Some(rest) };
     let (month @ 1..=12, rest) = digits::<2>(rest)? else { return None };
     let Some(rest) = rest.strip_prefix(b"-") else { return Some(rest) };
@@ -156,10 +157,13 @@ mod tests {
     fn dates_are_real_ones() {
         check(
             Format::Date,
-            &["1980", "1980-02", "1980-02-29", "2000-02-29", "2024-12-31"],
+            &["0001", "1980", "1980-02", "1980-02-29", "2000-02-29", "2024-12-31"],
             &[
                 "",
                 "80",
+                "0000",
+                "0000-01",
+                "0000-01-01",
                 "1980-",
                 "1980-13",
                 "1980-00",
@@ -192,6 +196,8 @@ mod tests {
             ],
             &[
                 "",
+                "0000",
+                "0000-01-01T00:00:00Z",
                 "2025-01T10:20:30Z",
                 "2025-01-31T10:20Z",
                 "2025-01-31T10:20:30",

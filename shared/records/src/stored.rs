@@ -57,10 +57,17 @@ impl Record<'_> {
     }
 }
 
+/// A raw carriage return can only stand between tokens. It becomes a space: readers that take it for the end of a
+/// line would cut the record in two.
 fn push_all(line: &mut String, kept: &[&str]) {
     for one in kept {
         line.push(',');
-        line.push_str(one);
+        let mut pieces = one.split('\r');
+        line.push_str(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            line.push(' ');
+            line.push_str(piece);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub enum ViolationCode {
     NotAnObject,
     /// The raw line is over 1 MiB, or the stored line over 380,000 bytes.
     TooLarge,
-    /// A member name stands twice in one object.
+    /// A member name is there twice in one object.
     DuplicateMember,
     /// `resourceType` is present and not the batch's.
     ResourceTypeMismatch,

@@ -35,11 +35,13 @@ pub struct Weather {
     pub answer_lost: u64,
     /// Taking very long.
     pub slow: u64,
+    /// For so long, in milliseconds, a batch of records is on its way at most, beside any other delay.
+    pub lag: u64,
 }
 
 impl Weather {
     /// Nothing goes wrong.
-    pub const FAIR: Self = Self { refused: 0, throttled: 0, answer_lost: 0, slow: 0 };
+    pub const FAIR: Self = Self { refused: 0, throttled: 0, answer_lost: 0, slow: 0, lag: 0 };
 }
 
 /// What has been seen of the calls.
@@ -183,7 +185,8 @@ impl Network {
         let fate = self.fate();
         // The caller may hear of an error long before what it sent has its effect.
         let is_late = fate == Fate::AnswerLost && self.below(2) == 0;
-        let there = if is_late { Duration::from_millis(self.below(300_000)) } else { self.delay() };
+        let most = if self.below(2) == 0 { 3_000 } else { 300_000 };
+        let there = if is_late { Duration::from_millis(self.below(most)) } else { self.delay() };
         let back = self.delay();
         let arriving = tokio::spawn(async move {
             tokio::time::sleep(there).await;
@@ -261,7 +264,10 @@ impl RecordWriter for Network {
             batch.len()
         };
         let (memory, partition, group, mut sent) = (self.memory.clone(), partition.clone(), *group, batch.to_vec());
+        let weather = *self.weather.lock().unwrap();
+        let lag = Duration::from_millis(self.below(weather.lag));
         self.write(async move {
+            tokio::time::sleep(lag).await;
             let unwritten = sent.split_off(taken).iter().map(|line| line.id().clone()).collect();
             let written = memory.write_batch(&partition, &group, &mut sent).await?;
             assert!(written.unwritten.is_empty(), "memory takes everything");

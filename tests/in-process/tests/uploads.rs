@@ -54,7 +54,8 @@ async fn an_upload_is_counted_reserved_and_imported() {
 #[tokio::test(start_paused = true)]
 async fn two_members_of_gzip_are_one_upload() {
     let service = Service::start().await;
-    let content = [gzip(patients(30).as_bytes()), gzip(patients(20).as_bytes())].concat();
+    // Zeros behind gzip are the padding of tapes and archivers.
+    let content = [gzip(patients(30).as_bytes()), gzip(patients(20).as_bytes()), vec![0; 5_000]].concat();
     let (id, _) = start_upload(&service, &content).await;
     service.work().await;
     assert_eq!(service.job(&id).await.progress().succeeded, 50);
@@ -66,10 +67,12 @@ async fn an_upload_that_breaks_a_limit_fails_before_anything_is_stored() {
     let mut cut = gzip(patients(100).as_bytes());
     cut.truncate(cut.len() / 2);
     let full = patients(10_001).into_bytes();
+    let trailed = [gzip(patients(10).as_bytes()), b"\0x".to_vec()].concat();
     for (content, reason) in [
         (full, FailureReason::TooManyRecords),
         (bomb, FailureReason::UploadTooLarge),
         (cut, FailureReason::UploadUnreadable),
+        (trailed, FailureReason::UploadUnreadable),
     ] {
         let service = Service::start().await;
         let (id, _) = start_upload(&service, &content).await;

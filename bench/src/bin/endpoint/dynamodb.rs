@@ -1,41 +1,242 @@
-//! Tables: items by partition and sort key, an index by `lastUpdated`, pages of 1 MiB, units by size.
+//! Tables: items by partition and sort key, pages of 1 MiB, units by size as AWS bills them.
 
 use std::borrow::Cow;
+use std::collections::btree_map::Range as ItemRange;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::ops::Bound;
-use std::sync::Arc;
+use std::ops::{Bound, Range};
 use std::time::Instant;
 
+use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Answer, State};
+use super::{Answer, Limits, State};
 
-/// The most bytes of one page.
+/// The most bytes of one page, and of one partition key's items in one answer to `BatchGetItem`.
 const PAGE: usize = 1 << 20;
+
+/// The most bytes of one answer to `BatchGetItem`.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Bytes that one unit covers.
+const WRITE_UNIT: usize = 1_024;
+const READ_UNIT: usize = 4_096;
+
+/// The tables whose calls are counted, as the benchmarks name them.
+const RECORDS: &str = "records";
+const JOBS: &str = "jobs";
+
+const THROTTLED: &str = "ProvisionedThroughputExceededException";
+
+/// The attributes of records and change items.
+const NAMES: [&str; 7] = ["pk", "sk", "t", "b", "z", "n", "e"];
 
 #[derive(Default)]
 pub(super) struct Tables {
-    partitions: HashMap<(String, String), Partition>,
+    by_name: HashMap<String, HashMap<String, Partition>>,
+    /// Bytes of all items in the table of records.
+    record_bytes: usize,
+    change_bytes: usize,
 }
 
 #[derive(Default)]
 struct Partition {
-    items: BTreeMap<String, Arc<Item>>,
-    by_last_updated: BTreeMap<(String, String), Arc<Item>>,
-    /// Write units that may be taken at once, and when that was.
-    tokens: Option<(f64, Instant)>,
+    items: BTreeMap<String, Item>,
+    writes: Bucket,
+    reads: Bucket,
+}
+
+impl Tables {
+    pub(super) fn bytes(&self) -> (usize, usize) {
+        (self.record_bytes, self.change_bytes)
+    }
+
+    fn partition(&mut self, table: &str, pk: &str) -> &mut Partition {
+        self.by_name.entry(table.to_owned()).or_default().entry(pk.to_owned()).or_default()
+    }
+
+    fn get(&self, table: &str, pk: &str, sk: &str) -> Option<&Item> {
+        self.by_name.get(table)?.get(pk)?.items.get(sk)
+    }
+
+    fn put(&mut self, table: &str, key: &Keys<'_>, item: Item) {
+        let (size, is_change) = (item.size, item.is_change());
+        let old = self.partition(table, &key.pk.text).items.insert(key.sk.text.to_string(), item);
+        if table == RECORDS {
+            let bytes = if is_change { &mut self.change_bytes } else { &mut self.record_bytes };
+            *bytes += size;
+            *bytes -= old.map_or(0, |old| old.size);
+        }
+    }
+}
+
+/// Units that a partition key has left. Empty when the limits were set; it holds those of one second.
+#[derive(Default)]
+struct Bucket {
+    units: f64,
+    at: Option<Instant>,
+}
+
+impl Bucket {
+    /// What there is now.
+    fn filled(&mut self, rate: f64, limits: &Limits, now: Instant) -> &mut f64 {
+        let (units, at) = match self.at {
+            Some(at) if at >= limits.since => (self.units, at),
+            _ => (0.0, limits.since),
+        };
+        self.units = (units + (now - at).as_secs_f64() * rate).min(rate);
+        self.at = Some(now);
+        &mut self.units
+    }
+
+    /// Takes the units of a write; false when they are not there.
+    fn take_write(&mut self, units: f64, limits: &Limits, now: Instant) -> bool {
+        if limits.write_units <= 0.0 {
+            return true;
+        }
+        let left = self.filled(limits.write_units, limits, now);
+        let is_enough = *left >= units;
+        if is_enough {
+            *left -= units;
+        }
+        is_enough
+    }
+
+    /// A read's units are known when it is done: it may leave a debt.
+    fn may_read(&mut self, limits: &Limits, now: Instant) -> bool {
+        limits.read_units <= 0.0 || *self.filled(limits.read_units, limits, now) > 0.0
+    }
 }
 
 /// An item as it came.
 struct Item {
     raw: Box<str>,
-    /// Where in it the text of `body` stands, quotes included.
-    body: Option<std::ops::Range<usize>>,
-    last_updated: Option<String>,
+    /// Where in it the values of [`NAMES`] stand; empty for those that it does not have.
+    values: [Range<usize>; NAMES.len()],
+    /// Names and values, as DynamoDB counts them.
     size: usize,
+}
+
+impl Item {
+    fn new(raw: &RawValue) -> Option<Self> {
+        let raw = raw.get();
+        let attributes: Attributes<'_> = serde_json::from_str(raw).ok()?;
+        let found = attributes.values();
+        let values = found.map(|value| {
+            value.map_or(0..0, |value| {
+                let start = value.as_ptr() as usize - raw.as_ptr() as usize;
+                start..start + value.len()
+            })
+        });
+        let size = if attributes.b.is_some() || attributes.z.is_some() {
+            NAMES.iter().zip(found).filter_map(|(name, value)| Some(name.len() + size_of(value?))).sum()
+        } else {
+            // Items of maps, and others whose units nobody counts: about as much.
+            raw.len() * 4 / 5
+        };
+        Some(Self { raw: raw.into(), values, size })
+    }
+
+    fn value(&self, index: usize) -> Option<&str> {
+        self.raw.get(self.values.get(index)?.clone()).filter(|value| !value.is_empty())
+    }
+
+    fn is_change(&self) -> bool {
+        NAMES.iter().position(|name| *name == "n").and_then(|index| self.value(index)).is_some()
+    }
+
+    /// Appends the item, or what is projected of it.
+    fn write(&self, projection: Option<&[usize]>, text: &mut String) {
+        let Some(projection) = projection else {
+            text.push_str(&self.raw);
+            return;
+        };
+        let mut separator = '{';
+        for index in projection {
+            if let (Some(name), Some(value)) = (NAMES.get(*index), self.value(*index)) {
+                text.push(separator);
+                // Writing to a String cannot fail.
+                let _ = write!(text, r#""{name}":{value}"#);
+                separator = ',';
+            }
+        }
+        text.push_str(if separator == '{' { "{}" } else { "}" });
+    }
+}
+
+/// The values of [`NAMES`], types included.
+#[derive(Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    pk: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sk: Option<&'a RawValue>,
+    #[serde(borrow)]
+    t: Option<&'a RawValue>,
+    #[serde(borrow)]
+    b: Option<&'a RawValue>,
+    #[serde(borrow)]
+    z: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow)]
+    e: Option<&'a RawValue>,
+}
+
+impl<'a> Attributes<'a> {
+    fn values(&self) -> [Option<&'a str>; NAMES.len()] {
+        [self.pk, self.sk, self.t, self.b, self.z, self.n, self.e].map(|value| value.map(RawValue::get))
+    }
+}
+
+/// A value of one of the three types that records have, as it stands in the JSON.
+#[derive(Deserialize)]
+struct Scalar<'a> {
+    #[serde(rename = "S", borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(rename = "N", borrow)]
+    number: Option<&'a RawValue>,
+    #[serde(rename = "B", borrow)]
+    binary: Option<&'a RawValue>,
+}
+
+/// What a value counts
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
+fn size_of(value: &str) -> usize {
+    let Ok(scalar) = serde_json::from_str::<Scalar<'_>>(value) else { return value.len() };
+    let inner = |raw: &RawValue| raw.get().trim_matches('"').len();
+    match scalar {
+        Scalar { text: Some(text), .. } => text_length(text.get()),
+        Scalar { number: Some(number), .. } => inner(number).div_ceil(2) + 1,
+        Scalar { binary: Some(binary), .. } => {
+            let padding = binary.get().bytes().filter(|byte| *byte == b'=').count();
+            inner(binary) / 4 * 3 - padding
+        }
+        Scalar { .. } => value.len(),
+    }
+}
+
+/// The UTF-8 length of a JSON string without its quotes and escapes.
+fn text_length(quoted: &str) -> usize {
+    let mut bytes = quoted.bytes();
+    let mut length = 0;
+    while let Some(byte) = bytes.next() {
+        if byte == b'\\' && bytes.next() == Some(b'u') {
+            let digits = bytes.by_ref().take(4);
+            let code = digits.fold(0, |code, digit| code * 16 + char::from(digit).to_digit(16).unwrap_or(0));
+            length += match code {
+                0..0x80 => 1,
+                // Two halves of a pair make four bytes.
+                0x80..0x800 | 0xD800..=0xDFFF => 2,
+                _ => 3,
+            };
+        } else {
+            length += 1;
+        }
+    }
+    length - 2
 }
 
 #[derive(Default, Deserialize)]
@@ -45,21 +246,11 @@ struct Text<'a> {
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
-    #[serde(rename = "S", borrow)]
-    text: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct Keys<'a> {
     #[serde(borrow)]
     pk: Text<'a>,
     #[serde(borrow, default)]
     sk: Text<'a>,
-    #[serde(rename = "lastUpdated", borrow)]
-    last_updated: Option<Text<'a>>,
-    #[serde(borrow)]
-    body: Option<Body<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +261,12 @@ struct Put<'a> {
     table_name: Option<String>,
     #[serde(default)]
     expression_attribute_values: Value,
+}
+
+impl Put<'_> {
+    fn keys(&self) -> Option<Keys<'_>> {
+        serde_json::from_str(self.item.get()).ok()
+    }
 }
 
 #[derive(Deserialize)]
@@ -110,13 +307,31 @@ struct Get<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct BatchGet<'a> {
+    #[serde(borrow)]
+    request_items: HashMap<String, Wanted<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Wanted<'a> {
+    #[serde(borrow)]
+    keys: Vec<&'a RawValue>,
+    projection_expression: Option<String>,
+    #[serde(default)]
+    consistent_read: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct Query<'a> {
     table_name: String,
-    index_name: Option<String>,
     select: Option<String>,
     projection_expression: Option<String>,
     #[serde(default)]
     consistent_read: bool,
+    scan_index_forward: Option<bool>,
+    limit: Option<usize>,
     #[serde(borrow)]
     expression_attribute_values: HashMap<String, Text<'a>>,
     #[serde(borrow)]
@@ -124,232 +339,249 @@ struct Query<'a> {
 }
 
 pub(super) fn answer(state: &mut State, operation: &str, body: &[u8]) -> Answer {
-    if is_overtaken(state, operation, body) {
-        let refusal = if operation == "PutItem" {
-            json!({"__type": "ConditionalCheckFailedException"})
-        } else {
-            json!({"__type": "TransactionCanceledException", "CancellationReasons": [{"Code": "ConditionalCheckFailed"}]})
-        };
-        return Answer { status: hyper::StatusCode::BAD_REQUEST, ..Answer::new(refusal.to_string()) };
-    }
     let answered = std::str::from_utf8(body).ok().and_then(|body| match operation {
         "BatchWriteItem" => batch_write(state, body),
         "Query" => query(state, body),
-        "PutItem" => {
-            let put: Put<'_> = serde_json::from_str(body).ok()?;
-            put_job(state, &put)?;
-            Some("{}".to_owned())
-        }
-        "TransactWriteItems" => {
-            let transaction: Transaction<'_> = serde_json::from_str(body).ok()?;
-            for put in transaction.transact_items.iter().filter_map(|item| item.put.as_ref()) {
-                put_job(state, put)?;
-            }
-            Some("{}".to_owned())
-        }
+        "BatchGetItem" => batch_get(state, body),
         "GetItem" => get(state, body),
-        "BatchGetItem" => Some(r#"{"Responses":{}}"#.to_owned()),
+        "PutItem" => put_item(state, body),
+        "TransactWriteItems" => transact(state, body),
         // Every counter stands at one.
-        "UpdateItem" => Some(r#"{"Attributes":{"used":{"N":"1"}}}"#.to_owned()),
+        "UpdateItem" => Some(done(r#"{"Attributes":{"used":{"N":"1"}}}"#)),
         _ => None,
     });
-    match answered {
-        Some(text) => Answer::new(text).header("content-type", "application/x-amz-json-1.0"),
-        None => Answer { status: hyper::StatusCode::BAD_REQUEST, ..Answer::new(r#"{"__type":"ValidationException"}"#) },
-    }
+    answered.unwrap_or_else(|| refusal("ValidationException"))
 }
 
-fn item(raw: &RawValue, keys: &Keys<'_>) -> Item {
-    let raw = raw.get();
-    let text = keys.body.as_ref().and_then(|body| body.text).map(RawValue::get);
-    let body = text.map(|text| {
-        let start = text.as_ptr() as usize - raw.as_ptr() as usize;
-        start..start + text.len()
-    });
-    let last_updated = keys.last_updated.as_ref().map(|text| text.text.clone().into_owned());
-    // Names and values, as DynamoDB counts them; escapes make the text longer than it is.
-    let size = match text {
-        Some(text) => text.len() - text.matches('\\').count() + keys.pk.text.len() + keys.sk.text.len() + 24 + 19,
-        None => raw.len() * 4 / 5,
-    };
-    Item { raw: raw.into(), body, last_updated, size }
+/// Whether a `PutItem` goes to the table of records.
+pub(super) fn is_put_of_records(body: &[u8]) -> bool {
+    const TABLE: &[u8] = br#""TableName":"records""#;
+    body.windows(TABLE.len()).any(|window| window == TABLE)
+}
+
+fn done(text: impl Into<String>) -> Answer {
+    Answer::new(text.into()).header("content-type", "application/x-amz-json-1.0")
+}
+
+pub(super) fn refusal(kind: &str) -> Answer {
+    done(json!({"__type": kind, "message": kind}).to_string()).with_status(StatusCode::BAD_REQUEST)
 }
 
 fn units(size: usize, of: usize) -> f64 {
     u32::try_from(size.div_ceil(of)).unwrap_or(u32::MAX).into()
 }
 
-/// Whether a write of jobs and segments follows a revision that is no longer the stored one.
-fn is_overtaken(state: &State, operation: &str, body: &[u8]) -> bool {
-    let puts = match operation {
-        "PutItem" => serde_json::from_slice(body).map(|put| vec![put]),
-        "TransactWriteItems" => serde_json::from_slice(body).map(|transaction: Transaction<'_>| {
-            transaction.transact_items.into_iter().filter_map(|item| item.put).collect()
-        }),
-        _ => return false,
-    };
-    puts.unwrap_or_default().iter().any(|put: &Put<'_>| {
-        let Some(before) = put.expression_attribute_values.pointer("/:before/N") else { return false };
-        let Ok(keys) = serde_json::from_str::<Keys<'_>>(put.item.get()) else { return false };
-        let key = (put.table_name.clone().unwrap_or_default(), keys.pk.text.into_owned());
-        let stored = state.tables.partitions.get(&key).and_then(|partition| partition.items.get(keys.sk.text.as_ref()));
-        let stored = stored.and_then(|item| serde_json::from_str::<Value>(&item.raw).ok());
-        stored.is_some_and(|stored| stored.pointer("/revision/N") != Some(before))
-    })
+/// Which of [`NAMES`] are projected; `None` for whole items.
+fn projected(expression: Option<&str>) -> Option<Vec<usize>> {
+    let names = expression?.split(',').map(str::trim);
+    Some(names.filter_map(|wanted| NAMES.iter().position(|name| *name == wanted)).collect())
 }
 
-fn put_job(state: &mut State, put: &Put<'_>) -> Option<()> {
-    let keys: Keys<'_> = serde_json::from_str(put.item.get()).ok()?;
-    let key = (put.table_name.clone()?, keys.pk.text.clone().into_owned());
-    let item = Arc::new(item(put.item, &keys));
-    state.tables.partitions.entry(key).or_default().items.insert(keys.sk.text.clone().into_owned(), item);
-    state.stats.job_writes += 1;
+/// Whether the write of a job follows a revision that is no longer the stored one.
+fn is_overtaken(state: &State, put: &Put<'_>) -> bool {
+    let Some(before) = put.expression_attribute_values.pointer("/:before/N") else { return false };
+    let (Some(table), Some(keys)) = (&put.table_name, put.keys()) else { return false };
+    let stored = state.tables.get(table, &keys.pk.text, &keys.sk.text);
+    let stored = stored.and_then(|item| serde_json::from_str::<Value>(&item.raw).ok());
+    stored.is_some_and(|stored| stored.pointer("/revision/N") != Some(before))
+}
+
+fn put_item(state: &mut State, body: &str) -> Option<Answer> {
+    let put: Put<'_> = serde_json::from_str(body).ok()?;
+    if put.table_name.as_deref() == Some(RECORDS) {
+        return put_change(state, &put);
+    }
+    if is_overtaken(state, &put) {
+        return Some(refusal("ConditionalCheckFailedException"));
+    }
+    put_other(state, &put)?;
+    Some(done("{}"))
+}
+
+fn put_change(state: &mut State, put: &Put<'_>) -> Option<Answer> {
+    let State { tables, stats, limits, .. } = state;
+    let (keys, item) = (put.keys()?, Item::new(put.item)?);
+    let units = units(item.size, WRITE_UNIT);
+    stats.change_puts += 1;
+    if !tables.partition(RECORDS, &keys.pk.text).writes.take_write(units, limits, Instant::now()) {
+        stats.change_puts_refused += 1;
+        return Some(refusal(THROTTLED));
+    }
+    stats.change_units += units;
+    tables.put(RECORDS, &keys, item);
+    Some(done("{}"))
+}
+
+fn transact(state: &mut State, body: &str) -> Option<Answer> {
+    let transaction: Transaction<'_> = serde_json::from_str(body).ok()?;
+    let puts: Vec<_> = transaction.transact_items.iter().filter_map(|item| item.put.as_ref()).collect();
+    if puts.iter().any(|put| is_overtaken(state, put)) {
+        let kind = "TransactionCanceledException";
+        let text = json!({"__type": kind, "CancellationReasons": [{"Code": "ConditionalCheckFailed"}]}).to_string();
+        return Some(done(text).with_status(StatusCode::BAD_REQUEST));
+    }
+    for put in puts {
+        put_other(state, put)?;
+    }
+    Some(done("{}"))
+}
+
+/// Puts an item of any table but that of records.
+fn put_other(state: &mut State, put: &Put<'_>) -> Option<()> {
+    let table = put.table_name.as_deref()?;
+    state.tables.put(table, &put.keys()?, Item::new(put.item)?);
+    state.stats.job_writes += u64::from(table == JOBS);
     Some(())
 }
 
-fn get(state: &mut State, body: &str) -> Option<String> {
-    let get: Get<'_> = serde_json::from_str(body).ok()?;
-    state.stats.job_reads += 1;
-    let partition = state.tables.partitions.get(&(get.table_name, get.key.pk.text.into_owned()));
-    let item = partition.and_then(|partition| partition.items.get(get.key.sk.text.as_ref()));
-    Some(item.map_or_else(|| "{}".to_owned(), |item| format!(r#"{{"Item":{}}}"#, item.raw)))
+fn get(state: &mut State, body: &str) -> Option<Answer> {
+    let Get { table_name, key } = serde_json::from_str(body).ok()?;
+    state.stats.job_reads += u64::from(table_name == JOBS);
+    let item = state.tables.get(&table_name, &key.pk.text, &key.sk.text);
+    Some(item.map_or_else(|| done("{}"), |item| done(format!(r#"{{"Item":{}}}"#, item.raw))))
 }
 
-fn batch_write(state: &mut State, body: &str) -> Option<String> {
+fn batch_write(state: &mut State, body: &str) -> Option<Answer> {
     let batch: BatchWrite<'_> = serde_json::from_str(body).ok()?;
+    let State { tables, stats, limits, .. } = state;
     let now = Instant::now();
-    let rate = state.limits.write_units;
-    state.stats.batch_writes += 1;
+    stats.batch_writes += 1;
     let mut refused = String::new();
     for (table, requests) in batch.request_items {
         let mut refused_here = Vec::new();
-        for WriteRequest { put_request } in requests {
-            let keys: Keys<'_> = serde_json::from_str(put_request.item.get()).ok()?;
-            let item = item(put_request.item, &keys);
-            let units = units(item.size, 1_024);
-            let partition =
-                state.tables.partitions.entry((table.clone(), keys.pk.text.clone().into_owned())).or_default();
-            if rate > 0.0 {
-                let (tokens, at) = partition.tokens.unwrap_or((rate, now));
-                let tokens = (tokens + (now - at).as_secs_f64() * rate).min(rate);
-                let fits = tokens >= units;
-                partition.tokens = Some((if fits { tokens - units } else { tokens }, now));
-                if !fits {
-                    state.stats.items_refused += 1;
-                    refused_here.push(put_request.item.get());
-                    continue;
-                }
-            }
-            state.stats.items_written += 1;
-            state.stats.write_units += units;
-            let (id, item) = (keys.sk.text.clone().into_owned(), Arc::new(item));
-            if let Some(old) = partition.items.insert(id.clone(), item.clone())
-                && let Some(stamp) = &old.last_updated
-            {
-                partition.by_last_updated.remove(&(stamp.clone(), id.clone()));
-            }
-            if let Some(stamp) = item.last_updated.clone() {
-                partition.by_last_updated.insert((stamp, id), item);
+        for WriteRequest { put_request: put } in requests {
+            let (keys, item) = (put.keys()?, Item::new(put.item)?);
+            let units = units(item.size, WRITE_UNIT);
+            if tables.partition(&table, &keys.pk.text).writes.take_write(units, limits, now) {
+                stats.items_written += 1;
+                stats.write_units += units;
+                tables.put(&table, &keys, item);
+            } else {
+                stats.items_refused += 1;
+                refused_here.push(format!(r#"{{"PutRequest":{{"Item":{}}}}}"#, put.item.get()));
             }
         }
         if !refused_here.is_empty() {
-            let items: Vec<_> =
-                refused_here.iter().map(|item| format!(r#"{{"PutRequest":{{"Item":{item}}}}}"#)).collect();
-            refused = format!(r#""{table}":[{}]"#, items.join(","));
+            refused = format!(r#""{table}":[{}]"#, refused_here.join(","));
         }
     }
-    Some(format!(r#"{{"UnprocessedItems":{{{refused}}}}}"#))
+    Some(done(format!(r#"{{"UnprocessedItems":{{{refused}}}}}"#)))
 }
 
-fn query(state: &mut State, body: &str) -> Option<String> {
-    let query: Query<'_> = serde_json::from_str(body).ok()?;
-    let value = |name: &str| query.expression_attribute_values.get(name).map(|value| value.text.as_ref());
-    let counting = query.select.as_deref() == Some("COUNT");
-    let hash = value(":slice").or_else(|| value(":partition"))?;
-    let key = (query.table_name.clone(), hash.to_owned());
-    let after = query.exclusive_start_key.as_ref();
-    let empty = Partition::default();
-    let partition = state.tables.partitions.get(&key).unwrap_or(&empty);
-    let mut size = 0;
-    let mut items = Vec::new();
-    let mut last: Option<(Option<&str>, &str)> = None;
-    let mut more = false;
-    let mut take = |item: &Arc<Item>| {
-        if size > 0 && size + item.size > PAGE {
-            return false;
-        }
-        size += item.size;
-        items.push(item.clone());
-        true
+/// Answers in no order that helps, and leaves keys out where the answer would become too large, as AWS does.
+fn batch_get(state: &mut State, body: &str) -> Option<Answer> {
+    let batch: BatchGet<'_> = serde_json::from_str(body).ok()?;
+    let State { tables, stats, .. } = state;
+    // What is looked up in other tables, nobody has stored.
+    let Some(wanted) = batch.request_items.get(RECORDS) else {
+        return Some(done(r#"{"Responses":{},"UnprocessedKeys":{}}"#));
     };
-    if query.index_name.is_some() {
-        let from = match after {
-            Some(key) => Bound::Excluded((key.last_updated.as_ref()?.text.to_string(), key.sk.text.to_string())),
-            None => Bound::Included((value(":since")?.to_owned(), String::new())),
+    let projection = projected(wanted.projection_expression.as_deref());
+    let share = if wanted.consistent_read { 1.0 } else { 0.5 };
+    stats.batch_gets += 1;
+    stats.keys_asked += wanted.keys.len() as u64;
+    let mut bytes_of_keys: HashMap<String, usize> = HashMap::new();
+    let (mut bytes, mut items, mut left) = (0, String::new(), Vec::new());
+    for raw in wanted.keys.iter().rev() {
+        let keys: Keys<'_> = serde_json::from_str(raw.get()).ok()?;
+        let Some(item) = tables.get(RECORDS, &keys.pk.text, &keys.sk.text) else {
+            stats.read_units += share;
+            continue;
         };
-        let until = value(":until")?;
-        for ((stamp, id), item) in partition.by_last_updated.range((from, Bound::Unbounded)) {
-            if stamp.as_str() > until {
-                break;
-            }
-            if !take(item) {
-                more = true;
-                break;
-            }
-            last = Some((Some(stamp), id));
+        let of_key = bytes_of_keys.entry(keys.pk.text.into_owned()).or_default();
+        if bytes + item.size > MAX_ANSWER || *of_key > 0 && *of_key + item.size > PAGE {
+            left.push(raw.get());
+            continue;
         }
-    } else {
-        let prefix = value(":job").unwrap_or_default();
-        let from = match after {
-            Some(key) => Bound::Excluded(key.sk.text.to_string()),
-            None => Bound::Included(prefix.to_owned()),
-        };
-        for (id, item) in partition.items.range((from, Bound::Unbounded)) {
-            if !id.starts_with(prefix) {
-                break;
-            }
-            if !take(item) {
-                more = true;
-                break;
-            }
-            last = Some((None, id));
+        bytes += item.size;
+        *of_key += item.size;
+        stats.read_units += units(item.size, READ_UNIT) * share;
+        if !items.is_empty() {
+            items.push(',');
         }
+        item.write(projection.as_deref(), &mut items);
     }
-    let units = units(size, 4_096).max(1.0) * if query.consistent_read { 1.0 } else { 0.5 };
-    let mut text = String::with_capacity(if counting { 256 } else { size + size / 4 + 256 });
+    stats.keys_unprocessed += left.len() as u64;
+    let mut unprocessed = String::new();
+    if !left.is_empty() {
+        let expression = wanted.projection_expression.as_ref();
+        let expression = expression.map(|names| format!(r#","ProjectionExpression":"{names}""#)).unwrap_or_default();
+        let (keys, consistent) = (left.join(","), wanted.consistent_read);
+        unprocessed = format!(r#""{RECORDS}":{{"Keys":[{keys}],"ConsistentRead":{consistent}{expression}}}"#);
+    }
+    Some(done(format!(r#"{{"UnprocessedKeys":{{{unprocessed}}},"Responses":{{"{RECORDS}":[{items}]}}}}"#)))
+}
+
+fn query(state: &mut State, body: &str) -> Option<Answer> {
+    let query: Query<'_> = serde_json::from_str(body).ok()?;
+    let State { tables, stats, limits, .. } = state;
+    let value = |name: &str| query.expression_attribute_values.get(name).map(|value| value.text.as_ref());
+    let pk = value(":pk")?;
+    let (now, partition) = (Instant::now(), tables.partition(&query.table_name, pk));
+    if !partition.reads.may_read(limits, now) {
+        stats.queries_refused += 1;
+        return Some(refusal(THROTTLED));
+    }
+    let from = match &query.exclusive_start_key {
+        Some(key) => Bound::Excluded(key.sk.text.as_ref()),
+        None => Bound::Included(value(":from").unwrap_or_default()),
+    };
+    let until = value(":until").map_or(Bound::Unbounded, Bound::Included);
+    // The map does not take a range that ends before it begins.
+    let mut range = match (from, until) {
+        (Bound::Excluded(from), Bound::Included(until)) if from >= until => ItemRange::default(),
+        (Bound::Included(from), Bound::Included(until)) if from > until => ItemRange::default(),
+        bounds => partition.items.range::<str, _>(bounds),
+    };
+    let is_counting = query.select.as_deref() == Some("COUNT");
+    let projection = projected(query.projection_expression.as_deref());
+    let most = query.limit.unwrap_or(usize::MAX);
+    let capacity = if is_counting || query.limit.is_some() { 1_024 } else { PAGE + PAGE / 2 };
+    let mut text = String::with_capacity(capacity);
+    text.push_str(if is_counting { "{" } else { r#"{"Items":["# });
+    let (mut size, mut count, mut has_more, mut last) = (0, 0, false, None);
+    loop {
+        if count == most {
+            has_more = true;
+            break;
+        }
+        let next = if query.scan_index_forward == Some(false) { range.next_back() } else { range.next() };
+        let Some((sk, item)) = next else { break };
+        if size > 0 && size + item.size > PAGE {
+            has_more = true;
+            break;
+        }
+        if !is_counting {
+            if count > 0 {
+                text.push(',');
+            }
+            item.write(projection.as_deref(), &mut text);
+        }
+        (size, count, last) = (size + item.size, count + 1, Some(sk));
+    }
+    let units = units(size, READ_UNIT).max(1.0) * if query.consistent_read { 1.0 } else { 0.5 };
+    text.push_str(if is_counting { "" } else { "]," });
     // Writing to a String cannot fail.
     let _ = write!(
         text,
-        r#"{{"Count":{0},"ScannedCount":{0},"ConsumedCapacity":{{"TableName":"t","CapacityUnits":{units:.1}}}"#,
-        items.len()
+        r#""Count":{count},"ScannedCount":{count},"ConsumedCapacity":{{"TableName":"t","CapacityUnits":{units:.1}}}"#
     );
-    if !counting {
-        text.push_str(r#","Items":["#);
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            match item.body.clone().and_then(|body| item.raw.get(body)) {
-                Some(body) if query.projection_expression.is_some() => {
-                    let _ = write!(text, r#"{{"body":{{"S":{body}}}}}"#);
-                }
-                _ => text.push_str(&item.raw),
-            }
-        }
-        text.push(']');
-    }
-    if let Some((stamp, id)) = last.filter(|_| more) {
-        let stamp = stamp.map(|stamp| format!(r#","lastUpdated":{{"S":"{stamp}"}}"#)).unwrap_or_default();
-        let _ = write!(text, r#","LastEvaluatedKey":{{"pk":{{"S":"{hash}"}},"sk":{{"S":"{id}"}}{stamp}}}"#);
+    if let Some(sk) = last.filter(|_| has_more) {
+        let _ = write!(text, r#","LastEvaluatedKey":{{"pk":{{"S":"{pk}"}},"sk":{{"S":"{sk}"}}}}"#);
     }
     text.push('}');
-    if query.expression_attribute_values.contains_key(":partition") {
-        state.stats.job_reads += 1;
-    } else if counting {
-        state.stats.counts += 1;
+    partition.reads.units -= units;
+    if is_counting {
+        stats.counts += 1;
+        stats.count_units += units;
     } else {
-        state.stats.queries += 1;
-        state.stats.read_units += units;
+        stats.read_units += units;
+        if pk.contains("#changes#") {
+            stats.log_queries += 1;
+        } else {
+            stats.queries += 1;
+            stats.query_bytes += size;
+        }
     }
-    Some(text)
+    Some(done(text))
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::ports::MAX_BATCH;
+
 /// The store's rate is estimated over at least this time.
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -14,6 +16,9 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(1);
 
 /// The first estimate is at least what one shard of the table takes a second.
 const ONE_SHARD: f64 = 1_000.0;
+
+/// One refused batch alone says nothing of the store's rate: the batch itself waits, and that is enough.
+const ONE_BATCH: usize = MAX_BATCH;
 
 /// The lowest rate, in records a second: a batch.
 const MIN_RATE: f64 = 25.0;
@@ -26,7 +31,8 @@ const STEP_UP: f64 = 0.05;
 
 /// Spaces the writes of an import in time.
 ///
-/// There is no limit until the store throttles; nothing else counts as a refusal. From then on there is a rate: a
+/// There is no limit until the store throttles more than one batch within a second; nothing else counts as a refusal.
+/// From then on there is a rate: a
 /// little less than what the store has just been seen to take. The first estimate may be far too low, since the first
 /// refusal may come of one hot shard: the rate doubles with every clean period until the next refusal (slow start),
 /// and grows in small steps afterwards (additive increase, multiplicative decrease).
@@ -68,7 +74,7 @@ impl RateLimiter {
         self.refused += refused;
         let elapsed = now - self.period_began;
         let Some(rate) = self.rate else {
-            if refused > 0 {
+            if self.refused > ONE_BATCH {
                 let seen = of(self.taken) / elapsed.max(PERIOD).as_secs_f64();
                 self.rate = Some((seen * STEP_DOWN).max(ONE_SHARD));
                 self.begin_period(now);
@@ -179,6 +185,8 @@ mod tests {
         let began = Instant::now();
         let mut limiter = RateLimiter::new(began);
         limiter.ended(0, 25, began + Duration::from_millis(1));
+        assert_eq!(limiter.slot(25, began), began, "one refused batch alone sets no limit");
+        limiter.ended(0, 25, began + Duration::from_millis(2));
         let mut now = began;
         for _ in 0..400 {
             now = limiter.slot(25, now).max(now);

@@ -1,15 +1,12 @@
 //! Where an import's bytes come from: plain, or inflated on the way.
 
-use std::io::Write;
-
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
 use futures::StreamExt;
 use futures::stream::Fuse;
 
 use super::ImportWorker;
 use crate::accepting::MAX_UPLOAD_BYTES;
-use crate::files::ObjectKey;
+use crate::files::{Inflater, ObjectKey};
 use crate::identity::Partition;
 use crate::jobs::{FailureReason, ImportSource, WorkError};
 use crate::ports::{ByteStream, Fetched, PortError};
@@ -27,7 +24,7 @@ const CUT_OFF: RetryPolicy = RetryPolicy::new(5, 100, 2_000);
 /// The bytes of an import, in pieces of bounded size.
 pub(super) struct Source<'a> {
     raw: RawSource<'a>,
-    inflater: Option<MultiGzDecoder<Vec<u8>>>,
+    inflater: Option<Inflater>,
     /// What has arrived and is not handed out yet.
     arrived: Bytes,
     at_start: bool,
@@ -120,7 +117,7 @@ impl Source<'_> {
                 if self.arrived.is_empty() { chunk } else { [self.arrived.as_ref(), &chunk].concat().into() };
         }
         if std::mem::replace(&mut self.at_start, false) && self.arrived.starts_with(&GZIP_MAGIC) {
-            self.inflater = Some(MultiGzDecoder::new(Vec::new()));
+            self.inflater = Some(Inflater::default());
         }
         let Some(inflater) = &mut self.inflater else {
             let arrived = std::mem::take(&mut self.arrived);
@@ -128,11 +125,10 @@ impl Source<'_> {
         };
         if self.arrived.is_empty() {
             // The checks of the last member happen here.
-            let rest = self.inflater.take().map(MultiGzDecoder::finish).transpose().map_err(unreadable)?;
+            let rest = self.inflater.take().map(Inflater::finish).transpose().map_err(unreadable)?;
             return Ok(rest.filter(|rest| !rest.is_empty()).map(Bytes::from));
         }
         let piece = self.arrived.split_to(INFLATE_BYTES.min(self.arrived.len()));
-        inflater.write_all(&piece).map_err(unreadable)?;
-        Ok(Some(std::mem::take(inflater.get_mut()).into()))
+        Ok(Some(inflater.push(&piece).map_err(unreadable)?.into()))
     }
 }

@@ -175,15 +175,6 @@ impl Memory {
         self.lock().changes.retain(|(_, _, stamp), _| after(stamp.moment(), CHANGE_RETENTION) > now);
     }
 
-    /// The newest stamp of a type's changes.
-    #[must_use]
-    pub fn newest_stamp(&self, partition: &Partition, resource_type: ResourceType) -> Option<Stamp> {
-        let state = self.lock();
-        let of_type =
-            state.changes.keys().filter(|(owner, log, _)| owner == partition && log.resource_type == resource_type);
-        of_type.map(|(_, _, stamp)| *stamp).max()
-    }
-
     /// All records of a type that can be read: id, stamp and line.
     #[must_use]
     pub fn records(&self, partition: &Partition, resource_type: ResourceType) -> Vec<(RecordId, Stamp, PackedLine)> {

@@ -67,7 +67,7 @@ impl<'a> Report<'a> {
 
     #[cold]
     pub(super) fn duplicate_member(&mut self) {
-        self.violation(ViolationCode::DuplicateMember, "Member name stands twice");
+        self.violation(ViolationCode::DuplicateMember, "Duplicate member name");
     }
 
     pub(super) fn finish(mut self) -> Result<(), Vec<Violation>> {

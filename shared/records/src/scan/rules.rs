@@ -1,4 +1,4 @@
-//! Judging values by the rules of their type.
+//! Validates values by the rules of their type.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -29,7 +29,7 @@ impl<'a> OpenObject<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Reads one member's value: judged when the object has a rule for the name, else only skipped.
+    /// Reads one member's value: validated when the object has a rule for the name, else only skipped.
     pub(super) fn member(&mut self, object: &mut OpenObject<'a>, name: Cow<'a, str>) -> Result<(), Invalid> {
         let Some((index, member)) = object.rule.find(&name) else {
             self.names.push(name);
@@ -51,7 +51,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Ends an object: what is missing, and what stands twice.
+    /// Ends an object: what is missing, and what is there twice.
     pub(super) fn close(&mut self, object: &OpenObject<'a>) {
         let missing = object.rule.required & !object.seen;
         if missing != 0 {
@@ -95,7 +95,7 @@ impl<'a> Scan<'a> {
             Some(b'"') => match &rule.string {
                 Some(string) => {
                     let text = self.cursor.string()?;
-                    self.judge_string(string, text);
+                    self.validate_string(string, text);
                     Ok(())
                 }
                 None => self.wrong_type(rule),
@@ -116,7 +116,7 @@ impl<'a> Scan<'a> {
             Some(b'-' | b'0'..=b'9') => match &rule.number {
                 Some(number) => {
                     let digits = self.cursor.number()?;
-                    self.judge_number(number, digits);
+                    self.validate_number(number, digits);
                     Ok(())
                 }
                 None => self.wrong_type(rule),
@@ -142,7 +142,11 @@ impl<'a> Scan<'a> {
             Ok(())
         })?;
         if count < rule.min_items {
-            self.report.violation(ViolationCode::MinItems, &format!("Must have at least {} items", rule.min_items));
+            let message = match rule.min_items {
+                1 => "Must not be empty".to_owned(),
+                least => format!("Must have at least {least} items"),
+            };
+            self.report.violation(ViolationCode::MinItems, &message);
         }
         if let Some(most) = rule.max_items.filter(|most| count > *most) {
             self.report.violation(ViolationCode::MaxItems, &format!("Must have at most {most} items"));
@@ -150,7 +154,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn judge_string(&mut self, rule: &StringRule, text: Text<'a>) {
+    fn validate_string(&mut self, rule: &StringRule, text: Text<'a>) {
         if rule.min_length && text.is_empty() {
             self.report.violation(ViolationCode::MinLength, "Must not be empty");
         }
@@ -168,7 +172,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn judge_number(&mut self, rule: &NumberRule, digits: &[u8]) {
+    fn validate_number(&mut self, rule: &NumberRule, digits: &[u8]) {
         if !rule.integer && rule.minimum.is_none() && rule.maximum.is_none() {
             return;
         }

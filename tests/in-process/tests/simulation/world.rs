@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::memory::{Memory, MemoryClock, SeededIds};
-use domain::ports::{ChangeGroup, Clock, DueStore, IdSource, JobStore, PortError, RecordWriter, Stamp, UsageStore};
+use domain::ports::{ChangeGroup, Clock, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
 use domain::{
     AcceptJobError, Accepted, Delivery, ExportRequest, ExportSizes, ExportStarter, ExportWorker, Fingerprint,
     IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId, JobState, JobType,
@@ -79,9 +79,10 @@ impl World {
         let draw = |bound: u64| (random.random() % u128::from(bound)) as u64;
         let calm = draw(4) == 0;
         let weather = if calm {
-            Weather::FAIR
+            // Records land well after their change items, and before the change log counts as settled.
+            Weather { lag: draw(2_500), ..Weather::FAIR }
         } else {
-            Weather { refused: draw(40), throttled: draw(60), answer_lost: draw(60), slow: draw(15) }
+            Weather { refused: draw(40), throttled: draw(60), answer_lost: draw(60), slow: draw(15), lag: 0 }
         };
         let kills = draw(5);
         let now = Instant::now();
@@ -326,11 +327,6 @@ impl World {
         }
         let window = self.memory.window(tenant).await.unwrap();
         assert_eq!(window.version, self.jobs.len() as u64, "seed {seed}: operations");
-    }
-
-    /// The newest stamp of a change of patients.
-    pub(crate) fn newest_stamp(&self) -> Option<Stamp> {
-        self.memory.newest_stamp(&self.partition, ResourceType::Patient)
     }
 
     /// Lets time to live delete change items at the first allowed moment.

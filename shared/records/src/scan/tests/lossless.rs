@@ -43,6 +43,15 @@ fn the_tenant_s_tag_is_forced_and_foreign_ones_are_kept() {
 }
 
 #[test]
+fn no_carriage_return_is_left_for_readers_with_universal_line_ends() {
+    let line = "{\r\"firstName\" :\r\"J\\r\",\"lastName\":\"D\"\r,\"meta\":{\"v\":\r[1,\r2],\"tag\":[{\r\"system\":\"x\"}\r]}\r}";
+    let stored = stored(line);
+    assert!(!stored.as_str().contains('\r'), "{stored:?}");
+    assert!(stored.as_str().contains(r#""firstName" : "J\r""#), "an escape stays as it is: {stored:?}");
+    assert!(stored.as_str().contains(r#"{ "system":"x"}"#) && stored.as_str().contains("[1, 2]"), "{stored:?}");
+}
+
+#[test]
 fn storing_a_stored_line_changes_nothing() {
     let first = stored(r#"{"firstName":"Jane","meta":{"tag":[{"system":"x"}],"v":1.0},"id":"a","lastName":"Doe"}"#);
     assert_eq!(stored(first.as_str()).as_str(), first.as_str());
