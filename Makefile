@@ -37,10 +37,11 @@ test: $(VENV)/ready ## Pass every test, on a stack of its own that does not dist
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
 
-soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, permissions, load, fuzzing.
+soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds and mutants of the simulation, permissions, load, fuzzing.
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
 	SEEDS=10000 cargo test --workspace --locked --test simulation
+	@$(PYTHON) tests/in-process/mutants.py
 	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
 	@$(STACK) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
 	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh

@@ -107,8 +107,8 @@ fn retry_after(job: &Job, now: Timestamp) -> Option<u64> {
         return None;
     }
     let progress = job.progress();
-    let elapsed = job.started_at().map_or(0, |started| now.duration_since(started).as_millis());
-    let elapsed = u64::try_from(elapsed).unwrap_or(0);
+    let since = job.started_at().unwrap_or(job.created_at());
+    let elapsed = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(0);
     let left = progress.total.saturating_sub(progress.processed);
     let milliseconds = match progress.processed {
         // Nothing is known of the speed yet: a little longer with every moment that passes.

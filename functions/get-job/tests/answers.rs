@@ -101,6 +101,12 @@ fn advanced(total: u64, processed: u64) -> Event {
 async fn pending_export() {
     let (service, _) = service_with(export(), 0).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        tokio::time::advance(Duration::from_secs(40)).await;
+        waits.push(answer(&service, "job").await["headers"]["retry-after"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(waits, ["10", "20", "30", "30"], "the longer it has waited, the more seldom it is worth asking");
 }
 
 #[tokio::test(start_paused = true)]
