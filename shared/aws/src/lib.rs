@@ -9,8 +9,6 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 mod dynamodb;
 mod error;
-#[cfg(feature = "testing")]
-pub mod faults;
 mod purge;
 mod s3;
 mod sqs;
@@ -50,6 +48,12 @@ impl Aws {
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .load()
             .await;
+        Self::with_config(config)
+    }
+
+    /// Takes a configuration as it is.
+    #[must_use]
+    pub fn with_config(config: SdkConfig) -> Self {
         Self { config }
     }
 

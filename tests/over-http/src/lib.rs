@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+pub mod faults;
 mod service;
 
 pub use service::{Request, Service};

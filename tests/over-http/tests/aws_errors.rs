@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aws::faults::Fault;
 use domain::ports::{Clock, ObjectStore};
 use domain::{ImportData, ImportRequest, JobResult, ObjectKey};
 use futures::StreamExt;
 use in_process::jobs::{export_of, import_of};
+use over_http::faults::Fault;
 use over_http::{Request, setting};
 use records::ResourceType;
 

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use over_http::{Client, admin, boto3, evidence, setting};
@@ -157,4 +158,31 @@ fn a_purge_takes_one_partition_and_nothing_else() {
     for client in [&live, &stranger] {
         assert_eq!(client.exported(&["Patient"], None).1.lines().count(), 60);
     }
+}
+
+/// Whether the command succeeds with its output going there, and what it says beside it.
+fn printing_to(stdout: impl Into<Stdio>, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new(setting("CLINIK_BULK"));
+    let done = command.arg("admin").args(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+    let done = done.wait_with_output().unwrap();
+    (done.status.success(), String::from_utf8(done.stderr).unwrap())
+}
+
+#[test]
+fn no_key_opens_anything_that_could_not_be_shown() {
+    let tenant = tenant("ops-output");
+    let closed_pipe = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    for arguments in [["key", "create", &tenant], ["key", "list", &tenant], ["tenant", "show", &tenant]] {
+        assert_eq!(printing_to(closed_pipe(), &arguments), (true, String::new()), "{arguments:?} ends quietly");
+        if cfg!(target_os = "linux") {
+            let full_disk = File::options().write(true).open("/dev/full").unwrap();
+            let (succeeded, said) = printing_to(full_disk, &arguments);
+            assert!(!succeeded && said.contains("write output") && !said.contains("panicked"), "{arguments:?}: {said}");
+        }
+    }
+    assert_eq!(admin(&["key", "list", &tenant]), json!([]));
 }

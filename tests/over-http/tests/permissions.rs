@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws::Aws;
-use aws::faults::{Fault, Faults};
 use domain::ports::{Clock, JobStore, Settlement};
 use domain::{Delivery, Event, ExportSizes, JobId, JobMessage, JobType, LeaseRequest, MAX_TAKEOVERS, Partition, Token};
 use in_process::faulty::LosingQueue;
 use in_process::jobs::{export_of, import_of};
 use jiff::{SignedDuration, Timestamp};
+use over_http::faults::{Fault, Faults, aws_with};
 use over_http::{Answer, Client, Evidence, Request, Service, Skewed, boto3, evidence};
 use records::ResourceType;
 use runtime::SystemClock;
@@ -157,7 +156,7 @@ fn unfinished(partition: &Partition) -> JobId {
         let id = service.start(partition, export(), Some(Arc::new(LosingQueue))).await;
         let faults = Faults::default();
         faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
-        let unlucky = Service { aws: Aws::with_faults(&faults).await, ..service };
+        let unlucky = Service { aws: aws_with(&faults).await, ..service };
         // Parts of a record or two.
         let sizes = ExportSizes { part: 200, least_part: 1 };
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aws::Aws;
-use aws::faults::Faults;
 use domain::ports::{Clock, JobQueue, ObjectStore};
 use domain::{Authenticator, ExportSizes, Job, JobId, ObjectKey, Partition, UploadId, Uploader};
 use http::{Api, Body, Gate, Request, RequestExt, Response};
 use in_process::faulty::LosingQueue;
 use in_process::jobs::export_of;
 use jiff::{SignedDuration, Timestamp};
+use over_http::faults::{Faults, aws_with};
 use over_http::{Service, admin, setting};
 use records::ResourceType;
 use runtime::{SystemClock, SystemIds};
@@ -56,7 +55,7 @@ pub(crate) struct Unlucky {
 impl Unlucky {
     pub(crate) async fn new(tenant: &Tenant) -> Self {
         let (faults, clock) = (Faults::default(), Arc::<Forward>::default());
-        let inner = Service { aws: Aws::with_faults(&faults).await, clock: clock.clone() };
+        let inner = Service { aws: aws_with(&faults).await, clock: clock.clone() };
         Self { inner, faults, clock, tenant: tenant.clone() }
     }
 

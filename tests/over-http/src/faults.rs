@@ -19,7 +19,7 @@ use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::Aws;
+use aws::Aws;
 
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,17 +133,13 @@ impl Faults {
     }
 }
 
-impl Aws {
-    /// Reads the configuration from the environment, and puts the faults before the network. Pauses between
-    /// the SDK's own tries are short.
-    pub async fn with_faults(faults: &Faults) -> Self {
-        let inner =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
-        let client = SharedHttpClient::new(FaultyClient { inner, faults: faults.clone() });
-        let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1));
-        let config = aws_config::defaults(BehaviorVersion::latest()).http_client(client).retry_config(retries);
-        Self { config: config.load().await }
-    }
+/// AWS as the environment names it, with the faults before the network. Pauses between the SDK's own tries are short.
+pub async fn aws_with(faults: &Faults) -> Aws {
+    let inner = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+    let client = SharedHttpClient::new(FaultyClient { inner, faults: faults.clone() });
+    let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1));
+    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(client).retry_config(retries);
+    Aws::with_config(config.load().await)
 }
 
 #[derive(Debug)]
