@@ -1,4 +1,4 @@
-# Two commands do everything: `make up` runs the service on this machine, `make test` passes every test.
+# Two commands do everything: `make demo` runs the service and its main job, `make test` passes every test.
 # `make help` lists the others.
 
 PORT ?= 4566
@@ -26,7 +26,7 @@ down: $(VENV)/ready ## Stop it and remove all it has stored.
 logs: $(VENV)/ready ## Show what the functions say, and go on showing it.
 	@$(STACK) logs
 
-demo: $(VENV)/ready ## Import, poll, export and download the sample records.
+demo: up ## Run the service, then import, poll, export and download the sample records.
 	@$(VENV)/bin/python local/demo.py
 
 test: $(VENV)/ready ## Pass every test, on a stack of its own that does not disturb `make up`.
