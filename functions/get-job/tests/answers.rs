@@ -174,3 +174,16 @@ async fn no_key() {
     let (service, _) = service_with(export(), 0).await;
     insta::assert_json_snapshot!(answer(&service, "no-key").await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_key_counts_as_absent() {
+    let (service, _) = service_with(export(), 0).await;
+    let memory = Arc::new(service.memory.clone());
+    let api = Api::new(service.gate(), GetJob { jobs: memory.clone(), signer: memory });
+    let mut request = request("get-job", "job");
+    let key = request.headers()["x-api-key"].to_str().unwrap().to_owned();
+    request.headers_mut().insert("x-api-key", " ".parse().unwrap());
+    assert_eq!(shown(&api.handle(request.clone()).await)["body"]["code"], "UNAUTHORIZED");
+    request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    assert_eq!(api.handle(request).await.status(), 200);
+}
