@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 mod admin;
 mod output;
 
-use output::OutputFormat;
+use output::{OutputClosed, OutputFormat};
 
 /// Works on the bulk service's tables, with ordinary AWS credentials.
 #[derive(Debug, Parser)]
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     let done = match cli.command {
         Command::Admin(command) => admin::run(command, cli.output).await,
     };
-    done.or_else(|error| if output::is_closed_pipe(&error) { Ok(()) } else { Err(error) })
+    done.or_else(|error| if error.is::<OutputClosed>() { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]

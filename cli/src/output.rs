@@ -26,17 +26,17 @@ impl OutputFormat {
         };
         // Not `print!`, which panics when nobody reads or the disk is full.
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write output")
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
+            written => written.context("write output"),
+        }
     }
 }
 
-/// Whether a command ended because nobody reads its output any more, as `head` does once it has seen enough.
-pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
-        && error.to_string() == "write output"
-}
+/// Nobody reads the output any more, as `head` does once it has seen enough: a command ends, quietly.
+#[derive(Debug, thiserror::Error)]
+#[error("output is closed")]
+pub(crate) struct OutputClosed;
 
 fn as_text(value: &Value) -> String {
     match value {

@@ -1,7 +1,7 @@
 //! `POST /v1/bulk/import`: checks the call, counts its lines, and starts an import.
 
 use bytes::Bytes;
-use domain::{Fingerprint, ImportData, ImportRequest, ImportStarter, JobType, Scope, UploadId};
+use domain::{Fingerprint, ImportData, ImportRequest, ImportStarter, JobType, MAX_RECORDS, Scope, UploadId};
 use http::{
     ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
     text, text_bytes,
@@ -10,9 +10,6 @@ use ndjson::LineCounter;
 use records::ResourceType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-/// The most records of one batch.
-pub const MAX_RECORDS: u64 = 10_000;
 
 /// The endpoint.
 pub struct StartImport {

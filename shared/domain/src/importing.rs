@@ -37,7 +37,7 @@ const MAX_CONCURRENCY: usize = 6;
 const MAX_BYTES_IN_FLIGHT: usize = 4 << 20;
 
 /// The most records of one import (contract, section 3).
-const MAX_RECORDS: u64 = 10_000;
+pub const MAX_RECORDS: u64 = 10_000;
 
 /// Works on imports.
 #[derive(Clone)]

@@ -32,7 +32,7 @@ pub use identity::{
     ApiKey, ApiKeyHash, AuthenticationError, Authenticator, Environment, InvalidId, JobId, KEY_CACHE_TIME,
     MalformedKey, Partition, Principal, RequestId, Scope, StoredKey, TenantId, Token, UnknownScope, UploadId,
 };
-pub use importing::ImportWorker;
+pub use importing::{ImportWorker, MAX_RECORDS};
 pub use jobs::{
     Compression, Delivery, Event, ExportSpec, FailureReason, FileLayout, IllegalTransition, ImportSource,
     InvalidMessage, Job, JobDriver, JobMessage, JobResult, JobSpec, JobState, JobType, JobWorker, Lease, LeaseRequest,

@@ -71,8 +71,9 @@ impl<'a> JsonBody<'a> {
         serde_json::from_str(text).map_err(|error| match error.classify() {
             // Of raw members only this can be wrong. serde's text names the member in backticks; it is one of ours.
             Category::Data => {
-                let member = error.to_string().split('`').nth(1).map(str::to_owned).unwrap_or_default();
-                invalid(format!("Duplicate member: {member}"))
+                let told = error.to_string();
+                let member = told.strip_prefix("duplicate field `").and_then(|rest| rest.split('`').next());
+                invalid(format!("Duplicate member: {}", member.unwrap_or_default()))
             }
             Category::Io | Category::Syntax | Category::Eof => invalid(NOT_JSON.to_owned()),
         })
