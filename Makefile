@@ -49,7 +49,7 @@ soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 se
 sbom: $(CYCLONEDX)/ready ## Write a bill of materials (CycloneDX) for all that is released, to target/sbom.
 	$(CYCLONEDX)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename bill-of-materials
 	@mkdir -p target/sbom
-	@for part in functions/* cli; do mv $$part/bill-of-materials.json target/sbom/$$(basename $$part).json; done
+	@for part in functions/* admin clients/cli; do mv $$part/bill-of-materials.json target/sbom/$$(basename $$part).json; done
 	@rm -f bench/bill-of-materials.json shared/*/bill-of-materials.json tests/*/bill-of-materials.json
 	@ls target/sbom
 

@@ -265,7 +265,7 @@ class Stack:
 
     def admin(self, environment: dict[str, str], *arguments: str) -> dict | None:
         """Calls the operator's command line; `None` where it refuses."""
-        command = [str(binaries() / "clinik-bulk"), "--output", "json", "admin", *arguments]
+        command = [str(binaries() / "clinik-bulk-admin"), "--output", "json", *arguments]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
         return json.loads(done.stdout) if done.returncode == 0 else None
 

@@ -139,6 +139,7 @@ def run(command: list[str], times: dict[str, str]) -> int:
             environment = stack.environment(stack.deploy(parameters))
             environment |= stack.seed(environment)
             environment["CLINIK_BULK"] = str(binaries() / "clinik-bulk")
+            environment["CLINIK_BULK_ADMIN"] = str(binaries() / "clinik-bulk-admin")
             print(f"a stack for this run is up on {stack.endpoint}", flush=True)
             status = subprocess.run(command, env=os.environ | environment).returncode
             if status != 0 and os.environ.get("KEEP_LOG"):

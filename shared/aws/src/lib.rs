@@ -12,6 +12,8 @@ mod error;
 mod purge;
 mod s3;
 mod sqs;
+#[cfg(feature = "operators")]
+mod stack;
 
 pub use dynamodb::{DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage};
 pub use purge::Purge;

@@ -226,10 +226,10 @@ fn read(sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
 /// Calls the operator's command line and returns what it prints.
 #[must_use]
 pub fn admin(arguments: &[&str]) -> Value {
-    let done = Command::new(setting("CLINIK_BULK")).args(["--output", "json", "admin"]).args(arguments).output();
-    let done = done.expect("clinik-bulk runs");
+    let done = Command::new(setting("CLINIK_BULK_ADMIN")).args(["--output", "json"]).args(arguments).output();
+    let done = done.expect("clinik-bulk-admin runs");
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-    serde_json::from_slice(&done.stdout).expect("clinik-bulk prints JSON")
+    serde_json::from_slice(&done.stdout).expect("clinik-bulk-admin prints JSON")
 }
 
 /// Sweeps every second until told to stop, so that a test need not wait for the deployed sweeper's minutes.

@@ -222,7 +222,7 @@ fn what_becomes_part_of_a_key_has_no_room_for_tricks() {
     assert!(job["errors"].as_array().unwrap().iter().all(|fault| fault["path"] == "/id"), "{job}");
 
     for id in ["a#b", "a/b", "", "é", "a b", long.as_str()] {
-        let done = Command::new(setting("CLINIK_BULK")).args(["admin", "tenant", "create", id]).output().unwrap();
+        let done = Command::new(setting("CLINIK_BULK_ADMIN")).args(["tenant", "create", id]).output().unwrap();
         assert!(!done.status.success(), "tenant {id:.20}");
     }
     let call = |key: &str| {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// The command line where it refuses: what it says.
 fn refused(arguments: &[&str]) -> String {
-    let done = Command::new(setting("CLINIK_BULK")).arg("admin").args(arguments).output().unwrap();
+    let done = Command::new(setting("CLINIK_BULK_ADMIN")).args(arguments).output().unwrap();
     assert!(!done.status.success(), "{arguments:?}");
     String::from_utf8(done.stderr).unwrap()
 }
@@ -162,8 +162,8 @@ fn a_purge_takes_one_partition_and_nothing_else() {
 
 /// Whether the command succeeds with its output going there, and what it says beside it.
 fn printing_to(stdout: impl Into<Stdio>, arguments: &[&str]) -> (bool, String) {
-    let mut command = Command::new(setting("CLINIK_BULK"));
-    let done = command.arg("admin").args(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = Command::new(setting("CLINIK_BULK_ADMIN"));
+    let done = command.args(arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
     let done = done.wait_with_output().unwrap();
     (done.status.success(), String::from_utf8(done.stderr).unwrap())
 }
@@ -185,4 +185,23 @@ fn no_key_opens_anything_that_could_not_be_shown() {
         }
     }
     assert_eq!(admin(&["key", "list", &tenant]), json!([]));
+}
+
+#[test]
+fn a_stack_names_its_parts() {
+    let tenant = tenant("ops-stack");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(setting("CLINIK_BULK_ADMIN"));
+        for part in ["JOBS_TABLE", "RECORDS_TABLE", "API_KEYS_TABLE", "USAGE_TABLE", "BUCKET"] {
+            command.env_remove(part);
+        }
+        let done = command.args(arguments).args(["tenant", "show", &tenant]).output().unwrap();
+        (done.status.success(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    };
+    let (found, shown) = run(&["--stack", &setting("STACK")]);
+    assert!(found && shown.contains(&tenant), "{shown}");
+    let (found, said) = run(&[]);
+    assert!(!found && said.contains("--stack") && said.contains("USAGE_TABLE is not set"), "{said}");
+    let (found, said) = run(&["--stack", "no-such-stack"]);
+    assert!(!found && said.contains("read the outputs of stack no-such-stack"), "{said}");
 }

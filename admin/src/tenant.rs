@@ -1,4 +1,4 @@
-//! `clinik-bulk admin tenant`.
+//! `clinik-bulk-admin tenant`.
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -7,8 +7,9 @@ use domain::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, Environment, MAX_BULK_OPERATIONS_PER_HOUR, Partition, Plan, Tenant, TenantId,
 };
 
-use super::{Stores, TenantArgument};
+use crate::TenantArgument;
 use crate::output::OutputFormat;
+use crate::stores::Stores;
 
 mod purge;
 
@@ -78,7 +79,7 @@ impl Limits {
     }
 }
 
-pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
+pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
     let tenant = match command {
         Command::Purge { tenant, environment, confirm } => {
             let tenant = stores.known_tenant(&tenant.tenant).await?.id;
@@ -87,7 +88,7 @@ pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         }
         Command::Create { tenant, limits } => {
             if stores.usage()?.tenant(&tenant.tenant).await?.is_some() {
-                bail!("there is a tenant {} already; change it with: clinik-bulk admin tenant set", tenant.tenant);
+                bail!("there is a tenant {} already; change it with: clinik-bulk-admin tenant set", tenant.tenant);
             }
             let new = limits.apply(Tenant {
                 id: tenant.tenant,

@@ -1,4 +1,4 @@
-//! `clinik-bulk admin tenant purge`.
+//! `clinik-bulk-admin tenant purge`.
 
 use std::io::{BufRead, Write, stderr, stdin};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use records::ResourceType;
 use runtime::SystemClock;
 use serde::Serialize;
 
-use crate::admin::Stores;
+use crate::stores::Stores;
 
 /// Keys that are purged at once.
 const MAX_CONCURRENCY: usize = 16;

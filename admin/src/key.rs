@@ -1,4 +1,4 @@
-//! `clinik-bulk admin key`. A key's text is shown once, when it is made; only its hash is stored.
+//! `clinik-bulk-admin key`. A key's text is shown once, when it is made; only its hash is stored.
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use runtime::{SystemClock, SystemIds};
 use serde::Serialize;
 
-use super::{Stores, TenantArgument};
+use crate::TenantArgument;
 use crate::output::OutputFormat;
+use crate::stores::Stores;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -74,7 +75,7 @@ impl<'a> ListedKey<'a> {
     }
 }
 
-pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
+pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
     let now = SystemClock.now();
     match command {
         Command::Create { tenant, environment, scopes, expires } => {
@@ -104,7 +105,7 @@ pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         Command::Revoke { tenant, key_id } => {
             let keys = stores.keys()?.of_tenant(&tenant.tenant).await?;
             let Some(mut key) = keys.into_iter().find(|key| key.id == key_id) else {
-                bail!("tenant {} has no key {key_id}; list them with: clinik-bulk admin key list", tenant.tenant);
+                bail!("tenant {} has no key {key_id}; list them with: clinik-bulk-admin key list", tenant.tenant);
             };
             key.revoked_at.get_or_insert(now);
             stores.keys()?.save(&key).await?;

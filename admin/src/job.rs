@@ -1,4 +1,4 @@
-//! `clinik-bulk admin job`: what an operator needs to know of a job, and nothing of what is in it.
+//! `clinik-bulk-admin job`: what an operator needs to know of a job, and nothing of what is in it.
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use runtime::SystemClock;
 use serde::Serialize;
 
-use super::Stores;
 use crate::output::OutputFormat;
+use crate::stores::Stores;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -107,7 +107,7 @@ impl ShownJob {
     }
 }
 
-pub(super) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
+pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
     let (Command::Show { job: arguments } | Command::Redrive { job: arguments }) = &command;
     let JobArguments { tenant, job: id, environment } = arguments;
     let partition = Partition { tenant: tenant.clone(), environment: *environment };

@@ -1,0 +1,80 @@
+//! `clinik-bulk-admin`: the command line of the service's operators, on the tables themselves.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use domain::TenantId;
+
+mod job;
+mod key;
+mod output;
+mod stores;
+mod tenant;
+
+use output::{OutputClosed, OutputFormat};
+use stores::Stores;
+
+/// Manages tenants, keys and jobs of one deployment, with ordinary AWS credentials: environment, profile, SSO,
+/// `aws login`, `credential_process`.
+#[derive(Debug, Parser)]
+#[command(name = "clinik-bulk-admin", version, about, long_about = None)]
+struct Cli {
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+
+    /// The CloudFormation stack to work on; its outputs name tables, bucket and queues. Without it they come from
+    /// the environment (`JOBS_TABLE` …), as `.local/env` sets them.
+    #[arg(long, global = true, value_name = "NAME")]
+    stack: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Creates, shows, changes and purges tenants.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Creates, lists and revokes API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Shows and redrives jobs.
+    #[command(subcommand)]
+    Job(job::Command),
+}
+
+/// A tenant, as an argument.
+#[derive(Debug, Args)]
+struct TenantArgument {
+    /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+    tenant: TenantId,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let Cli { output, stack, command } = Cli::parse();
+    run(command, stack.as_deref(), output)
+        .await
+        .or_else(|error| if error.is::<OutputClosed>() { Ok(()) } else { Err(error) })
+}
+
+async fn run(command: Command, stack: Option<&str>, output: OutputFormat) -> Result<()> {
+    let stores = &Stores::connect(stack).await?;
+    match command {
+        Command::Tenant(command) => tenant::run(command, stores, output).await,
+        Command::Key(command) => key::run(command, stores, output).await,
+        Command::Job(command) => job::run(command, stores, output).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

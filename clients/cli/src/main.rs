@@ -1,0 +1,3 @@
+//! `clinik-bulk`: the command line of the bulk API's users. Over HTTP only.
+
+fn main() {}
