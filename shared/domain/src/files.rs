@@ -1,9 +1,11 @@
 //! Files in the object store: their keys, and the one way in which workers write them.
 
+mod file_digest;
 mod inflater;
 mod multipart_writer;
 mod object_key;
 
+pub(crate) use file_digest::FileDigest;
 pub use inflater::Inflater;
-pub(crate) use multipart_writer::{CompleteError, FileDigest, MultipartWriter, Parts};
+pub(crate) use multipart_writer::{CompleteError, MultipartWriter, Parts};
 pub use object_key::{ObjectKey, Report};

@@ -1,17 +1,18 @@
 //! Ports with bad luck: what a test tells them to do wrong, they do, and then go on as usual.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::memory::Memory;
 use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, Cancellation, ChangeGroup, JobQueue, PortError,
-    RecordWriter,
+    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, Cancellation, ChangeGroup, ChangeItem, ChangeLog,
+    CountPage, FoundRecords, JobQueue, KeptRecord, Page, PortError, RecordReader, RecordWriter, Shard, Stamp,
 };
 use domain::{JobId, Partition};
-use records::{RecordId, StoredLine};
+use records::{RecordId, ResourceType, StoredLine};
 
 /// What goes wrong with one batch of record writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,5 +176,91 @@ impl AcceptanceStore for FaultyAcceptances {
             }
             Some(AcceptFault::Down) => Err(AcceptError::Port(unavailable())),
         }
+    }
+}
+
+/// A record store that throttles every other page it is asked for.
+pub struct ThrottlingReader {
+    memory: Memory,
+    calls: AtomicUsize,
+}
+
+impl ThrottlingReader {
+    #[must_use]
+    pub fn new(memory: &Memory) -> Arc<Self> {
+        Arc::new(Self { memory: memory.clone(), calls: AtomicUsize::new(0) })
+    }
+
+    /// How many pages were asked for, refused ones included.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn refuse_every_other(&self) -> Result<(), PortError> {
+        match self.calls.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => Err(PortError::throttled("call store", "as the test wants it")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl RecordReader for ThrottlingReader {
+    async fn read(
+        &self,
+        partition: &Partition,
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<Page<KeptRecord>, PortError> {
+        self.refuse_every_other()?;
+        self.memory.read(partition, shard, after).await
+    }
+
+    async fn count(
+        &self,
+        partition: &Partition,
+        shard: Shard,
+        after: Option<&RecordId>,
+    ) -> Result<CountPage<RecordId>, PortError> {
+        self.refuse_every_other()?;
+        self.memory.count(partition, shard, after).await
+    }
+
+    async fn newest_change(&self, partition: &Partition, log: ChangeLog) -> Result<Option<Stamp>, PortError> {
+        self.refuse_every_other()?;
+        self.memory.newest_change(partition, log).await
+    }
+
+    async fn changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<Page<ChangeItem>, PortError> {
+        self.refuse_every_other()?;
+        self.memory.changes(partition, log, from, until).await
+    }
+
+    async fn count_changes(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        from: Stamp,
+        until: Stamp,
+    ) -> Result<CountPage<Stamp>, PortError> {
+        self.refuse_every_other()?;
+        self.memory.count_changes(partition, log, from, until).await
+    }
+
+    async fn find(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        ids: &[RecordId],
+    ) -> Result<FoundRecords, PortError> {
+        self.refuse_every_other()?;
+        self.memory.find(partition, resource_type, ids).await
     }
 }

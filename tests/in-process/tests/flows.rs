@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use domain::ports::{JobStore, Settlement};
 use domain::{
-    Delivery, Event, ExportStarter, FailureReason, ImportWorker, JobAcceptor, JobId, JobState, JobWorker, Plan,
-    Release, Swept, Timings,
+    Delivery, Event, ExportStarter, ExportWorker, FailureReason, ImportWorker, JobAcceptor, JobId, JobState, JobWorker,
+    Plan, Release, Swept, Timings,
 };
-use in_process::faulty::{DeadQueue, Fault, FaultyRecords, HangingQueue};
+use in_process::faulty::{DeadQueue, Fault, FaultyRecords, HangingQueue, ThrottlingReader};
 use in_process::jobs::{caller, deliver, export_of, patients};
 use in_process::{Service, test_partition};
 use records::ResourceType;
@@ -333,4 +333,19 @@ async fn one_write_that_fails_hardly_slows_an_import() {
             assert!(disturbed < undisturbed + 400, "{fault:?} at {index}: {disturbed} instead of {undisturbed} ms");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_pages_defer_no_export() {
+    let service = Service::start().await;
+    service.begin_import(&patients(2_000)).await;
+    service.work().await;
+    let id = service.begin_export().await;
+    let records = ThrottlingReader::new(&service.memory);
+    let worker = ExportWorker { records: records.clone(), ..service.export_worker() };
+    assert_eq!(deliver(&worker, &id).await, Delivery::Done);
+    let job = service.job(&id).await;
+    assert_eq!((job.progress().total, job.deferrals()), (2_000, 0));
+    assert_eq!(service.file(&job).lines().count(), 2_000);
+    assert!(records.calls() > 2 * 16, "16 shards are read, each refused once at least");
 }

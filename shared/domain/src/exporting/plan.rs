@@ -1,8 +1,10 @@
 //! Planning an export: how it reads, and about how many records there are.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use records::ResourceType;
@@ -12,9 +14,9 @@ use super::checkpoint::ExportPlan;
 use super::lane::{Lane, ReadPace};
 use crate::identity::Partition;
 use crate::jobs::{ExportSpec, FileLayout, WorkError};
-use crate::ports::{CHANGE_LOG_REACH, ChangeLog, PortError, Shard, Stamp};
+use crate::ports::{CHANGE_LOG_REACH, ChangeLog, PortError, SHARDS, Shard, Stamp};
 
-/// Keys that are counted at once.
+/// Shards, or types with their four logs each, that are counted at once.
 const MAX_CONCURRENCY: usize = 16;
 
 /// For how long counting goes on; then the export goes on with what is counted.
@@ -78,8 +80,9 @@ impl ExportWorker {
             Some(since) => {
                 plan.until = self.newest_change(partition, types).await?.min(started_at + MAX_CLOCK_SKEW);
                 self.settle(plan.until).await;
-                plan.by_log.clone_from(types);
-                within(COUNT_TIME, self.choose(partition, since, &mut plan, &counted)).await?;
+                let range = (Stamp::first_of(since), Stamp::last_of(plan.until));
+                let whole = self.cheaper_whole(partition, types, range, &counted).await?;
+                plan.by_log = types.iter().copied().filter(|by_log| !whole.contains(by_log)).collect();
             }
         }
         plan.counted = counted.into_inner();
@@ -107,34 +110,37 @@ impl ExportWorker {
         tokio::time::sleep(Duration::try_from(settle - age).unwrap_or_default()).await;
     }
 
-    /// Counts what the logs name, and leaves those types to them that are read for fewer units so.
-    async fn choose(
+    /// Counts what the logs name; returns the types that take fewer units when they are read whole.
+    async fn cheaper_whole(
         &self,
         partition: &Partition,
-        since: Timestamp,
-        plan: &mut ExportPlan,
+        types: &[ResourceType],
+        range: (Stamp, Stamp),
         counted: &AtomicU64,
-    ) -> Result<(), PortError> {
-        let (from, until) = (Stamp::first_of(since), Stamp::last_of(plan.until));
-        for resource_type in plan.by_log.clone() {
-            let changes = AtomicU64::new(0);
-            for log in ChangeLog::all(resource_type) {
-                self.count_log(partition, log, (from, until), &changes).await?;
-            }
-            let changes = changes.into_inner();
-            counted.fetch_add(changes, Ordering::Relaxed);
-            if changes > MANY_CHANGES {
-                let one = Shard { resource_type, number: 0 };
-                let units = self.count_shard(partition, one, &AtomicU64::new(0)).await?;
-                // Counting is eventually consistent and takes half the units of reading.
-                let whole = units * 2.0 * f64::from(crate::ports::SHARDS);
-                #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
-                if whole < changes as f64 {
-                    plan.by_log.retain(|by_log| *by_log != resource_type);
+    ) -> Result<Vec<ResourceType>, PortError> {
+        let whole = Mutex::new(Vec::new());
+        let counting = stream::iter(types.iter().map(Ok)).try_for_each_concurrent(MAX_CONCURRENCY, |resource_type| {
+            let whole = &whole;
+            async move {
+                let changes = AtomicU64::new(0);
+                let logs = ChangeLog::all(*resource_type).map(|log| self.count_log(partition, log, range, &changes));
+                try_join_all(logs).await?;
+                let changes = changes.into_inner();
+                counted.fetch_add(changes, Ordering::Relaxed);
+                if changes > MANY_CHANGES {
+                    let one = Shard { resource_type: *resource_type, number: 0 };
+                    let units = self.count_shard(partition, one, &AtomicU64::new(0)).await?;
+                    // Counting is eventually consistent and takes half the units of reading.
+                    #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
+                    if units * 2.0 * f64::from(SHARDS) < changes as f64 {
+                        whole.lock().unwrap_or_else(PoisonError::into_inner).push(*resource_type);
+                    }
                 }
+                Ok(())
             }
-        }
-        Ok(())
+        });
+        within(COUNT_TIME, counting).await?;
+        Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn pace(&self) -> ReadPace {

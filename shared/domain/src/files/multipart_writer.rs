@@ -7,12 +7,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use serde::{Deserialize, Serialize};
-use sha2::digest::common::hazmat::{SerializableState, SerializedState};
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use super::ObjectKey;
-use crate::identity::{Partition, hex, sha256_hex};
+use crate::identity::{Partition, sha256_hex};
 use crate::ports::{MultipartId, MultipartStore, ObjectStore, PortError, UploadError, UploadedPart};
 
 /// Looks at the object of an upload that has ended, before it counts as lost: a Complete whose answer was lost may
@@ -49,36 +47,6 @@ impl Parts {
             found.push(part);
         }
         (found == *self).then_some(parts)
-    }
-}
-
-/// The state of a file's SHA-256 behind a part.
-#[derive(Clone, Default)]
-pub(crate) struct FileDigest(Sha256);
-
-impl FileDigest {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub(crate) fn finish(self) -> String {
-        hex(&self.0.finalize())
-    }
-
-    /// The state in hexadecimal: up to 63 bytes of it are text of a record, so it is never shown. Readable by
-    /// sha2 0.11 only.
-    pub(crate) fn save(&self) -> String {
-        hex(&self.0.serialize())
-    }
-
-    pub(crate) fn restore(saved: &str) -> Option<Self> {
-        let bytes: Option<Vec<u8>> = saved
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        let state: SerializedState<Sha256> = bytes?.as_slice().try_into().ok()?;
-        Sha256::deserialize(&state).ok().map(Self)
     }
 }
 
@@ -247,16 +215,5 @@ mod tests {
         assert_eq!(selected.iter().map(|part| part.number).collect::<Vec<_>>(), [1, 2, 19, 20]);
         assert_eq!(parts.select(listed(20, "y").collect()), None, "of other content");
         assert_eq!(parts.select(listed(21, "x").collect()), None, "missing");
-    }
-
-    #[test]
-    fn a_digest_goes_on_where_it_was_saved() {
-        let mut digest = FileDigest::default();
-        digest.update(&[b'a'; 100]);
-        let mut other = FileDigest::restore(&digest.save()).unwrap();
-        digest.update(b"b");
-        other.update(b"b");
-        assert_eq!(digest.finish(), other.finish());
-        assert!(FileDigest::restore("00").is_none());
     }
 }
