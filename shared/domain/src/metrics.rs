@@ -21,7 +21,7 @@ pub(crate) fn job_ended(job: &Job, now: Timestamp) {
         JobState::Completed(_) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_completed = 1,
             records = progress.processed, records_rejected = progress.failed, job_duration_ms),
         JobState::Failed(reason) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_failed = 1,
-            reason = reason.code(), job_duration_ms),
+            service_faults = u64::from(reason.is_service_fault()), reason = reason.code(), job_duration_ms),
         JobState::Pending | JobState::Processing { .. } => {}
     }
 }

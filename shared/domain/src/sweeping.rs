@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use crate::jobs::JobType;
-use crate::ports::{Clock, DueJob, DueStore, JobQueue, PortError};
+use crate::ports::{Clock, DueGroup, DueJob, DueStore, JobQueue, PortError};
 use crate::timings::{Timings, after};
 
 /// How many due jobs are read at a time.
@@ -14,9 +15,6 @@ const PAGE: usize = 100;
 
 /// How many are redriven at once.
 const MAX_CONCURRENCY: usize = 8;
-
-/// How many pages one sweep reads of each type at most; the next sweep goes on.
-const MAX_PAGES: usize = 20;
 
 /// Redrives due jobs. It looks no deeper than their keys, and never touches a lease: whoever gets the message finds out
 /// what there is to do.
@@ -37,31 +35,46 @@ pub struct Swept {
 }
 
 impl Sweeper {
-    /// One sweep over all that is due.
-    pub async fn sweep(&self) -> Result<Swept, PortError> {
+    /// One sweep over all that is due when it begins, page by page: what cannot be redriven is in nobody's way. At the
+    /// deadline it ends, and the next sweep goes on.
+    pub async fn sweep(&self, deadline: Instant) -> Result<Swept, PortError> {
         let mut swept = Swept::default();
-        for job_type in [JobType::Import, JobType::Export] {
-            for _ in 0..MAX_PAGES {
-                let due = self.jobs.due(job_type, self.clock.now(), PAGE).await?;
-                let found = due.len();
-                let errors_before = swept.errors;
-                let mut redriven = stream::iter(&due).map(|due| self.redrive(due)).buffer_unordered(MAX_CONCURRENCY);
-                while let Some(redriven) = redriven.next().await {
-                    match redriven {
-                        Ok(redriven) => swept.redriven += u64::from(redriven),
-                        Err(error) => {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "redrive job");
-                            swept.errors += 1;
-                        }
-                    }
-                }
-                // What could not be moved on would be found again at once.
-                if found < PAGE || swept.errors > errors_before {
-                    break;
-                }
+        let sweeping = async {
+            for group in DueGroup::ALL {
+                self.sweep_group(group, &mut swept).await?;
             }
+            Ok(())
+        };
+        match tokio::time::timeout_at(deadline, sweeping).await {
+            Ok(done) => done?,
+            Err(_elapsed) => tracing::warn!("sweep ends with its time: the next one goes on"),
         }
         Ok(swept)
+    }
+
+    async fn sweep_group(&self, group: DueGroup, swept: &mut Swept) -> Result<(), PortError> {
+        // What is moved on meanwhile is not found again.
+        let now = self.clock.now();
+        let mut after = None;
+        loop {
+            let page = self.jobs.due(group, now, after.as_ref(), PAGE).await?;
+            swept.errors += page.unreadable;
+            let mut redriven = stream::iter(&page.jobs).map(|due| self.redrive(due)).buffer_unordered(MAX_CONCURRENCY);
+            while let Some(redriven) = redriven.next().await {
+                match redriven {
+                    Ok(redriven) => swept.redriven += u64::from(redriven),
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "redrive job");
+                        swept.errors += 1;
+                    }
+                }
+            }
+            drop(redriven);
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Moves the job on first: when the message is lost too, the job is due again later. False when somebody else has
@@ -70,12 +83,13 @@ impl Sweeper {
         let now = self.clock.now();
         // A job that has not started waits in a queue: it is due in 5, 10, 20 … minutes, so that a long queue is not
         // fed.
-        let age = if due.has_started { SignedDuration::ZERO } else { now.duration_since(due.job_id.created_at()) };
+        let age =
+            if due.group.has_started { SignedDuration::ZERO } else { now.duration_since(due.job_id.created_at()) };
         let until = after(now, self.timings.redrive + age.try_into().unwrap_or_default());
         if !self.jobs.postpone(due, until).await? {
             return Ok(false);
         }
-        let queue = match due.job_type {
+        let queue = match due.group.job_type {
             JobType::Import => &self.imports,
             JobType::Export => &self.exports,
         };

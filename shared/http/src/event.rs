@@ -5,6 +5,10 @@ use base64::prelude::BASE64_STANDARD;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_http::{Body, Request, RequestExt, Response};
 
+/// The gateway's own id of a call, by which its access log names it.
+#[derive(Debug, Clone)]
+pub(crate) struct GatewayRequestId(pub(crate) String);
+
 /// The call that an event carries.
 ///
 /// `lambda_http::run` does the same, but finds out which service an event is of by a copy of all of it, and
@@ -21,6 +25,9 @@ pub fn request_of(event: ApiGatewayV2httpRequest) -> Result<Request, base64::Dec
     let mut request = Request::new(body);
     *request.method_mut() = event.request_context.http.method;
     *request.headers_mut() = event.headers;
+    if let Some(id) = event.request_context.request_id {
+        request.extensions_mut().insert(GatewayRequestId(id));
+    }
     let path = event.raw_path.unwrap_or_default();
     Ok(request.with_raw_http_path(&path).with_path_parameters(event.path_parameters))
 }

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::answer::{Billing, Envelope, Quota, Reply, plain};
 use crate::error::{ApiError, ErrorCode};
+use crate::event::GatewayRequestId;
 use runtime::{SystemClock, SystemIds};
 
 /// One call that has passed the gate.
@@ -72,6 +73,9 @@ pub struct Api<E> {
 /// nothing: they include the start of a new sandbox, for which Lambda allows 10 s
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// For so long an answer that stands already waits for what only decorates or counts it.
+const BEST_EFFORT_WITHIN: Duration = Duration::from_secs(1);
 
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
@@ -142,11 +146,12 @@ impl<E: Endpoint> Api<E> {
         };
         let tenant = envelope.quota.as_ref().map_or("", |quota| quota.tenant.id.as_str());
         let duration_ms = millis(self.gate.clock.now().duration_since(envelope.now));
+        let gateway_request_id = gateway_request_id(&request);
         tracing::info!(target: METRICS, calls = 1, call_duration_ms = duration_ms,
             server_errors = u64::from(matches!(&answer, Err(error) if error.code.status().is_server_error())));
         match answer {
             Ok(reply) => {
-                tracing::info!(request_id = %envelope.request_id, tenant, status = reply.status.as_u16(), duration_ms,
+                tracing::info!(request_id = %envelope.request_id, gateway_request_id, tenant, status = reply.status.as_u16(), duration_ms,
                     "answered");
                 envelope.success(&reply)
             }
@@ -154,10 +159,10 @@ impl<E: Endpoint> Api<E> {
                 let status = error.code.status().as_u16();
                 let cause = error.cause.as_deref().map(|cause| cause as &dyn std::error::Error);
                 if status >= 500 {
-                    tracing::error!(request_id = %envelope.request_id, tenant, status, code = ?error.code, duration_ms,
+                    tracing::error!(request_id = %envelope.request_id, gateway_request_id, tenant, status, code = ?error.code, duration_ms,
                         cause, "failed");
                 } else {
-                    tracing::info!(request_id = %envelope.request_id, tenant, status, code = ?error.code, duration_ms,
+                    tracing::info!(request_id = %envelope.request_id, gateway_request_id, tenant, status, code = ?error.code, duration_ms,
                         "refused");
                 }
                 envelope.error(&error)
@@ -204,6 +209,11 @@ impl<E: Endpoint> Api<E> {
     }
 }
 
+/// What the gateway's access log calls the call.
+fn gateway_request_id(request: &Request) -> &str {
+    request.extensions().get::<GatewayRequestId>().map_or("", |id| id.0.as_str())
+}
+
 fn millis(duration: SignedDuration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(0)
 }
@@ -245,16 +255,22 @@ impl Gate {
     /// The hourly bulk limit as it stands; `None` when it cannot be told.
     async fn bulk(&self, call: &Call) -> Option<RateLimit> {
         let tenant = &call.principal.tenant;
-        let window = self.usage.window(&tenant.id).await.ok()?;
+        let window = tokio::time::timeout(BEST_EFFORT_WITHIN, self.usage.window(&tenant.id)).await.ok()?.ok()?;
         Some(window.rate_limit(call.now, tenant.bulk_operations_per_hour))
     }
 
-    /// Writes a call down in the month. The answer stands already: a count that fails is only logged.
+    /// Writes a call down in the month. The answer stands already: a count that fails or hangs is only logged.
     async fn count_in_month(&self, call: &Call) {
         let Principal { partition, tenant, .. } = &call.principal;
         let pool = tenant.plan.pool(partition.environment);
-        if let Err(error) = self.usage.count_month(&tenant.id, pool, &Month::of(call.now)).await {
-            tracing::warn!(request_id = %call.request_id, error = &error as &dyn std::error::Error, "count in month");
+        let month = Month::of(call.now);
+        match tokio::time::timeout(BEST_EFFORT_WITHIN, self.usage.count_month(&tenant.id, pool, &month)).await {
+            Ok(Ok(_count)) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(request_id = %call.request_id, error, "count in month");
+            }
+            Err(_elapsed) => tracing::warn!(request_id = %call.request_id, "count in month: timed out"),
         }
     }
 }
@@ -281,7 +297,8 @@ impl Fallback {
             Err(error) => error,
         };
         let request_id = RequestId::new(now, self.ids.random());
-        tracing::info!(%request_id, status = error.code.status().as_u16(), code = ?error.code, "refused");
+        let gateway_request_id = gateway_request_id(request);
+        tracing::info!(%request_id, gateway_request_id, status = error.code.status().as_u16(), code = ?error.code, "refused");
         Envelope { request_id, now, rate: None, quota: None }.error(&error)
     }
 }

@@ -18,8 +18,12 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
 /// The message's attribute that names the trace of the call that sent it.
 const TRACE: &str = "AWSTraceHeader";
 
-/// Messages of one batch that are worked on at a time.
+/// Messages of one batch that are worked on at a time, where memory allows it.
 const MAX_CONCURRENCY: usize = 4;
+
+/// Memory that one message may need, in megabytes: an export with `since` of the largest records needs 160
+/// (BENCHMARKS.md).
+const MESSAGE_MEMORY: usize = 200;
 
 /// Serves batches of job messages until the sandbox ends.
 pub async fn serve(worker: impl JobWorker + 'static) -> Result<(), lambda_runtime::Error> {
@@ -27,8 +31,8 @@ pub async fn serve(worker: impl JobWorker + 'static) -> Result<(), lambda_runtim
     lambda_runtime::run(lambda_runtime::service_fn(move |event: LambdaEvent<SqsEvent>| {
         let worker = Arc::clone(&worker);
         async move {
-            let deadline = deadline(&event.context);
-            Ok::<_, lambda_runtime::Error>(handle(worker.as_ref(), event.payload, deadline).await)
+            let (deadline, at_once) = (deadline(&event.context), at_once(&event.context));
+            Ok::<_, lambda_runtime::Error>(handle(worker.as_ref(), event.payload, deadline, at_once).await)
         }
     }))
     .await
@@ -44,10 +48,17 @@ pub fn deadline(context: &Context) -> Instant {
     Instant::now() + left.saturating_sub(DEADLINE_MARGIN.min(left / 2))
 }
 
-/// Works on every message of a batch and returns those that have to come again.
+/// How many messages are worked on at a time: as many as the function's memory holds, one at least.
+#[must_use]
+pub fn at_once(context: &Context) -> usize {
+    let memory = usize::try_from(context.env_config.memory).unwrap_or(0);
+    (memory / MESSAGE_MEMORY).clamp(1, MAX_CONCURRENCY)
+}
+
+/// Works on every message of a batch, so many at a time, and returns those that have to come again.
 ///
 /// A message that cannot be read comes again too, and ends in the dead-letter queue as evidence.
-pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant) -> SqsBatchResponse {
+pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant, at_once: usize) -> SqsBatchResponse {
     let failed: Vec<_> = stream::iter(event.records)
         .map(|message| async move {
             let id = message.message_id.clone().unwrap_or_default();
@@ -64,7 +75,7 @@ pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant) 
                 }
             }
         })
-        .buffer_unordered(MAX_CONCURRENCY)
+        .buffer_unordered(at_once)
         .filter_map(|failed| async move { failed })
         .collect()
         .await;
@@ -104,4 +115,19 @@ async fn deliver(
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_follow_the_memory() {
+        let of = |memory: i32| {
+            let mut context = Context::default();
+            Arc::make_mut(&mut context.env_config).memory = memory;
+            at_once(&context)
+        };
+        assert_eq!([128, 512, 1_024, 10_240].map(of), [1, 2, 4, 4]);
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
@@ -24,15 +25,16 @@ const JOB_TYPE: &str = "job_type";
 /// The field that marks a log line as an audit event.
 const AUDIT: &str = "audit";
 
-/// Sets logging up, by Lambda's own variable `AWS_LAMBDA_LOG_LEVEL`; metrics name the deployment by
-/// `STACK_NAME`.
+/// Sets logging up, at the level that `LOG_LEVEL` names. It is a variable of our own: Lambda's `ApplicationLogLevel`
+/// drops every line below it that says no level, and so all metrics and audits. Lines name the function, since
+/// functions share log groups; metrics name the deployment by `STACK_NAME`.
 pub fn init_telemetry() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
-    let stack = std::env::var("STACK_NAME").unwrap_or_default();
-    subscriber(level.unwrap_or(LevelFilter::INFO), stack, std::io::stdout).init();
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let level = variable("LOG_LEVEL").parse().unwrap_or(LevelFilter::INFO);
+    subscriber(level, variable("STACK_NAME"), variable("AWS_LAMBDA_FUNCTION_NAME"), std::io::stdout).init();
 }
 
-fn subscriber<W>(level: LevelFilter, stack: String, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(level: LevelFilter, stack: String, function: String, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
@@ -42,20 +44,61 @@ where
         !is_metric(metadata) && (*metadata.level() <= level || metadata.fields().field(AUDIT).is_some())
     };
     // The span of the invocation carries its request id and its trace.
+    let named = Named {
+        member: Arc::from(format!("{{\"function\":{},", Value::from(function.as_str()))),
+        writer: writer.clone(),
+    };
     let logs = tracing_subscriber::fmt::layer()
         .json()
         .with_target(false)
         .with_span_list(false)
-        .with_writer(writer.clone())
+        .with_writer(named)
         .with_filter(FilterFn::new(is_log));
-    let metrics = Metrics { stack, writer }.with_filter(FilterFn::new(is_metric));
+    let metrics = Metrics { stack, function, writer }.with_filter(FilterFn::new(is_metric));
     tracing_subscriber::registry().with(logs).with(metrics)
+}
+
+/// Puts the function's name into each line of JSON: the formatter has no place for what all lines share.
+#[derive(Clone)]
+struct Named<W> {
+    /// What the line begins with in place of its brace.
+    member: Arc<str>,
+    writer: W,
+}
+
+/// One line, which the formatter hands over whole.
+struct NamedLine<W> {
+    member: Arc<str>,
+    writer: W,
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Named<W> {
+    type Writer = NamedLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        NamedLine { member: Arc::clone(&self.member), writer: self.writer.make_writer() }
+    }
+}
+
+impl<W: std::io::Write> std::io::Write for NamedLine<W> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        match line.strip_prefix(b"{") {
+            Some(members) => self.writer.write_all(&[self.member.as_bytes(), members].concat())?,
+            None => self.writer.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// Writes metrics in the embedded format
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 struct Metrics<W> {
     stack: String,
+    function: String,
     writer: W,
 }
 
@@ -120,6 +163,7 @@ impl<S: Subscriber, W: for<'a> MakeWriter<'a> + 'static> Layer<S> for Metrics<W>
             dimensions.push(json!(["Stack", camel_case(JOB_TYPE)]));
         }
         members.insert("Stack".to_owned(), self.stack.as_str().into());
+        members.insert("function".to_owned(), self.function.as_str().into());
         members.insert(
             "_aws".to_owned(),
             json!({
@@ -146,7 +190,7 @@ fn camel_case(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -168,7 +212,7 @@ mod tests {
     fn written_at(level: LevelFilter, events: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(level, "here".to_owned(), move || writer.clone());
+        let subscriber = subscriber(level, "here".to_owned(), "get-job".to_owned(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, events);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -207,6 +251,7 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["fields"], json!({"message": "answered", "status": 202}));
         assert_eq!((&lines[0]["level"], &lines[0]["span"]["requestId"]), (&json!("INFO"), &json!("8476")));
+        assert_eq!(lines[0]["function"], "get-job");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use domain::memory::{Memory, MemoryClock, SeededIds};
 use domain::ports::{Clock, IdSource, JobStore, KeyStore, UsageStore};
 use domain::{
     ApiKey, Authenticator, ExportSizes, ExportStarter, ExportWorker, ImportStarter, ImportWorker, JobAcceptor,
-    JobDriver, JobId, JobType, JobWorker, Partition, Plan, Scope, StoredKey, Sweeper, Tenant, Timings, Uploader,
+    JobDriver, JobId, JobType, JobWorker, Partition, Plan, Scope, StoredKey, Sweeper, Swept, Tenant, Timings, Uploader,
 };
 use http::{Fallback, Gate};
 use jiff::{SignedDuration, Timestamp};
@@ -170,6 +170,11 @@ impl Service {
         }
     }
 
+    /// One sweep, with time enough.
+    pub async fn sweep(&self) -> Swept {
+        self.sweeper().sweep(Instant::now() + Duration::from_mins(1)).await.unwrap()
+    }
+
     /// What redrives due jobs.
     #[must_use]
     pub fn sweeper(&self) -> Sweeper {
@@ -258,7 +263,7 @@ pub async fn messages_to_retry(function: &str, name: &str) -> Vec<String> {
         "run-import" => Box::new(service.import_worker()),
         _ => Box::new(service.export_worker()),
     };
-    let response = processor::handle(worker.as_ref(), event, deadline).await;
+    let response = processor::handle(worker.as_ref(), event, deadline, 4).await;
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 

@@ -12,14 +12,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::memory::{Memory, SeededIds};
 use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, ChangeGroup, ChangeItem, ChangeLog, CountPage, DueJob,
-    DueStore, Fetched, FoundRecords, IdSource, JobQueue, JobStore, KeptRecord, MonthUsage, MultipartId, MultipartStore,
-    ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordWriter, Settlement, Shard, Stamp, UpdateError,
-    UploadError, UploadedPart, UsageStore,
+    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, ChangeGroup, ChangeItem, ChangeLog, CountPage, DueCursor,
+    DueGroup, DueJob, DuePage, DueStore, Fetched, FoundRecords, IdSource, JobQueue, JobStore, KeptRecord, MonthUsage,
+    MultipartId, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordWriter, Settlement,
+    Shard, Stamp, UpdateError, UploadError, UploadedPart, UsageStore,
 };
 use domain::{
-    IdempotencyEntry, IdempotencyKey, Job, JobId, JobType, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
-    TenantId, Upload, UploadId, Window,
+    IdempotencyEntry, IdempotencyKey, Job, JobId, Month, ObjectKey, Partition, Pool, Reservation, Tenant, TenantId,
+    Upload, UploadId, Window,
 };
 use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
@@ -233,8 +233,14 @@ impl JobStore for Network {
 
 #[async_trait]
 impl DueStore for Network {
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
-        self.read(self.memory.due(job_type, now, limit)).await
+    async fn due(
+        &self,
+        group: DueGroup,
+        now: Timestamp,
+        after: Option<&DueCursor>,
+        limit: usize,
+    ) -> Result<DuePage, PortError> {
+        self.read(self.memory.due(group, now, after, limit)).await
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::ports::{JobStore, Settlement};
 use domain::{
     Delivery, Event, ExportStarter, ExportWorker, FailureReason, ImportWorker, JobAcceptor, JobId, JobState, JobWorker,
-    Plan, Release, Swept, Timings,
+    Plan, Release, Sweeper, Swept, Timings,
 };
 use in_process::faulty::{DeadQueue, Fault, FaultyRecords, HangingQueue, ThrottlingReader};
 use in_process::jobs::{caller, deliver, export_of, patients};
@@ -98,9 +98,9 @@ async fn a_dead_worker_s_job_is_taken_over_after_its_lease_and_goes_on_where_it_
 
     let healthy = FaultyRecords::new(&service.memory, []);
     assert_eq!(deliver(&worker_with(&service, healthy.clone()), &id).await, Delivery::Busy);
-    assert_eq!(service.sweeper().sweep().await.unwrap(), Swept::default(), "a live lease is not touched");
+    assert_eq!(service.sweep().await, Swept::default(), "a live lease is not touched");
     tokio::time::advance(Duration::from_secs(70)).await;
-    let swept = service.sweeper().sweep().await.unwrap();
+    let swept = service.sweep().await;
     assert_eq!(swept, Swept { redriven: 1, ..Swept::default() });
     assert_eq!(service.memory.take_messages().len(), 1);
     assert_eq!(deliver(&worker_with(&service, healthy.clone()), &id).await, Delivery::Done);
@@ -209,7 +209,7 @@ async fn a_store_that_stays_down_defers_the_job_and_does_not_fail_it() {
     assert_eq!(deferred.deferrals(), 1);
     assert!(!deferred.has_ended());
     tokio::time::advance(Duration::from_secs(40)).await;
-    assert_eq!(service.sweeper().sweep().await.unwrap().redriven, 1);
+    assert_eq!(service.sweep().await.redriven, 1);
     service.work().await;
     assert_eq!(service.job(&id).await.progress().succeeded, 50);
 }
@@ -224,7 +224,7 @@ async fn a_message_that_cannot_be_sent_is_sent_by_the_sweeper() {
         let accepted = starter.start(&caller(Plan::Pro), &export_of(ResourceType::Patient)).await.unwrap();
         assert!(began.elapsed() <= Duration::from_secs(2), "the answer does not wait for the queue");
         assert!(service.memory.take_messages().is_empty());
-        assert_eq!(service.sweeper().sweep().await.unwrap().redriven, 1);
+        assert_eq!(service.sweep().await.redriven, 1);
         service.work().await;
         assert!(service.job(&accepted.job_id).await.has_ended());
     }
@@ -236,14 +236,14 @@ async fn a_message_that_is_lost_is_redriven_after_five_minutes() {
     let id = service.begin_export().await;
     let _lost = service.memory.take_messages();
     tokio::time::advance(Duration::from_secs(299)).await;
-    assert_eq!(service.sweeper().sweep().await.unwrap().redriven, 0);
+    assert_eq!(service.sweep().await.redriven, 0);
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(service.sweeper().sweep().await.unwrap().redriven, 1);
-    assert_eq!(service.sweeper().sweep().await.unwrap().redriven, 0, "it was moved on");
+    assert_eq!(service.sweep().await.redriven, 1);
+    assert_eq!(service.sweep().await.redriven, 0, "it was moved on");
     service.work().await;
     assert!(service.job(&id).await.has_ended());
     tokio::time::advance(Duration::from_secs(10_000)).await;
-    assert_eq!(service.sweeper().sweep().await.unwrap(), Swept::default(), "an ended job is never due");
+    assert_eq!(service.sweep().await, Swept::default(), "an ended job is never due");
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +253,7 @@ async fn a_job_that_is_too_old_fails_and_gives_its_requests_back() {
     assert_eq!(service.used().await, 10);
     let _lost = service.memory.take_messages();
     tokio::time::advance(Timings::default().max_age + Duration::from_secs(1)).await;
-    assert_eq!(service.sweeper().sweep().await.unwrap(), Swept { redriven: 1, ..Swept::default() });
+    assert_eq!(service.sweep().await, Swept { redriven: 1, ..Swept::default() });
     service.work().await;
     assert_eq!(service.job(&id).await.state(), &JobState::Failed(FailureReason::TooOld));
     assert_eq!(service.used().await, 0);
@@ -304,7 +304,7 @@ async fn a_job_that_waits_in_a_long_queue_is_redriven_ever_more_seldom() {
     let mut redriven = Vec::new();
     for minute in 1..=80 {
         tokio::time::advance(Duration::from_mins(1)).await;
-        if service.sweeper().sweep().await.unwrap().redriven > 0 {
+        if service.sweep().await.redriven > 0 {
             redriven.push(minute);
         }
     }
@@ -348,4 +348,19 @@ async fn throttled_pages_defer_no_export() {
     assert_eq!((job.progress().total, job.deferrals()), (2_000, 0));
     assert_eq!(service.file(&job).lines().count(), 2_000);
     assert!(records.calls() > 2 * 16, "16 shards are read, each refused once at least");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
+    let service = Service::start().await;
+    let (hung, other) = (service.begin_export().await, service.begin_import(&patients(1)).await);
+    tokio::time::advance(Duration::from_mins(10)).await;
+    let dead = Sweeper { exports: Arc::new(DeadQueue), ..service.sweeper() };
+    let swept = dead.sweep(Instant::now() + Duration::from_mins(1)).await.unwrap();
+    assert_eq!(swept, Swept { redriven: 1, errors: 1 }, "{other} is redriven beside {hung}");
+    tokio::time::advance(Duration::from_hours(1)).await;
+    let hanging = Sweeper { imports: Arc::new(HangingQueue), ..service.sweeper() };
+    let began = Instant::now();
+    hanging.sweep(began + Duration::from_secs(30)).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(30));
 }

@@ -232,6 +232,12 @@ pub fn admin(arguments: &[&str]) -> Value {
     serde_json::from_slice(&done.stdout).expect("clinik-bulk-admin prints JSON")
 }
 
+/// A deadline that no sweep of these tests meets.
+#[must_use]
+pub fn in_a_minute() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_mins(1)
+}
+
 /// Sweeps every second until told to stop, so that a test need not wait for the deployed sweeper's minutes.
 pub fn sweep_until(stop: &AtomicBool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -240,7 +246,7 @@ pub fn sweep_until(stop: &AtomicBool) {
         let sweeper = service.deployed_sweeper();
         while !stop.load(Ordering::Relaxed) {
             // What fails is found again a second later.
-            let _swept = sweeper.sweep().await;
+            let _swept = sweeper.sweep(in_a_minute()).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });

@@ -221,7 +221,7 @@ async fn the_sweeper_finds_again_what_it_could_not_send() {
     clean.begin(work()).await;
     clean.clock.0.store(600, Ordering::Relaxed);
     let _started = clean.faults.seen();
-    let swept = sweeper(&clean).sweep().await.unwrap();
+    let swept = sweeper(&clean).sweep(over_http::in_a_minute()).await.unwrap();
     assert!(swept.redriven > 0, "{swept:?}");
     for operation in [
         format!("Query {}", setting("JOBS_TABLE")),
@@ -235,11 +235,11 @@ async fn the_sweeper_finds_again_what_it_could_not_send() {
             service.clock.0.store(600, Ordering::Relaxed);
             service.faults.inject(&case.operation, case.fault, case.times);
             // A look-up that fails is the function's error, which its alarm tells.
-            let _swept = sweeper(&service).sweep().await;
+            let _swept = sweeper(&service).sweep(over_http::in_a_minute()).await;
             let _hits = service.faults.lift();
             // Whatever came of it, the job is due again, and is sent.
             service.clock.0.fetch_add(600, Ordering::Relaxed);
-            let swept = sweeper(&service).sweep().await.unwrap();
+            let swept = sweeper(&service).sweep(over_http::in_a_minute()).await.unwrap();
             assert_eq!(swept.errors, 0, "{case:?}");
             assert!(service.job(&id).await.due_at().unwrap() > service.clock.now(), "{case:?}");
         }

@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueJob, DueStore, JobStore, PortError, Settlement,
-    UpdateError,
+    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueCursor, DueGroup, DueJob, DuePage, DueStore, JobStore,
+    PortError, Settlement, UpdateError,
 };
-use domain::{Job, JobId, JobType, Partition};
+use domain::{Job, JobId, Partition};
 use jiff::Timestamp;
 
 use super::cancelled::{Reason, cancellation, reasons};
@@ -88,44 +88,6 @@ impl DynamoJobs {
             working += u64::from(!job.has_ended() && job.expires_at() > now);
         }
         Ok(working)
-    }
-
-    async fn due_in(
-        &self,
-        job_type: JobType,
-        has_started: bool,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<DueJob>, PortError> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.jobs_table)
-            .index_name(BY_DUE)
-            .key_condition_expression("dueBucket = :bucket AND dueAt <= :now")
-            .expression_attribute_values(":bucket", text(bucket(job_type, has_started)))
-            .expression_attribute_values(":now", number(now.as_millisecond()))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| port_error("find due jobs", &error))?;
-        found
-            .items()
-            .iter()
-            .map(|item| {
-                let read = |name| item.get(name).and_then(|value| value.as_s().ok());
-                let due = || {
-                    Some(DueJob {
-                        partition: read("pk")?.parse().ok()?,
-                        job_id: read("sk")?.parse().ok()?,
-                        job_type,
-                        has_started,
-                        due_at: milliseconds(item.get("dueAt")?)?,
-                    })
-                };
-                due().ok_or_else(|| unreadable("find due jobs", "item cannot be read"))
-            })
-            .collect()
     }
 }
 
@@ -237,12 +199,48 @@ impl JobStore for DynamoJobs {
 
 #[async_trait]
 impl DueStore for DynamoJobs {
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
-        let mut due = self.due_in(job_type, true, now, limit).await?;
-        due.extend(self.due_in(job_type, false, now, limit).await?);
-        due.sort_by_key(|due| due.due_at);
-        due.truncate(limit);
-        Ok(due)
+    async fn due(
+        &self,
+        group: DueGroup,
+        now: Timestamp,
+        after: Option<&DueCursor>,
+        limit: usize,
+    ) -> Result<DuePage, PortError> {
+        let bucket = text(bucket(group.job_type, group.has_started));
+        let after = after.map(|after| {
+            let due_at = number(after.due_at.as_millisecond());
+            let keys = [("pk", text(after.partition.as_str())), ("sk", text(after.job_id.as_str())), ("dueAt", due_at)];
+            let keys = keys.into_iter().chain([("dueBucket", bucket.clone())]);
+            keys.map(|(name, value)| (name.to_owned(), value)).collect()
+        });
+        let found = self
+            .client
+            .query()
+            .table_name(&self.jobs_table)
+            .index_name(BY_DUE)
+            .key_condition_expression("dueBucket = :bucket AND dueAt <= :now")
+            .expression_attribute_values(":bucket", bucket)
+            .expression_attribute_values(":now", number(now.as_millisecond()))
+            .set_exclusive_start_key(after)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| port_error("find due jobs", &error))?;
+        let place = |item: &Item| {
+            let read = |name| item.get(name)?.as_s().ok().cloned();
+            let due_at = milliseconds(item.get("dueAt")?)?;
+            Some(DueCursor { due_at, partition: read("pk")?, job_id: read("sk")? })
+        };
+        let due = |item: &Item| {
+            let DueCursor { due_at, partition, job_id } = place(item)?;
+            Some(DueJob { partition: partition.parse().ok()?, job_id: job_id.parse().ok()?, group, due_at })
+        };
+        let jobs: Vec<_> = found.items().iter().filter_map(due).collect();
+        let unreadable = (found.items().len() - jobs.len()) as u64;
+        if unreadable > 0 {
+            tracing::error!(unreadable, "due items name no job");
+        }
+        Ok(DuePage { jobs, unreadable, next: found.last_evaluated_key().and_then(place) })
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {

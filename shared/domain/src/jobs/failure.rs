@@ -57,4 +57,19 @@ impl FailureReason {
     pub fn message(self) -> &'static str {
         self.code_and_message().1
     }
+
+    /// Whether the service is to blame, and an operator should look: the others come from what the tenant sent.
+    #[must_use]
+    pub fn is_service_fault(self) -> bool {
+        match self {
+            Self::AttemptsExhausted | Self::TooOld | Self::FileLost => true,
+            Self::SourceMissing
+            | Self::UploadChanged
+            | Self::TooManyRecords
+            | Self::UploadTooLarge
+            | Self::UploadUnreadable
+            | Self::MonthlyQuotaExceeded
+            | Self::ExportTooLarge => false,
+        }
+    }
 }

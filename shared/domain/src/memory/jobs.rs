@@ -5,10 +5,10 @@ use jiff::Timestamp;
 
 use super::Memory;
 use crate::identity::{JobId, Partition};
-use crate::jobs::{Job, JobState, JobType, Reservation};
+use crate::jobs::{Job, JobState, Reservation};
 use crate::ports::{
-    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueJob, DueStore, JobStore, PortError, Settlement,
-    UpdateError,
+    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueCursor, DueGroup, DueJob, DuePage, DueStore, JobStore,
+    PortError, Settlement, UpdateError,
 };
 
 #[async_trait]
@@ -90,20 +90,36 @@ impl JobStore for Memory {
 
 #[async_trait]
 impl DueStore for Memory {
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+    async fn due(
+        &self,
+        group: DueGroup,
+        now: Timestamp,
+        after: Option<&DueCursor>,
+        limit: usize,
+    ) -> Result<DuePage, PortError> {
         let state = self.lock();
-        let of_type = state.jobs.values().filter(|job| job.job_type() == job_type);
-        let mut due: Vec<_> = of_type
+        let of_group = state
+            .jobs
+            .values()
+            .filter(|job| job.job_type() == group.job_type && (*job.state() != JobState::Pending) == group.has_started);
+        let place = |due: &DueJob| (due.due_at, due.partition.to_string(), due.job_id.to_string());
+        let after = after.map(|after| (after.due_at, after.partition.clone(), after.job_id.clone()));
+        let mut due: Vec<_> = of_group
             .filter_map(|job| {
                 let due_at = job.due_at().filter(|due_at| *due_at <= now)?;
-                let has_started = *job.state() != JobState::Pending;
                 let (partition, job_id) = (job.partition().clone(), job.id().clone());
-                Some(DueJob { partition, job_id, job_type, has_started, due_at })
+                Some(DueJob { partition, job_id, group, due_at })
             })
+            .filter(|due| after.as_ref().is_none_or(|after| place(due) > *after))
             .collect();
-        due.sort_by_key(|due| due.due_at);
+        due.sort_by_key(place);
+        let has_more = due.len() > limit;
         due.truncate(limit);
-        Ok(due)
+        let next = due.last().filter(|_| has_more).map(|last| {
+            let (due_at, partition, job_id) = place(last);
+            DueCursor { due_at, partition, job_id }
+        });
+        Ok(DuePage { jobs: due, unreadable: 0, next })
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {

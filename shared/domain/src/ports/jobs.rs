@@ -71,15 +71,48 @@ pub struct Cancellation {
     pub contention: bool,
 }
 
+/// Jobs with work left are kept in four groups by when they are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueGroup {
+    pub job_type: JobType,
+    /// Whether a worker has ever acquired them.
+    pub has_started: bool,
+}
+
+impl DueGroup {
+    pub const ALL: [Self; 4] = [
+        Self { job_type: JobType::Import, has_started: true },
+        Self { job_type: JobType::Export, has_started: true },
+        Self { job_type: JobType::Import, has_started: false },
+        Self { job_type: JobType::Export, has_started: false },
+    ];
+}
+
 /// A job with work left that nobody may be looking after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueJob {
     pub partition: Partition,
     pub job_id: JobId,
-    pub job_type: JobType,
-    /// Whether a worker has ever acquired it.
-    pub has_started: bool,
+    pub group: DueGroup,
     pub due_at: Timestamp,
+}
+
+/// Some due jobs of a group, the longest due first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DuePage {
+    pub jobs: Vec<DueJob>,
+    /// Keys that name no job: an operator's matter, and in nobody's way.
+    pub unreadable: u64,
+    /// Where to read on; `None` at the end.
+    pub next: Option<DueCursor>,
+}
+
+/// A place among the due jobs of a group, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueCursor {
+    pub due_at: Timestamp,
+    pub partition: String,
+    pub job_id: String,
 }
 
 /// What an update of a job means for the month's counter.
@@ -114,8 +147,14 @@ pub trait JobStore: Send + Sync {
 /// Finds due jobs, across partitions: the sweeper's.
 #[async_trait]
 pub trait DueStore: Send + Sync {
-    /// Up to `limit` jobs that are due at `now`.
-    async fn due(&self, job_type: JobType, now: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError>;
+    /// Up to `limit` jobs of a group that are due at `now`, from the longest due on or behind a place.
+    async fn due(
+        &self,
+        group: DueGroup,
+        now: Timestamp,
+        after: Option<&DueCursor>,
+        limit: usize,
+    ) -> Result<DuePage, PortError>;
 
     /// Moves what is due to `until`; false when it is no longer due as it was found.
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::memory::{Memory, MemoryClock, SeededIds};
-use domain::ports::{ChangeGroup, Clock, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
+use domain::ports::{ChangeGroup, Clock, DueGroup, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
 use domain::{
     AcceptJobError, Accepted, Delivery, ExportRequest, ExportSizes, ExportStarter, ExportWorker, Fingerprint,
     IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId, JobState, JobType,
@@ -267,8 +267,8 @@ impl World {
 
     async fn sweep(&self) {
         let now = self.clock.now();
-        for job_type in [JobType::Import, JobType::Export] {
-            for due in self.memory.due(job_type, now, 100).await.unwrap() {
+        for group in DueGroup::ALL {
+            for due in self.memory.due(group, now, None, 1_000).await.unwrap().jobs {
                 let job = self.job(&due.job_id).await;
                 let is_live = job.lease().is_some_and(|lease| lease.expires_at > now + SignedDuration::from_secs(1));
                 assert!(!is_live, "seed {}: due under a live lease", self.seed);
@@ -279,7 +279,7 @@ impl World {
         let timings = Timings::default();
         let sweeper = Sweeper { jobs: network, imports, exports, clock: self.clock.clone(), timings };
         // What fails is found again by the next sweep.
-        let _swept = sweeper.sweep().await;
+        let _swept = sweeper.sweep(Instant::now() + Duration::from_mins(1)).await;
     }
 
     /// What holds at every step; true when all jobs have ended.
