@@ -1,0 +1,201 @@
+import { downloadFile, type RecordsOptions, readErrors, readRecords, readRejected, readResults } from './files.js';
+import { type ImportAllRequest, importAll } from './import-all.js';
+import {
+  allJobs,
+  cancelJob,
+  deleteJob,
+  getJob,
+  type JobFilter,
+  listJobs,
+  type WaitOptions,
+  waitForJob,
+} from './jobs.js';
+import type { BlobLike } from './ndjson.js';
+import type { RequestOptions } from './options.js';
+import type { ExportedRecord } from './records.js';
+import {
+  type ExportRequest,
+  type ImportRequest,
+  startExport,
+  startImport,
+  type ValidateRequest,
+  validate,
+} from './start.js';
+import type { Answer, Transport } from './transport.js';
+import type {
+  ApiResponse,
+  CreatedUpload,
+  ImportResult,
+  Job,
+  JobError,
+  JobSummary,
+  Limits,
+  PaginatedResponse,
+  StartedJob,
+  ValidationReport,
+} from './types.js';
+import { createUpload, upload } from './upload.js';
+
+/**
+ * Bulk import and export.
+ *
+ * Every call may fail with a {@link ClinikApiError}: `ClinikAuthError` (401), `ClinikRateLimitError` (429),
+ * `ClinikTimeoutError`, or with `code` `INSUFFICIENT_SCOPE`, `NETWORK_ERROR`, `INTERNAL_ERROR`, `UNAVAILABLE`. What a
+ * method says under *throws* comes on top. A call that failed for want of the network or of the service has been
+ * repeated before; see README.
+ */
+export interface Bulk {
+  /**
+   * Starts an import of up to 10,000 records and 104,857,600 bytes. Takes one bulk operation.
+   *
+   * From 3,000,000 bytes on the records are uploaded first, which needs no work of yours. Invalid records are reported
+   * in the job and do not fail it.
+   *
+   * @throws ClinikValidationError if the request breaks a rule; `TOO_MANY_RECORDS` or `BATCH_TOO_LARGE` with `status` 0
+   * if it exceeds a batch: use {@link Bulk.importAll}.
+   * @throws ClinikApiError `IDEMPOTENCY_CONFLICT` (409), `UPLOAD_FAILED`, `PAYLOAD_TOO_LARGE` (413).
+   */
+  import(request: ImportRequest, options?: RequestOptions): Promise<ApiResponse<StartedJob>>;
+
+  /**
+   * Starts an export of all records of the types, or of those changed since a time. Takes one bulk operation.
+   *
+   * @throws ClinikValidationError for an unknown type or a `since` in the future.
+   * @throws ClinikApiError `IDEMPOTENCY_CONFLICT` (409).
+   */
+  export(request: ExportRequest, options?: RequestOptions): Promise<ApiResponse<StartedJob>>;
+
+  /** A job as it is now. @throws ClinikNotFoundError */
+  getJob(id: string, options?: RequestOptions): Promise<ApiResponse<Job>>;
+
+  /** One page of the jobs, newest first. @throws ClinikValidationError for an unknown value or a foreign cursor. */
+  listJobs(filter?: JobFilter, options?: RequestOptions): Promise<ApiResponse<PaginatedResponse<JobSummary>>>;
+
+  /** All jobs, newest first; pages are fetched as they are needed. @throws as {@link Bulk.listJobs} */
+  jobs(filter?: JobFilter, options?: RequestOptions): AsyncIterable<JobSummary>;
+
+  /**
+   * Cancels a job that has not ended. What an import has stored stays stored. A job that has ended stays as it is, so
+   * the call may be repeated.
+   *
+   * @throws ClinikNotFoundError
+   */
+  cancelJob(id: string, options?: RequestOptions): Promise<ApiResponse<Job>>;
+
+  /**
+   * Deletes a job that has ended, and its files. Imported records stay.
+   *
+   * @throws ClinikNotFoundError
+   * @throws ClinikApiError `JOB_NOT_FINISHED` (409): cancel it first.
+   */
+  deleteJob(id: string, options?: RequestOptions): Promise<ApiResponse<void>>;
+
+  /**
+   * Says what an import of the records would find, and stores nothing. Takes no bulk operation.
+   *
+   * @throws ClinikValidationError as {@link Bulk.import}
+   * @throws ClinikApiError `PAYLOAD_TOO_LARGE` (413)
+   */
+  validate(request: ValidateRequest, options?: RequestOptions): Promise<ApiResponse<ValidationReport>>;
+
+  /**
+   * Creates an upload of exactly `bytes` bytes, 1 to 104,857,600. PUT the NDJSON, plain or gzip, to its `uploadUrl`
+   * within the hour, without headers of your own; then import with its `uploadId`.
+   *
+   * @throws ClinikValidationError, ClinikApiError `PAYLOAD_TOO_LARGE` (413)
+   */
+  createUpload(request: { bytes: number }, options?: RequestOptions): Promise<ApiResponse<CreatedUpload>>;
+
+  /**
+   * Creates an upload and uploads the bytes, NDJSON or gzip of it. Write the `uploadId` down before you import it: with
+   * it and an `idempotencyKey` the import may be repeated after a restart and starts one job.
+   *
+   * @throws as {@link Bulk.createUpload}; ClinikApiError `UPLOAD_FAILED`
+   */
+  upload(bytes: Uint8Array | BlobLike, options?: RequestOptions): Promise<ApiResponse<CreatedUpload>>;
+
+  /** The limits of the key's tenant, and what is left of them. */
+  getLimits(options?: RequestOptions): Promise<ApiResponse<Limits>>;
+
+  /**
+   * Polls a job until it is `completed` or `failed`, as often as the service asks for. Goes on when the network or the
+   * service is away for some minutes.
+   *
+   * @throws ClinikTimeoutError with the job as last seen, after `timeout` milliseconds (default: an hour)
+   * @throws ClinikNotFoundError
+   */
+  waitForJob(id: string, wait?: WaitOptions): Promise<ApiResponse<Job>>;
+
+  /**
+   * Imports any number of records: cuts them into batches, starts a job for each, waits for it and yields it, completed
+   * or failed. The next batch starts when the next job is asked for; leave the loop to stop.
+   *
+   * When the bulk operations of the hour are used up it waits for the next one. Give records an `id` of yours: then
+   * importing them once more after a failure stores nothing twice.
+   *
+   * @throws ClinikRateLimitError for a used-up quota of the month, or with `waitForSlot: false` of the hour
+   * @throws TypeError for a record that is no object
+   */
+  importAll(request: ImportAllRequest, options?: RequestOptions): AsyncIterable<Job>;
+
+  /**
+   * Downloads a file of a completed job; without a name, the file of an export that has one. A connection that breaks
+   * is resumed. Size and SHA-256 are verified at the end: if they are wrong the stream fails instead of ending, so
+   * keep what you have written only if it ended.
+   *
+   * @throws ClinikNotFoundError
+   * @throws ClinikValidationError `JOB_NOT_COMPLETED`, `FILE_NAME_REQUIRED`
+   * @throws ClinikApiError `FILE_GONE`; in the stream `CHECKSUM_MISMATCH`, `FILE_CHANGED`, `DOWNLOAD_INCOMPLETE`
+   */
+  download(id: string, name?: string, options?: RequestOptions): Promise<ReadableStream<Uint8Array>>;
+
+  /**
+   * The records of a completed export, of all its files, gzip or not.
+   *
+   * @throws as {@link Bulk.download}; ClinikApiError `INVALID_RECORD` for a line that is not JSON
+   */
+  records<T = ExportedRecord>(id: string, options?: RecordsOptions): AsyncIterable<T>;
+
+  /** All violations of an import, where the job shows 100; of a failed job its reason. @throws as {@link Bulk.download} */
+  errors(id: string, options?: RequestOptions): AsyncIterable<JobError>;
+
+  /**
+   * The rejected lines of an import, to fix and import again. Invalid UTF-8 becomes U+FFFD; byte for byte they are in
+   * `download(id, 'rejected.ndjson')`.
+   *
+   * @throws as {@link Bulk.download}
+   */
+  rejected(id: string, options?: RequestOptions): AsyncIterable<string>;
+
+  /** What became of each line of an import, with the ids of the stored records. @throws as {@link Bulk.download} */
+  results(id: string, options?: RequestOptions): AsyncIterable<ImportResult>;
+}
+
+/** The namespace: functions that need no `this`. */
+export function createBulk(transport: Transport): Bulk {
+  return {
+    import: (request, options) => response(startImport(transport, request, options)),
+    export: (request, options) => response(startExport(transport, request, options)),
+    getJob: (id, options) => response(getJob(transport, id, options)),
+    listJobs: (filter, options) => response(listJobs(transport, filter ?? {}, options)),
+    jobs: (filter, options) => allJobs(transport, filter ?? {}, options),
+    cancelJob: (id, options) => response(cancelJob(transport, id, options)),
+    deleteJob: (id, options) => response(deleteJob(transport, id, options)),
+    validate: (request, options) => response(validate(transport, request, options)),
+    createUpload: ({ bytes }, options) => response(createUpload(transport, bytes, options)),
+    upload: (bytes, options) => response(upload(transport, bytes, options)),
+    getLimits: (options) => response(transport.call<Limits>({ method: 'GET', path: '/v1/bulk/limits' }, options)),
+    waitForJob: (id, wait) => response(waitForJob(transport, id, wait ?? {}, undefined)),
+    importAll: (request, options) => importAll(transport, request, options),
+    download: (id, name, options) => downloadFile(transport, id, name, options),
+    records: <T>(id: string, options?: RecordsOptions) => readRecords<T>(transport, id, options),
+    errors: (id, options) => readErrors(transport, id, options),
+    rejected: (id, options) => readRejected(transport, id, options),
+    results: (id, options) => readResults(transport, id, options),
+  };
+}
+
+async function response<T>(answer: Promise<Answer<T>>): Promise<ApiResponse<T>> {
+  const { data, meta } = await answer;
+  return { data, meta };
+}

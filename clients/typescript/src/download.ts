@@ -1,0 +1,244 @@
+import { createHash } from 'node:crypto';
+import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
+import { checkName, jobPath } from './jobs.js';
+import type { RequestOptions } from './options.js';
+import { parseRetryAfter, withRetries } from './retry.js';
+import { within } from './time.js';
+import { networkError, type Transport } from './transport.js';
+import type { JobFile } from './types.js';
+
+type Settings = ReturnType<Transport['options']>;
+type Reader = ReadableStreamDefaultReader<Uint8Array>;
+
+/** A connection to a file, from some byte on. */
+interface Source {
+  readonly reader: Reader;
+  /** The byte that is read next. */
+  position: number;
+  /** Names the file's content; a resumed download must be of the same. */
+  readonly etag: string | undefined;
+  /** Bytes of the whole file, if known. */
+  readonly size: number | undefined;
+}
+
+/**
+ * Downloads a file of a job. A connection that breaks is resumed where it broke; at the end size and hash are checked
+ * against `file`, and a file that is not what it should be is an error in place of the stream's end.
+ *
+ * @param file what the job says of it, if it says anything: the list of hashes, for one, is in no list
+ */
+export async function download(
+  transport: Transport,
+  id: string,
+  name: string,
+  file: JobFile | undefined,
+  options: RequestOptions | undefined,
+): Promise<ReadableStream<Uint8Array>> {
+  const path = `${jobPath(id)}/files/${checkName('file name', name)}`;
+  const transfer = new Transfer(transport, path, name, file, transport.options(options));
+  // The first connection is made here, so that a file that is not there is an error of the call.
+  await transfer.connect();
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const chunk = await transfer.next();
+        if (chunk === undefined) controller.close();
+        else controller.enqueue(chunk);
+      },
+      cancel: (reason) => transfer.close(reason),
+    },
+    // Nothing is read that nobody asked for: a consumer that is slow fills no memory.
+    { highWaterMark: 0 },
+  );
+}
+
+class Transfer {
+  readonly #transport: Transport;
+  readonly #path: string;
+  readonly #name: string;
+  readonly #file: JobFile | undefined;
+  readonly #settings: Settings;
+  readonly #hash = createHash('sha256');
+  #source: Source | undefined;
+  #offset = 0;
+  #etag: string | undefined;
+  #size: number | undefined;
+  /** Failed attempts since the last byte. */
+  #failures = 0;
+  readonly #onAbort = () => void this.#disconnect(this.#settings.signal?.reason);
+
+  constructor(transport: Transport, path: string, name: string, file: JobFile | undefined, settings: Settings) {
+    this.#transport = transport;
+    this.#path = path;
+    this.#name = name;
+    this.#file = file;
+    this.#settings = settings;
+    this.#size = file?.bytes;
+    // An aborted download frees its connection at once, even if nobody reads on.
+    settings.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** Connects at the byte where the download stands. */
+  async connect(): Promise<void> {
+    const { retries, signal } = this.#settings;
+    this.#source = await withRetries(retries, signal, () => this.#open());
+    this.#etag ??= this.#source.etag;
+    this.#size ??= this.#source.size;
+  }
+
+  /** The next bytes, or `undefined` at the end of a file that is complete and right. */
+  async next(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      try {
+        const chunk = await this.#read();
+        if (chunk === undefined) {
+          this.#verify();
+          await this.close(undefined);
+          return undefined;
+        }
+        if (chunk.byteLength === 0) continue;
+        this.#offset += chunk.byteLength;
+        this.#failures = 0;
+        this.#hash.update(chunk);
+        return chunk;
+      } catch (error) {
+        await this.#disconnect(error);
+        const isCut = error instanceof ClinikApiError && error.status === 0 && RESUMABLE.has(error.code);
+        if (!isCut || ++this.#failures > this.#settings.retries) {
+          await this.close(error);
+          throw error;
+        }
+        await this.connect();
+      }
+    }
+  }
+
+  /** Ends the download, complete or not. */
+  async close(reason: unknown): Promise<void> {
+    this.#settings.signal?.removeEventListener('abort', this.#onAbort);
+    await this.#disconnect(reason);
+  }
+
+  async #disconnect(reason: unknown): Promise<void> {
+    const source = this.#source;
+    this.#source = undefined;
+    // The connection may be broken already, which is no news.
+    await source?.reader.cancel(reason).catch(() => undefined);
+  }
+
+  async #read(): Promise<Uint8Array | undefined> {
+    const { timeout, signal } = this.#settings;
+    const source = this.#source;
+    signal?.throwIfAborted();
+    if (source === undefined) throw clientError('DOWNLOAD_INCOMPLETE', `${this.#name}: the download was closed`);
+    const onTimeout = () =>
+      new ClinikTimeoutError('REQUEST_TIMEOUT', `${this.#name}: no data within ${timeout} ms at byte ${this.#offset}`);
+    const result = await within(timeout, signal, onTimeout, async (inner) => {
+      try {
+        return await source.reader.read();
+      } catch (error) {
+        throw inner.aborted ? error : networkError(this.#name, error);
+      }
+    });
+    if (!result.done) {
+      // A store that takes no ranges sends the whole file again: what is there already is read past.
+      const known = Math.min(this.#offset - source.position, result.value.byteLength);
+      source.position += result.value.byteLength;
+      return result.value.subarray(known);
+    }
+    if (this.#size !== undefined && this.#offset < this.#size) {
+      throw clientError('DOWNLOAD_INCOMPLETE', `${this.#name}: it ended at byte ${this.#offset} of ${this.#size}`);
+    }
+    return undefined;
+  }
+
+  #verify(): void {
+    const isRight =
+      (this.#size === undefined || this.#offset === this.#size) &&
+      (this.#file === undefined || this.#hash.digest('hex') === this.#file.sha256.toLowerCase());
+    if (!isRight) throw clientError('CHECKSUM_MISMATCH', `${this.#name}: the content is not what the job has written`);
+  }
+
+  /** Asks the API where the file is, and goes there. A link that has expired on the way is asked for once more. */
+  async #open(): Promise<Source> {
+    const first = await this.#locate();
+    if (typeof first !== 'string') return first;
+    const source = (await this.#fetchFrom(first)) ?? (await this.#again());
+    if (source !== undefined) return source;
+    throw clientError('FILE_GONE', `${this.#name}: it is no longer there; jobs and their files are kept for some days`);
+  }
+
+  async #again(): Promise<Source | undefined> {
+    const next = await this.#locate();
+    return typeof next === 'string' ? this.#fetchFrom(next) : next;
+  }
+
+  /** A link to the file, or the file itself where the API sends it directly. */
+  #locate(): Promise<string | Source> {
+    const name = `GET ${this.#path}`;
+    return this.#transport.callForFile(this.#path, this.#settings, async (response) => {
+      const location = response.headers.get('location');
+      if (REDIRECTS.has(response.status) && location !== null) {
+        await response.body?.cancel();
+        return this.#checkedLink(location);
+      }
+      if (!response.ok) throw await this.#transport.error(name, response);
+      return toSource(response, 0);
+    });
+  }
+
+  #checkedLink(location: string): string {
+    const url = URL.canParse(location, this.#transport.baseUrl)
+      ? new URL(location, this.#transport.baseUrl)
+      : undefined;
+    const isSafe =
+      url?.protocol === 'https:' || (url?.protocol === 'http:' && this.#transport.baseUrl.startsWith('http:'));
+    if (url !== undefined && isSafe) return url.href;
+    throw clientError('INVALID_RESPONSE', `${this.#name}: the redirect does not lead to a safe URL`);
+  }
+
+  /** Gets the file, or its rest, from the store; `undefined` if the link does not work. */
+  #fetchFrom(url: string): Promise<Source | undefined> {
+    const isResumed = this.#offset > 0;
+    // No key: it would be handed to another host. Not compressed on the way: bytes are counted and hashed.
+    const headers: Record<string, string> = { 'accept-encoding': 'identity' };
+    if (isResumed) {
+      headers.range = `bytes=${this.#offset}-`;
+      if (this.#etag !== undefined) headers['if-match'] = this.#etag;
+    }
+    const { timeout, signal } = this.#settings;
+    const read = async (response: Response): Promise<Source | undefined> => {
+      if (response.status === 200) return toSource(response, 0);
+      if (isResumed && response.status === 206) {
+        const range = response.headers.get('content-range') ?? '';
+        if (range.startsWith(`bytes ${this.#offset}-`)) return { ...toSource(response, this.#offset), size: undefined };
+      }
+      await response.body?.cancel();
+      if (response.status === 403 || response.status === 404) return undefined;
+      if (response.status === 412) throw clientError('FILE_CHANGED', `${this.#name}: it changed during the download`);
+      throw new ClinikApiError({
+        status: response.status,
+        code: 'API_ERROR',
+        message: `${this.#name}: the store answered with ${response.status}`,
+        retryAfter: parseRetryAfter(response.headers),
+      });
+    };
+    return this.#transport.exchange({ name: this.#name, url, init: { headers }, timeout, signal, read });
+  }
+}
+
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+const RESUMABLE = new Set(['NETWORK_ERROR', 'REQUEST_TIMEOUT', 'DOWNLOAD_INCOMPLETE']);
+
+function toSource(response: Response, position: number): Source {
+  const body = response.body as ReadableStream<Uint8Array> | null;
+  const length = response.headers.get('content-length');
+  // Of an encoded body the length says nothing.
+  const isPlain = !response.headers.has('content-encoding');
+  return {
+    position,
+    reader: (body ?? new Blob([]).stream()).getReader() as Reader,
+    etag: response.headers.get('etag') ?? undefined,
+    size: isPlain && length !== null && /^\d+$/.test(length) ? Number(length) : undefined,
+  };
+}

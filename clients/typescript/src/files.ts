@@ -1,0 +1,141 @@
+import { pipeline, Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { download } from './download.js';
+import { clientError, refusal } from './errors.js';
+import { getJob } from './jobs.js';
+import { splitLines } from './ndjson.js';
+import type { RequestOptions } from './options.js';
+import type { Transport } from './transport.js';
+import type { ImportResult, Job, JobError, JobFile } from './types.js';
+
+/** Options of reading the records of an export. */
+export interface RecordsOptions extends RequestOptions {
+  /** Only those of this file. Default: all files of the export. */
+  name?: string;
+}
+
+/** The bytes of one file; without a name, of the only file that the export has. */
+export async function downloadFile(
+  transport: Transport,
+  id: string,
+  name: string | undefined,
+  options: RequestOptions | undefined,
+): Promise<ReadableStream<Uint8Array>> {
+  const job = await finishedJob(transport, id, options);
+  const files = job.files ?? [];
+  if (name !== undefined) return download(transport, id, name, fileOf(job, name), options);
+  const [file] = files;
+  if (job.type === 'export' && file !== undefined && files.length === 1) {
+    return download(transport, id, file.name, file, options);
+  }
+  const names = files.map((each) => each.name).join(', ') || 'none';
+  throw refusal('FILE_NAME_REQUIRED', `name: say which file of the job to download; its files: ${names}`);
+}
+
+/** The records of an export, one file after the other. */
+export async function* readRecords<T>(
+  transport: Transport,
+  id: string,
+  options: RecordsOptions | undefined,
+): AsyncGenerator<T, void, undefined> {
+  const { name, ...rest } = options ?? {};
+  const job = await finishedJob(transport, id, rest);
+  if (job.type !== 'export')
+    throw refusal('JOB_NOT_COMPLETED', `${id} is no export; read what an import reports with bulk.results`);
+  const all = (job.files ?? []).map((file) => file.name);
+  for (const each of name === undefined ? all : [name]) yield* readObjects<T>(transport, job, each, rest);
+}
+
+/** All violations of an import; of a job that failed the reason. */
+export async function* readErrors(
+  transport: Transport,
+  id: string,
+  options: RequestOptions | undefined,
+): AsyncGenerator<JobError, void, undefined> {
+  const job = await endedJob(transport, id, options);
+  if (fileOf(job, 'errors.ndjson') === undefined) yield* job.errors;
+  else yield* readObjects<JobError>(transport, job, 'errors.ndjson', options);
+}
+
+/** What became of each line of an import. */
+export async function* readResults(
+  transport: Transport,
+  id: string,
+  options: RequestOptions | undefined,
+): AsyncGenerator<ImportResult, void, undefined> {
+  const job = await finishedJob(transport, id, options);
+  yield* readObjects<ImportResult>(transport, job, 'results.ndjson', options);
+}
+
+/** The rejected lines of an import. */
+export async function* readRejected(
+  transport: Transport,
+  id: string,
+  options: RequestOptions | undefined,
+): AsyncGenerator<string, void, undefined> {
+  const job = await finishedJob(transport, id, options);
+  if (fileOf(job, 'rejected.ndjson') === undefined) return;
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  for await (const line of readFileLines(transport, job, 'rejected.ndjson', options)) yield decoder.decode(line);
+}
+
+async function* readObjects<T>(
+  transport: Transport,
+  job: Job,
+  name: string,
+  options: RequestOptions | undefined,
+): AsyncGenerator<T, void, undefined> {
+  const decoder = new TextDecoder();
+  let number = 0;
+  for await (const line of readFileLines(transport, job, name, options)) {
+    number++;
+    yield parseLine<T>(name, number, decoder.decode(line));
+  }
+}
+
+function parseLine<T>(name: string, number: number, line: string): T {
+  try {
+    return JSON.parse(line) as T;
+  } catch {
+    // The engine's own message shows a part of the line.
+    throw clientError('INVALID_RECORD', `${name}: line ${number} is not JSON`);
+  }
+}
+
+async function* readFileLines(
+  transport: Transport,
+  job: Job,
+  name: string,
+  options: RequestOptions | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const stream = await download(transport, job.id, name, fileOf(job, name), options);
+  // Node's own stream type, which its type declarations keep apart from the global one.
+  const bytes = Readable.fromWeb(stream as Parameters<typeof Readable.fromWeb>[0]);
+  if (!name.endsWith('.gz')) {
+    yield* splitLines(bytes);
+    return;
+  }
+  try {
+    yield* splitLines(pipeline(bytes, createGunzip(), () => undefined));
+  } catch (error) {
+    const isGzipError = error instanceof Error && 'code' in error && String(error.code).startsWith('Z_');
+    throw isGzipError ? clientError('INVALID_RECORD', `${name}: the content is not gzip, or incomplete`) : error;
+  }
+}
+
+function fileOf(job: Job, name: string): JobFile | undefined {
+  return job.files?.find((file) => file.name === name);
+}
+
+async function endedJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Job> {
+  const { data: job } = await getJob(transport, id, options);
+  if (job.status === 'completed' || job.status === 'failed') return job;
+  throw refusal('JOB_NOT_COMPLETED', `${id} is ${job.status}; wait for it with bulk.waitForJob`);
+}
+
+async function finishedJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Job> {
+  const job = await endedJob(transport, id, options);
+  if (job.status === 'completed') return job;
+  const reason = job.errors[0]?.message ?? 'no reason given';
+  throw refusal('JOB_NOT_COMPLETED', `${id} has failed (${reason}), so that it has no files`);
+}

@@ -1,0 +1,20 @@
+export type { Bulk } from './bulk.js';
+export { Clinik } from './client.js';
+export {
+  ClinikApiError,
+  ClinikAuthError,
+  type ClinikErrorDetails,
+  ClinikNotFoundError,
+  ClinikRateLimitError,
+  ClinikTimeoutError,
+  ClinikValidationError,
+  type Issue,
+} from './errors.js';
+export type { RecordsOptions } from './files.js';
+export type { ImportAllRequest, ImportBatch } from './import-all.js';
+export type { JobFilter, WaitOptions } from './jobs.js';
+export type { BlobLike, ImportData } from './ndjson.js';
+export type { ClinikOptions, RequestOptions } from './options.js';
+export type * from './records.js';
+export type { ExportRequest, ImportRecords, ImportRequest, ImportUpload, ValidateRequest } from './start.js';
+export type * from './types.js';

@@ -1,0 +1,141 @@
+import { ClinikTimeoutError, clientError } from './errors.js';
+import { checkTimeout, type RequestOptions } from './options.js';
+import { isTransient } from './retry.js';
+import { now, sleep, within } from './time.js';
+import type { Answer, Transport } from './transport.js';
+import type { Job, JobStatus, JobSummary, JobType, PaginatedResponse, ResourceType } from './types.js';
+
+/** Which jobs to list. Several values of a member mean any of them. */
+export interface JobFilter {
+  status?: JobStatus | readonly JobStatus[];
+  type?: JobType | readonly JobType[];
+  resourceType?: ResourceType | readonly ResourceType[];
+  /** Jobs per page, 1 to 100. Default: 20. */
+  count?: number;
+  /** `cursor` of the page before. */
+  cursor?: string;
+}
+
+/** How to wait for a job. */
+export interface WaitOptions {
+  /** Milliseconds until the wait ends with a `ClinikTimeoutError`. Default: 3,600,000, an hour. */
+  timeout?: number;
+  /** Called with the job at every poll. */
+  onProgress?: (job: Job) => void;
+  /** Stops the wait; it then rejects with the signal's reason. The job runs on. */
+  signal?: AbortSignal;
+}
+
+const DEFAULT_WAIT = 3_600_000;
+/** Milliseconds between polls where the service does not say. */
+const DEFAULT_INTERVAL = 5_000;
+/** The shortest time between polls, in milliseconds. */
+const MIN_INTERVAL = 500;
+/** The longest time between polls, in milliseconds, whatever `Retry-After` says. */
+const MAX_INTERVAL = 300_000;
+/** How many polls in a row may fail for want of the network or the service, once the job has been seen. */
+const MAX_FAILED_POLLS = 5;
+
+/** The path of a job. An id goes into a path, so nothing may stand in it that changes the path. */
+export function jobPath(id: string): string {
+  return `/v1/bulk/jobs/${checkName('job id', id)}`;
+}
+
+/** Checks what becomes a segment of a path. */
+export function checkName(what: string, name: string): string {
+  if (typeof name !== 'string' || !/^(?!\.+$)[A-Za-z0-9._-]{1,128}$/.test(name)) {
+    throw new TypeError(`${what}: expected 1 to 128 of A-Za-z0-9._-`);
+  }
+  return name;
+}
+
+export function getJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Answer<Job>> {
+  return transport.call({ method: 'GET', path: jobPath(id) }, options);
+}
+
+export function cancelJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Answer<Job>> {
+  return transport.call({ method: 'POST', path: `${jobPath(id)}/cancel` }, options);
+}
+
+export function deleteJob(
+  transport: Transport,
+  id: string,
+  options: RequestOptions | undefined,
+): Promise<Answer<void>> {
+  return transport.call({ method: 'DELETE', path: jobPath(id) }, options);
+}
+
+export function listJobs(
+  transport: Transport,
+  filter: JobFilter,
+  options: RequestOptions | undefined,
+): Promise<Answer<PaginatedResponse<JobSummary>>> {
+  const query = new URLSearchParams();
+  for (const name of ['status', 'type', 'resourceType', 'count', 'cursor'] as const) {
+    const value = filter[name];
+    if (value !== undefined) query.set(name, String(value));
+  }
+  const text = query.size > 0 ? `?${query}` : '';
+  return transport.call({ method: 'GET', path: `/v1/bulk/jobs${text}` }, options);
+}
+
+/** All jobs, page by page. */
+export async function* allJobs(
+  transport: Transport,
+  filter: JobFilter,
+  options: RequestOptions | undefined,
+): AsyncGenerator<JobSummary, void, undefined> {
+  let cursor = filter.cursor;
+  for (;;) {
+    const { data: page } = await listJobs(transport, { ...filter, ...(cursor !== undefined && { cursor }) }, options);
+    yield* page.data;
+    if (!page.hasMore) return;
+    if (page.cursor === undefined || page.cursor === cursor) {
+      throw clientError('INVALID_RESPONSE', 'list of jobs: there are more, and no cursor to go on with');
+    }
+    cursor = page.cursor;
+  }
+}
+
+/** Polls a job until it has ended. */
+export async function waitForJob(
+  transport: Transport,
+  id: string,
+  wait: WaitOptions,
+  options: RequestOptions | undefined,
+): Promise<Answer<Job>> {
+  const timeout = checkTimeout('timeout', wait.timeout ?? DEFAULT_WAIT);
+  const deadline = now() + timeout;
+  let last: Job | undefined;
+  let failures = 0;
+  const timedOut = () => {
+    const state = last ? `${last.status} (${last.processedRecords}/${last.totalRecords})` : 'not known';
+    return new ClinikTimeoutError(
+      'JOB_TIMEOUT',
+      `${id} did not end within ${timeout} ms; its state was ${state}`,
+      last,
+    );
+  };
+  for (;;) {
+    let interval: number;
+    try {
+      const left = Math.max(1, deadline - now());
+      const answer = await within(left, wait.signal, timedOut, (signal) =>
+        getJob(transport, id, { ...options, signal }),
+      );
+      last = answer.data;
+      failures = 0;
+      wait.onProgress?.(last);
+      if (last.status === 'completed' || last.status === 'failed') return answer;
+      interval = answer.retryAfter === undefined ? DEFAULT_INTERVAL : answer.retryAfter * 1000;
+    } catch (error) {
+      // The job runs on while the network or the service is away: so does the wait, for some minutes.
+      if (last === undefined || !isTransient(error) || ++failures > MAX_FAILED_POLLS) throw error;
+      interval = error.retryAfter === undefined ? DEFAULT_INTERVAL * failures : error.retryAfter * 1000;
+    }
+    const left = deadline - now();
+    if (left <= 0) throw timedOut();
+    // The last poll is at the deadline: a job that ended in time is not missed.
+    await sleep(Math.min(Math.max(interval, MIN_INTERVAL), MAX_INTERVAL, left), wait.signal);
+  }
+}

@@ -1,0 +1,108 @@
+import { refusal } from './errors.js';
+import { collect, type ImportData } from './ndjson.js';
+import type { RequestOptions } from './options.js';
+import { type Answer, MAX_TEXT_BODY, type Transport } from './transport.js';
+import type { Compression, ExportFiles, ResourceType, StartedJob, ValidationReport } from './types.js';
+import { upload } from './upload.js';
+
+/** What to import: the records themselves, or an upload that holds them. */
+export type ImportRequest = ImportRecords | ImportUpload;
+
+/** An import of the records given. */
+export interface ImportRecords {
+  /** The type of all records. */
+  resourceType: ResourceType;
+  /** 1 to 10,000 records, of 104,857,600 bytes at most. */
+  data: ImportData;
+  /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
+  label?: string;
+}
+
+/** An import of what has been uploaded. */
+export interface ImportUpload {
+  /** The type of all records. */
+  resourceType: ResourceType;
+  /** Of `createUpload` or `upload`. An upload can be imported once, within the hour. */
+  uploadId: string;
+  /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
+  label?: string;
+}
+
+/** What to export. */
+export interface ExportRequest {
+  /** 1 to 62 types. */
+  resourceTypes: readonly ResourceType[];
+  /** Only records created or updated at that moment or later; RFC 3339 or a `Date`. Default: all records. */
+  since?: string | Date;
+  /** One file with `downloadUrl`, or one per type in `files`. Default: `single`. */
+  files?: ExportFiles;
+  /** Default: `none`. */
+  compression?: Compression;
+  /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
+  label?: string;
+}
+
+/** What to validate. */
+export interface ValidateRequest {
+  /** The type of all records. */
+  resourceType: ResourceType;
+  /** 1 to 10,000 records, of 33,554,432 bytes at most; gzipped they have to fit into 4,500,000 bytes. */
+  data: ImportData;
+}
+
+export async function startImport(
+  transport: Transport,
+  request: ImportRequest,
+  options: RequestOptions | undefined,
+): Promise<Answer<StartedJob>> {
+  const { resourceType, label } = request;
+  const start = (source: { data: string } | { uploadId: string }) =>
+    transport.call<StartedJob>(
+      {
+        method: 'POST',
+        path: '/v1/bulk/import',
+        body: { resourceType, ...source, ...(label !== undefined && { label }) },
+      },
+      options,
+    );
+  if ('uploadId' in request) return start({ uploadId: request.uploadId });
+  const batch = await collect(request.data, MAX_TEXT_BODY, transport.options(options).signal);
+  if (batch.text !== undefined && fits({ resourceType, data: batch.text, label })) return start({ data: batch.text });
+  const { data } = await upload(transport, batch.bytes(), options);
+  return start({ uploadId: data.uploadId });
+}
+
+function fits(body: object): boolean {
+  return Buffer.byteLength(JSON.stringify(body)) < MAX_TEXT_BODY;
+}
+
+export function startExport(
+  transport: Transport,
+  request: ExportRequest,
+  options: RequestOptions | undefined,
+): Promise<Answer<StartedJob>> {
+  const { resourceTypes, since, files, compression, label } = request;
+  if (since instanceof Date && Number.isNaN(since.getTime())) throw new TypeError('since: expected a valid Date');
+  const body = {
+    resourceTypes,
+    since: since instanceof Date ? since.toISOString() : since,
+    files,
+    compression,
+    label,
+  };
+  return transport.call({ method: 'POST', path: '/v1/bulk/export', body }, options);
+}
+
+export async function validate(
+  transport: Transport,
+  request: ValidateRequest,
+  options: RequestOptions | undefined,
+): Promise<Answer<ValidationReport>> {
+  const { resourceType } = request;
+  const batch = await collect(request.data, Number.POSITIVE_INFINITY, transport.options(options).signal);
+  if (batch.text === undefined) throw refusal('INVALID_RECORD', 'data: expected NDJSON in UTF-8, not compressed');
+  return transport.call(
+    { method: 'POST', path: '/v1/bulk/validate', body: { resourceType, data: batch.text } },
+    options,
+  );
+}

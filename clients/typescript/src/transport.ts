@@ -1,0 +1,161 @@
+import { randomUUID } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
+import { answerError, parseMeta, readJson } from './answer.js';
+import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
+import { type RequestOptions, resolveOptions } from './options.js';
+import { parseRetryAfter, withRetries } from './retry.js';
+import { within } from './time.js';
+import type { ApiResponse } from './types.js';
+import { VERSION } from './version.js';
+
+export type Fetch = typeof globalThis.fetch;
+
+/** From this size on, in bytes, the gateway may refuse a body that is sent as text. */
+export const MAX_TEXT_BODY = 3_000_000;
+
+/** A call of the API. */
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** From `/v1` on, with the query. */
+  readonly path: string;
+  readonly body?: object;
+}
+
+/** What a call came back with. */
+export interface Answer<T> extends ApiResponse<T> {
+  /** Seconds until the next poll. */
+  readonly retryAfter: number | undefined;
+}
+
+/** A request to any host, as `fetch` takes it. */
+export interface Exchange<T> {
+  /** Names the request in errors: neither URL nor headers, for both hold secrets. */
+  readonly name: string;
+  readonly url: string;
+  readonly init: RequestInit;
+  /** Milliseconds until answer and body have to be there. */
+  readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
+  /** Reads the answer; part of the time. */
+  readonly read: (response: Response, signal: AbortSignal) => Promise<T>;
+}
+
+/** Sends requests: with the key to the API, without it anywhere else. */
+export class Transport {
+  readonly #fetch: Fetch;
+  /** Without a slash at its end. */
+  readonly baseUrl: string;
+  readonly #apiKey: string;
+  readonly #defaults: { timeout: number; retries: number };
+
+  constructor(fetch: Fetch, baseUrl: string, apiKey: string, defaults: { timeout: number; retries: number }) {
+    this.#fetch = fetch;
+    this.baseUrl = baseUrl;
+    this.#apiKey = apiKey;
+    this.#defaults = defaults;
+  }
+
+  /** The options of a call, completed by those of the client. */
+  options(options: RequestOptions | undefined): RequestOptions & { timeout: number; retries: number } {
+    return resolveOptions(options, this.#defaults);
+  }
+
+  /** Calls the API and reads its JSON. Repeats the call as the retry policy says. */
+  async call<T>(call: Call, options: RequestOptions | undefined): Promise<Answer<T>> {
+    const { timeout, retries, signal, idempotencyKey } = this.options(options);
+    const init = this.#request(call, idempotencyKey);
+    const name = `${call.method} ${call.path.replace(/\?.*/, '')}`;
+    return withRetries(retries, signal, async (attempt) => {
+      try {
+        return await this.exchange<Answer<T>>({
+          name,
+          url: this.baseUrl + call.path,
+          init,
+          timeout,
+          signal,
+          read: async (response) => {
+            if (!response.ok) throw await answerError(name, response, this.#apiKey);
+            return { ...(await readAnswer<T>(name, response)), retryAfter: parseRetryAfter(response.headers) };
+          },
+        });
+      } catch (error) {
+        // The first attempt has deleted it, and its answer was lost.
+        if (call.method === 'DELETE' && attempt > 0 && error instanceof ClinikApiError && error.status === 404) {
+          return { data: undefined as T, meta: lostMeta(error), retryAfter: undefined };
+        }
+        throw error;
+      }
+    });
+  }
+
+  /** Calls the API for a file: gives `read` whatever answer it has, redirects not followed. One attempt. */
+  callForFile<T>(
+    path: string,
+    options: { timeout: number; signal?: AbortSignal },
+    read: (response: Response, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const { timeout, signal } = options;
+    const init = this.#request({ method: 'GET', path }, undefined);
+    return this.exchange({ name: `GET ${path}`, url: this.baseUrl + path, init, timeout, signal, read });
+  }
+
+  /** The error that an answer of the API stands for. */
+  error(name: string, response: Response): Promise<ClinikApiError> {
+    return answerError(name, response, this.#apiKey);
+  }
+
+  /** Makes one request. Fails with the signal's reason, a time-out, a network error, or what `read` throws. */
+  async exchange<T>({ name, url, init, timeout, signal, read }: Exchange<T>): Promise<T> {
+    const onTimeout = () => new ClinikTimeoutError('REQUEST_TIMEOUT', `${name}: no answer within ${timeout} ms`);
+    return within(timeout, signal, onTimeout, async (inner) => {
+      try {
+        const fetch = this.#fetch;
+        return await read(await fetch(url, { ...init, redirect: 'manual', signal: inner }), inner);
+      } catch (error) {
+        throw error instanceof ClinikApiError || inner.aborted ? error : networkError(name, error);
+      }
+    });
+  }
+
+  #request(call: Call, idempotencyKey: string | undefined): RequestInit {
+    const headers: Record<string, string> = {
+      'x-api-key': this.#apiKey,
+      accept: 'application/json',
+      'user-agent': `clinikapi-sdk-js/${VERSION}`,
+    };
+    // Made once, so that it is the same over all attempts.
+    if (call.method === 'POST') headers['idempotency-key'] = idempotencyKey ?? randomUUID();
+    if (call.body === undefined) return { method: call.method, headers };
+    const body = new TextEncoder().encode(JSON.stringify(call.body));
+    if (body.byteLength < MAX_TEXT_BODY) {
+      return { method: call.method, headers: { ...headers, 'content-type': 'application/json' }, body };
+    }
+    const gzip = { ...headers, 'content-type': 'application/fhir+json', 'content-encoding': 'gzip' };
+    return { method: call.method, headers: gzip, body: gzipSync(body) };
+  }
+}
+
+async function readAnswer<T>(name: string, response: Response): Promise<ApiResponse<T>> {
+  if (response.status === 204) return { data: undefined as T, meta: parseMeta(undefined, response) };
+  const body = await readJson(response);
+  if (typeof body !== 'object' || body === null || !('data' in body)) {
+    throw new ClinikApiError({
+      status: response.status,
+      code: 'INVALID_RESPONSE',
+      message: `${name}: the answer is not the API's JSON; check the base URL, and proxies on the way`,
+    });
+  }
+  return { data: body.data as T, meta: parseMeta('meta' in body ? body.meta : undefined, response) };
+}
+
+function lostMeta(error: ClinikApiError): ApiResponse<unknown>['meta'] {
+  return { requestId: error.requestId ?? '', timestamp: new Date().toISOString(), status: 204 };
+}
+
+/** Only the kind of a network error is told: its text may hold a URL or, with a `fetch` of the user's own, headers. */
+export function networkError(name: string, error: unknown): ClinikApiError {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
+  const kind = code ?? (cause instanceof Error ? cause.name : 'unknown');
+  return clientError('NETWORK_ERROR', `${name}: the connection failed (${kind})`);
+}

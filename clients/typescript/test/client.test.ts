@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { afterEach, describe, test } from 'node:test';
+import { inspect } from 'node:util';
+import { Clinik, type ClinikOptions } from '../src/index.js';
+import { VERSION } from '../src/version.js';
+import { KEY, Service } from './service.js';
+
+describe('the client', () => {
+  const before = process.env.CLINIKAPI_BASE_URL;
+  afterEach(() => {
+    if (before === undefined) delete process.env.CLINIKAPI_BASE_URL;
+    else process.env.CLINIKAPI_BASE_URL = before;
+  });
+
+  test('an empty key is refused', () => {
+    assert.throws(() => new Clinik(''), { name: 'TypeError', message: /apiKey/ });
+    assert.throws(() => new Clinik(undefined as unknown as string), { name: 'TypeError', message: /apiKey/ });
+  });
+
+  test('a key that no header can carry is refused and not shown', () => {
+    for (const key of [`${KEY}\n`, ` ${KEY}`, `${KEY}é`]) {
+      assert.throws(
+        () => new Clinik(key),
+        (error: Error) => error.name === 'TypeError' && !inspect(error).includes(KEY),
+      );
+    }
+  });
+
+  test('a base URL that is none is refused and not shown', () => {
+    const wrong = ['', 'api.clinikapi.com', 'ftp://api.clinikapi.com', '/v1', 'https://', KEY, 'https://a:b@host'];
+    for (const baseUrl of [...wrong, 'https://host/?a=b', 'https://host/#a']) {
+      assert.throws(
+        () => new Clinik(KEY, { baseUrl }),
+        (error: Error) =>
+          error.name === 'TypeError' && /^baseUrl: /.test(error.message) && !inspect(error).includes(KEY),
+        baseUrl,
+      );
+    }
+    process.env.CLINIKAPI_BASE_URL = 'nonsense';
+    assert.throws(() => new Clinik(KEY), { message: /^CLINIKAPI_BASE_URL: / });
+  });
+
+  test('the base URL is the option, then the environment, then the public one', async () => {
+    const seen: string[] = [];
+    const fetch: ClinikOptions['fetch'] = async (input) => {
+      seen.push(String(input));
+      return Response.json({ data: {} });
+    };
+    delete process.env.CLINIKAPI_BASE_URL;
+    await new Clinik(KEY, { fetch }).bulk.getLimits();
+    process.env.CLINIKAPI_BASE_URL = 'http://127.0.0.1:4566/_aws/execute-api/abc/$default/';
+    await new Clinik(KEY, { fetch }).bulk.getLimits();
+    await new Clinik(KEY, { fetch, baseUrl: 'https://example.com//' }).bulk.getLimits();
+    assert.deepEqual(seen, [
+      'https://api.clinikapi.com/v1/bulk/limits',
+      'http://127.0.0.1:4566/_aws/execute-api/abc/$default/v1/bulk/limits',
+      'https://example.com/v1/bulk/limits',
+    ]);
+  });
+
+  test('options out of range are refused', () => {
+    for (const options of [
+      { timeout: 0 },
+      { timeout: Number.NaN },
+      { timeout: 1e12 },
+      { retries: -1 },
+      { retries: 1.5 },
+    ]) {
+      assert.throws(() => new Clinik(KEY, options), RangeError);
+    }
+  });
+
+  test('the key is nowhere to be seen when a client is printed or serialized', () => {
+    const clinik = new Clinik(KEY);
+    const shown = inspect(clinik, { showHidden: true, depth: Number.POSITIVE_INFINITY, getters: true });
+    assert.ok(!shown.includes(KEY));
+    assert.ok(!JSON.stringify(clinik).includes(KEY));
+  });
+
+  test('the functions of the namespace need no this', async () => {
+    const service = await Service.start();
+    try {
+      const { getLimits } = service.client().bulk;
+      const { data, meta } = await getLimits();
+      assert.equal(data.bulkOperations.limit, 5);
+      assert.equal(data.requestsPerMonth.limit, null);
+      assert.deepEqual(meta, {
+        requestId: 'req_body',
+        timestamp: '2026-01-15T09:15:00.000Z',
+        status: 200,
+        rateLimitTotal: 1000,
+        rateLimitRemaining: 999,
+        rateLimitReset: 60,
+      });
+      assert.equal(service.api.requests[0]?.headers['user-agent'], `clinikapi-sdk-js/${VERSION}`);
+    } finally {
+      await service.stop();
+    }
+  });
+
+  test('meta comes from the headers where the body has none', async () => {
+    const headers = {
+      'x-request-id': 'req_header',
+      'x-timestamp': '2026-01-15T09:15:00.000Z',
+      'x-ratelimit-limit': '1000',
+      'x-ratelimit-remaining': '998',
+      'x-ratelimit-reset': '59',
+    };
+    const fetch = async () => Response.json({ data: {} }, { headers });
+    const { meta } = await new Clinik(KEY, { fetch }).bulk.getLimits();
+    assert.deepEqual(meta, {
+      requestId: 'req_header',
+      timestamp: '2026-01-15T09:15:00.000Z',
+      status: 200,
+      rateLimitTotal: 1000,
+      rateLimitRemaining: 998,
+      rateLimitReset: 59,
+    });
+  });
+
+  test('an answer that repeats the key, and a fetch whose error holds it, do not show it', async () => {
+    const body = { message: `bad key ${KEY}`, code: 'X', issues: [{ diagnostics: KEY }] };
+    const echo = async () => Response.json(body, { status: 400 });
+    const leak = async () => {
+      throw Object.assign(new Error(`request with ${KEY} failed`), { config: { headers: { 'x-api-key': KEY } } });
+    };
+    for (const fetch of [echo, leak]) {
+      await assert.rejects(
+        new Clinik(KEY, { fetch, retries: 0 }).bulk.getLimits(),
+        (error: Error) => !inspect(error, { depth: 9, showHidden: true }).includes(KEY),
+      );
+    }
+  });
+
+  test('a redirect of the API is not followed, so that the key stays here', async () => {
+    const service = await Service.start();
+    const other = await Service.start();
+    try {
+      service.api.next('GET /v1/bulk/limits', { status: 307, headers: { location: `${other.url}/v1/bulk/limits` } });
+      await assert.rejects(service.client().bulk.getLimits(), { status: 307, message: /redirect/ });
+      assert.equal(other.api.requests.length, 0);
+    } finally {
+      await Promise.all([service.stop(), other.stop()]);
+    }
+  });
+
+  test('the version is that of the package', () => {
+    const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+    assert.equal(JSON.parse(text).version, VERSION);
+  });
+});

@@ -1,0 +1,346 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { after, describe, test } from 'node:test';
+import { inspect } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import type { JobError } from '../src/index.js';
+import { KEY, Service } from './service.js';
+
+const NAME = 'export.ndjson';
+
+describe('downloads', { concurrency: true }, () => {
+  const services: Service[] = [];
+  const start = async () => {
+    const service = await Service.start();
+    services.push(service);
+    return service;
+  };
+  after(() => Promise.all(services.map((service) => service.stop())));
+
+  test('a file arrives whole', async () => {
+    const service = await start();
+    const content = randomBytes(3_000_000);
+    const id = service.addJob('export', { [NAME]: content });
+    const received = await read(await service.client().bulk.download(id));
+    assert.ok(received.equals(content));
+    assert.equal(service.store.requests.length, 1);
+  });
+
+  test('the redirect is followed by hand, with neither key nor any other header of ours', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: 'x\n' });
+    await read(await service.client().bulk.download(id, NAME));
+    const [link] = service.api.received(`GET /v1/bulk/jobs/${id}/files/${NAME}`);
+    assert.equal(link?.headers['x-api-key'], KEY);
+    const [get] = service.store.requests;
+    assert.equal(get?.query.get('X-Amz-Signature'), 'secret');
+    assert.ok(!inspect(get?.headers).includes(KEY));
+    for (const name of ['x-api-key', 'authorization', 'idempotency-key', 'range', 'if-match']) {
+      assert.equal(get?.headers[name], undefined, name);
+    }
+  });
+
+  test('a redirect to what is no safe URL is not followed', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: 'x\n' });
+    for (const location of ['ftp://example.com/x', 'file:///etc/passwd', 'http://']) {
+      service.api.next(`GET /v1/bulk/jobs/${id}/files/${NAME}`, { status: 307, headers: { location } });
+      await assert.rejects(service.client().bulk.download(id, NAME), { code: 'INVALID_RESPONSE' });
+    }
+    assert.equal(service.store.requests.length, 0);
+  });
+
+  test('a connection that breaks is resumed by range, of the same content', async () => {
+    const service = await start();
+    const content = randomBytes(1_000_000);
+    const id = service.addJob('export', { [NAME]: content });
+    const etag = `"${createHash('sha256').update(content).digest('hex').slice(0, 32)}"`;
+    const whole = { headers: { etag }, body: content };
+    service.store.next('GET', { ...whole, cutAfter: 400_000 }, { refuse: true });
+    const received = await read(await service.client().bulk.download(id));
+    assert.ok(received.equals(content));
+    const ranges = service.store.requests.map(({ headers }) => [headers.range, headers['if-match']]);
+    assert.equal(ranges[0]?.[0], undefined);
+    assert.match(ranges[1]?.[0] ?? '', /^bytes=[1-9]\d*-$/);
+    assert.deepEqual(ranges[1], ranges[2]);
+    assert.equal(ranges[2]?.[1], etag);
+    // Each time by a fresh link.
+    assert.equal(service.api.received(`GET /v1/bulk/jobs/${id}/files/${NAME}`).length, 3);
+  });
+
+  test('a store that sends the whole again is read past what is there', async () => {
+    const service = await start();
+    const content = randomBytes(1_000_000);
+    const id = service.addJob('export', { [NAME]: content });
+    service.store.next('GET', { body: content, cutAfter: 400_000 }, { status: 200, body: content });
+    const received = await read(await service.client().bulk.download(id));
+    assert.ok(received.equals(content));
+  });
+
+  test('a connection that stalls is resumed', async () => {
+    const service = await start();
+    const content = randomBytes(500_000);
+    const id = service.addJob('export', { [NAME]: content });
+    service.store.next('GET', { body: content, stallAfter: 1_000 });
+    const received = await read(await service.client({ timeout: 300 }).bulk.download(id));
+    assert.ok(received.equals(content));
+    assert.equal(service.store.requests.length, 2);
+  });
+
+  test('a consumer that is slow is no time-out', async () => {
+    const service = await start();
+    const content = randomBytes(2_000_000);
+    const id = service.addJob('export', { [NAME]: content });
+    const stream = await service.client({ timeout: 250, retries: 0 }).bulk.download(id);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of stream) {
+      if (chunks.length === 0) await new Promise((resolve) => setTimeout(resolve, 600));
+      chunks.push(chunk);
+    }
+    assert.ok(Buffer.concat(chunks).equals(content));
+  });
+
+  test('a connection that breaks again and again is an error', async () => {
+    const service = await start();
+    const content = randomBytes(100_000);
+    const id = service.addJob('export', { [NAME]: content });
+    const broken = { body: content, cutAfter: 0 };
+    service.store.next('GET', ...Array.from({ length: 9 }, () => broken));
+    await assert.rejects(async () => read(await service.client({ retries: 1 }).bulk.download(id)), {
+      name: 'ClinikApiError',
+      status: 0,
+    });
+    assert.equal(service.store.requests.length, 2);
+  });
+
+  test('content that has changed since is an error', async () => {
+    const service = await start();
+    const content = randomBytes(500_000);
+    const id = service.addJob('export', { [NAME]: content });
+    service.store.next('GET', { headers: { etag: '"old"' }, body: content, cutAfter: 1_000 });
+    await assert.rejects(async () => read(await service.client().bulk.download(id)), { code: 'FILE_CHANGED' });
+  });
+
+  test('a wrong hash and a wrong length are errors in place of the end', async () => {
+    const service = await start();
+    const content = randomBytes(100_000);
+    const id = service.addJob('export', { [NAME]: content });
+    const other = Buffer.from(content);
+    other[50_000] = (other[50_000] ?? 0) ^ 1;
+    for (const body of [other, Buffer.concat([content, Buffer.of(1)])]) {
+      service.store.next('GET', { body });
+      const stream = await service.client().bulk.download(id);
+      let received = 0;
+      await assert.rejects(
+        async () => {
+          for await (const chunk of stream) received += chunk.byteLength;
+        },
+        { code: 'CHECKSUM_MISMATCH' },
+      );
+      assert.equal(received, body.byteLength);
+    }
+    service.store.next('GET', { body: content.subarray(1) }, { body: content.subarray(1) });
+    await assert.rejects(async () => read(await service.client({ retries: 0 }).bulk.download(id)), {
+      code: 'DOWNLOAD_INCOMPLETE',
+    });
+  });
+
+  test('a link that has expired on the way is asked for again; a file that is gone is an error', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: 'x\n' });
+    service.store.next('GET', { status: 403, body: '<Error>Request has expired</Error>' });
+    assert.equal((await read(await service.client().bulk.download(id))).toString(), 'x\n');
+    service.store.next('GET', { status: 403 }, { status: 404 });
+    await assert.rejects(service.client().bulk.download(id), { code: 'FILE_GONE' });
+    assert.equal(service.store.requests.length, 4);
+  });
+
+  test('a store that is busy is tried again', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: 'x\n' });
+    service.store.next('GET', { status: 503, body: '<Error>SlowDown</Error>' }, { refuse: true });
+    assert.equal((await read(await service.client().bulk.download(id))).toString(), 'x\n');
+  });
+
+  test('an unknown file, a job that runs and one that has failed are errors of the call', async () => {
+    const service = await start();
+    const { bulk } = service.client();
+    const id = service.addJob('export', { [NAME]: 'x\n' });
+    await assert.rejects(bulk.download(id, 'Patient.ndjson'), { name: 'ClinikNotFoundError' });
+    await assert.rejects(bulk.download(id, '../x'), TypeError);
+    await assert.rejects(bulk.download('job_1'), { name: 'ClinikNotFoundError' });
+    service.pendingPolls = 1;
+    await assert.rejects(bulk.download(id), { code: 'JOB_NOT_COMPLETED', message: /processing/ });
+    const errors = [{ code: 'cancelled', message: 'Cancelled' }];
+    const failed = service.addJob('export', {}, { status: 'failed', errors });
+    await assert.rejects(bulk.download(failed), { code: 'JOB_NOT_COMPLETED', message: /Cancelled/ });
+  });
+
+  test('several files need a name; the list of hashes is one of them', async () => {
+    const service = await start();
+    const { bulk } = service.client();
+    const id = service.addJob('export', { 'Patient.ndjson': '{}\n', 'Task.ndjson': '' });
+    await assert.rejects(bulk.download(id), { code: 'FILE_NAME_REQUIRED', message: /Patient\.ndjson, Task\.ndjson/ });
+    assert.equal((await read(await bulk.download(id, 'Task.ndjson'))).byteLength, 0);
+    assert.match((await read(await bulk.download(id, 'SHA256SUMS'))).toString(), /^[0-9a-f]{64} {2}Patient\.ndjson\n/);
+  });
+
+  test('an aborted signal stops it before, during and between reads', async () => {
+    const service = await start();
+    const content = randomBytes(2_000_000);
+    const id = service.addJob('export', { [NAME]: content });
+    const { bulk } = service.client();
+    await assert.rejects(bulk.download(id, NAME, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+
+    for (const server of [service.api, service.store]) {
+      const controller = new AbortController();
+      server.next(server === service.store ? 'GET' : `GET /files/${NAME}`, () => {
+        controller.abort();
+        return { hang: true };
+      });
+      await assert.rejects(bulk.download(id, NAME, { signal: controller.signal }), { name: 'AbortError' });
+    }
+
+    service.store.next('GET', { body: content, stallAfter: 10 });
+    await assert.rejects(async () => read(await bulk.download(id, NAME, { signal: AbortSignal.timeout(300) })), {
+      name: 'TimeoutError',
+    });
+
+    const controller = new AbortController();
+    const stream = await bulk.download(id, NAME, { signal: controller.signal });
+    await assert.rejects(
+      async () => {
+        for await (const _ of stream) controller.abort(new Error('enough'));
+      },
+      { message: 'enough' },
+    );
+  });
+
+  test('leaving a download early closes it', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: '{"n":1}\n'.repeat(500_000) });
+    for await (const chunk of await service.client().bulk.download(id)) {
+      assert.ok(chunk.byteLength > 0);
+      break;
+    }
+    for await (const record of service.client().bulk.records<{ n: number }>(id)) {
+      assert.equal(record.n, 1);
+      break;
+    }
+  });
+});
+
+describe('lines', { concurrency: true }, () => {
+  const services: Service[] = [];
+  const start = async () => {
+    const service = await Service.start();
+    services.push(service);
+    return service;
+  };
+  after(() => Promise.all(services.map((service) => service.stop())));
+
+  test('records are split at line ends alone, of all files, gzipped in several members or not', async () => {
+    const service = await start();
+    const records = [{ a: 'U+2028 \u2028 and \r' }, { a: 'é'.repeat(40_000) }, { a: '' }, { a: '🩺' }];
+    const lines = records.map((record) => `${JSON.stringify(record)}\n`);
+    const members = lines.map((line) => gzipSync(line));
+    for (const files of [
+      { [NAME]: lines.join('') },
+      { [NAME]: lines.join('').trimEnd() },
+      { 'export.ndjson.gz': Buffer.concat(members) },
+      { 'A.ndjson': lines.slice(0, 3).join(''), 'B.ndjson.gz': gzipSync(lines[3] ?? ''), 'C.ndjson.gz': gzipSync('') },
+      { 'A.ndjson': lines.join(''), 'B.ndjson': '' },
+    ]) {
+      const id = service.addJob('export', files);
+      const found: unknown[] = [];
+      for await (const record of service.client().bulk.records(id)) found.push(record);
+      assert.deepEqual(found, records);
+    }
+    const id = service.addJob('export', { 'A.ndjson': '{"a":1}\n', 'B.ndjson': '{"b":1}\n' });
+    const found: unknown[] = [];
+    for await (const record of service.client().bulk.records(id, { name: 'B.ndjson' })) found.push(record);
+    assert.deepEqual(found, [{ b: 1 }]);
+  });
+
+  test('a character that a cut tears apart is put together', async () => {
+    const service = await start();
+    const content = Buffer.from(`${JSON.stringify({ a: '🩺'.repeat(1000) })}\n`);
+    const id = service.addJob('export', { [NAME]: content });
+    service.store.next('GET', { body: content, cutAfter: 1_001 });
+    for await (const record of service.client().bulk.records<{ a: string }>(id)) {
+      assert.equal(record.a, '🩺'.repeat(1000));
+    }
+  });
+
+  test('a line that is no JSON is named, not shown', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: '{"a":1}\n{"name":"Jane Doe"\n' });
+    await assert.rejects(collect(service.client().bulk.records(id)), (error: Error) => {
+      assert.match(error.message, /export\.ndjson: line 2/);
+      assert.doesNotMatch(inspect(error), /Jane|Doe/);
+      return true;
+    });
+  });
+
+  test('gzip that is broken is an error', async () => {
+    const service = await start();
+    const id = service.addJob('export', { 'x.ndjson.gz': gzipSync('{"a":1}\n').subarray(0, 20) });
+    await assert.rejects(collect(service.client().bulk.records(id)), { code: 'INVALID_RECORD', message: /not gzip/ });
+  });
+
+  test('records with a wrong hash are an error at the end', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: '{"a":1}\n{"a":2}\n' });
+    service.store.next('GET', { body: '{"a":1}\n{"a":3}\n' });
+    const found: unknown[] = [];
+    await assert.rejects(
+      async () => {
+        for await (const record of service.client().bulk.records(id)) found.push(record);
+      },
+      { code: 'CHECKSUM_MISMATCH' },
+    );
+    assert.equal(found.length, 2);
+  });
+
+  test('an import has errors, rejected lines and results', async () => {
+    const service = await start();
+    const { bulk } = service.client();
+    const bad = '{"firstName":  "Jane"}';
+    const { data } = await bulk.import({ resourceType: 'Patient', data: `{"id":"p-1","lastName":"Doe"}\n${bad}` });
+    const [error] = (await collect(bulk.errors(data.jobId))) as JobError[];
+    assert.deepEqual(error, { index: 1, line: 2, code: 'required', path: '/lastName', message: 'lastName: Required' });
+    assert.deepEqual(await collect(bulk.rejected(data.jobId)), [bad]);
+    assert.deepEqual(await collect(bulk.results(data.jobId)), [
+      { line: 1, outcome: 'created', id: 'p-1' },
+      { line: 2, outcome: 'rejected' },
+    ]);
+    await assert.rejects(collect(bulk.records(data.jobId)), { message: /no export/ });
+  });
+
+  test('an import without errors has none', async () => {
+    const service = await start();
+    const { bulk } = service.client();
+    const { data } = await bulk.import({ resourceType: 'Patient', data: '{"lastName":"Doe"}' });
+    assert.deepEqual(await collect(bulk.errors(data.jobId)), []);
+    assert.deepEqual(await collect(bulk.rejected(data.jobId)), []);
+  });
+
+  test('a job that failed has its reason as error', async () => {
+    const service = await start();
+    const errors = [{ code: 'cancelled', message: 'Cancelled' }];
+    const id = service.addJob('import', {}, { status: 'failed', outcome: 'cancelled', errors });
+    assert.deepEqual(await collect(service.client().bulk.errors(id)), errors);
+  });
+});
+
+async function read(stream: ReadableStream<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+async function collect(items: AsyncIterable<unknown>): Promise<unknown[]> {
+  const all: unknown[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
