@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -24,9 +25,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from certificate import issue_certificate
+from package import ROOT, TEMPLATE, fail, target_directory, with_code
 
-ROOT = Path(__file__).resolve().parent.parent
-TEMPLATE = ROOT / "template.yaml"
 STACK = "clinik-bulk"
 REGION = "us-east-1"
 HOST = "127.0.0.1"
@@ -37,19 +37,13 @@ EMULATOR = (
     "import socketserver; socketserver.StreamRequestHandler.disable_nagle_algorithm = True; "
     "from ministack import app; app._port_is_bindable = lambda *_: False; app.main()"
 )
-
-
-def fail(sentence: str) -> None:
-    sys.exit(f"error: {sentence}")
+# Left out of a deployment: the emulator refuses composite alarms and metric math.
+PARAMETERS = {"Alarms": "false"}
 
 
 def binaries() -> Path:
     """Where cargo puts the binaries, wherever its target directory is."""
-    metadata = subprocess.run(
-        ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )
-    return Path(json.loads(metadata.stdout)["target_directory"]) / "debug"
+    return target_directory() / "debug"
 
 
 @dataclass
@@ -79,6 +73,11 @@ class Stack:
     @property
     def pid_file(self) -> Path:
         return self.directory / "emulator.pid"
+
+    @property
+    def scratch(self) -> Path:
+        """The emulator unpacks the functions into it, hundreds of megabytes, and leaves them."""
+        return self.directory / "tmp"
 
     def client(self, service: str):
         return boto3.client(
@@ -112,10 +111,13 @@ class Stack:
                 probe.bind((HOST, self.port))
             except OSError:
                 fail(f"port {self.port} on {HOST} is taken by another program; choose another: make up PORT=…")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        keep = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
+        # Left by an emulator that was killed.
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(parents=True)
+        keep = ("PATH", "HOME", "LANG", "SSL_CERT_FILE")
         environment = {name: os.environ[name] for name in keep if name in os.environ}
         environment |= {
+            "TMPDIR": str(self.scratch),
             "AWS_ENDPOINT_URL": self.endpoint, "GATEWAY_PORT": str(self.port), "BIND_HOST": HOST,
             "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
@@ -148,7 +150,7 @@ class Stack:
         """Ends the emulator, and the functions it runs: they are in its session."""
         pid = self.running_pid()
         if pid is None:
-            return
+            return shutil.rmtree(self.scratch, ignore_errors=True)
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(pid, number)
@@ -166,6 +168,7 @@ class Stack:
                 continue
             break
         self.pid_file.unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     # ------------------------------------------------------------ deployment
 
@@ -179,7 +182,9 @@ class Stack:
         request = {
             "StackName": STACK, "TemplateURL": f"{self.endpoint}/{ARTIFACTS}/{template}",
             "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-            "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+            "Parameters": [
+                {"ParameterKey": name, "ParameterValue": value} for name, value in (PARAMETERS | parameters).items()
+            ],
         }
         try:
             cloudformation.describe_stacks(StackName=STACK)
@@ -214,19 +219,8 @@ class Stack:
 
         Artifacts are named by the hash of the binary, so that an update sees what has changed."""
         directory = binaries()
-        lines = []
-        globals_code = "    CodeUri: .\n"
-        text = TEMPLATE.read_text()
-        if text.count(globals_code) != 1:
-            fail("template.yaml: Globals have one CodeUri")
-        for line in text.replace(globals_code, "").splitlines(keepends=True):
-            lines.append(line)
-            if "BuildProperties: { Binary:" in line:
-                name = line.split("Binary:")[1].strip(" }\n")
-                key = self.upload_code(s3, directory / name)
-            elif line == "    Properties:\n" and "BuildProperties" in lines[-2]:
-                lines.append(f"      CodeUri: s3://{ARTIFACTS}/{key}\n")
-        packaged = "".join(lines).encode()
+        code = lambda name: f"s3://{ARTIFACTS}/{self.upload_code(s3, directory / name)}"  # noqa: E731
+        packaged = with_code(TEMPLATE.read_text(), code).encode()
         key = f"template-{hashlib.sha256(packaged).hexdigest()[:16]}.yaml"
         s3.put_object(Bucket=ARTIFACTS, Key=key, Body=packaged)
         return key

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -99,6 +100,14 @@ def down() -> None:
     print("stopped, and removed all it had stored" if was_running else "nothing was running")
 
 
+def function_of(line: str) -> str:
+    """The function that has written a line: functions of a kind share a log group, so each line says it."""
+    try:
+        return json.loads(line)["function"].removeprefix(f"{STACK}-")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "-"
+
+
 def logs() -> None:
     environment = read_env(ROOT / ".local" / "env")
     stack = local_stack(int(environment.get("AWS_ENDPOINT_URL", ":0").rsplit(":", 1)[1]))
@@ -111,7 +120,7 @@ def logs() -> None:
         for group in client.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{STACK}-")["logGroups"]:
             name = group["logGroupName"]
             for event in client.filter_log_events(logGroupName=name)["events"]:
-                line = (name.rsplit(f"{STACK}-", 1)[1], event["timestamp"], event["message"].rstrip())
+                line = (function_of(event["message"]), event["timestamp"], event["message"].rstrip())
                 if line not in seen:
                     seen.add(line)
                     lines.append(line)

@@ -1,0 +1,192 @@
+//! What the template promises and no emulator can show: the emulator takes these settings, and ignores them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+
+use serde_json::{Value, json};
+
+mod alarms;
+mod api;
+mod functions;
+mod parameters;
+mod roles;
+mod yaml;
+
+use yaml::{Template, arn, listed, reference};
+
+const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/example";
+
+#[test]
+fn what_holds_records_survives_the_stack() {
+    let template = Template::with(&[("DeletionProtection", "true")]);
+    let tables = template.of_type("AWS::DynamoDB::Table");
+    assert_eq!(tables.len(), 4);
+    for (name, table) in &tables {
+        assert_eq!(table["DeletionProtectionEnabled"], "true", "{name}");
+        assert_eq!(table["PointInTimeRecoverySpecification"], json!({"PointInTimeRecoveryEnabled": true}), "{name}");
+        assert_eq!(table["BillingMode"], "PAY_PER_REQUEST", "{name}");
+        let attribute = if *name == "RecordsTable" { "e" } else { "expiresAt" };
+        assert_eq!(table["TimeToLiveSpecification"], json!({"AttributeName": attribute, "Enabled": true}), "{name}");
+        let has_index = ["JobsTable", "ApiKeysTable"].contains(name);
+        assert_eq!(!table["GlobalSecondaryIndexes"].is_null(), has_index, "{name}");
+    }
+    // Audit events must be there when the stack no longer is.
+    for name in tables.keys().chain(&["Bucket", "ApiLogs"]) {
+        let resource = template.resource(name);
+        // Gone if the stack's creation fails, or the next attempt would find the name taken.
+        assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{name}");
+        assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{name}");
+    }
+}
+
+#[test]
+fn a_first_deployment_that_fails_can_be_rolled_back() {
+    let template = Template::new();
+    for (name, table) in template.of_type("AWS::DynamoDB::Table") {
+        assert_eq!(table["DeletionProtectionEnabled"], "false", "{name}");
+    }
+}
+
+#[test]
+fn everything_stored_is_encrypted() {
+    let template = Template::new();
+    for (name, table) in template.of_type("AWS::DynamoDB::Table") {
+        assert_eq!(table["SSESpecification"], json!({"SSEEnabled": true}), "{name}");
+    }
+    for (name, queue) in template.of_type("AWS::SQS::Queue") {
+        assert_eq!((&queue["SqsManagedSseEnabled"], &queue["KmsMasterKeyId"]), (&json!(true), &Value::Null), "{name}");
+    }
+    let encryption = &template.properties("Bucket")["BucketEncryption"]["ServerSideEncryptionConfiguration"];
+    assert_eq!(encryption, &json!([{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]));
+    assert!(!template.resources.contains_key("KeyPolicy"));
+}
+
+#[test]
+fn a_key_of_the_customer_encrypts_everything() {
+    let template = Template::with(&[("KmsKeyArn", KEY)]);
+    for (name, table) in template.of_type("AWS::DynamoDB::Table") {
+        let expected = json!({"SSEEnabled": true, "SSEType": "KMS", "KMSMasterKeyId": KEY});
+        assert_eq!(table["SSESpecification"], expected, "{name}");
+    }
+    let queues = template.of_type("AWS::SQS::Queue");
+    assert_eq!(queues.len(), 4);
+    for (name, queue) in queues {
+        // SQS refuses a queue with both.
+        assert_eq!((&queue["KmsMasterKeyId"], &queue["SqsManagedSseEnabled"]), (&json!(KEY), &Value::Null), "{name}");
+    }
+    for (name, group) in template.of_type("AWS::Logs::LogGroup") {
+        assert_eq!(group["KmsKeyId"], KEY, "{name}");
+    }
+    let encryption = &template.properties("Bucket")["BucketEncryption"]["ServerSideEncryptionConfiguration"];
+    let by_default = json!({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY});
+    assert_eq!(encryption, &json!([{"BucketKeyEnabled": true, "ServerSideEncryptionByDefault": by_default}]));
+}
+
+#[test]
+fn the_bucket_is_private_and_forgets() {
+    let template = Template::with(&[("RetentionDays", "9")]);
+    let bucket = template.properties("Bucket");
+    let blocked = ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"];
+    for rule in blocked {
+        assert_eq!(bucket["PublicAccessBlockConfiguration"][rule], true, "{rule}");
+    }
+    let rules = bucket["LifecycleConfiguration"]["Rules"].as_array().unwrap();
+    let days = |prefix: &str| {
+        let rule = rules.iter().find(|rule| rule["Prefix"] == prefix).unwrap();
+        assert_eq!(rule["Status"], "Enabled", "{prefix}");
+        rule["ExpirationInDays"].clone()
+    };
+    for prefix in ["imports/", "exports/", "reports/"] {
+        assert_eq!(days(prefix), "9", "{prefix}");
+    }
+    assert_eq!(days("uploads/"), 2);
+    let unfinished = rules.iter().find(|rule| !rule["AbortIncompleteMultipartUpload"].is_null()).unwrap();
+    assert_eq!(unfinished["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"], 2);
+    assert_eq!((&unfinished["Status"], &unfinished["Prefix"]), (&json!("Enabled"), &Value::Null));
+    assert_eq!(rules.len(), 5);
+    let policy = &template.properties("BucketPolicy")["PolicyDocument"]["Statement"];
+    let tls_only = json!([{
+        "Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+        "Resource": [arn("Bucket"), {"Fn::Sub": "${Bucket.Arn}/*"}],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }]);
+    assert_eq!(policy, &tls_only);
+}
+
+#[test]
+fn a_table_of_records_can_be_made_ready_for_a_migration() {
+    assert_eq!(Template::new().properties("RecordsTable")["WarmThroughput"], Value::Null);
+    let template = Template::with(&[("RecordsWarmWriteUnits", "40000")]);
+    assert_eq!(template.properties("RecordsTable")["WarmThroughput"], json!({"WriteUnitsPerSecond": "40000"}));
+}
+
+#[test]
+fn a_message_survives_throttles_and_ends_in_its_dead_letter_queue() {
+    let template = Template::new();
+    for (queue, dlq, function) in
+        [("ImportQueue", "ImportDlq", "RunImportFunction"), ("ExportQueue", "ExportDlq", "RunExportFunction")]
+    {
+        let properties = template.properties(queue);
+        let redrive = json!({"deadLetterTargetArn": arn(dlq), "maxReceiveCount": 10});
+        assert_eq!(properties["RedrivePolicy"], redrive, "{queue}");
+        let timeout = template.of_function(function, "Timeout").as_i64().unwrap();
+        assert_eq!(properties["VisibilityTimeout"].as_i64().unwrap(), timeout + 60, "{queue}");
+        let kept = |queue: &str| template.properties(queue)["MessageRetentionPeriod"].as_i64().unwrap();
+        assert!(kept(dlq) > kept(queue), "{dlq}");
+    }
+}
+
+#[test]
+fn every_resource_that_can_have_tags_has_them() {
+    // With everything there is.
+    let optional = [("DomainName", "api.example.org"), ("CertificateArn", "arn"), ("KmsKeyArn", KEY)];
+    let template = Template::with(&optional);
+    let list = json!([{"Key": "stage", "Value": "dev"}]);
+    let map = json!({"stage": "dev"});
+    for (name, resource) in &template.resources {
+        let expected = match resource["Type"].as_str().unwrap() {
+            "AWS::CloudWatch::Alarm"
+            | "AWS::CloudWatch::CompositeAlarm"
+            | "AWS::CloudWatch::Dashboard"
+            | "AWS::DynamoDB::Table"
+            | "AWS::IAM::Role"
+            | "AWS::Logs::LogGroup"
+            | "AWS::S3::Bucket"
+            | "AWS::SQS::Queue" => &list,
+            "AWS::ApiGatewayV2::Api" | "AWS::ApiGatewayV2::DomainName" | "AWS::ApiGatewayV2::Stage" => &map,
+            // With their rules and event sources, which SAM makes of their events.
+            "AWS::Serverless::Function" => {
+                assert_eq!((&template.globals["Tags"], &template.globals["PropagateTags"]), (&map, &json!(true)));
+                &Value::Null
+            }
+            "AWS::ApiGatewayV2::ApiMapping"
+            | "AWS::ApiGatewayV2::Integration"
+            | "AWS::ApiGatewayV2::Route"
+            | "AWS::IAM::ManagedPolicy"
+            | "AWS::Lambda::Permission"
+            | "AWS::Logs::MetricFilter"
+            | "AWS::S3::BucketPolicy" => &Value::Null,
+            other => panic!("can {other} have tags?"),
+        };
+        assert_eq!(&resource["Properties"]["Tags"], expected, "{name}");
+    }
+}
+
+#[test]
+fn audits_are_kept_and_counted() {
+    let template = Template::with(&[("AuditRetentionDays", "3653"), ("LogRetentionDays", "14")]);
+    let groups = template.of_type("AWS::Logs::LogGroup");
+    let retention = |group: &str| groups[group]["RetentionInDays"].clone();
+    assert_eq!(retention("ApiLogs"), "3653");
+    for group in ["ProcessorLogs", "SweeperLogs", "AccessLogs"] {
+        assert_eq!(retention(group), "14", "{group}");
+    }
+    assert_eq!(groups.len(), 4);
+    let filters = template.of_type("AWS::Logs::MetricFilter");
+    let of_audits: Vec<_> =
+        filters.values().filter(|filter| filter["FilterPattern"] == r#"{ $.fields.audit = "*" }"#).collect();
+    let [filter] = of_audits.as_slice() else { panic!("one filter") };
+    assert_eq!(filter["LogGroupName"], reference("ApiLogs"));
+    assert_eq!(listed(&filter["MetricTransformations"])[0]["MetricValue"], "1");
+    // Six years, as HIPAA wants documentation to be kept.
+    assert_eq!(Template::new().of_type("AWS::Logs::LogGroup")["ApiLogs"]["RetentionInDays"], 2192);
+}

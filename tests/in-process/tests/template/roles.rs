@@ -1,0 +1,177 @@
+//! Roles: each function has its own, which allows what the function does and nothing else. That nothing allowed is
+//! idle is shown by `local/permissions.py`; that nothing too wide slips in, here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::KEY;
+use crate::yaml::{Template, arn, listed, reference, texts};
+
+/// What a document allows: each action on each resource, as "action on resource".
+fn allowed(document: &Value) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for statement in document["Statement"].as_array().unwrap() {
+        assert_eq!(statement["Effect"], "Allow");
+        for action in listed(&statement["Action"]) {
+            for resource in listed(&statement["Resource"]) {
+                allowed.insert(format!("{} on {}", action.as_str().unwrap(), place(resource)));
+            }
+        }
+    }
+    allowed
+}
+
+fn place(resource: &Value) -> String {
+    match resource {
+        Value::String(name) => name.clone(),
+        Value::Object(_) => match (&resource["Fn::GetAtt"], &resource["Fn::Sub"], &resource["Ref"]) {
+            (Value::Array(path), _, _) => path[0].as_str().unwrap().to_owned(),
+            (_, Value::String(text), _) => text.replace("${", "").replace(".Arn}", ""),
+            (_, _, Value::String(name)) => name.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other}"),
+    }
+}
+
+/// What each role's own policy allows.
+fn roles(template: &Template) -> BTreeMap<&str, BTreeSet<String>> {
+    let roles = template.of_type("AWS::IAM::Role").into_iter();
+    roles.map(|(name, role)| (name, allowed(&role["Policies"][0]["PolicyDocument"]))).collect()
+}
+
+#[test]
+fn roles_reach_what_they_need_and_no_more() {
+    let template = Template::new();
+    let roles = roles(&template);
+    let functions = template.of_type("AWS::Serverless::Function");
+    assert_eq!(roles.len(), functions.len(), "one role a function");
+    for (name, function) in functions {
+        let role = name.replace("Function", "Role");
+        assert_eq!(function["Role"], arn(&role));
+        assert!(function["Policies"].is_null(), "{name}: SAM's policies also allow all log groups");
+    }
+    for (name, allowed) in &roles {
+        let properties = template.properties(name);
+        assert!(properties["ManagedPolicyArns"].is_null(), "{name}");
+        assert_eq!(properties["Policies"].as_array().unwrap().len(), 1, "{name}");
+        for permission in allowed {
+            let (action, resource) = permission.split_once(" on ").unwrap();
+            assert!(!action.contains('*'), "{name}: {permission}");
+            assert!(resource != "*" || action.starts_with("xray:Put"), "{name}: {permission}");
+            // Deleting is an operator's.
+            for forbidden in ["dynamodb:Delete", "s3:Delete", "dynamodb:Scan"] {
+                assert!(!action.starts_with(forbidden), "{name}: {permission}");
+            }
+        }
+    }
+    let reach = |role: &str, what: &str| roles[role].iter().any(|permission| permission.contains(what));
+    let of_records: Vec<_> = roles.keys().filter(|role| reach(role, "RecordsTable")).collect();
+    assert_eq!(of_records, [&"RunExportRole", &"RunImportRole"]);
+    assert!(!reach("RunImportRole", "dynamodb:Query"), "an import reads no record");
+    assert!(!reach("RunExportRole", "dynamodb:BatchWriteItem"), "an export writes none");
+    assert!(!reach("GetJobRole", "imports/"), "the status function reads no import");
+    assert!(!reach("GetJobRole", "s3:Put"));
+    for api in ["StartImportRole", "StartExportRole", "CreateUploadRole"] {
+        assert!(!reach(api, "exports/") && !reach(api, "reports/"), "{api}");
+    }
+    let logs_only = ["logs:CreateLogStream on ApiLogs", "logs:PutLogEvents on ApiLogs"].map(str::to_owned);
+    let traces = ["xray:PutTelemetryRecords on *", "xray:PutTraceSegments on *"].map(str::to_owned);
+    assert_eq!(roles["FallbackRole"], logs_only.into_iter().chain(traces).collect());
+}
+
+#[test]
+fn an_import_writes_single_items_into_the_change_log_only() {
+    let template = Template::new();
+    let document = &template.properties("RunImportRole")["Policies"][0]["PolicyDocument"]["Statement"];
+    let puts: Vec<_> = listed(document)
+        .into_iter()
+        .filter(|statement| statement["Action"] == "dynamodb:PutItem" && statement["Resource"] == arn("RecordsTable"))
+        .collect();
+    let [put] = puts.as_slice() else { panic!("{puts:?}") };
+    let only = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["*#changes#*"]}});
+    assert_eq!(put["Condition"], only);
+}
+
+#[test]
+fn only_a_prefix_of_the_bucket_can_be_listed() {
+    let template = Template::new();
+    for (name, role) in template.of_type("AWS::IAM::Role") {
+        for statement in listed(&role["Policies"][0]["PolicyDocument"]["Statement"]) {
+            let lists = listed(&statement["Action"]).contains(&&json!("s3:ListBucket"));
+            assert_eq!(lists, !statement["Condition"]["StringLike"]["s3:prefix"].is_null(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn each_role_writes_its_own_log_group() {
+    let template = Template::new();
+    let roles = roles(&template);
+    for name in template.of_type("AWS::Serverless::Function").into_keys() {
+        let group = &template.of_function(name, "LoggingConfig")["LogGroup"]["Ref"];
+        let allowed = &roles[name.replace("Function", "Role").as_str()];
+        let of_logs: Vec<_> = allowed.iter().filter(|permission| permission.starts_with("logs:")).collect();
+        let group = group.as_str().unwrap();
+        assert_eq!(of_logs, [&format!("logs:CreateLogStream on {group}"), &format!("logs:PutLogEvents on {group}")]);
+    }
+}
+
+#[test]
+fn a_permissions_boundary_is_on_every_role() {
+    let boundary = "arn:aws:iam::123456789012:policy/boundary";
+    let (without, with) = (Template::new(), Template::with(&[("PermissionsBoundaryArn", boundary)]));
+    for (name, role) in with.of_type("AWS::IAM::Role") {
+        assert_eq!(role["PermissionsBoundary"], boundary, "{name}");
+        assert!(without.properties(name)["PermissionsBoundary"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn a_key_of_the_customer_can_be_used_by_whoever_reads_or_writes() {
+    let template = Template::with(&[("KmsKeyArn", KEY)]);
+    let policy = template.properties("KeyPolicy");
+    let holders: BTreeSet<_> = listed(&policy["Roles"]).into_iter().map(Value::to_string).collect();
+    let every = template.of_type("AWS::IAM::Role").into_keys().filter(|role| *role != "FallbackRole");
+    assert_eq!(holders, every.map(|role| reference(role).to_string()).collect());
+    let statements = listed(&policy["PolicyDocument"]["Statement"]);
+    let [statement] = statements.as_slice() else { panic!("one statement") };
+    assert_eq!(statement["Resource"], KEY);
+    let services = texts(&statement["Condition"]["StringEquals"]["kms:ViaService"]);
+    for service in ["dynamodb", "s3", "sqs"] {
+        let named = format!("{service}.${{AWS::Region}}.amazonaws.com");
+        assert!(services.contains(&named.as_str()), "{service}");
+    }
+}
+
+#[test]
+fn operators_may_do_what_their_commands_do() {
+    let expected = [
+        "cloudformation:DescribeStacks on AWS::StackId",
+        "dynamodb:BatchWriteItem on JobsTable",
+        "dynamodb:BatchWriteItem on RecordsTable",
+        "dynamodb:BatchWriteItem on UsageTable",
+        "dynamodb:GetItem on JobsTable",
+        "dynamodb:GetItem on UsageTable",
+        "dynamodb:PutItem on ApiKeysTable",
+        "dynamodb:PutItem on UsageTable",
+        "dynamodb:Query on ApiKeysTable/index/byTenant",
+        "dynamodb:Query on JobsTable",
+        "dynamodb:Query on RecordsTable",
+        "dynamodb:Query on UsageTable",
+        "s3:AbortMultipartUpload on Bucket/*",
+        "s3:DeleteObject on Bucket/*",
+        "s3:ListBucket on Bucket",
+        "s3:ListBucketMultipartUploads on Bucket",
+        "sqs:SendMessage on ExportQueue",
+        "sqs:SendMessage on ImportQueue",
+    ];
+    let of = |template: &Template| allowed(&template.properties("OperatorPolicy")["PolicyDocument"]);
+    let without = of(&Template::new());
+    assert_eq!(without.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    let with = of(&Template::with(&[("KmsKeyArn", KEY)]));
+    assert!(with.difference(&without).all(|permission| permission.starts_with("kms:")));
+    assert!(with.len() > without.len());
+    assert_eq!(Template::new().outputs["OperatorPolicyArn"]["Value"], reference("OperatorPolicy"));
+}
