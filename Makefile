@@ -11,7 +11,7 @@ DENY := .tools/cargo-deny@0.20.2
 FUZZ := .tools/cargo-fuzz@0.13.2
 CYCLONEDX := .tools/cargo-cyclonedx@0.5.9
 
-.PHONY: help up down logs demo test quick soak sbom bench check audit docs fmt tools clean
+.PHONY: help up down logs demo test quick soak package sbom bench check audit docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,11 @@ soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 se
 	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
 	@$(STACK) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
 	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh
+
+ARCH ?= arm64
+
+package: .venv-tools/ready ## Build all functions for AWS (ARCH=arm64 or x86_64), to target/package.
+	@$(PYTHON) local/package.py $(ARCH)
 
 sbom: $(CYCLONEDX)/ready ## Write a bill of materials (CycloneDX) for all that is released, to target/sbom.
 	$(CYCLONEDX)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename bill-of-materials
