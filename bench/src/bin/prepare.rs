@@ -61,6 +61,7 @@ async fn main() -> Result<(), Error> {
         _ => return Err("usage: prepare import <type> <file> | prepare export[-gzip] <type> [<since>]".into()),
     };
     let job = Job::new(NewJob {
+        label: None,
         partition: partition.clone(),
         id: id.clone(),
         spec,

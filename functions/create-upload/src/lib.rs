@@ -1,8 +1,11 @@
 //! `POST /v1/bulk/uploads`: a place to put a batch that is too large for a call.
 
 use domain::{CreateUploadError, MAX_UPLOAD_BYTES, Principal, Scope, UploadId, Uploader};
-use http::{ApiError, Billing, Call, Endpoint, Reply, Request, RequestLimitKind, StatusCode};
-use serde::Serialize;
+use http::{
+    ApiError, Billing, Call, Endpoint, ErrorCode, JsonBody, Reply, Request, RequestLimitKind, StatusCode, given,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The endpoint.
 pub struct CreateUpload {
@@ -15,20 +18,55 @@ pub struct CreateUpload {
 #[serde(rename_all = "camelCase")]
 struct CreatedUpload {
     upload_id: UploadId,
-    /// A pre-signed PUT, good until `expires_at`.
+    /// A pre-signed PUT of just the stated length, good until `expires_at`.
     upload_url: String,
     expires_at: String,
     max_bytes: u64,
 }
 
+/// The body, before it is validated.
+#[derive(Deserialize)]
+struct UploadBody<'a> {
+    #[serde(borrow)]
+    bytes: Option<&'a RawValue>,
+}
+
+/// The exact length of what will be uploaded: a whole number in any spelling.
+fn validate(body: &UploadBody<'_>) -> Result<u64, ApiError> {
+    let raw = given(body.bytes).ok_or_else(|| ApiError::invalid("bytes", "Required"))?.get();
+    let is_number = raw.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    // What is too large for a double is too large for an upload.
+    let number = serde_json::from_str(raw).ok().or_else(|| is_number.then_some(f64::INFINITY));
+    match number {
+        None => Err(ApiError::invalid("bytes", "Expected integer")),
+        Some(number) if number.is_finite() && number.fract() != 0.0 => {
+            Err(ApiError::invalid("bytes", "Expected integer"))
+        }
+        Some(number) if number < 1.0 => Err(ApiError::invalid("bytes", "Must be at least 1")),
+        Some(number) if number > MAX_LENGTH => Err(ApiError::upload_too_large()),
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within the bounds")]
+        Some(number) => Ok(number as u64),
+    }
+}
+
+/// [`MAX_UPLOAD_BYTES`], which a double holds exactly.
+#[expect(clippy::cast_precision_loss, reason = "less than 2^53")]
+const MAX_LENGTH: f64 = MAX_UPLOAD_BYTES as f64;
+
 impl Endpoint for CreateUpload {
     const SCOPE: Scope = Scope::Write;
     const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
-    /// The call needs no body, and looks at none.
-    async fn call(&self, call: &Call, _request: &Request) -> Result<Reply, ApiError> {
-        let (upload_id, url) = self.uploader.create(&call.principal).await.map_err(|error| match error {
+    async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
+        let body = JsonBody::read(request)?;
+        let bytes = validate(&body.parse()?)?;
+        let (upload_id, url) = self.uploader.create(&call.principal, bytes).await.map_err(|error| match error {
             CreateUploadError::MonthFull => ApiError::month_full(call),
+            CreateUploadError::TooManyOpen { until } => {
+                let seconds = u64::try_from(until.as_second() - call.now.as_second()).unwrap_or(0);
+                ApiError::new(ErrorCode::RateLimited, "Too many open uploads; import them, or wait until they expire")
+                    .retry_after(seconds)
+            }
             CreateUploadError::Port(error) => error.into(),
         })?;
         let Principal { partition, key_id, .. } = &call.principal;

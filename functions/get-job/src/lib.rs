@@ -1,19 +1,23 @@
-//! `GET /v1/bulk/jobs/{jobId}`: how far a job is, what came of it, and a fresh URL for its file.
+//! `GET /v1/bulk/jobs/{jobId}`: how far a job is, what came of it, and a fresh URL for its file; and
+//! `GET /v1/bulk/jobs/{jobId}/files/{name}`: the stable link to one file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::ports::{JobStore, UrlSigner};
-use domain::{
-    FileLayout, Job, JobId, JobResult, JobSpec, JobState, LineViolation, Principal, Report, ResultFile, Scope,
-    transaction_time,
+use domain::{FileLayout, Job, JobResult, JobSpec, Principal, Report, ResultFile, Scope, after};
+use http::{
+    ApiError, Billing, Call, Endpoint, JobReport, Link, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
+    job_id,
 };
-use http::{ApiError, Billing, Call, Endpoint, Reply, Request, RequestExt, RequestLimitKind, StatusCode};
 use jiff::Timestamp;
 use records::ResourceType;
 
-mod report;
+/// For how long a file can be downloaded where a link leads (contract, section 4).
+const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
-use report::{Failure, JobError, JobReport, Link};
+/// The name under which the hashes of all files are found.
+const HASHES: &str = "SHA256SUMS";
 
 /// The endpoint.
 pub struct GetJob {
@@ -26,79 +30,91 @@ impl Endpoint for GetJob {
     const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
-        let id: JobId = request
-            .path_parameters_ref()
-            .and_then(|parameters| parameters.first("jobId"))
-            .and_then(|id| id.parse().ok())
-            .ok_or_else(ApiError::not_found)?;
+        let id = job_id(request)?;
         let job = self.jobs.get(&call.principal.partition, &id, call.now).await?.ok_or_else(ApiError::not_found)?;
-        let report = self.report(&job, call.now).await?;
-        if let Some(result) = job.result() {
-            let links: Vec<_> = result.files().iter().map(|file| file.name.as_str()).collect();
-            let Principal { partition, key_id, .. } = &call.principal;
-            tracing::info!(audit = "links.issued", request_id = %call.request_id, tenant = %partition.tenant,
-                environment = %partition.environment, key_id, job_id = %job.id(), job_type = job.job_type().as_str(),
-                types = ResourceType::names(job.spec().resource_types()), records = job.progress().processed,
-                links = links.join(","), "links issued");
+        match request.path_parameters_ref().and_then(|parameters| parameters.first("name")) {
+            Some(name) => self.file(call, &job, name).await,
+            None => self.status(call, &job).await,
         }
-        let reply = Reply::new(StatusCode::OK, report, Billing::Afterwards)?;
-        Ok(match retry_after(&job, call.now) {
-            Some(seconds) => reply.header("retry-after", seconds.to_string()),
-            None => reply,
-        })
     }
 }
 
 impl GetJob {
-    async fn report(&self, job: &Job, now: Timestamp) -> Result<JobReport, ApiError> {
+    async fn status(&self, call: &Call, job: &Job) -> Result<Reply, ApiError> {
         let mut report = JobReport::new(job);
-        match job.state() {
-            JobState::Completed(JobResult::Export { started_at, files }) => {
-                report.transaction_time = Some(transaction_time(*started_at));
+        if let Some(result) = job.result() {
+            self.sign_all(&mut report, job, result, call.now).await?;
+            audit(call, job, "links.issued", result.files());
+        }
+        let reply = Reply::new(StatusCode::OK, report, Billing::Afterwards)?;
+        Ok(match retry_after(job, call.now) {
+            Some(seconds) => reply.header("retry-after", seconds.to_string()),
+            None => reply,
+        })
+    }
+
+    /// Leads to a file, or answers with the hashes of all files in the form of `sha256sum -c`.
+    async fn file(&self, call: &Call, job: &Job, name: &str) -> Result<Reply, ApiError> {
+        let files = job.result().ok_or_else(ApiError::not_found)?.files();
+        if name == HASHES {
+            let lines = files.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
+            return Ok(Reply::text(lines.collect::<Vec<_>>().concat(), Billing::Afterwards));
+        }
+        let file = files.iter().find(|file| file.name == name).ok_or_else(ApiError::not_found)?;
+        let until = after(call.now, LINK_LIFETIME).min(job.expires_at());
+        let link = self.sign(job, file, call.now, until).await?;
+        audit(call, job, "link.issued", std::slice::from_ref(file));
+        Ok(Reply::empty(StatusCode::TEMPORARY_REDIRECT, Billing::Nothing).header("location", link.url))
+    }
+
+    /// Fresh URLs of what the job has left behind.
+    async fn sign_all(
+        &self,
+        report: &mut JobReport,
+        job: &Job,
+        result: &JobResult,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let until = job.expires_at();
+        match result {
+            JobResult::Export { files, .. } => {
                 if let ([file], JobSpec::Export(spec)) = (files.as_slice(), job.spec())
                     && spec.files == FileLayout::Single
                 {
-                    report.download = Some(self.sign(job, file, &file.name, now).await?);
+                    report.download = Some(self.sign(job, file, now, until).await?);
                 }
             }
-            JobState::Completed(JobResult::Import { violations, violation_count, files }) => {
-                report.errors = violations.iter().map(job_error).collect();
-                report.error_count = *violation_count;
-                report.errors_truncated = *violation_count > violations.len() as u64;
-                report.errors_url = self.sign_report(job, Report::Errors, files, now).await?;
-                report.rejected_url = self.sign_report(job, Report::Rejected, files, now).await?;
-                report.results_url = self.sign_report(job, Report::Results, files, now).await?;
+            JobResult::Import { files, .. } => {
+                for file in files {
+                    let url = Some(self.sign(job, file, now, until).await?.url);
+                    match Report::of_file_name(&file.name) {
+                        Some(Report::Errors) => report.errors_url = url,
+                        Some(Report::Rejected) => report.rejected_url = url,
+                        Some(Report::Results) => report.results_url = url,
+                        None => {}
+                    }
+                }
             }
-            JobState::Failed(reason) => {
-                report.errors = vec![JobError::Fatal(Failure { code: reason.code(), message: reason.message() })];
-                report.error_count = 1;
-            }
-            JobState::Pending | JobState::Processing { .. } => {}
         }
-        Ok(report)
+        Ok(())
     }
 
-    async fn sign(&self, job: &Job, file: &ResultFile, name: &str, now: Timestamp) -> Result<Link, ApiError> {
-        let signed = self.signer.sign_download(job.partition(), &file.key, name, now, job.expires_at()).await?;
+    async fn sign(&self, job: &Job, file: &ResultFile, now: Timestamp, until: Timestamp) -> Result<Link, ApiError> {
+        // Files of several jobs lie side by side where they are downloaded to.
+        let id = job.id();
+        let name = if file.name.starts_with(id.as_str()) { file.name.clone() } else { format!("{id}-{}", file.name) };
+        let signed = self.signer.sign_download(job.partition(), &file.key, &name, now, until).await?;
         Ok(Link { url: signed.url, expires_at: signed.expires_at })
-    }
-
-    /// A fresh URL of a report, where there is one.
-    async fn sign_report(
-        &self,
-        job: &Job,
-        report: Report,
-        files: &[ResultFile],
-        now: Timestamp,
-    ) -> Result<Option<String>, ApiError> {
-        let Some(file) = files.iter().find(|file| file.name == report.file_name()) else { return Ok(None) };
-        let name = format!("{}-{}", job.id(), file.name);
-        Ok(Some(self.sign(job, file, &name, now).await?.url))
     }
 }
 
-fn job_error(LineViolation { line, violation }: &LineViolation) -> JobError {
-    JobError::OfLine { index: line - 1, line: *line, violation: violation.clone() }
+fn audit(call: &Call, job: &Job, event: &'static str, files: &[ResultFile]) {
+    let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+    let Principal { partition, key_id, .. } = &call.principal;
+    tracing::info!(audit = event, request_id = %call.request_id, tenant = %partition.tenant,
+        environment = %partition.environment, key_id, job_id = %job.id(), job_type = job.job_type().as_str(),
+        types = ResourceType::names(job.spec().resource_types()), records = job.progress().processed,
+        links = names.join(","), "links issued");
 }
 
 /// When to ask again, in seconds: soon for small jobs, later the more work is left. `None` once ended.

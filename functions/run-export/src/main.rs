@@ -16,8 +16,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     settings.check()?;
     let aws = Aws::from_env().await;
     let (jobs, queue) = (Arc::new(aws.jobs(jobs, usage)), Arc::new(aws.queue(queue)));
-    let driver = JobDriver { jobs, queue, clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), timings };
     let (objects, records) = (Arc::new(aws.objects(bucket)), Arc::new(aws.records(records)));
-    let multipart = objects.clone();
+    let (multipart, files) = (objects.clone(), objects.clone());
+    let driver = JobDriver { jobs, queue, files, clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), timings };
     processor::serve(ExportWorker { driver, records, objects, multipart, sizes: ExportSizes::default() }).await
 }

@@ -1,9 +1,9 @@
 //! `POST /v1/bulk/export`: checks the call and starts an export.
 
-use domain::{Compression, ExportRequest, ExportSpec, ExportStarter, FileLayout, Fingerprint, JobType, Scope};
+use domain::{Compression, ExportRequest, ExportSpec, ExportStarter, FileLayout, Fingerprint, JobType, Label, Scope};
 use http::{
     ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
-    text,
+    label, option, text,
 };
 use jiff::Timestamp;
 use records::ResourceType;
@@ -23,6 +23,12 @@ struct ExportBody<'a> {
     resource_types: Option<&'a RawValue>,
     #[serde(borrow)]
     since: Option<&'a RawValue>,
+    #[serde(borrow)]
+    files: Option<&'a RawValue>,
+    #[serde(borrow)]
+    compression: Option<&'a RawValue>,
+    #[serde(borrow)]
+    label: Option<&'a RawValue>,
 }
 
 impl Endpoint for StartExport {
@@ -31,23 +37,28 @@ impl Endpoint for StartExport {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let spec = validate(&body.parse()?, call.now)?;
+        let (spec, label) = validate(&body.parse()?, call.now)?;
         let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/export", body.bytes()))?;
-        let export = ExportRequest { spec, idempotency };
+        let export = ExportRequest { spec, label, idempotency };
         let started = self.starter.start(&call.principal, &export).await;
         let asked = Asked { job_type: JobType::Export, types: &export.spec.resource_types, records: None };
         accepted(call, &asked, started, "Export job started")
     }
 }
 
-fn validate(request: &ExportBody<'_>, now: Timestamp) -> Result<ExportSpec, ApiError> {
+fn validate(request: &ExportBody<'_>, now: Timestamp) -> Result<(ExportSpec, Option<Label>), ApiError> {
     let mut issues = Issues::default();
     let resource_types = validate_types(request.resource_types, &mut issues);
     let since = validate_since(request.since, now, &mut issues);
+    let layouts = [("single", FileLayout::Single), ("perType", FileLayout::PerType)];
+    let files = option("files", request.files, &layouts, &mut issues);
+    let compressions = [("none", Compression::None), ("gzip", Compression::Gzip)];
+    let compression = option("compression", request.compression, &compressions, &mut issues);
+    let label = label(request.label, &mut issues);
     if !issues.is_empty() {
         return Err(issues.into());
     }
-    Ok(ExportSpec { resource_types, since, files: FileLayout::default(), compression: Compression::default() })
+    Ok((ExportSpec { resource_types, since, files, compression }, label))
 }
 
 /// The types, each once, in the order asked for.

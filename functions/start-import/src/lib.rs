@@ -1,12 +1,10 @@
 //! `POST /v1/bulk/import`: checks the call, counts its lines, and starts an import.
 
-use bytes::Bytes;
-use domain::{Fingerprint, ImportData, ImportRequest, ImportStarter, JobType, MAX_RECORDS, Scope, UploadId};
+use domain::{Fingerprint, ImportData, ImportRequest, ImportStarter, JobType, Label, Scope, UploadId};
 use http::{
-    ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
-    text, text_bytes,
+    ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, batch, given,
+    idempotency, label, text,
 };
-use ndjson::LineCounter;
 use records::ResourceType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -27,6 +25,8 @@ struct ImportBody<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     upload_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    label: Option<&'a RawValue>,
 }
 
 impl Endpoint for StartImport {
@@ -35,22 +35,23 @@ impl Endpoint for StartImport {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let (resource_type, data) = validate(&body.parse()?)?;
+        let (resource_type, data, label) = validate(&body.parse()?)?;
         let records = match &data {
             ImportData::Inline { lines, .. } => Some(*lines),
             ImportData::Upload(_) => None,
         };
         let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/import", body.bytes()))?;
         let asked = Asked { job_type: JobType::Import, types: &[resource_type], records };
-        let import = ImportRequest { resource_type, data, idempotency };
+        let import = ImportRequest { resource_type, data, label, idempotency };
         let started = self.starter.start(&call.principal, &import).await;
         accepted(call, &asked, started, "Import job started")
     }
 }
 
-fn validate(request: &ImportBody<'_>) -> Result<(ResourceType, ImportData), ApiError> {
+fn validate(request: &ImportBody<'_>) -> Result<(ResourceType, ImportData, Option<Label>), ApiError> {
     let mut issues = Issues::default();
-    let resource_type = validate_type(request.resource_type, &mut issues);
+    let resource_type = batch::resource_type(request.resource_type, &mut issues);
+    let label = label(request.label, &mut issues);
     let import = match (given(request.data), given(request.upload_id)) {
         (None, Some(upload)) => {
             let upload = validate_upload(upload, &mut issues);
@@ -60,10 +61,11 @@ fn validate(request: &ImportBody<'_>) -> Result<(ResourceType, ImportData), ApiE
             if upload.is_some() {
                 issues.add("uploadId", "Must not be combined with data");
             }
-            let data = validate_data(data, &mut issues);
+            let data = batch::data(data, &mut issues);
             resource_type.zip(data.map(|(ndjson, lines)| ImportData::Inline { ndjson, lines }))
         }
     };
+    let import = import.map(|(resource_type, data)| (resource_type, data, label));
     import.filter(|_| issues.is_empty()).ok_or_else(|| issues.into())
 }
 
@@ -73,33 +75,4 @@ fn validate_upload(raw: &RawValue, issues: &mut Issues) -> Option<UploadId> {
         issues.add("uploadId", "Must be an upload of yours, unused and not expired");
     }
     id
-}
-
-fn validate_type(raw: Option<&RawValue>, issues: &mut Issues) -> Option<ResourceType> {
-    let name = text("resourceType", raw, issues)?;
-    let known = name.parse().ok();
-    if known.is_none() {
-        issues.add("resourceType", "Unknown resource type");
-    }
-    known
-}
-
-fn validate_data(raw: Option<&RawValue>, issues: &mut Issues) -> Option<(Bytes, u64)> {
-    // As bytes: a line with half a surrogate pair is invalid by itself, and the others are read.
-    let data = text_bytes("data", raw, issues)?;
-    let lines = count_lines(&data);
-    let rule = match lines {
-        0 => "Must not be empty".to_owned(),
-        1..=MAX_RECORDS => return Some((Bytes::from(data), lines)),
-        _ => format!("Must have at most {MAX_RECORDS} records"),
-    };
-    issues.add("data", &rule);
-    None
-}
-
-/// How many lines the data has. They are validated later.
-fn count_lines(data: &[u8]) -> u64 {
-    let mut lines = LineCounter::default();
-    lines.push(data);
-    lines.count()
 }

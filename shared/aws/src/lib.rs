@@ -108,8 +108,7 @@ impl Aws {
     #[must_use]
     pub fn purge(&self, jobs_table: String, records_table: String, usage_table: String, bucket: String) -> Purge {
         let dynamodb = aws_sdk_dynamodb::Client::new(&self.config);
-        let s3 = aws_sdk_s3::Client::new(&self.config);
-        Purge { dynamodb, s3, jobs_table, records_table, usage_table, bucket }
+        Purge { dynamodb, files: self.objects(bucket), jobs_table, records_table, usage_table }
     }
 
     /// The queue of one type of job.

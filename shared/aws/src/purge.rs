@@ -1,12 +1,12 @@
 //! Forgetting a partition: an operator's work, with an operator's permissions. No function can do it.
 
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use domain::ports::{ChangeLog, PortError, Shard};
-use domain::{ObjectKey, Partition};
+use domain::ports::{ChangeLog, FileRemover, PortError, Shard};
+use domain::{KeyPrefix, Partition};
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::S3Objects;
 use crate::dynamodb::{log_key, partition_key, shard_key, tenant_prefixes, text};
 use crate::error::{port_error, unreadable};
 
@@ -16,11 +16,10 @@ const MAX_BATCH: usize = 25;
 /// Deletes what a partition has: records, changes, jobs, idempotency entries, uploads and files.
 pub struct Purge {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
-    pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) files: S3Objects,
     pub(crate) jobs_table: String,
     pub(crate) records_table: String,
     pub(crate) usage_table: String,
-    pub(crate) bucket: String,
 }
 
 impl Purge {
@@ -52,8 +51,8 @@ impl Purge {
     /// Deletes all files and aborts all multipart uploads; returns how many there were.
     pub async fn files(&self, partition: &Partition) -> Result<u64, PortError> {
         let mut deleted = 0;
-        for prefix in ObjectKey::prefixes(partition) {
-            deleted += self.unfinished(&prefix).await? + self.objects(&prefix).await?;
+        for prefix in KeyPrefix::of_partition(partition) {
+            deleted += self.files.remove(partition, &prefix).await?;
         }
         Ok(deleted)
     }
@@ -100,47 +99,5 @@ impl Purge {
             }
         }
         Ok(deleted)
-    }
-
-    async fn objects(&self, prefix: &str) -> Result<u64, PortError> {
-        const OPERATION: &str = "delete files";
-        let mut pages = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
-        let mut deleted = 0;
-        while let Some(page) = pages.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
-            let keys = page.contents().iter().filter_map(|object| object.key());
-            let keys: Result<Vec<_>, _> = keys.map(|key| ObjectIdentifier::builder().key(key).build()).collect();
-            let keys = keys.map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
-            if keys.is_empty() {
-                continue;
-            }
-            deleted += keys.len() as u64;
-            let delete = Delete::builder().set_objects(Some(keys)).quiet(true).build();
-            let delete = delete.map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
-            let sent = self.s3.delete_objects().bucket(&self.bucket).delete(delete).send().await;
-            let sent = sent.map_err(|error| port_error(OPERATION, &error))?;
-            if !sent.errors().is_empty() {
-                return Err(unreadable(OPERATION, "some were not deleted"));
-            }
-        }
-        Ok(deleted)
-    }
-
-    async fn unfinished(&self, prefix: &str) -> Result<u64, PortError> {
-        const OPERATION: &str = "abort uploads";
-        let mut aborted = 0;
-        loop {
-            let listed = self.s3.list_multipart_uploads().bucket(&self.bucket).prefix(prefix).send().await;
-            let listed = listed.map_err(|error| port_error(OPERATION, &error))?;
-            for upload in listed.uploads() {
-                let abort = self.s3.abort_multipart_upload().bucket(&self.bucket);
-                let abort = abort.set_key(upload.key.clone()).set_upload_id(upload.upload_id.clone());
-                abort.send().await.map_err(|error| port_error(OPERATION, &error))?;
-                aborted += 1;
-            }
-            // What was aborted is listed no more.
-            if listed.is_truncated() != Some(true) {
-                return Ok(aborted);
-            }
-        }
     }
 }

@@ -10,13 +10,13 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use bytes::Bytes;
 use domain::ports::{
-    Fetched, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart,
-    UrlSigner,
+    Fetched, FileRemover, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError,
+    UploadedPart, UrlSigner,
 };
-use domain::{ObjectKey, Partition, after};
+use domain::{KeyPrefix, ObjectKey, Partition, after};
 use futures::StreamExt;
 use futures::stream;
 use jiff::{SignedDuration, Timestamp};
@@ -225,19 +225,80 @@ impl MultipartStore for S3Objects {
 }
 
 #[async_trait]
+impl FileRemover for S3Objects {
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError> {
+        if !prefix.belongs_to(partition) {
+            return Err(unreadable("remove files", "prefix of another partition"));
+        }
+        Ok(self.abort_all(prefix.as_str()).await? + self.delete_all(prefix.as_str()).await?)
+    }
+}
+
+impl S3Objects {
+    async fn delete_all(&self, prefix: &str) -> Result<u64, PortError> {
+        const OPERATION: &str = "delete files";
+        let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut deleted = 0;
+        while let Some(page) = pages.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
+            let keys = page.contents().iter().filter_map(|object| object.key());
+            let keys: Result<Vec<_>, _> = keys.map(|key| ObjectIdentifier::builder().key(key).build()).collect();
+            let keys = keys.map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
+            if keys.is_empty() {
+                continue;
+            }
+            deleted += keys.len() as u64;
+            let delete = Delete::builder().set_objects(Some(keys)).quiet(true).build();
+            let delete = delete.map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
+            let sent = self.client.delete_objects().bucket(&self.bucket).delete(delete).send().await;
+            let sent = sent.map_err(|error| port_error(OPERATION, &error))?;
+            if !sent.errors().is_empty() {
+                return Err(unreadable(OPERATION, "some were not deleted"));
+            }
+        }
+        Ok(deleted)
+    }
+
+    async fn abort_all(&self, prefix: &str) -> Result<u64, PortError> {
+        const OPERATION: &str = "abort uploads";
+        let mut aborted = 0;
+        loop {
+            let listed = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix).send().await;
+            let listed = listed.map_err(|error| port_error(OPERATION, &error))?;
+            for upload in listed.uploads() {
+                let abort = self.client.abort_multipart_upload().bucket(&self.bucket);
+                let abort = abort.set_key(upload.key.clone()).set_upload_id(upload.upload_id.clone());
+                match abort.send().await {
+                    Ok(_) => aborted += 1,
+                    // Its worker was faster.
+                    Err(error)
+                        if error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("NoSuchUpload") => {}
+                    Err(error) => return Err(port_error(OPERATION, &error)),
+                }
+            }
+            // What was aborted is listed no more.
+            if listed.is_truncated() != Some(true) {
+                return Ok(aborted);
+            }
+        }
+    }
+}
+
+#[async_trait]
 impl UrlSigner for S3Objects {
     async fn sign_upload(
         &self,
         partition: &Partition,
         key: &ObjectKey,
+        bytes: u64,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<SignedUrl, PortError> {
         const OPERATION: &str = "sign upload";
         check(OPERATION, partition, key)?;
         let (signing, expires_at) = signing(OPERATION, now, until)?;
-        // No content type: a signed header would have to be sent just so.
-        let put = self.client.put_object().bucket(&self.bucket).key(key.as_str());
+        // The length is a signed header: S3 refuses any other. No content type, which clients choose as they like.
+        let length = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let put = self.client.put_object().bucket(&self.bucket).key(key.as_str()).content_length(length);
         let signed = put.presigned(signing).await.map_err(|error| port_error(OPERATION, &error))?;
         Ok(SignedUrl { url: signed.uri().to_owned(), expires_at })
     }

@@ -8,7 +8,7 @@ use crate::Aws;
 use crate::error::port_error;
 
 impl Aws {
-    /// The outputs of a CloudFormation stack, by their keys. A stack that is not there is an error.
+    /// The outputs of a `CloudFormation` stack, by their keys. A stack that is not there is an error.
     pub async fn stack_outputs(&self, stack: &str) -> Result<HashMap<String, String>, PortError> {
         let client = aws_sdk_cloudformation::Client::new(&self.config);
         let described = client.describe_stacks().stack_name(stack).send().await;

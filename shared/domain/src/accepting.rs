@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::identity::{JobId, Partition, Principal, UploadId};
-use crate::jobs::{Job, JobSpec, NewJob, Reservation, send};
+use crate::jobs::{Job, JobSpec, Label, NewJob, Reservation, send};
 use crate::limits::{Month, RateLimit};
 use crate::ports::{
     AcceptError, Acceptance, AcceptanceStore, Cancellation, Clock, IdSource, IdempotencyWrite, JobQueue, JobStore,
@@ -89,6 +89,7 @@ pub(crate) type Idempotency = Option<(IdempotencyKey, Fingerprint)>;
 /// What one kind of job brings to its acceptance.
 pub(crate) struct Draft {
     pub(crate) spec: JobSpec,
+    pub(crate) label: Option<Label>,
     /// Records in all, where known.
     pub(crate) total: u64,
     /// What the job takes of the month when it is accepted.
@@ -205,6 +206,7 @@ impl JobAcceptor {
             partition: who.partition.clone(),
             id: job_id.clone(),
             spec: draft.spec,
+            label: draft.label,
             total: draft.total,
             counted: draft.upload.is_none(),
             reservation: Reservation { pool, month, requests: draft.requests },

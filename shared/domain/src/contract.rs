@@ -77,6 +77,7 @@ impl Fixture {
 
     fn job(&self, requests: u64, counted: bool, spec: JobSpec) -> Job {
         Job::new(NewJob {
+            label: None,
             partition: self.partition.clone(),
             id: JobId::new(self.now, self.ids.random()),
             spec,

@@ -84,13 +84,6 @@ impl Work for ExportWorker {
         let progress = Progress { total: records, processed: records, ..Progress::default() };
         Ok((JobResult::Export { started_at: plan.started_at, files }, progress))
     }
-
-    async fn abandon(&self, job: &Job) {
-        let Some(open) = job.checkpoint().and_then(|checkpoint| checkpoint.open.as_ref()) else { return };
-        if let Err(error) = self.multipart.abort(job.partition(), &open.key, &open.upload).await {
-            tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "abort multipart upload");
-        }
-    }
 }
 
 /// One worker's turn at an export.

@@ -8,4 +8,4 @@ mod object_key;
 pub(crate) use file_digest::FileDigest;
 pub use inflater::Inflater;
 pub(crate) use multipart_writer::{CompleteError, MultipartWriter, Parts};
-pub use object_key::{ObjectKey, Report};
+pub use object_key::{KeyPrefix, ObjectKey, Report};

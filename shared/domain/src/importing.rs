@@ -11,14 +11,15 @@ use tokio::time::Instant;
 use crate::files::ObjectKey;
 use crate::identity::{JobId, Partition};
 use crate::jobs::{
-    Delivery, FailureReason, ImportSource, Job, JobDriver, JobResult, JobSpec, JobWorker, LeaseGuard, Progress,
-    Release, Work, WorkError,
+    Delivery, FailureReason, ImportSource, JobDriver, JobResult, JobSpec, JobWorker, LeaseGuard, Progress, Release,
+    Work, WorkError,
 };
 use crate::metrics::METRICS;
 use crate::ports::{MultipartStore, ObjectStore, PortError, RecordWriter};
 
 mod batch_reader;
 mod group_writer;
+mod line_validator;
 mod rate_limiter;
 mod reports;
 mod source;
@@ -26,6 +27,7 @@ mod watermark;
 
 use batch_reader::{BatchReader, Group, Outcome};
 use group_writer::GroupWriter;
+pub use line_validator::Validation;
 use rate_limiter::RateLimiter;
 use reports::Reports;
 use watermark::Watermark;
@@ -89,10 +91,6 @@ impl Work for ImportWorker {
                 Err(error)
             }
         }
-    }
-
-    async fn abandon(&self, _job: &Job) {
-        // The reports were aborted by the worker that wrote them.
     }
 }
 

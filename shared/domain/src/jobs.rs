@@ -8,9 +8,11 @@ use crate::exporting::ExportCheckpoint;
 use crate::files::ObjectKey;
 use crate::identity::{JobId, Partition};
 use crate::limits::{Month, Pool};
+use crate::ports::Settlement;
 
 mod driver;
 mod failure;
+mod label;
 mod lease;
 mod lease_guard;
 mod message;
@@ -18,8 +20,9 @@ mod spec;
 mod state;
 
 pub use driver::{Delivery, JobDriver, JobWorker};
-pub(crate) use driver::{Work, WorkError, send};
+pub(crate) use driver::{Work, WorkError, remove_results, send};
 pub use failure::FailureReason;
+pub use label::{InvalidLabel, Label};
 pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
 pub(crate) use lease_guard::LeaseGuard;
 pub use message::{InvalidMessage, JobMessage};
@@ -46,6 +49,17 @@ impl Progress {
         let furthest = if self.processed < earlier.processed { earlier } else { self };
         Self { total: self.total.max(earlier.total).max(furthest.processed), ..furthest }
     }
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobOutcome {
+    Succeeded,
+    /// Completed, with records that were rejected.
+    Partial,
+    Cancelled,
+    Failed,
 }
 
 /// A file that a completed job leaves behind.
@@ -121,6 +135,9 @@ pub struct Job {
     partition: Partition,
     id: JobId,
     spec: JobSpec,
+    /// What the owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    label: Option<Label>,
     state: JobState,
     progress: Progress,
     reservation: Reservation,
@@ -146,6 +163,7 @@ pub struct NewJob {
     pub partition: Partition,
     pub id: JobId,
     pub spec: JobSpec,
+    pub label: Option<Label>,
     /// Records in all, where known.
     pub total: u64,
     /// Whether they are counted and reserved. An export counts for itself: always true.
@@ -166,6 +184,7 @@ impl Job {
             partition: new.partition,
             id: new.id,
             spec: new.spec,
+            label: new.label,
             state: JobState::Pending,
             progress: Progress { total: new.total, ..Progress::default() },
             reservation: new.reservation,
@@ -199,6 +218,12 @@ impl Job {
     #[must_use]
     pub fn spec(&self) -> &JobSpec {
         &self.spec
+    }
+
+    /// What the owner calls it.
+    #[must_use]
+    pub fn label(&self) -> Option<&Label> {
+        self.label.as_ref()
     }
 
     #[must_use]
@@ -293,6 +318,33 @@ impl Job {
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         self.due_at
+    }
+
+    /// What came of it, once it has ended.
+    #[must_use]
+    pub fn outcome(&self) -> Option<JobOutcome> {
+        match &self.state {
+            JobState::Pending | JobState::Processing { .. } => None,
+            JobState::Completed(_) if self.progress.failed > 0 => Some(JobOutcome::Partial),
+            JobState::Completed(_) => Some(JobOutcome::Succeeded),
+            JobState::Failed(FailureReason::Cancelled) => Some(JobOutcome::Cancelled),
+            JobState::Failed(_) => Some(JobOutcome::Failed),
+        }
+    }
+
+    /// What storing this revision means for the month: a failed job gives its reservation back, a cancelled import
+    /// what its progress has not reached.
+    pub(crate) fn settlement(&self) -> Settlement {
+        let JobState::Failed(reason) = &self.state else { return Settlement::None };
+        let used = match (reason, self.job_type()) {
+            (FailureReason::Cancelled, JobType::Import) => self.progress.processed,
+            _ => 0,
+        };
+        let requests = self.reservation.requests.saturating_sub(used);
+        if !self.counted || requests == 0 {
+            return Settlement::None;
+        }
+        Settlement::Refund(Reservation { requests, ..self.reservation.clone() })
     }
 
     /// Whether the job has completed or failed, for good.

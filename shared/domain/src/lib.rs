@@ -13,6 +13,7 @@ mod identity;
 mod importing;
 mod jobs;
 mod limits;
+mod managing;
 #[cfg(feature = "testing")]
 pub mod memory;
 mod metrics;
@@ -27,21 +28,23 @@ pub use accepting::{
     MAX_UPLOAD_BYTES, Upload, Uploader,
 };
 pub use exporting::{ExportCheckpoint, ExportPlan, ExportSizes, ExportWorker, MAX_PARTS_AHEAD, OpenFile};
-pub use files::{Inflater, ObjectKey, Report};
+pub use files::{Inflater, KeyPrefix, ObjectKey, Report};
 pub use identity::{
     ApiKey, ApiKeyHash, AuthenticationError, Authenticator, Environment, InvalidId, JobId, KEY_CACHE_TIME,
     MalformedKey, Partition, Principal, RequestId, Scope, StoredKey, TenantId, Token, UnknownScope, UploadId,
 };
-pub use importing::{ImportWorker, MAX_RECORDS};
+pub use importing::{ImportWorker, MAX_RECORDS, Validation};
 pub use jobs::{
-    Compression, Delivery, Event, ExportSpec, FailureReason, FileLayout, IllegalTransition, ImportSource,
-    InvalidMessage, Job, JobDriver, JobMessage, JobResult, JobSpec, JobState, JobType, JobWorker, Lease, LeaseRequest,
-    LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob, Progress, Refusal, Release, Reservation, ResultFile,
+    Compression, Delivery, Event, ExportSpec, FailureReason, FileLayout, IllegalTransition, ImportSource, InvalidLabel,
+    InvalidMessage, Job, JobDriver, JobMessage, JobOutcome, JobResult, JobSpec, JobState, JobType, JobWorker, Label,
+    Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob, Progress, Refusal, Release,
+    Reservation, ResultFile,
 };
 pub use limits::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, RateLimit, Tenant, UnknownPlan,
     Window, next_month,
 };
+pub use managing::{InvalidCursor, JobCursor, JobFilter, JobLister, JobManager, JobPage, MAX_PAGE, ManageJobError};
 pub use metrics::METRICS;
 pub use retry::{Backoff, RetryPolicy, retry};
 pub use sweeping::{Sweeper, Swept};

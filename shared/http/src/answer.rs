@@ -15,10 +15,20 @@ use crate::error::{ApiError, ErrorCode, Issue};
 #[derive(Debug)]
 pub struct Reply {
     pub(crate) status: StatusCode,
-    pub(crate) data: Box<RawValue>,
+    pub(crate) body: ReplyBody,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) counted: Billing,
     pub(crate) bulk: Option<RateLimit>,
+}
+
+/// What a success says.
+#[derive(Debug)]
+pub(crate) enum ReplyBody {
+    /// The `data` of the envelope.
+    Data(Box<RawValue>),
+    /// As it is, outside the envelope.
+    Text(String),
+    Nothing,
 }
 
 /// What a call counts in the month.
@@ -36,7 +46,23 @@ impl Reply {
     /// A reply with this `data`.
     pub fn new(status: StatusCode, data: impl Serialize, counted: Billing) -> Result<Self, ApiError> {
         let data = to_raw_value(&data).map_err(ApiError::internal)?;
-        Ok(Self { status, data, headers: Vec::new(), counted, bulk: None })
+        Ok(Self::of(status, ReplyBody::Data(data), counted))
+    }
+
+    /// A reply of plain text.
+    #[must_use]
+    pub fn text(text: String, counted: Billing) -> Self {
+        Self::of(StatusCode::OK, ReplyBody::Text(text), counted)
+    }
+
+    /// A reply without a body.
+    #[must_use]
+    pub fn empty(status: StatusCode, counted: Billing) -> Self {
+        Self::of(status, ReplyBody::Nothing, counted)
+    }
+
+    fn of(status: StatusCode, body: ReplyBody, counted: Billing) -> Self {
+        Self { status, body, headers: Vec::new(), counted, bulk: None }
     }
 
     /// The reply with one more header.
@@ -113,6 +139,20 @@ pub(crate) struct Envelope {
 
 impl Envelope {
     pub(crate) fn success(&self, reply: &Reply) -> Response<Body> {
+        let media_type = match &reply.body {
+            ReplyBody::Data(_) => Some("application/json"),
+            ReplyBody::Text(_) => Some("text/plain; charset=utf-8"),
+            ReplyBody::Nothing => None,
+        };
+        let mut response = self.headers(reply.status, media_type);
+        for (name, value) in &reply.headers {
+            response = response.header(*name, value);
+        }
+        let data = match &reply.body {
+            ReplyBody::Data(data) => data,
+            ReplyBody::Text(text) => return with_body(response, Body::Text(text.clone())),
+            ReplyBody::Nothing => return with_body(response, Body::Empty),
+        };
         let meta = Meta {
             request_id: self.request_id.to_string(),
             timestamp: format!("{:.3}", self.now),
@@ -121,11 +161,7 @@ impl Envelope {
             rate_limit_remaining: self.rate.map(|rate| rate.remaining),
             rate_limit_reset: self.rate.map(|rate| rate.reset_seconds),
         };
-        let mut response = self.headers(reply.status);
-        for (name, value) in &reply.headers {
-            response = response.header(*name, value);
-        }
-        finish(response, &SuccessBody { data: &reply.data, meta })
+        finish(response, &SuccessBody { data, meta })
     }
 
     pub(crate) fn error(&self, error: &ApiError) -> Response<Body> {
@@ -137,7 +173,7 @@ impl Envelope {
             issues: &error.issues,
             issue: &error.issues,
         };
-        let mut response = self.headers(error.code.status());
+        let mut response = self.headers(error.code.status(), Some("application/json"));
         if error.code.status() == StatusCode::UNAUTHORIZED {
             // RFC 9110, section 11.6.1: every 401 names a scheme.
             response = response.header("www-authenticate", r#"Bearer realm="clinikapi""#);
@@ -148,10 +184,12 @@ impl Envelope {
         finish(response, &body)
     }
 
-    fn headers(&self, status: StatusCode) -> Builder {
-        let mut response = Response::builder()
-            .status(status)
-            .header("content-type", "application/json")
+    fn headers(&self, status: StatusCode, media_type: Option<&str>) -> Builder {
+        let mut response = Response::builder().status(status);
+        if let Some(media_type) = media_type {
+            response = response.header("content-type", media_type);
+        }
+        response = response
             .header("cache-control", "no-store")
             .header("x-request-id", self.request_id.to_string())
             .header("x-timestamp", format!("{:.3}", self.now));
@@ -204,8 +242,11 @@ struct ErrorBody<'a> {
 
 fn finish(response: Builder, body: &impl Serialize) -> Response<Body> {
     // Structs of strings and numbers always serialise, and all header values are of our own making.
-    let body = serde_json::to_string(body).unwrap_or_default();
-    response.body(Body::Text(body)).unwrap_or_else(|_| {
+    with_body(response, Body::Text(serde_json::to_string(body).unwrap_or_default()))
+}
+
+fn with_body(response: Builder, body: Body) -> Response<Body> {
+    response.body(body).unwrap_or_else(|_| {
         let mut broken = Response::new(Body::Empty);
         *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         broken

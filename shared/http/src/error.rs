@@ -30,6 +30,8 @@ pub enum ErrorCode {
     NotFound,
     /// The idempotency key was used with another body.
     IdempotencyConflict,
+    /// Only a job that has ended can be deleted.
+    JobNotFinished,
     /// The body is too large.
     PayloadTooLarge,
     /// The body is of another kind than JSON.
@@ -50,7 +52,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidJson,
         Self::MethodOverrideRejected,
         Self::Unauthorized,
@@ -61,6 +63,7 @@ impl ErrorCode {
         Self::InsufficientScope,
         Self::NotFound,
         Self::IdempotencyConflict,
+        Self::JobNotFinished,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::ValidationError,
@@ -81,7 +84,7 @@ impl ErrorCode {
             }
             Self::InsufficientScope => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::IdempotencyConflict => StatusCode::CONFLICT,
+            Self::IdempotencyConflict | Self::JobNotFinished => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::ValidationError => StatusCode::UNPROCESSABLE_ENTITY,
@@ -104,7 +107,7 @@ impl ErrorCode {
             }
             Self::InsufficientScope => "Forbidden",
             Self::NotFound => "Not Found",
-            Self::IdempotencyConflict => "Conflict",
+            Self::IdempotencyConflict | Self::JobNotFinished => "Conflict",
             Self::PayloadTooLarge => "Payload Too Large",
             Self::UnsupportedMediaType => "Unsupported Media Type",
             Self::ValidationError => "Validation Error",

@@ -29,7 +29,8 @@ pub fn request_of(event: ApiGatewayV2httpRequest) -> Result<Request, base64::Dec
         request.extensions_mut().insert(GatewayRequestId(id));
     }
     let path = event.raw_path.unwrap_or_default();
-    Ok(request.with_raw_http_path(&path).with_path_parameters(event.path_parameters))
+    let request = request.with_raw_http_path(&path).with_path_parameters(event.path_parameters);
+    Ok(request.with_query_string_parameters(event.query_string_parameters))
 }
 
 /// The event that carries an answer back.

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::{Clock, IdSource, KeyStore, UsageStore};
+use domain::ports::{Clock, IdSource, KeyStore, MonthUsage, UsageStore};
 use domain::{
     ApiKey, AuthenticationError, Authenticator, Environment, METRICS, Month, Principal, RateLimit, RequestId, Scope,
     next_month,
@@ -29,6 +29,20 @@ pub struct Call {
     pub now: Timestamp,
     /// Who calls.
     pub principal: Principal,
+    /// The plan's calls a minute, this one counted.
+    pub minute: RateLimit,
+    /// The month's requests, this one not counted.
+    pub month: MonthUsage,
+}
+
+impl Call {
+    /// Whether the month's pool of the caller has room for this call.
+    #[must_use]
+    pub fn has_room_in_month(&self) -> bool {
+        let Principal { partition, tenant, .. } = &self.principal;
+        let used = self.month.of(tenant.plan.pool(partition.environment));
+        tenant.refusing_limit(partition.environment).is_none_or(|limit| used < limit)
+    }
 }
 
 /// Which limit an answer's `rateLimit` numbers speak of.
@@ -175,7 +189,9 @@ impl<E: Endpoint> Api<E> {
         let principal = self.gate.authenticator.authenticate(&read_key(request)?).await?;
         let minute = self.gate.count(envelope, &principal).await?;
         envelope.rate = Some(minute.limit);
-        let call = Call { request_id: envelope.request_id.clone(), now: envelope.now, principal };
+        let month = envelope.quota.as_ref().map(|quota| quota.usage).unwrap_or_default();
+        let (request_id, now) = (envelope.request_id.clone(), envelope.now);
+        let call = Call { request_id, now, principal, minute: minute.limit, month };
         let answer = self.behind_the_gate(&call, &minute, request).await;
         if E::LIMIT == RequestLimitKind::Bulk && !minute.is_over {
             envelope.rate = match &answer {

@@ -1,11 +1,14 @@
 //! The rim of the API functions: one gate before every endpoint, one envelope around every answer. Names no table.
 
 mod answer;
+pub mod batch;
 mod body;
 mod error;
 mod event;
 mod gate;
+mod job_report;
 mod member;
+mod path;
 mod start;
 
 pub use answer::{Billing, Reply};
@@ -13,9 +16,11 @@ pub use body::{JsonBody, MAX_BODY, MAX_INFLATED};
 pub use error::{ApiError, ErrorCode, Issue, Issues};
 pub use event::{request_of, response_of};
 pub use gate::{Api, Call, Endpoint, Fallback, Gate, RequestLimitKind};
+pub use job_report::{JobError, JobReport, Link};
 pub use lambda_http::http::{Method, StatusCode};
 pub use lambda_http::{Body, Error, Request, RequestExt, Response};
-pub use member::{given, text, text_bytes};
+pub use member::{given, label, option, text, text_bytes};
+pub use path::job_id;
 pub use start::{Asked, accepted, idempotency};
 
 use std::sync::Arc;

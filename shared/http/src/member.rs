@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use domain::Label;
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
@@ -33,6 +34,27 @@ pub fn text_bytes(path: &str, raw: Option<&RawValue>, issues: &mut Issues) -> Op
     };
     issues.add(path, rule);
     None
+}
+
+/// A member that names one of some options; the first one unless it is given.
+pub fn option<T: Copy + Default>(path: &str, raw: Option<&RawValue>, options: &[(&str, T)], issues: &mut Issues) -> T {
+    let Some(name) = given(raw).and_then(|raw| text(path, Some(raw), issues)) else { return T::default() };
+    let found = options.iter().find(|(option, _)| *option == name);
+    if found.is_none() {
+        let names: Vec<_> = options.iter().map(|(option, _)| *option).collect();
+        issues.add(path, &format!("Must be {}", names.join(" or ")));
+    }
+    found.map(|(_, value)| *value).unwrap_or_default()
+}
+
+/// The label of a job, where one is given.
+pub fn label(raw: Option<&RawValue>, issues: &mut Issues) -> Option<Label> {
+    let text = text("label", Some(given(raw)?), issues)?;
+    let label = Label::try_from(text).ok();
+    if label.is_none() {
+        issues.add("label", "Must be 1 to 64 of A-Z a-z 0-9, space and . _ : -");
+    }
+    label
 }
 
 struct StringBytes(Vec<u8>);

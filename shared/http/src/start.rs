@@ -60,6 +60,14 @@ pub fn idempotency(
         .map_err(|_| ApiError::invalid("Idempotency-Key", "Must be 1 to 255 visible ASCII characters"))
 }
 
+impl ApiError {
+    /// An upload above its limit, stated or made.
+    #[must_use]
+    pub fn upload_too_large() -> Self {
+        Self::new(ErrorCode::PayloadTooLarge, format!("An upload must be at most {MAX_UPLOAD_BYTES} bytes"))
+    }
+}
+
 fn upload_issue(rule: &str) -> ApiError {
     ApiError::invalid("uploadId", rule)
 }
@@ -73,9 +81,7 @@ fn refusal(call: &Call, error: AcceptJobError) -> ApiError {
         AcceptJobError::MonthFull => ApiError::month_full(call),
         AcceptJobError::UploadUnusable => upload_issue("Must be an upload of yours, unused and not expired"),
         AcceptJobError::UploadEmpty => upload_issue("Nothing has been uploaded"),
-        AcceptJobError::UploadTooLarge => {
-            ApiError::new(ErrorCode::PayloadTooLarge, format!("An upload must be at most {MAX_UPLOAD_BYTES} bytes"))
-        }
+        AcceptJobError::UploadTooLarge => ApiError::upload_too_large(),
         AcceptJobError::HourFull(limit) => ApiError::new(ErrorCode::RateLimited, "Hourly bulk operation limit reached")
             .retry_after(limit.reset_seconds),
         AcceptJobError::Contention => ApiError::unavailable("lost every race for the acceptance"),

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use domain::ports::{JobStore, UsageStore};
+use domain::ports::{Acceptance, AcceptanceStore, JobStore, Settlement, UsageStore};
 use domain::{
-    Compression, Delivery, ExportRequest, ExportSpec, FileLayout, ImportData, ImportRequest, Job, JobId, JobResult,
-    JobWorker, Month, ObjectKey, Plan, Pool, Principal, Report, ResultFile, Scope, Tenant,
+    Compression, Delivery, Event, ExportRequest, ExportSpec, FileLayout, ImportData, ImportRequest, ImportSource, Job,
+    JobId, JobResult, JobSpec, JobWorker, LeaseRequest, Month, NewJob, ObjectKey, Plan, Pool, Principal, Report,
+    Reservation, ResultFile, Scope, Tenant, Token,
 };
 use records::ResourceType;
 use tokio::time::Instant;
 
-use crate::{Service, test_partition};
+use crate::{Service, job_id, test_partition};
 
 /// Whoever starts the tests' jobs, on this plan, with operations enough.
 #[must_use]
@@ -30,7 +31,7 @@ pub fn patients(count: usize) -> String {
 #[must_use]
 pub fn import_of(resource_type: ResourceType, data: &str) -> ImportRequest {
     let data = ImportData::Inline { ndjson: data.to_owned().into(), lines: data.lines().count() as u64 };
-    ImportRequest { resource_type, data, idempotency: None }
+    ImportRequest { resource_type, data, label: None, idempotency: None }
 }
 
 /// An export of one type, whole, to one plain file.
@@ -42,7 +43,7 @@ pub fn export_of(resource_type: ResourceType) -> ExportRequest {
         files: FileLayout::Single,
         compression: Compression::None,
     };
-    ExportRequest { spec, idempotency: None }
+    ExportRequest { spec, label: None, idempotency: None }
 }
 
 /// Has a worker look at a job, with time enough.
@@ -70,7 +71,7 @@ impl Service {
 
     /// Starts an export, has it done, and returns the job.
     pub async fn export(&self, spec: ExportSpec) -> Job {
-        let export = ExportRequest { spec, idempotency: None };
+        let export = ExportRequest { spec, label: None, idempotency: None };
         let id = self.export_starter().start(&caller(Plan::Pro), &export).await.unwrap().job_id;
         self.work().await;
         self.job(&id).await
@@ -115,4 +116,76 @@ impl Service {
 pub fn report(job: &Job, report: Report) -> Option<ResultFile> {
     let files = job.result().unwrap_or_else(|| panic!("{:?}", job.state())).files();
     files.iter().find(|file| file.name == report.file_name()).cloned()
+}
+
+/// A service with an accepted job of this specification: the job of the payloads.
+pub async fn service_with(spec: JobSpec, total: u64) -> (Service, Job) {
+    let service = Service::start().await;
+    let job = service.accepted(job_id(), spec, total).await;
+    (service, job)
+}
+
+/// What the export of a test asks for.
+#[must_use]
+pub fn an_export() -> JobSpec {
+    JobSpec::Export(ExportSpec {
+        resource_types: vec![ResourceType::Patient],
+        since: Some(Service::at(-86_400)),
+        files: FileLayout::Single,
+        compression: Compression::None,
+    })
+}
+
+/// What the import of a test asks for.
+#[must_use]
+pub fn an_import() -> JobSpec {
+    let source = ImportSource::Inline { key: ObjectKey::import(&test_partition(), &job_id()) };
+    JobSpec::Import { resource_type: ResourceType::Patient, source }
+}
+
+/// A worker acquires the job, under the first token.
+#[must_use]
+pub fn acquired() -> Event {
+    let (expires_at, due_at) = (Service::at(600), Service::at(610));
+    Event::Acquired(LeaseRequest { token: Token::new(1), expires_at, due_at, oldest: Service::at(-86_400) })
+}
+
+impl Service {
+    /// A job that was accepted when the service started.
+    pub async fn accepted(&self, id: JobId, spec: JobSpec, total: u64) -> Job {
+        let now = Self::at(0);
+        let job = Job::new(NewJob {
+            partition: test_partition(),
+            id,
+            spec,
+            label: Some("nightly".to_owned().try_into().unwrap()),
+            total,
+            counted: true,
+            reservation: Reservation { pool: Pool::Test, month: Month::of(now), requests: total.max(1) },
+            created_at: now,
+            expires_at: Self::at(7 * 86_400),
+            due_at: Self::at(300),
+        });
+        let window = self.memory.window(&test_partition().tenant).await.unwrap();
+        let acceptance = Acceptance {
+            job: job.clone(),
+            window: window.admit(now, 1_000).unwrap(),
+            month_limit: None,
+            upload: None,
+            idempotency: None,
+            request_token: "token".to_owned(),
+        };
+        self.memory.accept(&test_partition(), &acceptance).await.unwrap();
+        job
+    }
+
+    /// The job after these events, ten seconds after each other.
+    pub async fn happens(&self, mut job: Job, events: impl IntoIterator<Item = Event>) -> Job {
+        for (step, event) in (1..).zip(events) {
+            job = job.apply(event, Self::at(step * 10)).unwrap();
+            JobStore::update(&self.memory, &test_partition(), &job, &Settlement::None).await.unwrap();
+        }
+        tokio::time::advance(Duration::from_mins(1)).await;
+        job
+    }
 }

@@ -147,7 +147,14 @@ impl Service {
     fn driver(&self) -> JobDriver {
         let memory = Arc::new(self.memory.clone());
         let timings = Timings::default();
-        JobDriver { jobs: memory.clone(), queue: memory, clock: self.clock(), ids: self.ids(), timings }
+        JobDriver {
+            jobs: memory.clone(),
+            queue: memory.clone(),
+            files: memory,
+            clock: self.clock(),
+            ids: self.ids(),
+            timings,
+        }
     }
 
     /// What works on imports.
@@ -280,6 +287,7 @@ pub fn shown(response: &Response<Body>) -> Value {
 pub fn body(response: &Response<Body>) -> Value {
     match response.body() {
         Body::Text(text) => serde_json::from_str(text).expect("body is JSON"),
+        Body::Empty => Value::Null,
         other => panic!("body is text, not {other:?}"),
     }
 }

@@ -13,13 +13,13 @@ use bytes::Bytes;
 use domain::memory::{Memory, SeededIds};
 use domain::ports::{
     AcceptError, Acceptance, AcceptanceStore, BatchOutcome, ChangeGroup, ChangeItem, ChangeLog, CountPage, DueCursor,
-    DueGroup, DueJob, DuePage, DueStore, Fetched, FoundRecords, IdSource, JobQueue, JobStore, KeptRecord, MonthUsage,
-    MultipartId, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordWriter, Settlement,
-    Shard, Stamp, UpdateError, UploadError, UploadedPart, UsageStore,
+    DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, IdSource, JobQueue, JobStore, KeptRecord,
+    ListedJobs, MonthUsage, MultipartId, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader,
+    RecordWriter, Settlement, Shard, Stamp, UpdateError, UploadError, UploadedPart, UsageStore,
 };
 use domain::{
-    IdempotencyEntry, IdempotencyKey, Job, JobId, Month, ObjectKey, Partition, Pool, Reservation, Tenant, TenantId,
-    Upload, UploadId, Window,
+    IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
+    TenantId, Upload, UploadId, Window,
 };
 use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
@@ -229,6 +229,21 @@ impl JobStore for Network {
         let (job, settlement) = (job.clone(), settlement.clone());
         self.write(async move { memory.update(&partition, &job, &settlement).await }).await
     }
+
+    async fn list(
+        &self,
+        partition: &Partition,
+        behind: Option<&JobId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<ListedJobs, PortError> {
+        self.read(self.memory.list(partition, behind, now, limit)).await
+    }
+
+    async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
+        let (memory, partition, id) = (self.memory.clone(), partition.clone(), id.clone());
+        self.write(async move { memory.delete(&partition, &id).await }).await
+    }
 }
 
 #[async_trait]
@@ -421,6 +436,14 @@ impl MultipartStore for Network {
 }
 
 #[async_trait]
+impl FileRemover for Network {
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError> {
+        let (memory, partition, prefix) = (self.memory.clone(), partition.clone(), prefix.clone());
+        self.write(async move { memory.remove(&partition, &prefix).await }).await
+    }
+}
+
+#[async_trait]
 impl JobQueue for Network {
     async fn send(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
         let (memory, partition, id) = (self.memory.clone(), partition.clone(), id.clone());
@@ -467,6 +490,10 @@ impl UsageStore for Network {
         let (memory, partition, upload) = (self.memory.clone(), partition.clone(), upload.clone());
         let reservation = reservation.clone();
         self.write(async move { memory.create_upload(&partition, &upload, &reservation, month_limit).await }).await
+    }
+
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError> {
+        self.read(self.memory.open_uploads(partition, now)).await
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {

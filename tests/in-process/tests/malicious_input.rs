@@ -134,7 +134,9 @@ async fn import(content: impl Fn() -> Pieces + Send + Sync + 'static) -> (Delive
     let (upload, _) = service.uploader().create(&who).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), "{}\n");
     let data = ImportData::Upload(upload);
-    let id = service.begin(&who, ImportRequest { resource_type: ResourceType::Patient, data, idempotency: None }).await;
+    let id = service
+        .begin(&who, ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None })
+        .await;
     let objects =
         Arc::new(Malicious { memory: service.memory.clone(), content: Box::new(content), parts: AtomicU32::new(0) });
     let multipart = Arc::clone(&objects);

@@ -100,7 +100,11 @@ impl Client {
     /// A client with this key.
     #[must_use]
     pub fn with_key(key: &str) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(1)));
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_global(Some(Duration::from_mins(1)));
         Self { agent: config.tls_config(trust()).build().into(), base: setting("API_URL"), key: key.to_owned() }
     }
 
@@ -134,7 +138,35 @@ impl Client {
         self.post_with(path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
 
-    /// Asks with the client's key.
+    /// Creates an upload of so many bytes.
+    #[must_use]
+    pub fn create_upload(&self, bytes: usize) -> Answer {
+        self.post("/v1/bulk/uploads", &json!({"bytes": bytes}))
+    }
+
+    /// Creates an upload of this content, and puts it there.
+    #[must_use]
+    pub fn uploaded(&self, content: &[u8]) -> Value {
+        let created = self.create_upload(content.len());
+        assert_eq!(created.status, 201, "{created:?}");
+        let upload = created.data();
+        assert_eq!(self.put(upload["uploadUrl"].as_str().unwrap(), content), 200);
+        upload
+    }
+
+    /// Cancels a job.
+    #[must_use]
+    pub fn cancel(&self, id: &str) -> Answer {
+        self.post_with(&format!("/v1/bulk/jobs/{id}/cancel"), &[], b"")
+    }
+
+    /// Deletes a job.
+    #[must_use]
+    pub fn delete(&self, id: &str) -> Answer {
+        read(self.agent.delete(format!("{}/v1/bulk/jobs/{id}", self.base)).header("x-api-key", &self.key).call())
+    }
+
+    /// Asks with the client's key. A redirect is an answer.
     #[must_use]
     pub fn get(&self, path: &str) -> Answer {
         read(self.agent.get(format!("{}{path}", self.base)).header("x-api-key", &self.key).call())

@@ -125,6 +125,7 @@ impl Service {
         let driver = JobDriver {
             jobs: self.jobs(),
             queue,
+            files: self.objects(),
             clock: self.clock.clone(),
             ids: Arc::new(SystemIds),
             timings: Self::timings(),

@@ -174,7 +174,12 @@ impl Kind {
             Self::ImportOfUpload => {
                 let upload = service.uploaded(&lines()).await;
                 let data = ImportData::Upload(upload);
-                Request::Import(ImportRequest { resource_type: ResourceType::Patient, data, idempotency: None })
+                Request::Import(ImportRequest {
+                    resource_type: ResourceType::Patient,
+                    data,
+                    label: None,
+                    idempotency: None,
+                })
             }
             Self::Export => Request::Export(export_of(ResourceType::Patient)),
         }

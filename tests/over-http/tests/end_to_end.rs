@@ -297,17 +297,21 @@ fn the_same_call_said_again_is_one_job() {
 #[test]
 fn an_upload_goes_in_by_its_url_and_comes_back_with_reports() {
     let client = pro("uploads");
-    let created = client.post_with("/v1/bulk/uploads", &[], b"");
+    let data = sample("patients") + &sample("patients-with-faults");
+    let created = client.create_upload(data.len());
     assert_eq!(created.status, 201, "{created:?}");
     let upload = created.data();
     assert_eq!(upload["maxBytes"], 104_857_600);
-    assert!(upload["uploadUrl"].as_str().unwrap().contains("X-Amz-SignedHeaders=host&"), "no header but the host");
+    let url = upload["uploadUrl"].as_str().unwrap();
+    assert!(url.contains("X-Amz-SignedHeaders=content-length%3Bhost&"), "the length is signed, and no other header");
     let import = |upload: &Value| {
         client.post("/v1/bulk/import", &json!({"resourceType": "Patient", "uploadId": upload["uploadId"]}))
     };
     assert_eq!(import(&upload).code(), "VALIDATION_ERROR", "nothing has been uploaded yet");
-    let data = sample("patients") + &sample("patients-with-faults");
-    assert_eq!(client.put(upload["uploadUrl"].as_str().unwrap(), data.as_bytes()), 200);
+    for other in [&data[1..], &format!("{data}\n")] {
+        assert_eq!(client.put(url, other.as_bytes()), 403, "of another length than was stated");
+    }
+    assert_eq!(client.put(url, data.as_bytes()), 200);
     let job = client.ended(&import(&upload).job_id());
     assert_eq!(job["status"], "completed", "{job}");
     assert_eq!((&job["totalRecords"], &job["succeededRecords"]), (&json!(27), &json!(21)), "{job}");

@@ -32,9 +32,7 @@ fn patient(id: &str, secret: &str) -> String {
 }
 
 fn upload(client: &Client, content: &str) -> Value {
-    let upload = client.post_with("/v1/bulk/uploads", &[], b"").data();
-    assert_eq!(client.put(upload["uploadUrl"].as_str().unwrap(), content.as_bytes()), 200);
-    upload
+    client.uploaded(content.as_bytes())
 }
 
 /// What is the same in two refusals of the same kind.
@@ -120,7 +118,7 @@ fn links_open_one_file() {
         assert_eq!(answer.status, 403, "{bent}: {answer:?}");
         assert!(!answer.text.contains("theirs"));
     }
-    let place = own.test.post_with("/v1/bulk/uploads", &[], b"").data();
+    let place = own.test.create_upload(2).data();
     let place = place["uploadUrl"].as_str().unwrap();
     for bent in
         [place.replace(&own.id, &other.id), place.replace("/test/", "/live/"), place.replace("/uploads/", "/exports/")]

@@ -66,7 +66,6 @@ fn while_killing<T>(function: &'static str, times: usize, work: impl FnOnce() ->
 #[test]
 fn the_largest_batch_survives_the_death_of_its_processors() {
     let client = Client::of_new_tenant("large", &["--plan", "pro"]);
-    let upload = client.post_with("/v1/bulk/uploads", &[], b"").data();
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut size = 0;
     for number in 0..RECORDS {
@@ -75,7 +74,7 @@ fn the_largest_batch_survives_the_death_of_its_processors() {
         encoder.write_all(line.as_bytes()).unwrap();
     }
     assert!((100_000_000..104_857_600).contains(&size), "{size}");
-    assert_eq!(client.put(upload["uploadUrl"].as_str().unwrap(), &encoder.finish().unwrap()), 200);
+    let upload = client.uploaded(&encoder.finish().unwrap());
 
     let body = json!({"resourceType": "Patient", "uploadId": upload["uploadId"]});
     let (job, killed) =

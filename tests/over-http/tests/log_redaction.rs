@@ -130,8 +130,7 @@ fn refusals(client: &Client) {
 /// Uploads that fail their jobs, and one that nobody ever imports.
 fn uploads(client: &Client) {
     let import = |bytes: &[u8]| {
-        let upload = client.post_with("/v1/bulk/uploads", &[], b"").data();
-        assert_eq!(client.put(upload["uploadUrl"].as_str().unwrap(), bytes), 200);
+        let upload = client.uploaded(bytes);
         let body = json!({"resourceType": "Patient", "uploadId": upload["uploadId"]});
         let job = client.ended(&client.post("/v1/bulk/import", &body).job_id());
         (job["status"].as_str().unwrap().to_owned(), client.job(job["id"].as_str().unwrap()))

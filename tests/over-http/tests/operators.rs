@@ -136,8 +136,7 @@ fn a_purge_takes_one_partition_and_nothing_else() {
     for client in [&test, &live, &stranger] {
         assert_eq!(client.imported("Patient", &patients(60))["succeededRecords"], 60);
     }
-    let place = test.post_with("/v1/bulk/uploads", &[], b"").data();
-    assert_eq!(test.put(place["uploadUrl"].as_str().unwrap(), b"{}\n"), 200);
+    let _place = test.uploaded(b"{}\n");
     let (export, _) = test.exported(&["Patient"], None);
     let link = export["downloadUrl"].as_str().unwrap();
 

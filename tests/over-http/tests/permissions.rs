@@ -60,9 +60,7 @@ fn twice(client: &Client, path: &str, body: &Value) -> Answer {
 }
 
 fn upload(client: &Client) -> Value {
-    let made = client.post_with("/v1/bulk/uploads", &[], b"");
-    assert_eq!(made.status, 201, "{made:?}");
-    made.data()
+    client.create_upload(LINES.len()).data()
 }
 
 /// Has the service do something in this process.

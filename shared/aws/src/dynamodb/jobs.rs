@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use domain::ports::{
     AcceptError, Acceptance, AcceptanceStore, Cancellation, DueCursor, DueGroup, DueJob, DuePage, DueStore, JobStore,
-    PortError, Settlement, UpdateError,
+    ListedJobs, PortError, Settlement, UpdateError,
 };
 use domain::{Job, JobId, Partition};
 use jiff::Timestamp;
@@ -194,6 +194,42 @@ impl JobStore for DynamoJobs {
         } else {
             PortError::throttled("update job", "transaction was cancelled").into()
         })
+    }
+    async fn list(
+        &self,
+        partition: &Partition,
+        behind: Option<&JobId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<ListedJobs, PortError> {
+        const OPERATION: &str = "list jobs";
+        let behind = behind.map(|behind| {
+            let keys = [("pk", partition_key(partition)), ("sk", text(behind.as_str()))];
+            keys.map(|(name, value)| (name.to_owned(), value)).into()
+        });
+        let listed = self
+            .client
+            .query()
+            .table_name(&self.jobs_table)
+            .key_condition_expression("pk = :partition")
+            .expression_attribute_values(":partition", partition_key(partition))
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .set_exclusive_start_key(behind)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        let next = listed.last_evaluated_key().map(|key| key.get("sk").and_then(|id| id.as_s().ok()?.parse().ok()));
+        let next = next.map(|id| id.ok_or_else(|| unreadable(OPERATION, "key names no job"))).transpose()?;
+        let jobs: Result<Vec<_>, _> = listed.items.unwrap_or_default().into_iter().map(read_job).collect();
+        Ok(ListedJobs { jobs: jobs?.into_iter().filter(|job| job.expires_at() > now).collect(), next })
+    }
+
+    async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
+        let delete = self.client.delete_item().table_name(&self.jobs_table);
+        let delete = delete.key("pk", partition_key(partition)).key("sk", text(id.as_str()));
+        delete.send().await.map(|_| ()).map_err(|error| port_error("delete job", &error))
     }
 }
 

@@ -124,6 +124,14 @@ pub(super) fn upload_key(partition: &Partition, upload: &UploadId) -> Item {
     key(&partition.tenant, format!("upload#{}#{upload}", partition.environment))
 }
 
+fn read_upload(operation: &'static str, mut item: Item) -> Result<Upload, PortError> {
+    let broken = || unreadable(operation, "item cannot be read");
+    let used = item.get("used").and_then(|used| used.as_bool().ok()).copied().ok_or_else(broken)?;
+    let content = item.remove("upload").ok_or_else(broken)?;
+    let upload: Upload = serde_dynamo::from_attribute_value(content).map_err(|_| broken())?;
+    Ok(Upload { used, ..upload })
+}
+
 fn window_key(tenant: &TenantId) -> Item {
     key(tenant, "window")
 }
@@ -266,14 +274,32 @@ impl UsageStore for DynamoUsage {
         }
     }
 
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError> {
+        const OPERATION: &str = "list uploads";
+        let sort_key = |id: &str| text(format!("upload#{}#{id}", partition.environment));
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :tenant AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":tenant", text(partition.tenant.as_str()))
+            .expression_attribute_values(":first", sort_key(Upload::oldest_open(now).as_str()))
+            .expression_attribute_values(":last", sort_key("~"))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut open = Vec::new();
+        while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
+            open.extend(Some(read_upload(OPERATION, item)?).filter(|upload| upload.is_open(now)));
+        }
+        Ok(open)
+    }
+
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
         const OPERATION: &str = "read upload";
-        let Some(mut item) = self.get(OPERATION, upload_key(partition, id)).await? else { return Ok(None) };
-        let used = item.get("used").and_then(|used| used.as_bool().ok()).copied();
-        let content = item.remove("upload").zip(used).ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
-        let upload: Upload =
-            serde_dynamo::from_attribute_value(content.0).map_err(|_| unreadable(OPERATION, "item cannot be read"))?;
-        Ok(Some(Upload { used: content.1, ..upload }).filter(|upload| upload.expires_at > now))
+        let Some(item) = self.get(OPERATION, upload_key(partition, id)).await? else { return Ok(None) };
+        Ok(Some(read_upload(OPERATION, item)?).filter(|upload| upload.expires_at > now))
     }
 
     async fn idempotency(

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 
 use super::{AcceptJobError, Accepted, Draft, Drafter, Idempotency, JobAcceptor};
 use crate::identity::{JobId, Principal};
-use crate::jobs::{ExportSpec, JobSpec};
+use crate::jobs::{ExportSpec, JobSpec, Label};
 use crate::ports::PortError;
 
 /// A valid call for an export.
 #[derive(Debug, Clone)]
 pub struct ExportRequest {
     pub spec: ExportSpec,
+    pub label: Option<Label>,
     pub idempotency: Idempotency,
 }
 
@@ -21,14 +22,15 @@ pub struct ExportStarter {
 
 impl ExportStarter {
     pub async fn start(&self, who: &Principal, request: &ExportRequest) -> Result<Accepted, AcceptJobError> {
-        self.acceptor.accept(who, &request.idempotency, &request.spec).await
+        self.acceptor.accept(who, &request.idempotency, request).await
     }
 }
 
 #[async_trait]
-impl Drafter for ExportSpec {
+impl Drafter for ExportRequest {
     async fn draft(&self, _job_id: &JobId, _month_limit: Option<u64>) -> Result<Draft, AcceptJobError> {
-        Ok(Draft { spec: JobSpec::Export(self.clone()), total: 0, requests: 1, upload: None })
+        let (spec, label) = (JobSpec::Export(self.spec.clone()), self.label.clone());
+        Ok(Draft { spec, label, total: 0, requests: 1, upload: None })
     }
 
     async fn store_source(&self, _job_id: &JobId) -> Result<(), PortError> {

@@ -9,7 +9,7 @@ use records::ResourceType;
 use super::{AcceptJobError, Accepted, Draft, Drafter, Idempotency, JobAcceptor, MAX_UPLOAD_BYTES};
 use crate::files::ObjectKey;
 use crate::identity::{JobId, Principal, UploadId};
-use crate::jobs::{ImportSource, JobSpec};
+use crate::jobs::{ImportSource, JobSpec, Label};
 use crate::ports::{ObjectHead, ObjectStore, PortError};
 
 /// A valid call for an import.
@@ -18,6 +18,7 @@ pub struct ImportRequest {
     /// The type of every record.
     pub resource_type: ResourceType,
     pub data: ImportData,
+    pub label: Option<Label>,
     pub idempotency: Idempotency,
 }
 
@@ -66,20 +67,20 @@ struct ImportDrafter<'a> {
 #[async_trait]
 impl Drafter for ImportDrafter<'_> {
     async fn draft(&self, job_id: &JobId, month_limit: Option<u64>) -> Result<Draft, AcceptJobError> {
-        let (who, ImportRequest { resource_type, data, .. }) = (self.who, self.request);
-        let resource_type = *resource_type;
+        let (who, ImportRequest { resource_type, data, label, .. }) = (self.who, self.request);
+        let (resource_type, label) = (*resource_type, label.clone());
         match data {
             ImportData::Inline { lines, .. } => {
                 let source = ImportSource::Inline { key: ObjectKey::import(&who.partition, job_id) };
                 let spec = JobSpec::Import { resource_type, source };
-                Ok(Draft { spec, total: *lines, requests: *lines, upload: None })
+                Ok(Draft { spec, label, total: *lines, requests: *lines, upload: None })
             }
             ImportData::Upload(upload) => {
                 let ObjectHead { etag, .. } = self.starter.check_upload(who, upload).await?;
                 let key = ObjectKey::upload(&who.partition, upload);
                 let source = ImportSource::Upload { key, etag, month_limit };
                 let spec = JobSpec::Import { resource_type, source };
-                Ok(Draft { spec, total: 0, requests: 0, upload: Some(upload.clone()) })
+                Ok(Draft { spec, label, total: 0, requests: 0, upload: Some(upload.clone()) })
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::files::ObjectKey;
@@ -21,6 +21,10 @@ const URL_LIFETIME: Duration = Duration::from_hours(1);
 
 /// For how long an upload can be imported: whoever uploads in the last minute has time to say so.
 const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
+
+/// Uploads of a partition whose URLs still work and that no import has used: a key that has leaked must not fill the
+/// bucket.
+const MAX_OPEN_UPLOADS: usize = 20;
 
 /// A place that a client may upload one batch to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +45,32 @@ pub enum CreateUploadError {
     /// The month's pool is used up.
     #[error("monthly quota exceeded")]
     MonthFull,
+    /// The partition has too many open uploads; one closes then.
+    #[error("too many open uploads")]
+    TooManyOpen { until: Timestamp },
     /// See [`PortError`].
     #[error(transparent)]
     Port(#[from] PortError),
+}
+
+/// When an upload's URL ends.
+fn closes_at(upload: &Upload) -> Timestamp {
+    let left = UPLOAD_LIFETIME.saturating_sub(URL_LIFETIME);
+    upload.expires_at - SignedDuration::try_from(left).unwrap_or_default()
+}
+
+impl Upload {
+    /// All uploads that are open at `now` have this id or a later one: ids sort by time.
+    #[must_use]
+    pub fn oldest_open(now: Timestamp) -> UploadId {
+        UploadId::new(now - SignedDuration::try_from(URL_LIFETIME).unwrap_or_default(), 0)
+    }
+
+    /// Whether something may still be uploaded, or imported for the first time within the URL's time.
+    #[must_use]
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        !self.used && closes_at(self) > now
+    }
 }
 
 /// Creates uploads.
@@ -55,9 +82,15 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    /// A new upload of the caller's, and the URL to put it to.
-    pub async fn create(&self, who: &Principal) -> Result<(UploadId, SignedUrl), CreateUploadError> {
+    /// A new upload of the caller's, of just so many bytes, and the URL to put it to.
+    pub async fn create(&self, who: &Principal, bytes: u64) -> Result<(UploadId, SignedUrl), CreateUploadError> {
         let now = self.clock.now();
+        let open = self.usage.open_uploads(&who.partition, now).await?;
+        if open.len() >= MAX_OPEN_UPLOADS {
+            // The oldest ones close first.
+            let closes_at = open.iter().map(closes_at).min().unwrap_or(now);
+            return Err(CreateUploadError::TooManyOpen { until: closes_at });
+        }
         let id = UploadId::new(now, self.ids.random());
         let upload = Upload { id: id.clone(), expires_at: after(now, UPLOAD_LIFETIME), used: false };
         let pool = who.tenant.plan.pool(who.partition.environment);
@@ -67,7 +100,7 @@ impl Uploader {
             return Err(CreateUploadError::MonthFull);
         }
         let key = ObjectKey::upload(&who.partition, &id);
-        let url = self.signer.sign_upload(&who.partition, &key, now, after(now, URL_LIFETIME)).await?;
+        let url = self.signer.sign_upload(&who.partition, &key, bytes, now, after(now, URL_LIFETIME)).await?;
         Ok((id, url))
     }
 }

@@ -60,7 +60,7 @@ async fn a_pinned_content_is_read_or_none(objects: &dyn Objects, fixture: &Fixtu
     objects.put(partition, &key, Bytes::from_static(b"other")).await.unwrap();
     let changed = objects.get(partition, &key, Some(&head.etag), 0).await.unwrap();
     assert!(matches!(changed, Fetched::Changed));
-    let signed = objects.sign_upload(partition, &key, fixture.now, fixture.later(3_600)).await.unwrap();
+    let signed = objects.sign_upload(partition, &key, 7, fixture.now, fixture.later(3_600)).await.unwrap();
     assert!(signed.expires_at <= fixture.later(3_600));
 }
 

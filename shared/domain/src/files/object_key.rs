@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{JobId, Partition, Token, UploadId};
-use crate::jobs::Compression;
+use crate::jobs::{Compression, ImportSource, Job, JobType};
 
 /// The key of an object: `<kind>/<tenant>/<environment>/…`.
 ///
@@ -54,16 +54,54 @@ impl ObjectKey {
         Self(format!("{}{rest}", prefix(kind, partition)))
     }
 
-    /// How all keys of a partition begin, and no others.
-    pub fn prefixes(partition: &Partition) -> impl Iterator<Item = String> {
-        KINDS.iter().map(|kind| prefix(kind, partition))
-    }
-
     /// Whether the object belongs to the partition.
     #[must_use]
     pub fn belongs_to(&self, partition: &Partition) -> bool {
-        let mut segments = self.0.split('/').skip(1);
-        segments.next() == Some(partition.tenant.as_str()) && segments.next() == Some(partition.environment.as_str())
+        is_of(&self.0, partition)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a key, or the beginning of one, names the partition.
+fn is_of(key: &str, partition: &Partition) -> bool {
+    let mut segments = key.split('/').skip(1);
+    segments.next() == Some(partition.tenant.as_str()) && segments.next() == Some(partition.environment.as_str())
+}
+
+/// How the keys of some objects of one partition begin, and of no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPrefix(String);
+
+impl KeyPrefix {
+    /// All that a partition has.
+    pub fn of_partition(partition: &Partition) -> impl Iterator<Item = Self> {
+        KINDS.iter().map(|kind| Self(prefix(kind, partition)))
+    }
+
+    /// All that the workers of a job have written.
+    #[must_use]
+    pub fn of_results(job: &Job) -> Self {
+        let kind = match job.job_type() {
+            JobType::Import => "reports",
+            JobType::Export => "exports",
+        };
+        Self(format!("{}{}/", prefix(kind, job.partition()), job.id()))
+    }
+
+    /// What an import reads: ids have one length, so that no other key begins so.
+    #[must_use]
+    pub fn of_source(source: &ImportSource) -> Self {
+        Self(source.key().as_str().to_owned())
+    }
+
+    /// Whether all such objects belong to the partition.
+    #[must_use]
+    pub fn belongs_to(&self, partition: &Partition) -> bool {
+        is_of(&self.0, partition)
     }
 
     #[must_use]
@@ -95,6 +133,14 @@ pub enum Report {
 }
 
 impl Report {
+    const ALL: [Self; 3] = [Self::Errors, Self::Rejected, Self::Results];
+
+    /// The report of that name.
+    #[must_use]
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|report| report.file_name() == name)
+    }
+
     #[must_use]
     pub fn file_name(self) -> &'static str {
         match self {

@@ -1,18 +1,14 @@
 //! From bytes to groups: lines are framed, validated, and put together for writing.
 
-use std::collections::HashMap;
-
 use ndjson::{Frame, LineSplitter};
-use records::{Record, RecordId, Schema, StoredLine, Violation};
+use records::{RecordId, Schema, StoredLine, Violation};
 use uuid::Uuid;
 
+use super::line_validator::{LineValidator, MAX_LINE, ValidLine};
 use super::reports::Reports;
 use crate::identity::{JobId, Partition};
 use crate::jobs::{LineViolation, MAX_INLINE_VIOLATIONS, Progress};
 use crate::ports::{MAX_GROUP, MAX_GROUP_BYTES};
-
-/// The longest raw line that is read: 1 MiB (contract, section 3).
-const MAX_LINE: usize = 1 << 20;
 
 /// A group ends after so many lines even when it is not full, so that progress shows among rejected lines.
 const MAX_LINES_PER_GROUP: usize = 500;
@@ -34,7 +30,7 @@ pub(super) struct Group {
 /// The reading half of an import.
 pub(super) struct BatchReader<'a> {
     splitter: LineSplitter,
-    validator: Validator<'a>,
+    account: Account<'a>,
     group: Vec<StoredLine>,
     bytes_in_group: usize,
     lines_in_group: usize,
@@ -43,11 +39,9 @@ pub(super) struct BatchReader<'a> {
 
 impl<'a> BatchReader<'a> {
     pub(super) fn new(schema: &'a Schema, partition: &'a Partition, job: &'a JobId, reports: Reports) -> Self {
-        let validator = Validator {
-            schema,
-            tenant: partition.tenant.as_str(),
+        let account = Account {
+            validator: LineValidator::new(schema, &partition.tenant),
             job,
-            lines_of_ids: HashMap::new(),
             violations: Vec::new(),
             violation_count: 0,
             progress: Progress::default(),
@@ -55,7 +49,7 @@ impl<'a> BatchReader<'a> {
         };
         Self {
             splitter: LineSplitter::new(MAX_LINE),
-            validator,
+            account,
             group: Vec::new(),
             bytes_in_group: 0,
             lines_in_group: 0,
@@ -81,16 +75,16 @@ impl<'a> BatchReader<'a> {
         {
             match self.splitter.next_frame() {
                 Some(Frame::Line { number, bytes }) => {
-                    if let Some(line) = self.validator.line(number, bytes) {
+                    if let Some(line) = self.account.line(number, bytes) {
                         self.bytes_in_group += line.as_str().len();
                         self.group.push(line);
                     }
                     self.lines_in_group += 1;
                 }
                 Some(Frame::Oversize { number, piece, last }) => {
-                    self.validator.reports.rejected_bytes(piece, last);
+                    self.account.reports.rejected_bytes(piece, last);
                     if last {
-                        self.validator.reject(number, vec![Violation::too_large(MAX_LINE)]);
+                        self.account.reject(number, vec![Violation::too_large(MAX_LINE)]);
                         self.lines_in_group += 1;
                     }
                 }
@@ -100,16 +94,16 @@ impl<'a> BatchReader<'a> {
         }
         self.lines_in_group = 0;
         let (lines, bytes) = (std::mem::take(&mut self.group), std::mem::take(&mut self.bytes_in_group));
-        Some(Group { lines, bytes, upto: self.validator.progress })
+        Some(Group { lines, bytes, upto: self.account.progress })
     }
 
     pub(super) fn reports(&mut self) -> &mut Reports {
-        &mut self.validator.reports
+        &mut self.account.reports
     }
 
     /// The outcome of the whole import, once all groups have been taken out.
     pub(super) fn into_outcome(self) -> Outcome {
-        let Validator { violations, violation_count, progress, reports, .. } = self.validator;
+        let Account { violations, violation_count, progress, reports, .. } = self.account;
         let progress = Progress { total: progress.processed, ..progress };
         Outcome { violations, violation_count, progress, reports }
     }
@@ -126,26 +120,24 @@ pub(super) struct Outcome {
     pub(super) reports: Reports,
 }
 
-/// Decides on every line, and keeps the account.
-struct Validator<'a> {
-    schema: &'a Schema,
-    tenant: &'a str,
+/// What became of every line so far.
+struct Account<'a> {
+    validator: LineValidator<'a>,
     job: &'a JobId,
-    /// The first valid line of every id that a client chose.
-    lines_of_ids: HashMap<RecordId, u64>,
     violations: Vec<LineViolation>,
     violation_count: u64,
     progress: Progress,
     reports: Reports,
 }
 
-impl Validator<'_> {
+impl Account<'_> {
     fn line(&mut self, number: u64, bytes: &[u8]) -> Option<StoredLine> {
-        match self.schema.scan(bytes).and_then(|record| self.accept(number, record)) {
-            Ok((stored, is_derived)) => {
+        let job = self.job;
+        match self.validator.validate(number, bytes, || derived_id(job, number)) {
+            Ok(ValidLine { stored, id_is_derived }) => {
                 self.progress.processed = number;
                 self.progress.succeeded += 1;
-                self.reports.stored(number, stored.id().as_str(), is_derived);
+                self.reports.stored(number, stored.id().as_str(), id_is_derived);
                 Some(stored)
             }
             Err(violations) => {
@@ -154,21 +146,6 @@ impl Validator<'_> {
                 None
             }
         }
-    }
-
-    /// The record as it will be stored, and whether its id is derived.
-    fn accept(&mut self, number: u64, record: Record<'_>) -> Result<(StoredLine, bool), Vec<Violation>> {
-        let chosen = record.id().cloned();
-        if let Some(first) = chosen.as_ref().and_then(|id| self.lines_of_ids.get(id)) {
-            return Err(vec![Violation::duplicate_id(*first)]);
-        }
-        let derive = || derived_id(self.job, number);
-        let stored = record.into_stored(self.tenant, derive).map_err(|violation| vec![violation])?;
-        let is_derived = chosen.is_none();
-        if let Some(id) = chosen {
-            self.lines_of_ids.insert(id, number);
-        }
-        Ok((stored, is_derived))
     }
 
     fn reject(&mut self, line: u64, violations: Vec<Violation>) {

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::lease_guard::{AcquireOutcome, JobAccess, LeaseError};
-use super::{Event, FailureReason, Job, JobResult, LeaseGuard, Progress, Refusal, Release};
+use super::{Event, FailureReason, Job, JobResult, JobState, LeaseGuard, Progress, Refusal, Release};
+use crate::files::KeyPrefix;
 use crate::identity::{JobId, Partition};
-use crate::ports::{Clock, IdSource, JobQueue, JobStore, PortError, Settlement, UploadError};
+use crate::ports::{Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, Settlement, UploadError};
 use crate::timings::Timings;
 
 /// How long sending a message may take; then the sweeper sends it.
@@ -22,6 +23,8 @@ pub struct JobDriver {
     pub jobs: Arc<dyn JobStore>,
     /// The queue of this processor's type of job.
     pub queue: Arc<dyn JobQueue>,
+    /// Clears away what a job leaves behind that has failed.
+    pub files: Arc<dyn FileRemover>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
     pub timings: Timings,
@@ -109,9 +112,6 @@ impl From<UploadError> for WorkError {
 pub(crate) trait Work: Send + Sync {
     /// Works on the job that the guard holds, until `deadline`.
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<(JobResult, Progress), WorkError>;
-
-    /// Clears away what a job had begun that has failed. What stays behind goes with the bucket's lifecycle.
-    async fn abandon(&self, job: &Job);
 }
 
 impl JobDriver {
@@ -134,7 +134,7 @@ impl JobDriver {
             AcquireOutcome::Refused(_) => return Ok(Delivery::Busy),
             AcquireOutcome::Failed(job) => {
                 tracing::error!(job_id = %id, "job is too old or was taken over too often");
-                work.abandon(&job).await;
+                remove_results(self.files.as_ref(), &job).await;
                 return Ok(Delivery::Done);
             }
         };
@@ -144,17 +144,29 @@ impl JobDriver {
             worked = work.work(&guard, deadline) => worked,
             lost = guard.keep_alive() => Err(lost.into()),
         };
-        let ended = self.end(work, &guard, worked).await;
-        Ok(ended.unwrap_or_else(|error| {
-            // Nothing is lost: the lease expires, and the sweeper redrives the job.
-            tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "leave job to the sweeper");
-            Delivery::LeaseLost
-        }))
+        Ok(match self.end(&guard, worked).await {
+            Ok(delivery) => delivery,
+            Err(error) => self.lease_lost(partition, id, &error).await,
+        })
+    }
+
+    /// A worker that may not write to the job any more. Nothing is lost: either the job was cancelled, and its files
+    /// are cleared away, or the lease expires, and the sweeper redrives the job.
+    async fn lease_lost(&self, partition: &Partition, id: &JobId, error: &LeaseError) -> Delivery {
+        match self.jobs.get(partition, id, self.clock.now()).await {
+            Ok(Some(job)) if matches!(job.state(), JobState::Failed(_)) => {
+                remove_results(self.files.as_ref(), &job).await;
+                Delivery::AlreadyEnded
+            }
+            Ok(_) | Err(_) => {
+                tracing::warn!(job_id = %id, error = error as &dyn std::error::Error, "leave job to the sweeper");
+                Delivery::LeaseLost
+            }
+        }
     }
 
     async fn end(
         &self,
-        work: &impl Work,
         guard: &LeaseGuard,
         worked: Result<(JobResult, Progress), WorkError>,
     ) -> Result<Delivery, LeaseError> {
@@ -164,9 +176,8 @@ impl JobDriver {
                 Ok(Delivery::Done)
             }
             Err(WorkError::Impossible(reason)) => {
-                let job = guard.job().await;
                 guard.fail(reason).await?;
-                work.abandon(&job).await;
+                remove_results(self.files.as_ref(), &guard.job().await).await;
                 Ok(Delivery::Done)
             }
             Err(WorkError::Port(error)) => {
@@ -185,6 +196,13 @@ impl JobDriver {
             }
             Err(WorkError::LeaseLost) => Err(LeaseError::Lost),
         }
+    }
+}
+
+/// Clears away what the workers of a failed job have written. What stays behind goes with the bucket's lifecycle.
+pub(crate) async fn remove_results(files: &dyn FileRemover, job: &Job) {
+    if let Err(error) = files.remove(job.partition(), &KeyPrefix::of_results(job)).await {
+        tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "remove files");
     }
 }
 

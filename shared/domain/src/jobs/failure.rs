@@ -19,6 +19,8 @@ pub enum FailureReason {
     ExportTooLarge,
     /// The file's multipart upload is gone.
     FileLost,
+    /// By its owner.
+    Cancelled,
 }
 
 impl FailureReason {
@@ -45,6 +47,7 @@ impl FailureReason {
                 ("export_too_large", "The records do not fit one file; export fewer types, or use since")
             }
             Self::FileLost => ("file_lost", "The file could not be completed; start the job again"),
+            Self::Cancelled => ("cancelled", "The job was cancelled"),
         }
     }
 
@@ -69,7 +72,8 @@ impl FailureReason {
             | Self::UploadTooLarge
             | Self::UploadUnreadable
             | Self::MonthlyQuotaExceeded
-            | Self::ExportTooLarge => false,
+            | Self::ExportTooLarge
+            | Self::Cancelled => false,
         }
     }
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{
-    Event, FailureReason, IllegalTransition, Job, JobResult, JobState, LeaseRequest, Progress, Refusal, Release,
-};
+use super::{Event, FailureReason, IllegalTransition, Job, JobResult, LeaseRequest, Progress, Refusal, Release};
 use crate::exporting::ExportCheckpoint;
 use crate::identity::{JobId, Partition, Token};
 use crate::metrics::{METRICS, job_ended};
@@ -118,7 +116,7 @@ impl LeaseGuard {
                 Ok(next) => next,
                 Err(IllegalTransition { refusal, .. }) => return Ok(AcquireOutcome::Refused(refusal)),
             };
-            match jobs.update(partition, &next, &settlement(&next)).await {
+            match jobs.update(partition, &next, &next.settlement()).await {
                 Ok(()) if next.has_ended() => {
                     job_ended(&next, now);
                     return Ok(AcquireOutcome::Failed(Box::new(found)));
@@ -261,7 +259,7 @@ impl LeaseGuard {
             }
         };
         let ends_before = written.job.lease().map(|lease| lease.expires_at);
-        self.write(written, when_down, advanced, settlement).await?;
+        self.write(written, when_down, advanced, Job::settlement).await?;
         written.at = began;
         let sent = first_renewal.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(sent) = sent.filter(|_| written.job.lease().map(|lease| lease.expires_at) != ends_before) {
@@ -309,7 +307,7 @@ impl LeaseGuard {
 
     async fn end(&self, event: impl Fn(Timestamp) -> Event) -> Result<(), LeaseError> {
         let mut written = self.written.lock().await;
-        self.write(&mut written, WhenDown::RetryUntilLeaseEnds, event, settlement).await?;
+        self.write(&mut written, WhenDown::RetryUntilLeaseEnds, event, Job::settlement).await?;
         job_ended(&written.job, self.access.clock.now());
         Ok(())
     }
@@ -376,15 +374,5 @@ fn request(token: &Token, timings: &Timings, now: Timestamp) -> LeaseRequest {
         expires_at: after(now, timings.lease),
         due_at: after(now, timings.lease + timings.due_grace()),
         oldest: now - jiff::SignedDuration::try_from(timings.max_age).unwrap_or_default(),
-    }
-}
-
-/// What storing this revision of a job means for the month: a failed job gives its reservation back.
-fn settlement(job: &Job) -> Settlement {
-    match job.state() {
-        JobState::Failed(_) if job.is_counted() => Settlement::Refund(job.reservation().clone()),
-        JobState::Failed(_) | JobState::Pending | JobState::Processing { .. } | JobState::Completed(_) => {
-            Settlement::None
-        }
     }
 }

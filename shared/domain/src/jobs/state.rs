@@ -21,11 +21,15 @@ pub enum JobState {
     },
     /// Set by the worker that did the last step. Promises: the files are whole, and never change.
     Completed(JobResult),
-    /// Set by the worker that found that the job cannot be done. Promises: nothing more is written.
+    /// Set by the worker that found that the job cannot be done, or by its owner who cancelled it. Promises: no worker
+    /// acquires it again, and whoever is at it stops at its next write of the job.
     Failed(FailureReason),
 }
 
 impl JobState {
+    /// The names of all states.
+    pub const NAMES: [&str; 4] = ["pending", "processing", "completed", "failed"];
+
     /// The state's name on the wire.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -85,6 +89,8 @@ pub enum Event {
     },
     /// The message could not be sent: the sweeper is to send it at once.
     SendFailed,
+    /// The owner does not want it any more, whoever holds the lease.
+    Cancelled,
 }
 
 impl Event {
@@ -97,6 +103,7 @@ impl Event {
             Self::Completed { .. } => "completed",
             Self::Failed { .. } => "failed",
             Self::SendFailed => "send_failed",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -108,7 +115,7 @@ impl Event {
             | Self::Released { token, .. }
             | Self::Completed { token, .. }
             | Self::Failed { token, .. } => Some(token),
-            Self::Acquired(_) | Self::SendFailed => None,
+            Self::Acquired(_) | Self::SendFailed | Self::Cancelled => None,
         }
     }
 }
@@ -214,6 +221,8 @@ impl Job {
                 next.progress = progress;
             }
             (Processing { .. }, Event::Failed { reason, .. }) => next.end(Failed(reason), now),
+
+            (Pending | Processing { .. }, Event::Cancelled) => next.end(Failed(FailureReason::Cancelled), now),
 
             (Pending | Processing { lease: None, .. }, Event::SendFailed) => next.due_at = Some(now),
             (Processing { .. }, Event::SendFailed) => return Err(illegal(Refusal::Leased)),

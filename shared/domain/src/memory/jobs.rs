@@ -8,7 +8,7 @@ use crate::identity::{JobId, Partition};
 use crate::jobs::{Job, JobState, Reservation};
 use crate::ports::{
     AcceptError, Acceptance, AcceptanceStore, Cancellation, DueCursor, DueGroup, DueJob, DuePage, DueStore, JobStore,
-    PortError, Settlement, UpdateError,
+    ListedJobs, PortError, Settlement, UpdateError,
 };
 
 #[async_trait]
@@ -84,6 +84,28 @@ impl JobStore for Memory {
             }
         }
         state.jobs.insert(key, job.clone());
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        partition: &Partition,
+        behind: Option<&JobId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<ListedJobs, PortError> {
+        let state = self.lock();
+        let of_partition = state.jobs.values().filter(|job| job.partition() == partition);
+        let mut jobs: Vec<_> = of_partition.filter(|job| behind.is_none_or(|behind| job.id() < behind)).collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.id().clone()));
+        let has_more = jobs.len() > limit;
+        jobs.truncate(limit);
+        let next = jobs.last().filter(|_| has_more).map(|job| job.id().clone());
+        Ok(ListedJobs { jobs: jobs.into_iter().filter(|job| job.expires_at() > now).cloned().collect(), next })
+    }
+
+    async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
+        self.lock().jobs.remove(&(partition.clone(), id.clone()));
         Ok(())
     }
 }

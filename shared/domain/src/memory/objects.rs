@@ -9,11 +9,11 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use super::{Memory, defect};
-use crate::files::ObjectKey;
+use crate::files::{KeyPrefix, ObjectKey};
 use crate::identity::Partition;
 use crate::ports::{
-    Fetched, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart,
-    UrlSigner,
+    Fetched, FileRemover, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError,
+    UploadedPart, UrlSigner,
 };
 use crate::timings::after;
 
@@ -151,16 +151,31 @@ impl MultipartStore for Memory {
 }
 
 #[async_trait]
+impl FileRemover for Memory {
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError> {
+        if !prefix.belongs_to(partition) {
+            return Err(defect("remove files", "prefix of another partition"));
+        }
+        let mut state = self.lock();
+        let before = state.objects.len() + state.multiparts.len();
+        state.objects.retain(|key, _| !key.as_str().starts_with(prefix.as_str()));
+        state.multiparts.retain(|_, multipart| !multipart.key.as_str().starts_with(prefix.as_str()));
+        Ok((before - state.objects.len() - state.multiparts.len()) as u64)
+    }
+}
+
+#[async_trait]
 impl UrlSigner for Memory {
     async fn sign_upload(
         &self,
         partition: &Partition,
         key: &ObjectKey,
+        bytes: u64,
         _now: Timestamp,
         until: Timestamp,
     ) -> Result<SignedUrl, PortError> {
         check(partition, key)?;
-        Ok(SignedUrl { url: format!("memory:///{}?expires={until}", key.as_str()), expires_at: until })
+        Ok(SignedUrl { url: format!("memory:///{}?bytes={bytes}&expires={until}", key.as_str()), expires_at: until })
     }
 
     async fn sign_download(

@@ -63,6 +63,12 @@ impl UsageStore for Memory {
         Ok(true)
     }
 
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError> {
+        let state = self.lock();
+        let of_partition = state.uploads.iter().filter(|((of, _), _)| of == partition).map(|(_, upload)| upload);
+        Ok(of_partition.filter(|upload| upload.is_open(now)).cloned().collect())
+    }
+
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
         let state = self.lock();
         let upload = state.uploads.get(&(partition.clone(), id.clone()));

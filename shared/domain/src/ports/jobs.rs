@@ -127,6 +127,14 @@ pub enum Settlement {
     Refund(Reservation),
 }
 
+/// Some jobs of a partition, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct ListedJobs {
+    pub jobs: Vec<Job>,
+    /// Where to read on; `None` at the end.
+    pub next: Option<JobId>,
+}
+
 /// Creates jobs.
 #[async_trait]
 pub trait AcceptanceStore: Send + Sync {
@@ -142,6 +150,19 @@ pub trait JobStore: Send + Sync {
 
     /// Writes the job's next revision and the settlement, in one transaction.
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError>;
+
+    /// Up to `limit` jobs of the partition, newest first, from the newest on or behind a job: those that have expired
+    /// by `now` are left out.
+    async fn list(
+        &self,
+        partition: &Partition,
+        behind: Option<&JobId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<ListedJobs, PortError>;
+
+    /// Deletes a job, if it is there.
+    async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError>;
 }
 
 /// Finds due jobs, across partitions: the sweeper's.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::PortError;
-use crate::files::ObjectKey;
+use crate::files::{KeyPrefix, ObjectKey};
 use crate::identity::Partition;
 
 /// The bytes of an object as they arrive.
@@ -118,19 +118,28 @@ pub trait MultipartStore: Send + Sync {
     async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError>;
 }
 
+/// Deletes files.
+#[async_trait]
+pub trait FileRemover: Send + Sync {
+    /// Deletes all objects whose keys begin so and aborts all multipart uploads to such keys. Returns how many there
+    /// were; may be repeated.
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError>;
+}
+
 /// Signs URLs: arithmetic, no call.
 #[async_trait]
 pub trait UrlSigner: Send + Sync {
-    /// A URL that takes one object's content by PUT until then; it signs no header but the host.
+    /// A URL that takes one object's content of just so many bytes by PUT until then.
     async fn sign_upload(
         &self,
         partition: &Partition,
         key: &ObjectKey,
+        bytes: u64,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<SignedUrl, PortError>;
 
-    /// A URL that downloads the object under a file name, for an hour at most and not beyond `until`.
+    /// A URL that downloads the object under a file name until then, for an hour at most.
     async fn sign_download(
         &self,
         partition: &Partition,

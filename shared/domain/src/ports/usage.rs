@@ -75,6 +75,9 @@ pub trait UsageStore: Send + Sync {
         month_limit: Option<u64>,
     ) -> Result<bool, PortError>;
 
+    /// The partition's uploads that are open at `now`.
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError>;
+
     /// An upload (strongly consistent), unless it has expired by `now`.
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError>;
 

@@ -18,7 +18,7 @@ pub(crate) async fn start(world: &mut World, since: Option<Timestamp>) -> JobId 
     let compression = if world.draw(3) == 0 { Compression::Gzip } else { Compression::None };
     let resource_types = vec![ResourceType::Account, ResourceType::Patient];
     let spec = ExportSpec { resource_types, since, files, compression };
-    world.start(Call::Export(ExportRequest { spec, idempotency: None })).await
+    world.start(Call::Export(ExportRequest { spec, label: None, idempotency: None })).await
 }
 
 /// The lines of an export by their ids, each once; the files are as the job tells.

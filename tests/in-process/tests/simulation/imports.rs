@@ -1,7 +1,7 @@
 //! Imports: every valid record is stored, every other one reported.
 
 use domain::ports::UsageStore;
-use domain::{FailureReason, ImportData, ImportRequest, Job, JobState, ObjectKey, Report, Uploader};
+use domain::{FailureReason, ImportData, ImportRequest, Job, JobId, JobState, ObjectKey, Report, Uploader};
 use in_process::jobs::report;
 use records::ResourceType;
 use std::sync::Arc;
@@ -43,11 +43,16 @@ fn check(world: &World, job: &Job, lines: u64, valid: u64) {
     assert_eq!(kept as u64, valid, "seed {seed}");
 }
 
-pub(crate) async fn of_a_call(world: &mut World) {
+/// Starts an import; returns the job, its lines, and how many of them are valid.
+pub(crate) async fn start(world: &mut World) -> (JobId, u64, u64) {
     let (data, lines, valid) = batch(world);
     let data = ImportData::Inline { ndjson: data.into(), lines };
-    let import = ImportRequest { resource_type: ResourceType::Patient, data, idempotency: None };
-    let id = world.start(Call::Import(import)).await;
+    let import = ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None };
+    (world.start(Call::Import(import)).await, lines, valid)
+}
+
+pub(crate) async fn of_a_call(world: &mut World) {
+    let (id, lines, valid) = start(world).await;
     world.run(async |_| {}).await;
     check(world, &world.job(&id).await, lines, valid);
 }
@@ -59,12 +64,13 @@ pub(crate) async fn of_an_upload(world: &mut World) {
     world.memory.save_tenant(&world.caller().tenant).await.unwrap();
     let ids = Arc::new(domain::memory::SeededIds::new(world.seed));
     let uploader = Uploader { usage: memory.clone(), signer: memory, clock: world.clock.clone(), ids };
-    let (upload, _) = uploader.create(&world.caller()).await.unwrap();
+    let (upload, _) = uploader.create(&world.caller(), data.len() as u64).await.unwrap();
     world.requests += 1;
     let key = ObjectKey::upload(&world.partition, &upload);
     world.memory.put_object(&key, data.clone());
     let data_of_call = ImportData::Upload(upload);
-    let import = ImportRequest { resource_type: ResourceType::Patient, data: data_of_call, idempotency: None };
+    let import =
+        ImportRequest { resource_type: ResourceType::Patient, data: data_of_call, label: None, idempotency: None };
     let id = world.start(Call::Import(import)).await;
     let is_changed = world.draw(5) == 0;
     if is_changed {

@@ -1,6 +1,7 @@
 //! Jobs under everything that can go wrong, thousands of times: a seeded scheduler kills workers before and after any
 //! call and at any moment, loses and doubles messages, delays, throttles, refuses and cuts calls, repeats the same call
-//! at once, lets clocks differ, and writes records while they are read. Whatever it does, one job is accepted and ends
+//! at once, lets clocks differ, and cancels and deletes jobs, and
+//! writes records while they are read. Whatever it does, one job is accepted and ends
 //! once, with every record once, and a chain of exports equals the store.
 //!
 //! `SEEDS=10000` runs more seeds, `SEED=17` one alone. The seed of a failed run is in its message.
@@ -15,6 +16,7 @@
     reason = "test"
 )]
 
+mod cancels;
 mod chains;
 mod exports;
 mod imports;
@@ -35,15 +37,20 @@ fn simulate(seed: u64) -> (Duration, Seen) {
     runtime.block_on(async {
         let began = Instant::now();
         let mut world = World::new(seed);
-        match seed % 6 {
+        let mut cancelled = None;
+        match seed % 7 {
             0 => imports::of_a_call(&mut world).await,
             1 => imports::of_an_upload(&mut world).await,
             2 | 3 => exports::whole(&mut world).await,
             4 => exports::since(&mut world).await,
+            5 => cancelled = Some(cancels::at_any_moment(&mut world).await),
             _ => chains::chain(&mut world).await,
         }
         let ended = began.elapsed();
         world.settled().await;
+        if let Some(id) = cancelled {
+            cancels::leave_nothing(&world, &id).await;
+        }
         (ended, world.network.seen())
     })
 }

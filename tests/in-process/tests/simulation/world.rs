@@ -7,9 +7,9 @@ use std::time::Duration;
 use domain::memory::{Memory, MemoryClock, SeededIds};
 use domain::ports::{ChangeGroup, Clock, DueGroup, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
 use domain::{
-    AcceptJobError, Accepted, Delivery, ExportRequest, ExportSizes, ExportStarter, ExportWorker, Fingerprint,
-    IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId, JobState, JobType,
-    JobWorker, Month, Partition, Plan, Pool, Principal, Scope, Sweeper, Tenant, Timings,
+    AcceptJobError, Accepted, Delivery, ExportRequest, ExportSizes, ExportStarter, ExportWorker, FailureReason,
+    Fingerprint, IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId,
+    JobState, JobType, JobWorker, Month, Partition, Plan, Pool, Principal, Scope, Sweeper, Tenant, Timings,
 };
 use in_process::network::{Network, Weather};
 use jiff::{SignedDuration, Timestamp};
@@ -109,7 +109,7 @@ impl World {
         (self.random.random() % u128::from(bound.max(1))) as u64
     }
 
-    fn ids(&self) -> Arc<SeededIds> {
+    pub(crate) fn ids(&self) -> Arc<SeededIds> {
         Arc::new(SeededIds::new(self.draw(u64::MAX)))
     }
 
@@ -119,6 +119,7 @@ impl World {
         let driver = JobDriver {
             jobs: network.clone(),
             queue: network.clone(),
+            files: network.clone(),
             clock: Arc::new(SkewedClock(self.clock.clone(), skew)),
             ids: self.ids(),
             timings: Timings { time_slice: Duration::from_secs(3), ..Timings::default() },
@@ -296,7 +297,7 @@ impl World {
             assert!(progress.total >= progress.processed, "seed {seed}: more is done than there is");
             assert!(job.revision() >= watched.revision, "seed {seed}: the revision went back");
             assert!(!watched.has_ended || job.revision() == watched.revision, "seed {seed}: an ended job changed");
-            let exhausted = JobState::Failed(domain::FailureReason::AttemptsExhausted);
+            let exhausted = JobState::Failed(FailureReason::AttemptsExhausted);
             assert!(*job.state() != exhausted, "seed {seed}: failed, though no five workers died in a row");
             (watched.processed, watched.revision) = (progress.processed, job.revision());
             watched.has_ended = job.has_ended();
@@ -316,8 +317,14 @@ impl World {
         for watched in &self.jobs {
             let job = self.job(&watched.id).await;
             let reservation = job.reservation();
-            // A failed job gives all of its reservation back.
-            let requests = if matches!(job.state(), JobState::Failed(_)) { 0 } else { reservation.requests };
+            // A failed job gives all of its reservation back, a cancelled import what it had not reached.
+            let requests = match job.state() {
+                JobState::Failed(FailureReason::Cancelled) if job.job_type() == JobType::Import => {
+                    job.progress().processed.min(reservation.requests)
+                }
+                JobState::Failed(_) => 0,
+                _ => reservation.requests,
+            };
             *expected.entry(reservation.month.as_str().to_owned()).or_default() += requests;
         }
         for (month, requests) in expected {

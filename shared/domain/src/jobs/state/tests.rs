@@ -8,6 +8,7 @@ use crate::files::ObjectKey;
 use crate::identity::{JobId, Partition};
 use crate::jobs::{Compression, ExportSpec, FileLayout, ImportSource, JobSpec, NewJob, Reservation};
 use crate::limits::{Month, Pool};
+use crate::ports::Settlement;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
@@ -33,6 +34,7 @@ fn new_export() -> Job {
 
 fn job_of(spec: JobSpec) -> Job {
     Job::new(NewJob {
+        label: None,
         spec,
         partition: partition(),
         id: JobId::new(at(0), 1),
@@ -141,8 +143,26 @@ fn part_numbers_are_skipped_unless_all_uploads_have_ended() {
     }
 }
 
+#[test]
+fn an_owner_ends_a_job_whoever_is_at_it_and_gets_back_what_was_not_reached() {
+    let import = new_import().apply(acquired(1, 0), at(0)).unwrap().apply(advanced(1, 1, 2), at(1)).unwrap();
+    let cancelled = import.apply(Event::Cancelled, at(2)).unwrap();
+    assert_eq!(cancelled.outcome(), Some(crate::jobs::JobOutcome::Cancelled));
+    let refund = |job: &Job| match job.settlement() {
+        Settlement::Refund(refund) => refund.requests,
+        Settlement::None | Settlement::Reserve { .. } => 0,
+    };
+    assert_eq!(refund(&cancelled), 1, "of 3 reserved, 2 were reached");
+    assert_eq!(refund(&new_import().apply(Event::Cancelled, at(1)).unwrap()), 3);
+    assert_eq!(refund(&new_export().apply(Event::Cancelled, at(1)).unwrap()), 3);
+    assert_eq!(refusal(cancelled.apply(Event::Cancelled, at(3))), Refusal::Ended);
+    for late in [completed(1), advanced(1, 3, 3), acquired(2, 90)] {
+        assert_eq!(refusal(cancelled.apply(late, at(90))), Refusal::Ended, "nothing revives it");
+    }
+}
+
 fn any_event() -> impl Strategy<Value = (u8, u128, u64, i64)> {
-    (0u8..8, 0u128..3, 0u64..4, 0i64..50)
+    (0u8..9, 0u128..3, 0u64..4, 0i64..50)
 }
 
 proptest! {
@@ -166,6 +186,7 @@ proptest! {
                 4 => completed(token),
                 5 => Event::Failed { token: own, reason: FailureReason::SourceMissing },
                 6 => Event::SendFailed,
+                7 => Event::Cancelled,
                 _ => Event::Counted { token: own, records: 3 },
             };
             match job.apply(event, at(now)) {

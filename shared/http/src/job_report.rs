@@ -1,18 +1,22 @@
-//! What the client is told of a job.
+//! What the client is told of a job, by every route that shows one.
 
-use domain::{Job, JobSpec, JobType};
+use domain::{Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation, ResultFile, transaction_time};
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Serialize, Serializer};
 
-/// The `data` of the answer.
+/// A job as it is shown.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct JobReport {
+pub struct JobReport {
     id: String,
     #[serde(rename = "type")]
     job_type: JobType,
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<JobOutcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     total_records: u64,
     processed_records: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,16 +24,20 @@ pub(crate) struct JobReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_records: Option<u64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) download: Option<Link>,
-    pub(crate) errors: Vec<JobError>,
-    pub(crate) error_count: u64,
-    pub(crate) errors_truncated: bool,
+    pub download: Option<Link>,
+    /// Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) errors_url: Option<String>,
+    errors: Option<Vec<JobError>>,
+    error_count: u64,
+    errors_truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) rejected_url: Option<String>,
+    pub errors_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) results_url: Option<String>,
+    pub rejected_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Vec<FileReport>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_type: Option<ResourceType>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,22 +53,49 @@ pub(crate) struct JobReport {
     #[serde(serialize_with = "moment")]
     expires_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
-    pub(crate) transaction_time: Option<Timestamp>,
+    transaction_time: Option<Timestamp>,
 }
 
 /// A signed URL and the latest moment at which it can work.
 #[derive(Debug, Serialize)]
-pub(crate) struct Link {
+pub struct Link {
     #[serde(rename = "downloadUrl")]
-    pub(crate) url: String,
+    pub url: String,
     #[serde(rename = "downloadUrlExpiresAt", serialize_with = "moment")]
-    pub(crate) expires_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// A file of a completed job.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileReport {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_type: Option<ResourceType>,
+    records: u64,
+    bytes: u64,
+    sha256: String,
+    /// Below the API's base URL: it works for as long as the job is kept.
+    url: String,
+}
+
+impl FileReport {
+    fn new(job: &Job, file: &ResultFile) -> Self {
+        Self {
+            name: file.name.clone(),
+            resource_type: file.resource_type,
+            records: file.records,
+            bytes: file.bytes,
+            sha256: file.sha256.clone(),
+            url: format!("/v1/bulk/jobs/{}/files/{}", job.id(), file.name),
+        }
+    }
 }
 
 /// An entry of `errors`.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum JobError {
+pub enum JobError {
     /// What is wrong with a line.
     OfLine {
         /// The line, from 0.
@@ -71,19 +106,25 @@ pub(crate) enum JobError {
         violation: records::Violation,
     },
     /// Why the job failed.
-    Fatal(Failure),
+    Fatal { code: &'static str, message: &'static str },
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct Failure {
-    pub(crate) code: &'static str,
-    pub(crate) message: &'static str,
+impl From<&LineViolation> for JobError {
+    fn from(LineViolation { line, violation }: &LineViolation) -> Self {
+        Self::OfLine { index: line - 1, line: *line, violation: violation.clone() }
+    }
 }
 
 impl JobReport {
-    /// What the job itself tells.
-    pub(crate) fn new(job: &Job) -> Self {
+    /// What the job itself tells, without signed URLs.
+    #[must_use]
+    pub fn new(job: &Job) -> Self {
         let progress = job.progress();
+        let (errors, error_count) = errors(job);
+        let transaction_time = match job.result() {
+            Some(JobResult::Export { started_at, .. }) => Some(transaction_time(*started_at)),
+            Some(JobResult::Import { .. }) | None => None,
+        };
         let (resource_type, resource_types, since) = match job.spec() {
             JobSpec::Import { resource_type, .. } => (Some(*resource_type), None, None),
             JobSpec::Export(spec) => (None, Some(spec.resource_types.clone()), spec.since),
@@ -93,17 +134,20 @@ impl JobReport {
             id: job.id().to_string(),
             job_type: job.job_type(),
             status: job.state().name(),
+            outcome: job.outcome(),
+            label: job.label().map(ToString::to_string),
             total_records: progress.total,
             processed_records: progress.processed,
             succeeded_records: of_import(progress.succeeded),
             failed_records: of_import(progress.failed),
             download: None,
-            errors: Vec::new(),
-            error_count: 0,
-            errors_truncated: false,
+            errors_truncated: error_count > errors.len() as u64,
+            error_count,
+            errors: Some(errors),
             errors_url: None,
             rejected_url: None,
             results_url: None,
+            files: job.result().map(|result| result.files().iter().map(|file| FileReport::new(job, file)).collect()),
             resource_type,
             resource_types,
             since,
@@ -111,7 +155,26 @@ impl JobReport {
             started_at: job.started_at(),
             completed_at: job.completed_at(),
             expires_at: job.expires_at(),
-            transaction_time: None,
+            transaction_time,
+        }
+    }
+
+    /// The job as lists show it.
+    #[must_use]
+    pub fn in_list(job: &Job) -> Self {
+        Self { errors: None, ..Self::new(job) }
+    }
+}
+
+/// The errors that are shown, and how many there are.
+fn errors(job: &Job) -> (Vec<JobError>, u64) {
+    match job.state() {
+        JobState::Completed(JobResult::Import { violations, violation_count, .. }) => {
+            (violations.iter().map(JobError::from).collect(), *violation_count)
+        }
+        JobState::Failed(reason) => (vec![JobError::Fatal { code: reason.code(), message: reason.message() }], 1),
+        JobState::Pending | JobState::Processing { .. } | JobState::Completed(JobResult::Export { .. }) => {
+            (Vec::new(), 0)
         }
     }
 }

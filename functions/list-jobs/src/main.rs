@@ -1,0 +1,22 @@
+//! Wiring of `list-jobs`.
+
+use std::sync::Arc;
+
+use aws::Aws;
+use domain::JobLister;
+use http::{Api, Gate};
+use list_jobs::ListJobs;
+use runtime::{Settings, SystemClock};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), http::Error> {
+    runtime::init_telemetry();
+    let mut settings = Settings::from_env();
+    let (jobs, keys) = (settings.required("JOBS_TABLE"), settings.required("API_KEYS_TABLE"));
+    let usage = settings.required("USAGE_TABLE");
+    settings.check()?;
+    let aws = Aws::from_env().await;
+    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
+    let lister = JobLister { jobs: Arc::new(aws.jobs(jobs, usage)), clock: Arc::new(SystemClock) };
+    http::serve(Api::new(gate, ListJobs { lister })).await
+}

@@ -1,0 +1,19 @@
+//! Wiring of `validate-records`.
+
+use std::sync::Arc;
+
+use aws::Aws;
+use http::{Api, Gate};
+use runtime::Settings;
+use validate_records::ValidateRecords;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), http::Error> {
+    runtime::init_telemetry();
+    let mut settings = Settings::from_env();
+    let (keys, usage) = (settings.required("API_KEYS_TABLE"), settings.required("USAGE_TABLE"));
+    settings.check()?;
+    let aws = Aws::from_env().await;
+    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage)));
+    http::serve(Api::new(gate, ValidateRecords)).await
+}

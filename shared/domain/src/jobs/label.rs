@@ -1,0 +1,50 @@
+//! What the owner of a job calls it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The most characters of a label (contract, section 2).
+const MAX_LABEL: usize = 64;
+
+/// Up to 64 of `A-Za-z0-9 ._:-`. Not for patients' data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Label(String);
+
+/// The text is no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a label is 1 to 64 of A-Za-z0-9 ._:-")]
+pub struct InvalidLabel;
+
+impl TryFrom<String> for Label {
+    type Error = InvalidLabel;
+
+    fn try_from(text: String) -> Result<Self, InvalidLabel> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" ._:-".contains(&byte);
+        let is_label = (1..=MAX_LABEL).contains(&text.len()) && text.bytes().all(is_allowed);
+        if is_label { Ok(Self(text)) } else { Err(InvalidLabel) }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_short_and_plain() {
+        let longest = "x".repeat(MAX_LABEL);
+        for text in ["nightly", "run 7: part-2_of.3", longest.as_str()] {
+            assert_eq!(Label::try_from(text.to_owned()).unwrap().to_string(), text);
+        }
+        for text in ["", "a/b", "naïve", "line\nbreak", "x".repeat(MAX_LABEL + 1).as_str()] {
+            assert_eq!(Label::try_from(text.to_owned()), Err(InvalidLabel), "{text}");
+        }
+    }
+}

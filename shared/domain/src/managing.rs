@@ -1,0 +1,87 @@
+//! Jobs in their owners' hands: list, cancel, delete.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::files::KeyPrefix;
+use crate::identity::{JobId, Partition};
+use crate::jobs::{Event, Job, JobSpec, remove_results};
+use crate::metrics::job_ended;
+use crate::ports::{Clock, FileRemover, IdSource, JobStore, PortError, UpdateError};
+use crate::retry::{Backoff, RetryPolicy};
+
+mod list;
+
+pub use list::{InvalidCursor, JobCursor, JobFilter, JobLister, JobPage, MAX_PAGE};
+
+/// A cancellation that meets the worker's writes, or a store that is down.
+const RACES: RetryPolicy = RetryPolicy::new(15, 10, 400);
+
+/// How long an answer waits for the files of a cancelled job; what stays behind goes with the bucket's lifecycle.
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a job was not cancelled or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum ManageJobError {
+    /// Absent, or of another partition.
+    #[error("job not found")]
+    NotFound,
+    /// Only a job that has ended can be deleted.
+    #[error("job has not ended")]
+    NotFinished,
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Cancels and deletes jobs.
+pub struct JobManager {
+    pub jobs: Arc<dyn JobStore>,
+    pub files: Arc<dyn FileRemover>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn IdSource>,
+}
+
+impl JobManager {
+    /// Ends a job, whoever is at it. One that has ended stays as it is, so the call may be repeated.
+    ///
+    /// The write follows a revision, like the worker's: of two ends one wins, and the month gets its share back once.
+    pub async fn cancel(&self, partition: &Partition, id: &JobId) -> Result<Job, ManageJobError> {
+        let mut races = Backoff::new(RACES, self.ids.as_ref());
+        loop {
+            let now = self.clock.now();
+            let job = self.jobs.get(partition, id, now).await?.ok_or(ManageJobError::NotFound)?;
+            let Ok(cancelled) = job.apply(Event::Cancelled, now) else { return Ok(job) };
+            match self.jobs.update(partition, &cancelled, &cancelled.settlement()).await {
+                Ok(()) => {
+                    job_ended(&cancelled, now);
+                    // A live worker clears its files away itself, once it notices.
+                    if job.lease().is_none_or(|lease| lease.expires_at <= now) {
+                        let removing = remove_results(self.files.as_ref(), &cancelled);
+                        let _late = tokio::time::timeout(CLEAR_TIMEOUT, removing).await;
+                    }
+                    return Ok(cancelled);
+                }
+                Err(UpdateError::Port(error @ PortError::Defect { .. })) => return Err(error.into()),
+                // A cancellation reserves nothing: the month is never full for it.
+                Err(UpdateError::Conflict | UpdateError::MonthFull | UpdateError::Port(_)) => {}
+            }
+            if !races.wait().await {
+                return Err(PortError::unavailable("cancel job", "lost every race").into());
+            }
+        }
+    }
+
+    /// Deletes a job that has ended: its files, its source, its item, in this order, so that it can be repeated.
+    pub async fn delete(&self, partition: &Partition, id: &JobId) -> Result<Job, ManageJobError> {
+        let job = self.jobs.get(partition, id, self.clock.now()).await?.ok_or(ManageJobError::NotFound)?;
+        if !job.has_ended() {
+            return Err(ManageJobError::NotFinished);
+        }
+        self.files.remove(partition, &KeyPrefix::of_results(&job)).await?;
+        if let JobSpec::Import { source, .. } = job.spec() {
+            self.files.remove(partition, &KeyPrefix::of_source(source)).await?;
+        }
+        self.jobs.delete(partition, id).await?;
+        Ok(job)
+    }
+}
