@@ -2,7 +2,8 @@
 
     package.py arm64|x86_64
 
-Any tool that uploads what a template names locally can deploy it: `sam deploy`, `aws cloudformation package`.
+Any tool that uploads what a template names locally can deploy it: `sam deploy`, `aws cloudformation package`. Beside it
+is retained.yaml, with which a new stack takes over what an earlier one left (RUNBOOK.md).
 """
 
 from __future__ import annotations
@@ -47,6 +48,20 @@ def with_code(template: str, uri_of: Callable[[str], str]) -> str:
         fail("template.yaml: Globals need one CodeUri")
     code = lambda found: f"    Properties:\n      CodeUri: {uri_of(found['binary'])}\n"  # noqa: E731
     return FUNCTION.sub(code, template.replace(GLOBAL_CODE, ""))
+
+
+def retained(template: str) -> str:
+    """Only what outlives a stack. CloudFormation imports nothing in a template that also creates something."""
+    sections = re.split(r"^(?=[A-Z])", template, flags=re.MULTILINE)
+    kept = [section for section in sections if section.startswith(("AWSTemplate", "Description", "Parameters", "Rules", "Conditions"))]
+    [resources] = [section for section in sections if section.startswith("Resources:")]
+    blocks = re.split(r"^(?=  [A-Z])", resources, flags=re.MULTILINE)
+    blocks = [block for block in blocks if "    DeletionPolicy: RetainExceptOnCreate\n" in block]
+    if not blocks:
+        fail("template.yaml: nothing outlives the stack")
+    # A comment at a block's end belongs to the next one.
+    blocks = [re.sub(r"(?:^  #.*\n|^\n)+\Z", "", block, flags=re.MULTILINE) + "\n" for block in blocks]
+    return "".join(kept) + "Resources:\n" + "".join(blocks)
 
 
 def target_directory() -> Path:
@@ -105,6 +120,7 @@ def main(architecture: str) -> None:
     if changed != 1:
         fail("template.yaml: the parameter Architecture needs a Default")
     (package / "template.yaml").write_text(packaged)
+    (package / "retained.yaml").write_text(retained(template))
     print(f"written to {package}, for {architecture}")
 
 
