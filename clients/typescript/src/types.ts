@@ -164,7 +164,7 @@ export interface ValidationReport {
 
 /** The limits of the key's tenant and what is left of them. `null` is unlimited. */
 export interface Limits {
-  plan: string;
+  plan: 'sandbox' | 'starter' | 'pro' | 'team' | 'enterprise';
   environment: 'test' | 'live';
   /** Imports and exports in a rolling hour. */
   bulkOperations: RateLimit;

@@ -19,6 +19,7 @@ export type ImportRequest = unknown & {
      * In place of `data`, an upload of the same key's partition, unused and not expired.
      */
     uploadId?: string;
+    label?: Label;
 };
 
 export type ExportRequest = {
@@ -27,6 +28,35 @@ export type ExportRequest = {
      * RFC 3339 with any offset, not in the future; inclusive.
      */
     since?: string | null;
+    /**
+     * One file, or one for each type that has records.
+     */
+    files?: 'single' | 'perType';
+    /**
+     * With `gzip` the names of files end in `.ndjson.gz`.
+     */
+    compression?: 'none' | 'gzip';
+    label?: Label;
+};
+
+/**
+ * Given back with the job. Not for patients' data.
+ */
+export type Label = string | null;
+
+export type ValidationRequest = {
+    resourceType: ResourceType;
+    /**
+     * The records, one JSON object a line, at most 10,000 lines.
+     */
+    data: string;
+};
+
+export type UploadRequest = {
+    /**
+     * The exact length of what will be uploaded.
+     */
+    bytes: number;
 };
 
 export type Meta = {
@@ -66,6 +96,100 @@ export type CreatedUpload = {
     meta: Meta;
 };
 
+export type ValidatedBatch = {
+    data: {
+        totalRecords: number;
+        validRecords: number;
+        invalidRecords: number;
+        errors: Array<JobError>;
+        errorCount: number;
+        errorsTruncated: boolean;
+    };
+    meta: Meta;
+};
+
+export type LimitsAnswer = {
+    data: {
+        plan: 'sandbox' | 'starter' | 'pro' | 'team' | 'enterprise';
+        environment: 'test' | 'live';
+        bulkOperations: RateLimit;
+        requestsPerMinute: RateLimit;
+        requestsPerMonth: {
+            /**
+             * Unlimited is null.
+             */
+            limit: number | null;
+            used: number;
+            remaining: number | null;
+            resetAt: string;
+        };
+        batch: {
+            maxRecords: number;
+            maxBodyBytes: number;
+            maxUploadBytes: number;
+        };
+    };
+    meta: Meta;
+};
+
+export type RateLimit = {
+    limit: number;
+    remaining: number;
+    /**
+     * Seconds until the next slot frees.
+     */
+    resetSeconds: number;
+};
+
+export type JobPage = {
+    data: {
+        data: Array<ListedJob>;
+        /**
+         * Where the list goes on, when `hasMore`.
+         */
+        cursor?: string;
+        hasMore: boolean;
+    };
+    meta: Meta;
+};
+
+/**
+ * A job as `GET /v1/bulk/jobs/{jobId}` shows it, without `errors` and without signed URLs.
+ */
+export type ListedJob = {
+    id: string;
+    type: 'import' | 'export';
+    status: 'pending' | 'processing' | 'completed' | 'failed';
+    outcome?: JobOutcome;
+    files?: Array<JobFile>;
+};
+
+/**
+ * What came of it, once ended; `partial` where records were rejected.
+ */
+export type JobOutcome = 'succeeded' | 'partial' | 'cancelled' | 'failed';
+
+export type JobFile = {
+    name: string;
+    resourceType?: ResourceType;
+    /**
+     * Lines of the file.
+     */
+    records: number;
+    /**
+     * Size of the file as it is downloaded.
+     */
+    bytes: number;
+    /**
+     * Of the bytes as they are downloaded.
+     */
+    sha256: string;
+    /**
+     * The stable link, below the API's base URL.
+     */
+    url: string;
+};
+
 export type JobAnswer = {
     data: Job;
     meta: Meta;
@@ -75,6 +199,8 @@ export type Job = {
     id: string;
     type: 'import' | 'export';
     status: 'pending' | 'processing' | 'completed' | 'failed';
+    outcome?: JobOutcome;
+    label?: string;
     /**
      * 0 until known.
      */
@@ -110,7 +236,7 @@ export type Job = {
      */
     errorsUrl?: string;
     /**
-     * The rejected lines byte for byte, ready to be mended and imported again.
+     * The rejected lines byte for byte, ready to fix and re-import.
      */
     rejectedUrl?: string;
     /**
@@ -119,6 +245,10 @@ export type Job = {
      *
      */
     resultsUrl?: string;
+    /**
+     * Once completed; an import's reports, an export's file or files.
+     */
+    files?: Array<JobFile>;
     resourceType?: ResourceType;
     resourceTypes?: Array<ResourceType>;
     since?: string;
@@ -152,7 +282,7 @@ export type JobError = {
     message: string;
 };
 
-export type ErrorCode = 'INVALID_JSON' | 'METHOD_OVERRIDE_REJECTED' | 'UNAUTHORIZED' | 'INVALID_KEY_FORMAT' | 'INVALID_KEY' | 'KEY_REVOKED' | 'KEY_EXPIRED' | 'INSUFFICIENT_SCOPE' | 'NOT_FOUND' | 'IDEMPOTENCY_CONFLICT' | 'PAYLOAD_TOO_LARGE' | 'UNSUPPORTED_MEDIA_TYPE' | 'VALIDATION_ERROR' | 'RATE_LIMITED' | 'MONTHLY_QUOTA_EXCEEDED' | 'SANDBOX_QUOTA_EXCEEDED' | 'INTERNAL_ERROR' | 'UNAVAILABLE';
+export type ErrorCode = 'INVALID_JSON' | 'METHOD_OVERRIDE_REJECTED' | 'UNAUTHORIZED' | 'INVALID_KEY_FORMAT' | 'INVALID_KEY' | 'KEY_REVOKED' | 'KEY_EXPIRED' | 'INSUFFICIENT_SCOPE' | 'NOT_FOUND' | 'IDEMPOTENCY_CONFLICT' | 'JOB_NOT_FINISHED' | 'PAYLOAD_TOO_LARGE' | 'UNSUPPORTED_MEDIA_TYPE' | 'VALIDATION_ERROR' | 'RATE_LIMITED' | 'MONTHLY_QUOTA_EXCEEDED' | 'SANDBOX_QUOTA_EXCEEDED' | 'INTERNAL_ERROR' | 'UNAVAILABLE';
 
 export type Error = {
     error: string;
@@ -2058,7 +2188,7 @@ export type StartImportErrors = {
      */
     404: Error;
     /**
-     * The `Idempotency-Key` was used with another body in the last 24 hours. Codes: `IDEMPOTENCY_CONFLICT`.
+     * The `Idempotency-Key` was used with another body (`IDEMPOTENCY_CONFLICT`), or the job has not ended (`JOB_NOT_FINISHED`).
      */
     409: Error;
     /**
@@ -2129,7 +2259,7 @@ export type StartExportErrors = {
      */
     404: Error;
     /**
-     * The `Idempotency-Key` was used with another body in the last 24 hours. Codes: `IDEMPOTENCY_CONFLICT`.
+     * The `Idempotency-Key` was used with another body (`IDEMPOTENCY_CONFLICT`), or the job has not ended (`JOB_NOT_FINISHED`).
      */
     409: Error;
     /**
@@ -2170,7 +2300,7 @@ export type StartExportResponses = {
 export type StartExportResponse = StartExportResponses[keyof StartExportResponses];
 
 export type CreateUploadData = {
-    body?: never;
+    body: UploadRequest;
     path?: never;
     query?: never;
     url: '/v1/bulk/uploads';
@@ -2198,6 +2328,14 @@ export type CreateUploadErrors = {
      */
     413: AnyError;
     /**
+     * The body is no JSON by its `Content-Type`, or gzip that did not arrive whole. Codes: `UNSUPPORTED_MEDIA_TYPE`.
+     */
+    415: Error;
+    /**
+     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     */
+    422: Error;
+    /**
      * A limit of the minute or of the hour (`RATE_LIMITED`), or the month's pool, is used up. Where the whole API is throttled the gateway itself answers, with `{"message": "Too Many Requests"}`. Codes: `RATE_LIMITED`, `MONTHLY_QUOTA_EXCEEDED`, `SANDBOX_QUOTA_EXCEEDED`.
      */
     429: AnyError;
@@ -2221,6 +2359,143 @@ export type CreateUploadResponses = {
 };
 
 export type CreateUploadResponse = CreateUploadResponses[keyof CreateUploadResponses];
+
+export type ListJobsData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Jobs of the page: 1 to 100, 20 unless given; out of range, the nearest.
+         */
+        count?: number;
+        /**
+         * The `cursor` of the page before.
+         */
+        cursor?: string;
+        /**
+         * Of `pending`, `processing`, `completed`, `failed`.
+         */
+        status?: string;
+        /**
+         * Of `import`, `export`.
+         */
+        type?: string;
+        /**
+         * Types that the job is about.
+         */
+        resourceType?: string;
+    };
+    url: '/v1/bulk/jobs';
+};
+
+export type ListJobsErrors = {
+    /**
+     * The body is not a JSON object (`INVALID_JSON`), or a header asks for another method (`METHOD_OVERRIDE_REJECTED`). Codes: `INVALID_JSON`, `METHOD_OVERRIDE_REJECTED`.
+     */
+    400: Error;
+    /**
+     * No key, or one that does not open anything. Codes: `UNAUTHORIZED`, `INVALID_KEY_FORMAT`, `INVALID_KEY`, `KEY_REVOKED`, `KEY_EXPIRED`.
+     */
+    401: Error;
+    /**
+     * The key lacks the scope. Codes: `INSUFFICIENT_SCOPE`.
+     */
+    403: Error;
+    /**
+     * Not found: absent, of another tenant, or of the other environment. Codes: `NOT_FOUND`.
+     */
+    404: Error;
+    /**
+     * The body or the upload is above its limit. Above 10 MB the gateway itself answers, with `{"message": "Request Entity Too Large"}`. Codes: `PAYLOAD_TOO_LARGE`.
+     */
+    413: AnyError;
+    /**
+     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     */
+    422: Error;
+    /**
+     * A limit of the minute or of the hour (`RATE_LIMITED`), or the month's pool, is used up. Where the whole API is throttled the gateway itself answers, with `{"message": "Too Many Requests"}`. Codes: `RATE_LIMITED`, `MONTHLY_QUOTA_EXCEEDED`, `SANDBOX_QUOTA_EXCEEDED`.
+     */
+    429: AnyError;
+    /**
+     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     */
+    500: AnyError;
+    /**
+     * A dependency is down; try again as `Retry-After` says. The gateway itself answers `{"message": "Service Unavailable"}`. Codes: `UNAVAILABLE`.
+     */
+    503: AnyError;
+};
+
+export type ListJobsError = ListJobsErrors[keyof ListJobsErrors];
+
+export type ListJobsResponses = {
+    /**
+     * A page of jobs.
+     */
+    200: JobPage;
+};
+
+export type ListJobsResponse = ListJobsResponses[keyof ListJobsResponses];
+
+export type DeleteJobData = {
+    body?: never;
+    path: {
+        jobId: string;
+    };
+    query?: never;
+    url: '/v1/bulk/jobs/{jobId}';
+};
+
+export type DeleteJobErrors = {
+    /**
+     * The body is not a JSON object (`INVALID_JSON`), or a header asks for another method (`METHOD_OVERRIDE_REJECTED`). Codes: `INVALID_JSON`, `METHOD_OVERRIDE_REJECTED`.
+     */
+    400: Error;
+    /**
+     * No key, or one that does not open anything. Codes: `UNAUTHORIZED`, `INVALID_KEY_FORMAT`, `INVALID_KEY`, `KEY_REVOKED`, `KEY_EXPIRED`.
+     */
+    401: Error;
+    /**
+     * The key lacks the scope. Codes: `INSUFFICIENT_SCOPE`.
+     */
+    403: Error;
+    /**
+     * Not found: absent, of another tenant, or of the other environment. Codes: `NOT_FOUND`.
+     */
+    404: Error;
+    /**
+     * The `Idempotency-Key` was used with another body (`IDEMPOTENCY_CONFLICT`), or the job has not ended (`JOB_NOT_FINISHED`).
+     */
+    409: Error;
+    /**
+     * The body or the upload is above its limit. Above 10 MB the gateway itself answers, with `{"message": "Request Entity Too Large"}`. Codes: `PAYLOAD_TOO_LARGE`.
+     */
+    413: AnyError;
+    /**
+     * A limit of the minute or of the hour (`RATE_LIMITED`), or the month's pool, is used up. Where the whole API is throttled the gateway itself answers, with `{"message": "Too Many Requests"}`. Codes: `RATE_LIMITED`, `MONTHLY_QUOTA_EXCEEDED`, `SANDBOX_QUOTA_EXCEEDED`.
+     */
+    429: AnyError;
+    /**
+     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     */
+    500: AnyError;
+    /**
+     * A dependency is down; try again as `Retry-After` says. The gateway itself answers `{"message": "Service Unavailable"}`. Codes: `UNAVAILABLE`.
+     */
+    503: AnyError;
+};
+
+export type DeleteJobError = DeleteJobErrors[keyof DeleteJobErrors];
+
+export type DeleteJobResponses = {
+    /**
+     * The job is gone.
+     */
+    204: void;
+};
+
+export type DeleteJobResponse = DeleteJobResponses[keyof DeleteJobResponses];
 
 export type GetJobData = {
     body?: never;
@@ -2276,6 +2551,231 @@ export type GetJobResponses = {
 };
 
 export type GetJobResponse = GetJobResponses[keyof GetJobResponses];
+
+export type CancelJobData = {
+    body?: never;
+    path: {
+        jobId: string;
+    };
+    query?: never;
+    url: '/v1/bulk/jobs/{jobId}/cancel';
+};
+
+export type CancelJobErrors = {
+    /**
+     * The body is not a JSON object (`INVALID_JSON`), or a header asks for another method (`METHOD_OVERRIDE_REJECTED`). Codes: `INVALID_JSON`, `METHOD_OVERRIDE_REJECTED`.
+     */
+    400: Error;
+    /**
+     * No key, or one that does not open anything. Codes: `UNAUTHORIZED`, `INVALID_KEY_FORMAT`, `INVALID_KEY`, `KEY_REVOKED`, `KEY_EXPIRED`.
+     */
+    401: Error;
+    /**
+     * The key lacks the scope. Codes: `INSUFFICIENT_SCOPE`.
+     */
+    403: Error;
+    /**
+     * Not found: absent, of another tenant, or of the other environment. Codes: `NOT_FOUND`.
+     */
+    404: Error;
+    /**
+     * The body or the upload is above its limit. Above 10 MB the gateway itself answers, with `{"message": "Request Entity Too Large"}`. Codes: `PAYLOAD_TOO_LARGE`.
+     */
+    413: AnyError;
+    /**
+     * A limit of the minute or of the hour (`RATE_LIMITED`), or the month's pool, is used up. Where the whole API is throttled the gateway itself answers, with `{"message": "Too Many Requests"}`. Codes: `RATE_LIMITED`, `MONTHLY_QUOTA_EXCEEDED`, `SANDBOX_QUOTA_EXCEEDED`.
+     */
+    429: AnyError;
+    /**
+     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     */
+    500: AnyError;
+    /**
+     * A dependency is down; try again as `Retry-After` says. The gateway itself answers `{"message": "Service Unavailable"}`. Codes: `UNAVAILABLE`.
+     */
+    503: AnyError;
+};
+
+export type CancelJobError = CancelJobErrors[keyof CancelJobErrors];
+
+export type CancelJobResponses = {
+    /**
+     * The job as it is now.
+     */
+    200: JobAnswer;
+};
+
+export type CancelJobResponse = CancelJobResponses[keyof CancelJobResponses];
+
+export type GetFileData = {
+    body?: never;
+    path: {
+        jobId: string;
+        name: string;
+    };
+    query?: never;
+    url: '/v1/bulk/jobs/{jobId}/files/{name}';
+};
+
+export type GetFileErrors = {
+    /**
+     * The body is not a JSON object (`INVALID_JSON`), or a header asks for another method (`METHOD_OVERRIDE_REJECTED`). Codes: `INVALID_JSON`, `METHOD_OVERRIDE_REJECTED`.
+     */
+    400: Error;
+    /**
+     * No key, or one that does not open anything. Codes: `UNAUTHORIZED`, `INVALID_KEY_FORMAT`, `INVALID_KEY`, `KEY_REVOKED`, `KEY_EXPIRED`.
+     */
+    401: Error;
+    /**
+     * The key lacks the scope. Codes: `INSUFFICIENT_SCOPE`.
+     */
+    403: Error;
+    /**
+     * Not found: absent, of another tenant, or of the other environment. Codes: `NOT_FOUND`.
+     */
+    404: Error;
+    /**
+     * The body or the upload is above its limit. Above 10 MB the gateway itself answers, with `{"message": "Request Entity Too Large"}`. Codes: `PAYLOAD_TOO_LARGE`.
+     */
+    413: AnyError;
+    /**
+     * A limit of the minute or of the hour (`RATE_LIMITED`), or the month's pool, is used up. Where the whole API is throttled the gateway itself answers, with `{"message": "Too Many Requests"}`. Codes: `RATE_LIMITED`, `MONTHLY_QUOTA_EXCEEDED`, `SANDBOX_QUOTA_EXCEEDED`.
+     */
+    429: AnyError;
+    /**
+     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     */
+    500: AnyError;
+    /**
+     * A dependency is down; try again as `Retry-After` says. The gateway itself answers `{"message": "Service Unavailable"}`. Codes: `UNAVAILABLE`.
+     */
+    503: AnyError;
+};
+
+export type GetFileError = GetFileErrors[keyof GetFileErrors];
+
+export type GetFileResponses = {
+    /**
+     * The hashes of all files, in the form of `sha256sum -c`.
+     */
+    200: string;
+};
+
+export type GetFileResponse = GetFileResponses[keyof GetFileResponses];
+
+export type ValidateRecordsData = {
+    body: ValidationRequest;
+    path?: never;
+    query?: never;
+    url: '/v1/bulk/validate';
+};
+
+export type ValidateRecordsErrors = {
+    /**
+     * The body is not a JSON object (`INVALID_JSON`), or a header asks for another method (`METHOD_OVERRIDE_REJECTED`). Codes: `INVALID_JSON`, `METHOD_OVERRIDE_REJECTED`.
+     */
+    400: Error;
+    /**
+     * No key, or one that does not open anything. Codes: `UNAUTHORIZED`, `INVALID_KEY_FORMAT`, `INVALID_KEY`, `KEY_REVOKED`, `KEY_EXPIRED`.
+     */
+    401: Error;
+    /**
+     * The key lacks the scope. Codes: `INSUFFICIENT_SCOPE`.
+     */
+    403: Error;
+    /**
+     * Not found: absent, of another tenant, or of the other environment. Codes: `NOT_FOUND`.
+     */
+    404: Error;
+    /**
+     * The body or the upload is above its limit. Above 10 MB the gateway itself answers, with `{"message": "Request Entity Too Large"}`. Codes: `PAYLOAD_TOO_LARGE`.
+     */
+    413: AnyError;
+    /**
+     * The body is no JSON by its `Content-Type`, or gzip that did not arrive whole. Codes: `UNSUPPORTED_MEDIA_TYPE`.
+     */
+    415: Error;
+    /**
+     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     */
+    422: Error;
+    /**
+     * A limit of the minute or of the hour (`RATE_LIMITED`), or the month's pool, is used up. Where the whole API is throttled the gateway itself answers, with `{"message": "Too Many Requests"}`. Codes: `RATE_LIMITED`, `MONTHLY_QUOTA_EXCEEDED`, `SANDBOX_QUOTA_EXCEEDED`.
+     */
+    429: AnyError;
+    /**
+     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     */
+    500: AnyError;
+    /**
+     * A dependency is down; try again as `Retry-After` says. The gateway itself answers `{"message": "Service Unavailable"}`. Codes: `UNAVAILABLE`.
+     */
+    503: AnyError;
+};
+
+export type ValidateRecordsError = ValidateRecordsErrors[keyof ValidateRecordsErrors];
+
+export type ValidateRecordsResponses = {
+    /**
+     * What an import would find.
+     */
+    200: ValidatedBatch;
+};
+
+export type ValidateRecordsResponse = ValidateRecordsResponses[keyof ValidateRecordsResponses];
+
+export type GetLimitsData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/v1/bulk/limits';
+};
+
+export type GetLimitsErrors = {
+    /**
+     * The body is not a JSON object (`INVALID_JSON`), or a header asks for another method (`METHOD_OVERRIDE_REJECTED`). Codes: `INVALID_JSON`, `METHOD_OVERRIDE_REJECTED`.
+     */
+    400: Error;
+    /**
+     * No key, or one that does not open anything. Codes: `UNAUTHORIZED`, `INVALID_KEY_FORMAT`, `INVALID_KEY`, `KEY_REVOKED`, `KEY_EXPIRED`.
+     */
+    401: Error;
+    /**
+     * The key lacks the scope. Codes: `INSUFFICIENT_SCOPE`.
+     */
+    403: Error;
+    /**
+     * Not found: absent, of another tenant, or of the other environment. Codes: `NOT_FOUND`.
+     */
+    404: Error;
+    /**
+     * The body or the upload is above its limit. Above 10 MB the gateway itself answers, with `{"message": "Request Entity Too Large"}`. Codes: `PAYLOAD_TOO_LARGE`.
+     */
+    413: AnyError;
+    /**
+     * A limit of the minute or of the hour (`RATE_LIMITED`), or the month's pool, is used up. Where the whole API is throttled the gateway itself answers, with `{"message": "Too Many Requests"}`. Codes: `RATE_LIMITED`, `MONTHLY_QUOTA_EXCEEDED`, `SANDBOX_QUOTA_EXCEEDED`.
+     */
+    429: AnyError;
+    /**
+     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     */
+    500: AnyError;
+    /**
+     * A dependency is down; try again as `Retry-After` says. The gateway itself answers `{"message": "Service Unavailable"}`. Codes: `UNAVAILABLE`.
+     */
+    503: AnyError;
+};
+
+export type GetLimitsError = GetLimitsErrors[keyof GetLimitsErrors];
+
+export type GetLimitsResponses = {
+    /**
+     * The limits as they stand.
+     */
+    200: LimitsAnswer;
+};
+
+export type GetLimitsResponse = GetLimitsResponses[keyof GetLimitsResponses];
 
 export type HealthData = {
     body?: never;
