@@ -190,3 +190,33 @@ fn audits_are_kept_and_counted() {
     // Six years, as HIPAA wants documentation to be kept.
     assert_eq!(Template::new().of_type("AWS::Logs::LogGroup")["ApiLogs"]["RetentionInDays"], 2192);
 }
+
+#[test]
+fn the_runbook_imports_what_outlives_the_stack() {
+    let runbook = include_str!("../../../../RUNBOOK.md");
+    let (_, rest) = runbook.split_once("<<'END'\n").unwrap();
+    let imports: Vec<Value> = serde_json::from_str(rest.split_once("\nEND").unwrap().0).unwrap();
+    let template = Template::new();
+    let retained =
+        template.resources.iter().filter(|(_, resource)| resource["DeletionPolicy"] == "RetainExceptOnCreate");
+    let mut expected: Vec<_> = retained
+        .map(|(name, resource)| {
+            let of_type = |(kind, name)| (resource["Type"] == kind).then_some(name);
+            let kinds = [
+                ("AWS::DynamoDB::Table", "TableName"),
+                ("AWS::S3::Bucket", "BucketName"),
+                ("AWS::Logs::LogGroup", "LogGroupName"),
+            ];
+            let identifier = kinds.into_iter().find_map(of_type).unwrap();
+            let own = resource["Properties"][identifier]["Fn::Sub"].as_str().unwrap();
+            let own = own.replace("${AWS::StackName}", "STACK").replace("${AWS::AccountId}", "ACCOUNT");
+            let own = own.replace("${AWS::Region}", "REGION");
+            json!({"ResourceType": resource["Type"], "LogicalResourceId": name, "ResourceIdentifier": {identifier: own}})
+        })
+        .collect();
+    let by_name = |import: &Value| import["LogicalResourceId"].to_string();
+    expected.sort_by_key(by_name);
+    let mut imports = imports;
+    imports.sort_by_key(by_name);
+    assert_eq!(imports, expected);
+}
