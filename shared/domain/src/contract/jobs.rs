@@ -31,6 +31,39 @@ pub async fn jobs(jobs: &dyn Jobs, usage: &dyn UsageStore, seed: u64, now: Times
     an_upload_is_used_once(jobs, usage, &Fixture::new(seed + 6, now)).await;
     what_is_due_is_found_until_moved(jobs, &Fixture::new(seed + 4, now)).await;
     an_entry_of_a_job_that_is_gone_is_replaced(jobs, usage, &Fixture::new(seed + 7, now)).await;
+    jobs_are_listed_newest_first_until_deleted(jobs, &Fixture::new(seed + 8, now)).await;
+}
+
+async fn jobs_are_listed_newest_first_until_deleted(jobs: &dyn Jobs, fixture: &Fixture) {
+    let partition = &fixture.partition;
+    let (mut window, mut accepted) = (Window::default(), Vec::new());
+    for _ in 0..5 {
+        window = window.admit(fixture.now, 100).unwrap();
+        let job = fixture.export_job(1);
+        jobs.accept(partition, &acceptance(fixture, job.clone(), window.clone())).await.unwrap();
+        accepted.push(job.id().clone());
+    }
+    accepted.sort();
+    accepted.reverse();
+    let (mut listed, mut behind) = (Vec::new(), None);
+    loop {
+        let page = jobs.list(partition, behind.as_ref(), fixture.now, 2).await.unwrap();
+        assert!(page.jobs.len() <= 2);
+        listed.extend(page.jobs.into_iter().map(|job| job.id().clone()));
+        behind = page.next;
+        if behind.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, accepted);
+    assert!(jobs.list(&fixture.live(), None, fixture.now, 10).await.unwrap().jobs.is_empty(), "another partition");
+    assert!(jobs.list(partition, None, fixture.later(8 * 86_400), 10).await.unwrap().jobs.is_empty(), "expired");
+    for _ in 0..2 {
+        jobs.delete(partition, &accepted[0]).await.unwrap();
+    }
+    jobs.delete(&fixture.live(), &accepted[1]).await.unwrap();
+    let left = jobs.list(partition, None, fixture.now, 10).await.unwrap().jobs;
+    assert_eq!(left.iter().map(|job| job.id().clone()).collect::<Vec<_>>(), accepted[1..]);
 }
 
 fn acceptance(fixture: &Fixture, job: Job, window: Window) -> Acceptance {

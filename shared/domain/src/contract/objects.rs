@@ -5,15 +5,15 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 
 use super::Fixture;
-use crate::files::ObjectKey;
+use crate::files::{KeyPrefix, ObjectKey};
 use crate::identity::{JobId, Token};
 use crate::jobs::Compression;
-use crate::ports::{Fetched, IdSource, MultipartStore, ObjectStore, UploadError, UrlSigner};
+use crate::ports::{Fetched, FileRemover, IdSource, MultipartStore, ObjectStore, UploadError, UrlSigner};
 
 /// Whatever keeps files.
-pub trait Objects: ObjectStore + MultipartStore + UrlSigner {}
+pub trait Objects: ObjectStore + MultipartStore + FileRemover + UrlSigner {}
 
-impl<T: ObjectStore + MultipartStore + UrlSigner> Objects for T {}
+impl<T: ObjectStore + MultipartStore + FileRemover + UrlSigner> Objects for T {}
 
 /// Runs all behaviours of [`Objects`].
 pub async fn objects(objects: &dyn Objects, seed: u64, now: Timestamp) {
@@ -23,6 +23,27 @@ pub async fn objects(objects: &dyn Objects, seed: u64, now: Timestamp) {
     an_aborted_upload_leaves_nothing(objects, &Fixture::new(seed + 2, now)).await;
     other_partitions_objects_are_refused(objects, &Fixture::new(seed + 3, now)).await;
     a_download_lasts_an_hour_at_most(objects, &Fixture::new(seed + 4, now)).await;
+    a_removal_takes_one_job_s_files(objects, &Fixture::new(seed + 6, now)).await;
+}
+
+async fn a_removal_takes_one_job_s_files(objects: &dyn Objects, fixture: &Fixture) {
+    let (partition, job) = (&fixture.partition, fixture.export_job(1));
+    let key = |file| ObjectKey::export(partition, job.id(), &Token::new(1), file, Compression::None);
+    let other = file(fixture);
+    for key in [&key(0), &key(1), &other] {
+        objects.put(partition, key, Bytes::from_static(b"x")).await.unwrap();
+    }
+    let upload = objects.begin(partition, &key(2)).await.unwrap();
+    objects.upload_part(partition, &key(2), &upload, 1, Bytes::from_static(b"x")).await.unwrap();
+    let prefix = KeyPrefix::of_results(&job);
+    assert!(objects.remove(&fixture.live(), &prefix).await.is_err(), "another partition");
+    assert_eq!(objects.remove(partition, &prefix).await.unwrap(), 3);
+    assert_eq!(objects.remove(partition, &prefix).await.unwrap(), 0);
+    assert_eq!(
+        (content(objects, fixture, &key(0)).await, content(objects, fixture, &other).await),
+        (None, Some(b"x".to_vec()))
+    );
+    assert!(matches!(objects.list_parts(partition, &key(2), &upload).await, Err(UploadError::Ended)));
 }
 
 fn file(fixture: &Fixture) -> ObjectKey {
