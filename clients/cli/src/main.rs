@@ -1,3 +1,42 @@
 //! `clinik-bulk`: the command line of the bulk API's users. Over HTTP only.
+//!
+//! It knows the contract's limits, never loses a job, never shows a value of a record, and writes nothing but data
+//! to stdout.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+mod api;
+mod batch;
+mod cli;
+mod commands;
+mod exit;
+mod export;
+mod files;
+mod output;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod settings;
+mod source;
+mod table;
+mod validation;
+
+use cli::Cli;
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let color = output::color_of(&arguments);
+    let command = Cli::command().color(if color { clap::ColorChoice::Auto } else { clap::ColorChoice::Never });
+    let parsed = command.try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    let output = Output::new(cli.global.output, cli.global.quiet, color);
+    let done = commands::run(&cli, &output);
+    output.exit(done)
+}

@@ -20,7 +20,7 @@ pub enum NumberKind {
 }
 
 impl Schema {
-    /// The members that the type defines, in the schema's order; `resourceType`, `id` and `meta` are not among them.
+    /// The members that the type defines, in the order of their names; `resourceType`, `id` and `meta` are not among them.
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
         members_of(&self.root)
     }

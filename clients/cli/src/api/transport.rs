@@ -1,0 +1,303 @@
+//! Requests and answers: timeouts, retries, TLS.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Timeout};
+
+use super::{ApiError, Refused, proxy};
+use crate::output::Output;
+use crate::settings::{Key, Settings};
+
+/// How often a call is made before it counts as failed.
+const ATTEMPTS: u32 = 5;
+/// The first pause between two attempts; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// A rate limit's wait that is obeyed here; a longer one is for people to know about.
+const LONGEST_RATE_WAIT: Duration = Duration::from_mins(1);
+/// Answers are small but for a page of jobs.
+const MAX_ANSWER: u64 = 16 << 20;
+const USER_AGENT: &str = concat!("clinik-bulk/", env!("CARGO_PKG_VERSION"));
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Post,
+    Delete,
+}
+
+/// A call of the API.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) body: Option<&'a Value>,
+    /// The `Idempotency-Key`, the same over all attempts.
+    pub(super) key: &'a str,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn get(path: &'a str) -> Self {
+        Self { method: Method::Get, path, body: None, key: "" }
+    }
+
+    pub(super) fn post(path: &'a str, body: &'a Value, key: &'a str) -> Self {
+        Self { method: Method::Post, path, body: Some(body), key }
+    }
+}
+
+/// A success.
+pub(super) struct Answer {
+    pub(super) data: Value,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// The content of a file, or a part of it.
+pub(crate) struct Body {
+    pub(crate) reader: Box<dyn Read>,
+    /// Where in the file it begins.
+    pub(crate) from: u64,
+    /// What the file is, to tell whether the next piece is of the same.
+    pub(crate) tag: Option<String>,
+}
+
+pub(super) struct Transport {
+    https: Agent,
+    http: Agent,
+    base: String,
+    key: Key,
+    output: Output,
+}
+
+impl Transport {
+    pub(super) fn new(settings: &Settings, output: &Output) -> Result<Self> {
+        let tls = tls()?;
+        let agent = |scheme| -> Result<Agent> {
+            let proxy = proxy::of_scheme(scheme, |name| std::env::var(name).ok())?;
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                // A redirect must not carry our headers to another host: it is followed by hand.
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .proxy(proxy)
+                .tls_config(tls.clone())
+                .user_agent(USER_AGENT)
+                .timeout_connect(Some(Duration::from_secs(15)))
+                .timeout_recv_response(Some(Duration::from_mins(1)))
+                .timeout_per_read(Some(Duration::from_mins(1)))
+                .timeout_per_write(Some(Duration::from_mins(1)))
+                .build();
+            Ok(config.into())
+        };
+        Ok(Self {
+            https: agent("https")?,
+            http: agent("http")?,
+            base: settings.url.clone(),
+            key: settings.key.clone(),
+            output: output.clone(),
+        })
+    }
+
+    fn agent(&self, url: &str) -> &Agent {
+        if url.starts_with("https:") { &self.https } else { &self.http }
+    }
+
+    /// Makes a call until it succeeds, or repeating it is of no use.
+    pub(super) fn call(&self, request: &Request<'_>) -> Result<Answer, ApiError> {
+        let mut is_repeated = false;
+        self.with_retries(|| {
+            let answer = self.send(request).and_then(read);
+            match answer {
+                // The deletion had been done, only its answer was lost.
+                Err(error) if is_repeated && request.method == Method::Delete && error.is_not_found() => {
+                    Ok(Answer { data: Value::Null, retry_after: None })
+                }
+                answer => {
+                    is_repeated = true;
+                    answer
+                }
+            }
+        })
+    }
+
+    /// Where a call redirects to.
+    pub(super) fn redirect(&self, path: &str) -> Result<String, ApiError> {
+        self.with_retries(|| {
+            let response = self.send(&Request::get(path))?;
+            match response.headers().get("location").and_then(|location| location.to_str().ok()) {
+                Some(location) if response.status() == StatusCode::TEMPORARY_REDIRECT => Ok(location.to_owned()),
+                _ => read(response).and(Err(ApiError::NotTheApi)),
+            }
+        })
+    }
+
+    fn send(&self, request: &Request<'_>) -> Result<Response<ureq::Body>, ApiError> {
+        let url = format!("{}{}", self.base, request.path);
+        let agent = self.agent(&url);
+        let key = self.key.expose();
+        let sent = match request.method {
+            Method::Get => agent.get(&url).header("x-api-key", key).call(),
+            Method::Delete => agent.delete(&url).header("x-api-key", key).call(),
+            Method::Post => {
+                let post = agent.post(&url).header("x-api-key", key).header("idempotency-key", request.key);
+                match request.body {
+                    Some(body) => post.header("content-type", "application/json").send(body.to_string()),
+                    None => post.send_empty(),
+                }
+            }
+        };
+        sent.map_err(|error| network(&error))
+    }
+
+    fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, ApiError>) -> Result<T, ApiError> {
+        let mut pause = FIRST_PAUSE;
+        for made in 1.. {
+            let error = match attempt() {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let wait = match error.slot_in() {
+                Some(slot) if slot <= LONGEST_RATE_WAIT => slot,
+                None if error.is_passing() => match &error {
+                    ApiError::Refused(refused) => {
+                        refused.retry_after.map_or(pause, |after| after.min(LONGEST_RATE_WAIT))
+                    }
+                    _ => pause,
+                },
+                _ => return Err(error),
+            };
+            if made >= ATTEMPTS {
+                return Err(error);
+            }
+            if wait >= Duration::from_secs(5) {
+                self.output.say(&format!("{error}; trying again in {} s", wait.as_secs()));
+            }
+            std::thread::sleep(jittered(wait));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(ApiError::NotTheApi)
+    }
+
+    /// Puts a file to a pre-signed URL. Its length is signed, so it is stated and never streamed in chunks.
+    pub(super) fn put(&self, url: &str, file: &File) -> Result<(), ApiError> {
+        // An early refusal must arrive as what it is, not as a broken pipe.
+        let sent = self.agent(url).put(url).header("expect", "100-continue").send(file);
+        let response = sent.map_err(|error| network(&error))?;
+        match response.status().as_u16() {
+            200..=299 => Ok(()),
+            status @ (403 | 404) => Err(ApiError::Gone(status)),
+            status => Err(ApiError::Network(format!("the upload was refused with HTTP {status}"))),
+        }
+    }
+
+    /// Reads a file behind a pre-signed URL from this byte on, as long as it is the one with this tag.
+    pub(super) fn download(&self, url: &str, from: u64, tag: Option<&str>) -> Result<Body, ApiError> {
+        let mut get = self.agent(url).get(url);
+        if from > 0 {
+            get = get.header("range", format!("bytes={from}-"));
+            if let Some(tag) = tag {
+                get = get.header("if-match", tag);
+            }
+        }
+        let response = get.call().map_err(|error| network(&error))?;
+        let tag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let from = match response.status().as_u16() {
+            200 => 0,
+            206 => from,
+            status @ (403 | 404) => return Err(ApiError::Gone(status)),
+            412 | 416 => return Err(ApiError::Changed),
+            status => return Err(ApiError::Network(format!("the download was refused with HTTP {status}"))),
+        };
+        Ok(Body { reader: Box::new(response.into_body().into_reader()), from, tag })
+    }
+}
+
+/// Trusts what the system trusts, or the authorities of `SSL_CERT_FILE` and no others.
+fn tls() -> Result<TlsConfig> {
+    let roots = match std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty()) {
+        Some(file) => {
+            let pem = std::fs::read(&file).context("read SSL_CERT_FILE")?;
+            let authorities = parse_pem(&pem).filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            });
+            let authorities: Vec<_> = authorities.collect();
+            anyhow::ensure!(!authorities.is_empty(), "SSL_CERT_FILE holds no certificate");
+            RootCerts::new_with_certs(&authorities)
+        }
+        None => RootCerts::PlatformVerifier,
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build())
+}
+
+/// Reads an answer of the API.
+fn read(mut response: Response<ureq::Body>) -> Result<Answer, ApiError> {
+    let status = response.status();
+    let retry_after =
+        header(response.headers(), "retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let request_id = header(response.headers(), "x-request-id").unwrap_or_default().to_owned();
+    let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(|error| network(&error))?;
+    if status == StatusCode::NO_CONTENT {
+        return Ok(Answer { data: Value::Null, retry_after });
+    }
+    let mut body: Value = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(_) if status.is_success() || status.is_redirection() => return Err(ApiError::NotTheApi),
+        Err(_) => Value::Null,
+    };
+    if status.is_success() {
+        let data = body.get_mut("data").map(Value::take).ok_or(ApiError::NotTheApi)?;
+        return Ok(Answer { data, retry_after });
+    }
+    let text = |name| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let issues = body.get("issues").and_then(Value::as_array).into_iter().flatten();
+    let issues = issues.filter_map(|issue| issue.get("diagnostics").and_then(Value::as_str)).map(str::to_owned);
+    let message = match text("message") {
+        message if message.is_empty() => status.canonical_reason().unwrap_or("refused").to_owned(),
+        message => message,
+    };
+    let request_id = if request_id.is_empty() { text("requestId") } else { request_id };
+    Err(ApiError::Refused(Box::new(Refused {
+        status: status.as_u16(),
+        code: text("code"),
+        message,
+        issues: issues.collect(),
+        request_id,
+        retry_after,
+    })))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What happened, without the URL: a pre-signed one is as good as a key.
+fn network(error: &ureq::Error) -> ApiError {
+    let reason = match error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => "no connection in time".to_owned(),
+        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+        ureq::Error::HostNotFound => "host not found".to_owned(),
+        ureq::Error::ConnectionFailed => "connection failed".to_owned(),
+        ureq::Error::ConnectProxyFailed(_) => "the proxy refused the connection".to_owned(),
+        ureq::Error::Rustls(error) => format!("TLS: {error}"),
+        ureq::Error::Tls(reason) => format!("TLS: {reason}"),
+        _ => "the connection broke".to_owned(),
+    };
+    ApiError::Network(reason)
+}
+
+/// Up to a quarter more, so that many clients do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0u8; 1];
+    // Without random numbers everybody comes at the same time: no worse than before.
+    let _ = getrandom::fill(&mut random);
+    pause + pause.mul_f64(f64::from(random[0]) / 1024.0)
+}

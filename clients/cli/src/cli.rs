@@ -1,0 +1,357 @@
+//! The command line as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use records::ResourceType;
+
+use crate::output::OutputFormat;
+use crate::plan::{Format, MaxRejected, UnknownColumns};
+
+/// Imports, exports and validates clinical records through the bulk API.
+///
+/// Exit codes: 0 done, nothing rejected; 1 other failure; 2 usage; 3 done, with more rejected than --max-rejected;
+/// 4 key or scope; 5 a job failed or was cancelled; 6 not finished, resume; 7 limit used up; 8 hash or count wrong.
+#[derive(Debug, Parser)]
+#[command(name = "clinik-bulk", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The profile to use: a URL and a key, as `login` stores them.
+    #[arg(long, global = true, value_name = "NAME", default_value = "default")]
+    pub(crate) profile: String,
+
+    /// The API's base URL, with its path if it has one. Otherwise `CLINIKAPI_BASE_URL`, then the profile's.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// A file with the API key, or - for stdin. Otherwise `CLINIKAPI_SECRET_KEY`, then the profile's.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) output: OutputFormat,
+
+    /// Print results and errors only.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Print without colours.
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Stores a key: read from a prompt or stdin, checked, and kept in a file of mode 0600.
+    Login,
+    /// Lists the resource types, or the fields of one.
+    Types {
+        /// The type whose fields are listed.
+        #[arg(value_name = "TYPE", value_parser = resource_type)]
+        resource_type: Option<ResourceType>,
+    },
+    /// Prints a CSV header to fill in.
+    Template {
+        /// The type of the records.
+        #[arg(value_name = "TYPE", value_parser = resource_type)]
+        resource_type: ResourceType,
+    },
+    /// Validates files by the service's own rules. Nothing leaves the machine.
+    Validate(Validate),
+    /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, or an export.
+    Import(Import),
+    /// Goes on with an import or export that was interrupted.
+    Resume(Resume),
+    /// Shows where an import or export stands. Asks nobody.
+    Status {
+        /// The state folder.
+        #[arg(value_name = "DIR")]
+        state: PathBuf,
+    },
+    /// Imports what was rejected, once it has been fixed: DIR/rejected.ndjson.
+    Retry(Retry),
+    /// Exports records to a folder, or to stdout.
+    Export(Export),
+    /// Lists, shows, watches, cancels and deletes jobs.
+    #[command(subcommand)]
+    Jobs(Jobs),
+    /// Downloads the files of a job, and verifies them.
+    Download {
+        /// The job.
+        #[arg(value_name = "JOB")]
+        job: String,
+        /// The folder to write to.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Shows the plan's limits and what is left of them.
+    Limits,
+    /// Prints a completion script.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Writes manual pages.
+    Man {
+        /// The folder to write to.
+        #[arg(value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// How files are read.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reading {
+    /// The files' format; by their names unless given (a file without a telling name is NDJSON).
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// A map file: which column is which member, and how its text is translated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) map: Option<PathBuf>,
+    /// The files' encoding, as windows-1252; UTF-8 unless given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) encoding: Option<String>,
+    /// What to do with a column that the type does not define.
+    #[arg(long, value_enum, default_value_t = UnknownColumns::Error)]
+    pub(crate) unknown: UnknownColumns,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// The type of the records.
+    #[arg(value_name = "TYPE", value_parser = resource_type)]
+    pub(crate) resource_type: ResourceType,
+    /// The files; - is stdin.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The type of the records and their files (- is stdin), or one folder.
+    #[arg(value_name = "TYPE FILE…|DIR", required = true)]
+    pub(crate) what: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+    /// Show the plan, and send nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How an import is carried out.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Acting {
+    /// The state folder; a new one in the current folder unless given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// A label for the jobs: up to 45 of A-Za-z0-9 ._:-, never patients' data.
+    #[arg(long, value_name = "TEXT", value_parser = label)]
+    pub(crate) label: Option<String>,
+    /// How many rejected records still count as success: a number, or a part as 0.5%.
+    #[arg(long, value_name = "N|N%", default_value = "0")]
+    pub(crate) max_rejected: MaxRejected,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    /// Do not ask before an import with a live key.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// How long a run waits.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Waiting {
+    /// Start what can be started now, and wait for nothing.
+    #[arg(long, conflicts_with = "wait_for")]
+    pub(crate) no_wait: bool,
+    /// Wait so long for slots and jobs, as 90m or 6h; without end unless given.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) wait_for: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The state folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) state: PathBuf,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    /// Do not ask before an import with a live key.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// The state folder of the import whose records were rejected.
+    #[arg(value_name = "DIR")]
+    pub(crate) of: PathBuf,
+    #[command(flatten)]
+    pub(crate) acting: Acting,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Export {
+    /// The types, with commas between them.
+    #[arg(value_name = "TYPE,…", value_parser = resource_type, value_delimiter = ',', required_unless_present = "all")]
+    pub(crate) types: Vec<ResourceType>,
+    /// All types.
+    #[arg(long, conflicts_with = "types")]
+    pub(crate) all: bool,
+    /// The folder to write to (the export gets a folder of its own in it), or - for stdout.
+    #[arg(long, value_name = "DIR|-")]
+    pub(crate) out: PathBuf,
+    /// Only what was created or updated at or after this moment, as 2026-01-15T00:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub(crate) since: Option<String>,
+    /// Only what was created or updated since the newest complete export in DIR.
+    #[arg(long, conflicts_with = "since")]
+    pub(crate) since_last: bool,
+    /// One file for each type.
+    #[arg(long)]
+    pub(crate) per_type: bool,
+    /// Files compressed with gzip.
+    #[arg(long)]
+    pub(crate) gzip: bool,
+    /// A label for the job: up to 64 of A-Za-z0-9 ._:-, never patients' data.
+    #[arg(long, value_name = "TEXT", value_parser = export_label)]
+    pub(crate) label: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Jobs {
+    /// Lists jobs, newest first.
+    List {
+        /// Only these statuses: pending, processing, completed, failed.
+        #[arg(long, value_name = "STATUS,…", value_delimiter = ',')]
+        status: Vec<String>,
+        /// Only imports, or only exports.
+        #[arg(long = "type", value_name = "import|export", value_delimiter = ',')]
+        kind: Vec<String>,
+        /// Only jobs with these resource types.
+        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = resource_type)]
+        resource_type: Vec<ResourceType>,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Shows a job.
+    Show {
+        /// The job.
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Waits until a job has ended.
+    Watch {
+        /// The job.
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Cancels a job. What an import has stored stays stored.
+    Cancel {
+        /// The job.
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Deletes a job that has ended, and its files. Imported records stay.
+    Delete {
+        /// The job.
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+}
+
+/// A resource type, by its name; an unknown one names the nearest.
+pub(crate) fn resource_type(name: &str) -> Result<ResourceType, String> {
+    name.parse().map_err(|_| match nearest(name, ResourceType::ALL.iter().map(|known| known.as_str())) {
+        Some(near) => format!("unknown resource type; did you mean {near}?"),
+        None => "unknown resource type; `clinik-bulk types` lists them".to_owned(),
+    })
+}
+
+/// The name most like this one, if any is.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    known
+        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+fn is_label(text: &str, most: usize) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" ._:-".contains(&byte);
+    if (1..=most).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be 1 to {most} of A-Za-z0-9 ._:-"))
+    }
+}
+
+/// A run's label leaves room for the run's and the batch's name.
+fn label(text: &str) -> Result<String, String> {
+    is_label(text, 45)
+}
+
+fn export_label(text: &str) -> Result<String, String> {
+    is_label(text, 64)
+}
+
+fn since(text: &str) -> Result<String, String> {
+    if records::is_rfc3339(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a moment as 2026-01-15T00:00:00Z".to_owned())
+    }
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("must be a number with s, m, h or d, as 90m or 6h".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "must be a number with s, m, h or d, as 90m or 6h".to_owned())?;
+    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(|| "is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(duration("90m"), Ok(std::time::Duration::from_mins(90)));
+        assert!(duration("90").is_err() && duration("h").is_err() && duration("99999999999999999999d").is_err());
+    }
+
+    #[test]
+    fn an_unknown_type_names_the_nearest() {
+        assert!(resource_type("patient").unwrap_err().contains("Patient"));
+        assert!(resource_type("zzz").unwrap_err().contains("types"));
+    }
+}

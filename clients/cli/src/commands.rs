@@ -1,0 +1,37 @@
+//! One module for each command.
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::output::Output;
+
+mod export;
+mod import;
+mod jobs;
+mod login;
+mod resume;
+mod shell;
+mod types;
+mod validate;
+
+/// Carries a command out.
+pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Login => login::login(global, output),
+        Command::Types { resource_type } => types::types(*resource_type, output),
+        Command::Template { resource_type } => types::template(*resource_type, output),
+        Command::Validate(arguments) => validate::validate(arguments, output),
+        Command::Import(arguments) => import::import(arguments, global, output),
+        Command::Resume(arguments) => resume::resume(arguments, global, output),
+        Command::Status { state } => resume::status(state, output),
+        Command::Retry(arguments) => resume::retry(arguments, global, output),
+        Command::Export(arguments) => export::export(arguments, global, output),
+        Command::Jobs(command) => jobs::jobs(command, global, output),
+        Command::Download { job, out } => export::download(job, out, global, output),
+        Command::Limits => jobs::limits(global, output),
+        Command::Completions { shell } => shell::completions(*shell, output),
+        Command::Man { out } => shell::man(out, output),
+    }
+}

@@ -1,0 +1,171 @@
+//! Exports and downloads.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use records::ResourceType;
+use serde_json::{Value, json};
+
+use crate::api::{self, Api, JobStatus};
+use crate::cli::{Export, Global};
+use crate::exit::{Exit, Failure, usage};
+use crate::export::{self, ExportState, Exporter, Manifest};
+use crate::files;
+use crate::output::{Output, OutputFormat};
+use crate::plan;
+use crate::progress::Progress;
+use crate::settings::Settings;
+
+pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Result<Exit> {
+    let to_stdout = arguments.out == Path::new("-");
+    if to_stdout && arguments.per_type {
+        return Err(usage("--per-type writes several files: name a folder"));
+    }
+    if to_stdout && arguments.since_last {
+        return Err(usage("--since-last looks at earlier exports: name their folder"));
+    }
+    if to_stdout && output.format() != OutputFormat::Text {
+        return Err(usage("stdout takes the records, or --output, not both"));
+    }
+    let settings = Settings::resolve(global)?;
+    let api = Api::new(&settings, output)?;
+    let types = types(arguments);
+    let since = match (&arguments.since, arguments.since_last) {
+        (Some(since), _) => Some(since.clone()),
+        (None, true) => since_last(arguments, &types, &settings, output)?,
+        (None, false) => None,
+    };
+    let body = body(arguments, &types, since);
+    let progress = Progress::new(output);
+    let exporter = Exporter { api: &api, output, progress: &progress };
+    if to_stdout {
+        let job_id = exporter.start(&body, &api::new_key()?)?;
+        let job = exporter.wait(&job_id)?;
+        progress.finish();
+        exporter.to_writer(&job, &mut io::stdout().lock())?;
+        return Ok(Exit::Done);
+    }
+    let folder = export::new_folder(&arguments.out)?;
+    let state = ExportState {
+        version: plan::VERSION,
+        body,
+        key: api::new_key()?,
+        written_at: Timestamp::now(),
+        job_id: None,
+        url: settings.url.clone(),
+        environment: settings.key.environment().to_owned(),
+    };
+    state.store(&folder)?;
+    finish(&exporter, &folder, state)
+}
+
+fn types(arguments: &Export) -> Vec<&'static str> {
+    let all = if arguments.all { ResourceType::ALL } else { arguments.types.as_slice() };
+    let mut types: Vec<&'static str> = Vec::new();
+    for known in all {
+        if !types.contains(&known.as_str()) {
+            types.push(known.as_str());
+        }
+    }
+    types
+}
+
+fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
+    let mut body = json!({"resourceTypes": types});
+    if let Some(members) = body.as_object_mut() {
+        members.extend(since.map(|since| ("since".to_owned(), json!(since))));
+        members.extend(arguments.label.clone().map(|label| ("label".to_owned(), json!(label))));
+        if arguments.per_type {
+            members.insert("files".to_owned(), json!("perType"));
+        }
+        if arguments.gzip {
+            members.insert("compression".to_owned(), json!("gzip"));
+        }
+    }
+    body
+}
+
+/// Where the newest complete export in the folder ends. Without one, everything is exported.
+fn since_last(arguments: &Export, types: &[&str], settings: &Settings, output: &Output) -> Result<Option<String>> {
+    let newest = export::newest(&arguments.out, types, &settings.url, settings.key.environment())?;
+    match &newest {
+        Some(manifest) => output.say(&format!("since {}, the last export", manifest.transaction_time)),
+        None => output.say("no complete export of these types is there yet: exporting everything"),
+    }
+    Ok(newest.map(|manifest| manifest.transaction_time))
+}
+
+fn finish(exporter: &Exporter<'_>, folder: &Path, state: ExportState) -> Result<Exit> {
+    let output = exporter.output;
+    let done = exporter.to_folder(folder, state);
+    exporter.progress.finish();
+    match done {
+        Ok(manifest) => {
+            tell(&manifest, folder, output)?;
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            // A job that has failed does not come back; anything else may be gone on with.
+            let is_over = matches!(error.downcast_ref(), Some(Failure::JobFailed(_)));
+            let job_id = ExportState::load(folder).ok().and_then(|state| state.job_id);
+            if is_over {
+                files::remove(&folder.join("export.json"))?;
+                std::fs::remove_dir(folder).unwrap_or(());
+            } else {
+                output.say(&format!("go on with: clinik-bulk resume {}", folder.display()));
+            }
+            if output.format() == OutputFormat::Json {
+                output.document(&json!({"error": crate::output::error_value(&error), "jobs": [{"jobId": job_id}],
+                    "folder": folder, "exitCode": crate::exit::of_error(&error).code()}))?;
+            }
+            Err(error)
+        }
+    }
+}
+
+fn tell(manifest: &Manifest, folder: &Path, output: &Output) -> Result<()> {
+    output.say(&format!("{} records in {}, verified", manifest.records, folder.display()));
+    let mut document = serde_json::to_value(manifest)?;
+    if let Some(members) = document.as_object_mut() {
+        members.insert("event".to_owned(), json!("summary"));
+        members.insert("folder".to_owned(), json!(folder));
+        members.insert("exitCode".to_owned(), json!(Exit::Done.code()));
+    }
+    output.event_or_document(&document)
+}
+
+pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<Exit> {
+    let state = ExportState::load(folder)?;
+    let settings = Settings::resolve(global)?;
+    if settings.url != state.url || settings.key.environment() != state.environment {
+        return Err(usage(format!("the export is of {}, with a {} key", state.url, state.environment)));
+    }
+    let api = Api::new(&settings, output)?;
+    let progress = Progress::new(output);
+    finish(&Exporter { api: &api, output, progress: &progress }, folder, state)
+}
+
+pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) -> Result<Exit> {
+    let settings = Settings::resolve(global)?;
+    let api = Api::new(&settings, output)?;
+    let polled = api.job(job)?;
+    match polled.job.status {
+        JobStatus::Completed => {}
+        JobStatus::Failed => {
+            return Err(Failure::JobFailed(format!("job {job} failed: {}", polled.job.reason())).into());
+        }
+        JobStatus::Pending | JobStatus::Processing => {
+            let message = format!("job {job} has not ended; wait with: clinik-bulk jobs watch {job}");
+            return Err(Failure::Unfinished(message).into());
+        }
+    }
+    files::create_private_folder(out)?;
+    let progress = Progress::new(output);
+    let exporter = Exporter { api: &api, output, progress: &progress };
+    let manifest = exporter.fetch(out, &polled.job, &settings.url, settings.key.environment())?;
+    progress.finish();
+    tell(&manifest, out, output)?;
+    Ok(Exit::Done)
+}

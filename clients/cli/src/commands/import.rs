@@ -1,0 +1,303 @@
+//! Imports: plan, show, ask, act.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::api::{self, Api, Limits};
+use crate::cli::{Acting, Global, Import, Reading, Waiting};
+use crate::exit::{Exit, Failure, usage};
+use crate::files;
+use crate::output::{Output, OutputFormat, error_value};
+use crate::plan::{self, BuildInput, ImportRequest, Plan, SourceRequest, resolve_sources, source_name};
+use crate::progress::{Progress, megabytes};
+use crate::run::{Driver, Journal, StateFolder, Stop, Summary, summarise};
+use crate::settings::{Key, Settings};
+use crate::source;
+use crate::table::Map;
+
+pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Result<Exit> {
+    let sources = resolve_sources(&arguments.what, arguments.reading.format)?;
+    if arguments.dry_run {
+        return dry_run(arguments, sources, global, output);
+    }
+    start(sources, &arguments.reading, &arguments.acting, global, output)
+}
+
+/// Begins a run of its own.
+pub(super) fn start(
+    sources: Vec<SourceRequest>,
+    reading: &Reading,
+    acting: &Acting,
+    global: &Global,
+    output: &Output,
+) -> Result<Exit> {
+    check(&sources, reading)?;
+    let settings = Settings::resolve(global)?;
+    let reads_stdin = sources.iter().any(|source| source.path.as_os_str() == "-");
+    if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
+        return Err(usage("a live key and nobody to ask: add --yes"));
+    }
+    let api = Api::new(&settings, output)?;
+    // A wrong key or address shows before anything is read.
+    let (limits, _) = api.limits()?;
+    let request = request(sources, reading, acting, Some(&settings))?;
+    let folder = StateFolder::create(&match &acting.state {
+        Some(path) => path.clone(),
+        None => PathBuf::from(format!("clinik-import-{}", request.run)),
+    })?;
+    let _lock = folder.lock()?;
+    files::write_json(&folder.request(), &request)?;
+    output.say(&format!("state folder: {}", folder.path().display()));
+    let progress = Progress::new(output);
+    let run = Run { api: &api, folder: &folder, output, progress: &progress, waiting: &acting.waiting };
+    run.plan_and_act(request, Some(&limits), acting.yes)
+}
+
+/// What does not fit together is said before anything is read.
+fn check(sources: &[SourceRequest], reading: &Reading) -> Result<()> {
+    if let Some(name) = &reading.encoding {
+        let _known = source::encoding(name)?;
+    }
+    let stdin = sources.iter().filter(|source| source.path.as_os_str() == "-").count();
+    if stdin > 1 {
+        return Err(usage("stdin can be read once"));
+    }
+    if let Some(map) = &reading.map {
+        for resource_type in sources.iter().filter_map(|source| source.resource_type) {
+            let _fits = Map::load(map, resource_type)?;
+        }
+    }
+    Ok(())
+}
+
+fn request(
+    sources: Vec<SourceRequest>,
+    reading: &Reading,
+    acting: &Acting,
+    settings: Option<&Settings>,
+) -> Result<ImportRequest> {
+    Ok(ImportRequest {
+        version: plan::VERSION,
+        run: new_run()?,
+        sources,
+        map: reading.map.as_ref().map(std::path::absolute).transpose().context("find the map file")?,
+        encoding: reading.encoding.clone(),
+        unknown: reading.unknown,
+        label: acting.label.clone(),
+        max_rejected: acting.max_rejected,
+        url: settings.map(|settings| settings.url.clone()).unwrap_or_default(),
+        environment: settings.map_or("", |settings| settings.key.environment()).to_owned(),
+        key_fingerprint: settings.map(|settings| fingerprint(&settings.key)).unwrap_or_default(),
+        confirmed: acting.yes,
+    })
+}
+
+/// A name for a run: when, and twelve random characters. No two runs share one.
+fn new_run() -> Result<String> {
+    let random = api::new_key()?;
+    Ok(format!("r{}", random.get(..12).unwrap_or_default()))
+}
+
+/// Tells two keys apart. A key has 32 random characters: nothing leads back from it.
+pub(super) fn fingerprint(key: &Key) -> String {
+    let hash = files::hex(Sha256::new_with_prefix(key.expose()));
+    hash.get(..16).unwrap_or_default().to_owned()
+}
+
+fn dry_run(arguments: &Import, sources: Vec<SourceRequest>, global: &Global, output: &Output) -> Result<Exit> {
+    check(&sources, &arguments.reading)?;
+    let limits = match Settings::resolve_if_given(global)? {
+        Some(settings) => Some(Api::new(&settings, output)?.limits()?.0),
+        None => None,
+    };
+    let request = request(sources, &arguments.reading, &arguments.acting, None)?;
+    let progress = Progress::new(output);
+    let plan = plan::build(&BuildInput { request: &request, folder: None, progress: &progress })?;
+    progress.finish();
+    show_plan(&plan, limits.as_ref(), output);
+    output.event_or_document(&plan_event(&plan, limits.as_ref()))?;
+    let too_many = arguments.acting.max_rejected.is_exceeded(plan.rejected(), plan.read());
+    Ok(if too_many { Exit::Rejected } else { Exit::Done })
+}
+
+/// What carries a run out.
+pub(super) struct Run<'a> {
+    pub(super) api: &'a Api,
+    pub(super) folder: &'a StateFolder,
+    pub(super) output: &'a Output,
+    pub(super) progress: &'a Progress,
+    pub(super) waiting: &'a Waiting,
+}
+
+impl Run<'_> {
+    /// Makes the plan, shows it, asks where it must, and acts.
+    pub(super) fn plan_and_act(&self, mut request: ImportRequest, limits: Option<&Limits>, yes: bool) -> Result<Exit> {
+        let input = BuildInput { request: &request, folder: Some(self.folder), progress: self.progress };
+        let plan = plan::build(&input)?;
+        files::write_json(&self.folder.plan(), &plan)?;
+        show_plan(&plan, limits, self.output);
+        self.output.event(&plan_event(&plan, limits))?;
+        if request.environment == "live" && !request.confirmed {
+            if !yes {
+                confirm(&plan, self.folder, self.output)?;
+            }
+            request.confirmed = true;
+            files::write_json(&self.folder.request(), &request)?;
+        }
+        self.act(&request, &plan)
+    }
+
+    /// Carries the plan out, as far as it goes now, and reports.
+    pub(super) fn act(&self, request: &ImportRequest, plan: &Plan) -> Result<Exit> {
+        let mut journal = Journal::open(&self.folder.journal(), plan.batches.len())?;
+        let mut driver = Driver {
+            api: self.api,
+            folder: self.folder,
+            request,
+            plan,
+            journal: &mut journal,
+            output: self.output,
+            progress: self.progress,
+            waiting: self.waiting,
+            renewed: BTreeSet::new(),
+        };
+        let stopped = driver.run();
+        self.progress.finish();
+        let reason = match &stopped {
+            Ok(Stop::Finished) => None,
+            Ok(Stop::Unfinished(reason) | Stop::Limit(reason)) => Some(reason.clone()),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        // Where the disk is full this fails too, and the first failure is the one to tell.
+        let summary = match summarise(self.folder, request, plan, &journal, reason) {
+            Ok(summary) => summary,
+            Err(error) => return Err(stopped.err().unwrap_or(error)),
+        };
+        self.tell(&summary, stopped)
+    }
+
+    /// Says how the run ended: the exit code, and what to do next.
+    fn tell(&self, summary: &Summary, stopped: Result<Stop>) -> Result<Exit> {
+        let resume = || format!("go on with: clinik-bulk resume {}", self.folder.path().display());
+        let failure = match stopped {
+            Err(error) => Some(error.context(resume()).context("the import stopped")),
+            Ok(Stop::Unfinished(reason)) => {
+                Some(Failure::Unfinished(format!("not finished: {reason}; {}", resume())).into())
+            }
+            Ok(Stop::Limit(reason)) => Some(Failure::Limit(format!("{reason}; {}", resume())).into()),
+            Ok(Stop::Finished) if !summary.finished => Some(failed_jobs(summary)),
+            Ok(Stop::Finished) => None,
+        };
+        let is_rejected = summary.max_rejected.is_exceeded(summary.rejected, summary.read);
+        let exit = match &failure {
+            Some(error) => crate::exit::of_error(error),
+            None if is_rejected => Exit::Rejected,
+            None => Exit::Done,
+        };
+        let mut document = serde_json::to_value(summary)?;
+        if let Some(members) = document.as_object_mut() {
+            members.insert("event".to_owned(), json!("summary"));
+            members.insert("exitCode".to_owned(), json!(exit.code()));
+            if let Some(error) = &failure {
+                members.insert("error".to_owned(), error_value(error));
+            }
+        }
+        say_summary(summary, self.output);
+        self.output.event_or_document(&document)?;
+        failure.map_or(Ok(exit), Err)
+    }
+}
+
+fn failed_jobs(summary: &Summary) -> anyhow::Error {
+    let failed: Vec<_> = summary.jobs.iter().filter(|job| job.reason.is_some()).collect();
+    let jobs: Vec<_> = failed.iter().filter_map(|job| job.job_id.as_deref()).collect();
+    let records: u64 = failed.iter().map(|job| job.records).sum();
+    Failure::JobFailed(format!(
+        "{} of {} jobs failed, with {records} records: {}; resume begins those anew that can be",
+        failed.len(),
+        summary.jobs.len(),
+        jobs.join(", ")
+    ))
+    .into()
+}
+
+/// The figures, for people.
+pub(super) fn say_summary(summary: &Summary, output: &Output) {
+    let open = if summary.open > 0 { format!(" + {} open", summary.open) } else { String::new() };
+    output.say(&format!("{} read = {} stored + {} rejected{open}", summary.read, summary.stored, summary.rejected));
+    for violation in summary.violations.iter().take(10) {
+        output.say(&format!(
+            "  {} × {} {} [{}]",
+            violation.count, violation.resource_type, violation.path, violation.code
+        ));
+    }
+    if summary.rejected > 0 {
+        let folder = summary.folder.display();
+        let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
+        output.say(&format!(
+            "what is wrong stands in {folder}/errors.ndjson; fix the records in {} and run: clinik-bulk retry {folder}",
+            files.join(", ")
+        ));
+    }
+    output.say(&format!("report: {}", summary.folder.join("report.html").display()));
+}
+
+fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
+    if output.format() != OutputFormat::Text {
+        return;
+    }
+    for source in &plan.sources {
+        let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
+        output.say(&format!(
+            "{}: {} records, {} rejected{blank} ({})",
+            source_name(&source.path),
+            source.records,
+            source.rejected,
+            megabytes(source.bytes)
+        ));
+    }
+    output.say(&format!("plan: {} records in {} jobs{}", plan.to_send(), plan.batches.len(), hours(plan, limits)));
+}
+
+/// How long it takes at the tenant's limit.
+fn hours(plan: &Plan, limits: Option<&Limits>) -> String {
+    let Some(limits) = limits else { return String::new() };
+    let operations = &limits.bulk_operations;
+    let (Some(limit), Some(remaining)) = (operations.limit.filter(|limit| *limit > 0), operations.remaining) else {
+        return ", without an hourly limit".to_owned();
+    };
+    let jobs = plan.batches.len() as u64;
+    if jobs <= remaining {
+        return format!(", all within this hour ({remaining} of {limit} operations left)");
+    }
+    let hours = (jobs - remaining).div_ceil(limit);
+    format!(", about {hours} h at {limit} operations an hour ({remaining} left now)")
+}
+
+fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
+    let operations = limits.map(|limits| &limits.bulk_operations);
+    json!({"event": "plan", "run": plan.run, "records": plan.read(), "rejected": plan.rejected(),
+        "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
+        "operationsPerHour": operations.and_then(|operations| operations.limit),
+        "operationsLeft": operations.and_then(|operations| operations.remaining)})
+}
+
+/// Asks on the terminal, once a run.
+fn confirm(plan: &Plan, folder: &StateFolder, output: &Output) -> Result<()> {
+    let question = format!("import {} records with a live key? [y/N] ", plan.to_send());
+    output.set_bars(None);
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).context("ask")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("read the answer")?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    let message = format!("nothing was sent; go on with: clinik-bulk resume {}", folder.path().display());
+    Err(Failure::Unfinished(message).into())
+}

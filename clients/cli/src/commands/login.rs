@@ -1,0 +1,45 @@
+//! Keeps a key.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::{Context, Result};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use crate::api::Api;
+use crate::cli::Global;
+use crate::exit::{Exit, usage};
+use crate::output::Output;
+use crate::settings::{self, Key, Settings, profile};
+
+pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
+    let url = match settings::given_url(global)? {
+        Some(url) => url,
+        // A new key for a known service.
+        None => match profile::load_if_any(&global.profile)?.and_then(|profile| profile.url) {
+            Some(url) => settings::checked_url(&url)?,
+            None => return Err(usage("no base URL: give --url or set CLINIKAPI_BASE_URL")),
+        },
+    };
+    let key = match settings::key_of_file(global)? {
+        Some(key) => key,
+        None if io::stdin().is_terminal() => {
+            let typed = rpassword::prompt_password("API key: ").context("read key")?;
+            Key::parse(secrecy::SecretString::from(typed).expose_secret())?
+        }
+        None => Key::parse(&settings::read_key_from(io::stdin().lock())?)?,
+    };
+    let settings = Settings { url: url.clone(), key: key.clone() };
+    let (limits, _) = Api::new(&settings, output)?.limits()?;
+    let path = profile::store(&global.profile, &url, &key)?;
+    output.say(&format!(
+        "profile {}: a {} key of plan {}, kept in {}",
+        global.profile,
+        limits.environment,
+        limits.plan,
+        path.display()
+    ));
+    output.event_or_document(&json!({"event": "login", "profile": global.profile, "url": url,
+        "environment": limits.environment, "plan": limits.plan, "file": path}))?;
+    Ok(Exit::Done)
+}

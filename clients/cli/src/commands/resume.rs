@@ -1,0 +1,231 @@
+//! Going on, looking at, and importing again.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::import::{self, Run};
+use crate::api::{Api, ApiError};
+use crate::cli::{Global, Reading, Resume, Retry};
+use crate::exit::{Exit, usage};
+use crate::export::{self, ExportState, Manifest};
+use crate::files;
+use crate::output::Output;
+use crate::plan::{ImportRequest, Plan, SourcePlan, UnknownColumns, resolve_sources, source_name};
+use crate::progress::Progress;
+use crate::run::{BatchState, Journal, StateFolder, Summary};
+use crate::settings::Settings;
+
+pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Result<Exit> {
+    if export::is_unfinished(&arguments.state) {
+        return super::export::resume(&arguments.state, global, output);
+    }
+    if let Some(manifest) = Manifest::load(&arguments.state)? {
+        output.say(&format!("the export is complete: {} records", manifest.records));
+        output.event_or_document(&manifest)?;
+        return Ok(Exit::Done);
+    }
+    let folder = StateFolder::open(&arguments.state)?;
+    let _lock = folder.lock()?;
+    let request = ImportRequest::load(&folder.request())?;
+    if let Some(summary) = finished(&folder)? {
+        output.say("the import has finished");
+        import::say_summary(&summary, output);
+        output.event_or_document(&summary)?;
+        let too_many = summary.max_rejected.is_exceeded(summary.rejected, summary.read);
+        return Ok(if too_many { Exit::Rejected } else { Exit::Done });
+    }
+    let settings = settings_of(&request, global)?;
+    let asks = request.environment == "live" && !request.confirmed && !arguments.yes;
+    if asks && !io::stdin().is_terminal() {
+        return Err(usage("a live key and nobody to ask: add --yes"));
+    }
+    let api = Api::new(&settings, output)?;
+    let (limits, _) = api.limits()?;
+    let progress = Progress::new(output);
+    let run = Run { api: &api, folder: &folder, output, progress: &progress, waiting: &arguments.waiting };
+    if !folder.plan().exists() || (request.environment == "live" && !request.confirmed) {
+        // Nothing has been sent yet.
+        if request.sources.iter().any(|source| source.path.as_os_str() == "-") {
+            bail!("stdin was not read to its end, and nothing was sent: import it again");
+        }
+        return run.plan_and_act(request, Some(&limits), arguments.yes);
+    }
+    let plan: Plan = files::read_json(&folder.plan())?;
+    check_sources(&plan)?;
+    check_edited(&folder)?;
+    let journal = Journal::open(&folder.journal(), plan.batches.len())?;
+    check_key(&request, &settings, &api, &journal)?;
+    drop(journal);
+    run.act(&request, &plan)
+}
+
+fn finished(folder: &StateFolder) -> Result<Option<Summary>> {
+    if !folder.summary().exists() {
+        return Ok(None);
+    }
+    let summary: Summary = files::read_json(&folder.summary())?;
+    Ok(Some(summary).filter(|summary| summary.finished))
+}
+
+/// A run stays with its service and its environment.
+fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
+    let settings = Settings::resolve(global)?;
+    if settings.url != request.url {
+        return Err(usage(format!("the import goes to {}, not to {}", request.url, settings.url)));
+    }
+    if settings.key.environment() != request.environment {
+        return Err(usage(format!("the import was begun with a {} key", request.environment)));
+    }
+    Ok(settings)
+}
+
+/// Another key must be one of the same tenant, or its records would go to two.
+fn check_key(request: &ImportRequest, settings: &Settings, api: &Api, journal: &Journal) -> Result<()> {
+    if import::fingerprint(&settings.key) == request.key_fingerprint {
+        return Ok(());
+    }
+    let Some(job_id) = journal.states().iter().find_map(BatchState::job_id) else {
+        // A start without an answer may have become a job of the first key's tenant.
+        if journal.states().iter().any(|state| matches!(state, BatchState::Starting { .. })) {
+            return Err(usage("the import was begun with another key; go on with that one"));
+        }
+        return Ok(());
+    };
+    match api.job(job_id) {
+        Ok(_) => Ok(()),
+        Err(error) if ApiError::is_not_found(&error) => Err(usage(format!(
+            "this key does not know job {job_id} of the import: it is of another tenant, or the job is gone; use the key \
+             that the import was begun with"
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The line numbers of all reports are those of the sources as they were.
+fn check_sources(plan: &Plan) -> Result<()> {
+    let files = plan.sources.iter().filter(|source| source.path.as_os_str() != "-");
+    for SourcePlan { path, sha256, .. } in files {
+        let found = files::digest(path).with_context(|| "a source of the import cannot be read any more".to_owned())?;
+        if found.0 != *sha256 {
+            bail!(
+                "{} has changed since the import was planned; put the old file back, or import the new one as a new run",
+                source_name(path)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The reports are written anew: what somebody has fixed in them must not be lost.
+fn check_edited(folder: &StateFolder) -> Result<()> {
+    if !folder.summary().exists() {
+        return Ok(());
+    }
+    let summary: Summary = files::read_json(&folder.summary())?;
+    for (name, sha256) in &summary.rejected_files {
+        let path = folder.path().join(name);
+        if path.exists() && files::digest(&path)?.0 != *sha256 {
+            return Err(usage(format!(
+                "{} has been edited and would be written anew: move it away first",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
+    if export::is_unfinished(state) {
+        let export = ExportState::load(state)?;
+        let job = export.job_id.clone().unwrap_or_else(|| "not started".to_owned());
+        output.result(&json!({"kind": "export", "finished": false, "jobId": export.job_id}), || {
+            format!("export, not complete\njob  {job}\n")
+        })?;
+        return Ok(Exit::Done);
+    }
+    if let Some(manifest) = Manifest::load(state)? {
+        output.result(&manifest, || {
+            format!("export, complete: {} records in {} files\n", manifest.records, manifest.files.len())
+        })?;
+        return Ok(Exit::Done);
+    }
+    let folder = StateFolder::open(state)?;
+    let request = ImportRequest::load(&folder.request())?;
+    if !folder.plan().exists() {
+        output.result(&json!({"kind": "import", "run": request.run, "finished": false, "planned": false}), || {
+            "import, not planned to the end: nothing was sent\n".to_owned()
+        })?;
+        return Ok(Exit::Done);
+    }
+    let plan: Plan = files::read_json(&folder.plan())?;
+    let journal = Journal::read(&folder.journal(), plan.batches.len())?;
+    let (mut stored, mut rejected) = (0, plan.rejected());
+    let mut jobs = Vec::new();
+    for (batch, state) in plan.batches.iter().zip(journal.states()) {
+        if let BatchState::Collected { stored: new, rejected: bad, .. } = state {
+            stored += new;
+            rejected += bad;
+        }
+        jobs.push(json!({"batch": batch.number, "resourceType": batch.resource_type, "records": batch.records,
+            "state": state.name(), "jobId": state.job_id()}));
+    }
+    let finished = journal.states().iter().all(|state| matches!(state, BatchState::Collected { .. }));
+    let open = plan.read() - stored - rejected;
+    let document = json!({"kind": "import", "run": plan.run, "finished": finished, "read": plan.read(),
+        "stored": stored, "rejected": rejected, "open": open, "jobs": jobs});
+    output.result(&document, || {
+        let state = if finished { "finished" } else { "not finished" };
+        let head =
+            format!("import, {state}: {} read = {stored} stored + {rejected} rejected + {open} open\n", plan.read());
+        let rows = plan.batches.iter().zip(journal.states()).map(|(batch, state)| {
+            vec![
+                format!("{:04}", batch.number),
+                batch.resource_type.to_string(),
+                format!("{} records", batch.records),
+                state.name().to_owned(),
+                state.job_id().unwrap_or_default().to_owned(),
+            ]
+        });
+        format!("{head}{}", crate::output::columns(&rows.collect::<Vec<_>>()))
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
+    let folder = StateFolder::open(&arguments.of)?;
+    let Some(summary) = finished(&folder)? else {
+        return Err(usage("the import has not finished; resume it first"));
+    };
+    if summary.rejected_files.is_empty() {
+        return Err(usage("the import has rejected nothing"));
+    }
+    let mut is_edited = false;
+    for (name, sha256) in &summary.rejected_files {
+        let path = folder.path().join(name);
+        is_edited |= path.exists() && files::digest(&path)?.0 != *sha256;
+    }
+    if !is_edited {
+        let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
+        return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
+    }
+    let what = if folder.rejected().exists() {
+        let plan: Plan = files::read_json(&folder.plan())?;
+        let resource_type = rejected_type(&folder, &plan)?;
+        vec![PathBuf::from(resource_type), folder.rejected()]
+    } else {
+        vec![folder.rejected_folder()]
+    };
+    let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
+    import::start(resolve_sources(&what, None)?, &reading, &arguments.acting, global, output)
+}
+
+/// The one type of the rejected records.
+fn rejected_type(folder: &StateFolder, plan: &Plan) -> Result<String> {
+    let held = records::ResourceType::ALL.iter().find(|known| folder.held(**known, "records").exists());
+    let reported = || plan.batches.iter().find(|batch| folder.reported(batch.number, "rejected").exists());
+    let found = held.copied().or_else(|| reported().map(|batch| batch.resource_type));
+    Ok(found.context("the type of the rejected records is not known")?.to_string())
+}

@@ -1,0 +1,84 @@
+//! The resource types, their fields, and CSV headers for them.
+
+use anyhow::Result;
+use records::{Member, NumberKind, ResourceType, Shape};
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::output::{self, Output};
+use crate::table::all_columns;
+
+pub(super) fn types(resource_type: Option<ResourceType>, output: &Output) -> Result<Exit> {
+    let Some(resource_type) = resource_type else {
+        let names: Vec<_> = ResourceType::ALL.iter().map(|known| json!(known.as_str())).collect();
+        output.list(&names, || format!("{}\n", ResourceType::names(ResourceType::ALL).replace(',', "\n")))?;
+        return Ok(Exit::Done);
+    };
+    let schema = resource_type.schema()?;
+    let mut fields = Vec::new();
+    for member in schema.members() {
+        describe(member.name(), member, &mut fields);
+    }
+    let documents: Vec<_> = fields.iter().map(Field::document).collect();
+    output.list(&documents, || {
+        let rows: Vec<_> =
+            fields.into_iter().map(|field| vec![field.path, field.need, field.kind, field.rules]).collect();
+        output::columns(&rows)
+    })?;
+    Ok(Exit::Done)
+}
+
+struct Field {
+    path: String,
+    need: String,
+    kind: String,
+    rules: String,
+}
+
+impl Field {
+    fn document(&self) -> Value {
+        json!({"path": self.path, "required": self.need == "required", "type": self.kind, "rules": self.rules})
+    }
+}
+
+/// A member and all below it.
+fn describe(path: &str, member: Member<'_>, fields: &mut Vec<Field>) {
+    let shape = member.shape();
+    let need = if member.is_required() { "required" } else { "" }.to_owned();
+    fields.push(Field { path: path.to_owned(), need, kind: shape.expected(), rules: rules(shape) });
+    below(path, shape, fields);
+}
+
+fn below(path: &str, shape: Shape<'_>, fields: &mut Vec<Field>) {
+    for member in shape.members().into_iter().flatten() {
+        describe(&format!("{path}.{}", member.name()), member, fields);
+    }
+    if let Some(items) = shape.items() {
+        below(&format!("{path}[]"), items, fields);
+    }
+}
+
+fn rules(shape: Shape<'_>) -> String {
+    let (least, most) = shape.range();
+    let items = shape.items().map(|items| {
+        let most = shape.max_items().map(|most| format!("at most {most} ")).unwrap_or_default();
+        format!("{most}items: {}", items.expected())
+    });
+    let all = [
+        shape.options().map(|options| options.join(", ")),
+        shape.format().map(str::to_owned),
+        shape.max_length().map(|most| format!("at most {most} characters")),
+        shape.number().filter(|kind| *kind == NumberKind::Integer).map(|_| "whole".to_owned()),
+        least.map(|least| format!("at least {least}")),
+        most.map(|most| format!("at most {most}")),
+        items,
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+pub(super) fn template(resource_type: ResourceType, output: &Output) -> Result<Exit> {
+    let columns = all_columns(&resource_type.schema()?);
+    let documents: Vec<_> = columns.iter().map(|column| json!(column)).collect();
+    output.list(&documents, || format!("{}\n", columns.join(",")))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,99 @@
+//! The manifest of an export: where it is, the export is complete.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Job, JobFile};
+use crate::files;
+
+/// The manifest's name.
+pub(super) const FILE: &str = "manifest.json";
+const VERSION: u32 = 1;
+
+/// What an export holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Manifest {
+    pub(crate) version: u32,
+    pub(crate) job_id: String,
+    pub(crate) url: String,
+    pub(crate) environment: String,
+    pub(crate) resource_types: Vec<String>,
+    /// Where the export begins; `None` where it holds everything.
+    #[serde(default)]
+    pub(crate) since: Option<String>,
+    /// The next export of the chain begins here.
+    pub(crate) transaction_time: String,
+    pub(crate) created_at: String,
+    pub(crate) records: u64,
+    pub(crate) files: Vec<JobFile>,
+}
+
+impl Manifest {
+    pub(super) fn of_job(job: &Job, url: &str, environment: &str) -> Self {
+        Self {
+            version: VERSION,
+            job_id: job.id.clone(),
+            url: url.to_owned(),
+            environment: environment.to_owned(),
+            resource_types: job.resource_types.clone(),
+            since: job.since.clone(),
+            transaction_time: job.transaction_time.clone().unwrap_or_default(),
+            created_at: job.created_at.clone(),
+            records: job.files.iter().map(|file| file.records).sum(),
+            files: job.files.clone(),
+        }
+    }
+
+    pub(super) fn store(&self, folder: &Path) -> Result<()> {
+        files::write_json(&folder.join(FILE), self)
+    }
+
+    /// The manifest of a folder, if it has one.
+    pub(crate) fn load(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let manifest: Self = files::read_json(&path)?;
+        anyhow::ensure!(manifest.version == VERSION, "{} was written by another version", path.display());
+        Ok(Some(manifest))
+    }
+
+    fn moment(&self) -> Option<Timestamp> {
+        self.transaction_time.parse().ok()
+    }
+}
+
+/// The complete exports in a folder, oldest first.
+pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        entries => entries.with_context(|| format!("read folder {}", folder.display()))?,
+    };
+    for entry in entries {
+        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+        if path.is_dir()
+            && let Some(manifest) = Manifest::load(&path)?
+        {
+            found.push((path, manifest));
+        }
+    }
+    found.sort_by_key(|(_, manifest)| manifest.moment());
+    Ok(found)
+}
+
+/// The newest complete export in a folder that the next one of these types can follow.
+pub(crate) fn newest(folder: &Path, types: &[&str], url: &str, environment: &str) -> Result<Option<Manifest>> {
+    let covers = |manifest: &Manifest| {
+        manifest.url == url
+            && manifest.environment == environment
+            && manifest.moment().is_some()
+            && types.iter().all(|wanted| manifest.resource_types.iter().any(|known| known == wanted))
+    };
+    Ok(chain(folder)?.into_iter().map(|(_, manifest)| manifest).rfind(covers))
+}

@@ -1,0 +1,235 @@
+//! Printing: data to stdout, everything else to stderr. The only module that prints.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use indicatif::MultiProgress;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::ApiError;
+use crate::exit::{self, Exit};
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Text,
+    /// One JSON document, also on failure.
+    Json,
+    /// One JSON object a line: events while they happen.
+    Ndjson,
+}
+
+/// Nobody reads the output any more, as `head` does once it has seen enough.
+#[derive(Debug, thiserror::Error)]
+#[error("output is closed")]
+pub(crate) struct OutputClosed;
+
+/// Where a command's results and messages go.
+#[derive(Clone)]
+pub(crate) struct Output {
+    format: OutputFormat,
+    quiet: bool,
+    color: bool,
+    /// The bars on the terminal; lines are written past them.
+    bars: Rc<RefCell<Option<MultiProgress>>>,
+    has_document: Rc<Cell<bool>>,
+}
+
+impl Output {
+    pub(crate) fn new(format: OutputFormat, quiet: bool, color: bool) -> Self {
+        Self { format, quiet, color, bars: Rc::default(), has_document: Rc::default() }
+    }
+
+    pub(crate) fn format(&self) -> OutputFormat {
+        self.format
+    }
+
+    /// Whether progress may be animated: a terminal, and somebody who wants to see it.
+    pub(crate) fn is_animated(&self) -> bool {
+        self.format == OutputFormat::Text && !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Lines are written past these bars from now on; `None` ends that.
+    pub(crate) fn set_bars(&self, bars: Option<MultiProgress>) {
+        self.bars.replace(bars);
+    }
+
+    /// The result of a command: `text` for people, or the document. Once this returns, it has been written.
+    pub(crate) fn result(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        match self.format {
+            OutputFormat::Text => self.data(text().as_bytes()),
+            OutputFormat::Json => self.document(document),
+            OutputFormat::Ndjson => self.line(document),
+        }
+    }
+
+    /// Results that are a list: a document with all of them, or one a line.
+    pub(crate) fn list(&self, things: &[Value], text: impl FnOnce() -> String) -> Result<()> {
+        match self.format {
+            OutputFormat::Text => self.data(text().as_bytes()),
+            OutputFormat::Json => self.document(&things),
+            OutputFormat::Ndjson => things.iter().try_for_each(|thing| self.line(thing)),
+        }
+    }
+
+    /// The one document of `--output json`.
+    pub(crate) fn document(&self, document: &impl Serialize) -> Result<()> {
+        self.has_document.set(true);
+        self.data(format!("{}\n", serde_json::to_string_pretty(document)?).as_bytes())
+    }
+
+    /// An event of `--output ndjson`; nothing in the other formats.
+    pub(crate) fn event(&self, event: &impl Serialize) -> Result<()> {
+        if self.format == OutputFormat::Ndjson { self.line(event) } else { Ok(()) }
+    }
+
+    /// What a command did: an event, or the one document; nothing for people.
+    pub(crate) fn event_or_document(&self, thing: &impl Serialize) -> Result<()> {
+        match self.format {
+            OutputFormat::Text => Ok(()),
+            OutputFormat::Json => self.document(thing),
+            OutputFormat::Ndjson => self.line(thing),
+        }
+    }
+
+    fn line(&self, thing: &impl Serialize) -> Result<()> {
+        self.data(format!("{}\n", serde_json::to_string(thing)?).as_bytes())
+    }
+
+    /// Bytes to stdout. Not `print!`, which panics when nobody reads or the disk is full.
+    #[expect(clippy::unused_self, reason = "what is printed goes through an output")]
+    pub(crate) fn data(&self, bytes: &[u8]) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    }
+
+    /// Says something to people, on stderr; nothing with `--quiet`.
+    pub(crate) fn say(&self, message: &str) {
+        if !self.quiet {
+            self.tell(message);
+        }
+    }
+
+    /// Says something on stderr that has to be seen.
+    pub(crate) fn warn(&self, message: &str) {
+        let label = if self.color { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
+        self.tell(&format!("{label} {message}"));
+    }
+
+    fn tell(&self, message: &str) {
+        let write = || {
+            // Where nobody listens there is nobody to tell it to.
+            let _ = writeln!(io::stderr().lock(), "{message}");
+        };
+        match &*self.bars.borrow() {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Ends the process's work: says what went wrong, and gives the exit code.
+    pub(crate) fn exit(&self, done: Result<Exit>) -> ExitCode {
+        self.set_bars(None);
+        let exit = match done {
+            Ok(exit) => exit,
+            Err(error) if error.is::<OutputClosed>() => {
+                self.error_line("nobody reads the output");
+                Exit::Failed
+            }
+            Err(error) => {
+                let exit = exit::of_error(&error);
+                self.error_line(&format!("{error:#}"));
+                if let Err(error) = self.error_document(&error, exit) {
+                    self.error_line(&format!("{error:#}"));
+                }
+                exit
+            }
+        };
+        ExitCode::from(exit.code())
+    }
+
+    fn error_line(&self, message: &str) {
+        let label = if self.color { "\x1b[31merror:\x1b[0m" } else { "error:" };
+        self.tell(&format!("{label} {message}"));
+    }
+
+    /// The document of a failure, unless the command has printed its own.
+    fn error_document(&self, error: &anyhow::Error, exit: Exit) -> Result<()> {
+        let (error, exit) = (error_value(error), exit.code());
+        match self.format {
+            OutputFormat::Json if !self.has_document.get() => self.document(&json!({"error": error, "exitCode": exit})),
+            OutputFormat::Ndjson => self.line(&json!({"event": "error", "error": error, "exitCode": exit})),
+            OutputFormat::Text | OutputFormat::Json => Ok(()),
+        }
+    }
+}
+
+/// An error as JSON, with the API's code and request id where it has them.
+pub(crate) fn error_value(error: &anyhow::Error) -> Value {
+    let mut value = json!({"message": format!("{error:#}")});
+    if let (Some(ApiError::Refused(refused)), Some(members)) = (error.downcast_ref::<ApiError>(), value.as_object_mut())
+    {
+        members.insert("code".to_owned(), json!(refused.code));
+        members.insert("status".to_owned(), json!(refused.status));
+        members.insert("requestId".to_owned(), json!(refused.request_id));
+    }
+    value
+}
+
+/// A closed pipe is an error of its own.
+pub(crate) fn written(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
+        result => result.context("write output"),
+    }
+}
+
+/// Whether errors may be coloured: a terminal, no `NO_COLOR`, no `--no-color`.
+pub(crate) fn color_of(arguments: &[OsString]) -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || arguments.iter().any(|argument| argument == "--no-color");
+    !is_unwanted && io::stderr().is_terminal()
+}
+
+/// Prints what clap has to say: help and version to stdout, what is wrong to stderr.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let is_printed = error.print().is_ok();
+    let exit = match (error.use_stderr(), is_printed) {
+        (true, _) => Exit::Usage,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::Failed,
+    };
+    ExitCode::from(exit.code())
+}
+
+/// Rows as aligned columns, two spaces between them.
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_end_without_spaces() {
+        let rows = [vec!["a".to_owned(), "long".to_owned()], vec!["bcd".to_owned(), "e".to_owned()]];
+        assert_eq!(columns(&rows), "a    long\nbcd  e\n");
+    }
+}

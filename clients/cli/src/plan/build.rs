@@ -1,0 +1,274 @@
+//! Reads the sources once, and writes the batches.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use records::{RecordId, ResourceType};
+
+use super::compress::Compressor;
+use super::request::SourceRequest;
+use super::{BatchPlan, Format, ImportRequest, Plan, SourcePlan, VERSION, source_name};
+use crate::batch::{OpenBatch, Place, SeenIds, duplicate};
+use crate::progress::Progress;
+use crate::run::{HeldRecords, LineMap, StateFolder};
+use crate::source::{self, Source};
+use crate::table::{self, Map, TableOptions};
+use crate::validation::{self, Fault, Sink, Types, Validator};
+
+/// Pieces of this size go to the compressor.
+const PIECE: usize = 1 << 18;
+
+/// What a plan is made of.
+pub(crate) struct BuildInput<'a> {
+    pub(crate) request: &'a ImportRequest,
+    /// Where batches are kept; `None` for a plan that is only looked at.
+    pub(crate) folder: Option<&'a StateFolder>,
+    pub(crate) progress: &'a Progress,
+}
+
+/// Reads all sources, and makes the plan of them.
+pub(crate) fn build(input: &BuildInput<'_>) -> Result<Plan> {
+    let names = input.request.sources.iter().map(|source| source_name(&source.path)).collect();
+    let mut planner = Planner::new(names, input.folder)?;
+    let total = input.request.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok());
+    input.progress.reading(total.map(|metadata| metadata.len()).sum());
+    let mut sources = Vec::new();
+    let read = read_all(input, &mut planner, &mut sources);
+    planner.finish(read).map(|batches| Plan {
+        version: VERSION,
+        run: input.request.run.clone(),
+        created_at: Timestamp::now(),
+        sources,
+        batches,
+    })
+}
+
+fn read_all(input: &BuildInput<'_>, planner: &mut Planner<'_>, sources: &mut Vec<SourcePlan>) -> Result<()> {
+    let mut stage = 0;
+    for (at, source) in input.request.sources.iter().enumerate() {
+        if source.stage != stage {
+            stage = source.stage;
+            planner.end_stage()?;
+        }
+        planner.source = at;
+        planner.rejected = 0;
+        let plan = read_source(input, source, planner, sources).with_context(|| source_name(&source.path))?;
+        sources.push(plan);
+    }
+    Ok(())
+}
+
+fn read_source(
+    input: &BuildInput<'_>,
+    source: &SourceRequest,
+    planner: &mut Planner<'_>,
+    before: &[SourcePlan],
+) -> Result<SourcePlan> {
+    let request = input.request;
+    let encoding = request.encoding.as_deref().map(source::encoding).transpose()?;
+    let mut open = Source::open(&source.path)?.decoded(encoding);
+    let seen_before: u64 = before.iter().map(|source| source.bytes).sum();
+    let mut reader = std::mem::replace(&mut open.reader, Box::new(std::io::empty()));
+    let mut seen = || input.progress.read(seen_before + open.bytes());
+    let (records, blank_rows) = match (source.format, source.resource_type) {
+        (Format::Ndjson, resource_type) => {
+            let mut types = match resource_type {
+                Some(resource_type) => Types::One(Validator::of(resource_type)?),
+                None => Types::Named(HashMap::new()),
+            };
+            (validation::read_ndjson(&mut reader, &mut types, planner, &mut seen)?, 0)
+        }
+        (format, resource_type) => {
+            let resource_type = resource_type.context("a table needs its type")?;
+            let map = match &request.map {
+                Some(path) => Map::load(path, resource_type)?,
+                None => Map::default(),
+            };
+            let delimiter = (format == Format::Tsv).then_some(b'\t');
+            let options = TableOptions { delimiter, map: &map, unknown: request.unknown };
+            let validator = Validator::of(resource_type)?;
+            let count = table::read_table(&mut reader, &options, &validator, planner, &mut seen)?;
+            (count.records, count.blank)
+        }
+    };
+    drop(reader);
+    let (sha256, bytes) = open.digest();
+    source.verify(&sha256, records)?;
+    Ok(SourcePlan {
+        path: source.path.clone(),
+        format: source.format,
+        bytes,
+        sha256,
+        records,
+        rejected: planner.rejected,
+        blank_rows,
+    })
+}
+
+/// A batch that is being written.
+struct Writing {
+    batch: OpenBatch,
+    number: usize,
+    in_order: bool,
+    lines: LineMap,
+    piece: Vec<u8>,
+    path: Option<PathBuf>,
+}
+
+/// Puts records into batches as they come.
+struct Planner<'a> {
+    folder: Option<&'a StateFolder>,
+    names: Vec<String>,
+    source: usize,
+    /// Rejected records of the source in hand.
+    rejected: u64,
+    open: BTreeMap<ResourceType, Writing>,
+    closed: Vec<BatchPlan>,
+    next_number: usize,
+    seen_ids: SeenIds,
+    /// The first batches of a stage wait for those of the one before.
+    is_new_stage: bool,
+    compressor: Option<Compressor>,
+    held: Option<HeldRecords>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(names: Vec<String>, folder: Option<&'a StateFolder>) -> Result<Self> {
+        Ok(Self {
+            folder,
+            names,
+            source: 0,
+            rejected: 0,
+            open: BTreeMap::new(),
+            closed: Vec::new(),
+            next_number: 1,
+            seen_ids: SeenIds::default(),
+            is_new_stage: false,
+            compressor: folder.map(|_| Compressor::start()),
+            held: folder.map(HeldRecords::create).transpose()?,
+        })
+    }
+
+    fn begin(&mut self, resource_type: ResourceType) -> Writing {
+        let number = self.next_number;
+        self.next_number += 1;
+        let path = self.folder.map(|folder| folder.batch(number));
+        let in_order = self.is_new_stage;
+        Writing {
+            batch: OpenBatch::new(resource_type),
+            number,
+            in_order,
+            lines: LineMap::default(),
+            piece: Vec::new(),
+            path,
+        }
+    }
+
+    fn close(&mut self, writing: Writing) -> Result<()> {
+        let Writing { batch, number, in_order, lines, piece, path } = writing;
+        self.seen_ids.add(&batch);
+        if let (Some(path), Some(folder)) = (path, self.folder) {
+            lines.store(&folder.lines(number))?;
+            self.compress(|compressor| compressor.write(&path, piece) && compressor.close(path.clone()))?;
+        }
+        self.closed.push(BatchPlan {
+            number,
+            resource_type: batch.resource_type,
+            records: batch.records,
+            bytes: batch.bytes,
+            without_id: batch.without_id,
+            in_order,
+        });
+        Ok(())
+    }
+
+    fn compress(&mut self, order: impl FnOnce(&Compressor) -> bool) -> Result<()> {
+        match self.compressor.take() {
+            Some(compressor) if !order(&compressor) => Err(compressor.failure()),
+            compressor => {
+                self.compressor = compressor;
+                Ok(())
+            }
+        }
+    }
+
+    fn end_stage(&mut self) -> Result<()> {
+        while let Some((_, writing)) = self.open.pop_first() {
+            self.close(writing)?;
+        }
+        self.is_new_stage = true;
+        Ok(())
+    }
+
+    /// Ends all batches; `read` is how the reading ended.
+    fn finish(mut self, read: Result<()>) -> Result<Vec<BatchPlan>> {
+        read?;
+        self.end_stage()?;
+        if let Some(held) = self.held.take() {
+            held.publish()?;
+        }
+        let mut batches = self.closed;
+        batches.sort_by_key(|batch| batch.number);
+        if let (Some(compressor), Some(folder)) = (self.compressor.take(), self.folder) {
+            let sizes = compressor.finish()?;
+            for batch in &mut batches {
+                batch.bytes = sizes.get(&folder.batch(batch.number)).copied().context("write batch")?;
+            }
+        }
+        Ok(batches)
+    }
+}
+
+impl Sink for Planner<'_> {
+    fn valid(
+        &mut self,
+        line: u64,
+        resource_type: ResourceType,
+        id: Option<RecordId>,
+        record: &[u8],
+    ) -> Result<Option<Fault>> {
+        if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))
+            && let Some(full) = self.open.remove(&resource_type)
+        {
+            self.close(full)?;
+        }
+        if !self.open.contains_key(&resource_type) {
+            let begun = self.begin(resource_type);
+            self.open.insert(resource_type, begun);
+        }
+        let overlaps = id.as_ref().is_some_and(|id| self.seen_ids.may_have(resource_type, id));
+        let writing = self.open.get_mut(&resource_type).context("open batch")?;
+        let place = Place { source: self.source, line };
+        if let Err(first) = writing.batch.add(id, place, record.len()) {
+            return Ok(Some(duplicate(first, self.source, &self.names)));
+        }
+        writing.in_order |= overlaps;
+        writing.lines.push(place);
+        if let Some(path) = &writing.path {
+            writing.piece.extend_from_slice(record);
+            writing.piece.push(b'\n');
+            if writing.piece.len() >= PIECE {
+                let (path, piece) = (path.clone(), std::mem::replace(&mut writing.piece, Vec::with_capacity(PIECE)));
+                self.compress(|compressor| compressor.write(&path, piece))?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()> {
+        match &mut self.held {
+            Some(held) => held.bytes(resource_type, bytes, last),
+            None => Ok(()),
+        }
+    }
+
+    fn rejected(&mut self, line: u64, resource_type: ResourceType, faults: &[Fault]) -> Result<()> {
+        self.rejected += 1;
+        match &mut self.held {
+            Some(held) => held.faults(resource_type, Place { source: self.source, line }, faults),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Progress for people, on stderr: bars on a terminal, a line every half minute elsewhere.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::{Output, OutputFormat};
+
+/// Without a terminal a line is written so often.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+/// Bars are redrawn at most so often while a file is read.
+const REDRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// Shows how far the work is.
+pub(crate) struct Progress {
+    output: Output,
+    state: RefCell<State>,
+}
+
+struct State {
+    bars: Option<Bars>,
+    /// What the line says: a verb, how much of how much.
+    verb: &'static str,
+    unit: Unit,
+    done: u64,
+    total: u64,
+    last_line: Instant,
+    last_draw: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    Records,
+}
+
+struct Bars {
+    multi: MultiProgress,
+    overall: ProgressBar,
+    jobs: BTreeMap<String, ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn new(output: &Output) -> Self {
+        let bars = output.is_animated().then(|| {
+            let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            let overall = multi.add(ProgressBar::new(0));
+            Bars { multi, overall, jobs: BTreeMap::new() }
+        });
+        output.set_bars(bars.as_ref().map(|bars| bars.multi.clone()));
+        let now = Instant::now();
+        let state =
+            State { bars, verb: "working", unit: Unit::Records, done: 0, total: 0, last_line: now, last_draw: now };
+        Self { output: output.clone(), state: RefCell::new(state) }
+    }
+
+    /// Sources of so many bytes are read from now on.
+    pub(crate) fn reading(&self, total: u64) {
+        self.begin("reading", Unit::Bytes, total);
+    }
+
+    /// So many bytes have been read.
+    pub(crate) fn read(&self, done: u64) {
+        self.advance(done);
+    }
+
+    /// So many records are imported from now on.
+    pub(crate) fn importing(&self, total: u64) {
+        self.begin("importing", Unit::Records, total);
+    }
+
+    /// So many records are exported from now on.
+    pub(crate) fn exporting(&self) {
+        self.begin("exporting", Unit::Records, 0);
+    }
+
+    /// A job is waited for from now on.
+    pub(crate) fn watching(&self) {
+        self.begin("waiting", Unit::Records, 0);
+    }
+
+    /// Files of so many bytes are downloaded from now on.
+    pub(crate) fn downloading(&self, total: u64) {
+        self.begin("downloading", Unit::Bytes, total);
+    }
+
+    fn begin(&self, verb: &'static str, unit: Unit, total: u64) {
+        let mut state = self.state.borrow_mut();
+        (state.verb, state.unit, state.total, state.done) = (verb, unit, total, 0);
+        if let Some(bars) = &state.bars {
+            bars.overall.reset();
+            bars.overall.set_length(total);
+            bars.overall.set_message(verb);
+            let count = match unit {
+                Unit::Bytes => "{bytes}/{total_bytes}",
+                Unit::Records => "{human_pos}/{human_len} records",
+            };
+            if let Ok(style) = ProgressStyle::with_template(&format!("{{msg:11}} [{{bar:30}}] {count}")) {
+                bars.overall.set_style(style.progress_chars("=> "));
+            }
+        }
+    }
+
+    /// So much is done, of what was begun.
+    pub(crate) fn advance(&self, done: u64) {
+        let mut state = self.state.borrow_mut();
+        state.done = done;
+        if let Some(bars) = &state.bars {
+            if state.last_draw.elapsed() >= REDRAW_EVERY {
+                bars.overall.set_position(done);
+                state.last_draw = Instant::now();
+            }
+            return;
+        }
+        if state.last_line.elapsed() >= LINE_EVERY {
+            state.last_line = Instant::now();
+            let line = state.line();
+            drop(state);
+            if self.output.format() == OutputFormat::Text {
+                self.output.say(&line);
+            }
+        }
+    }
+
+    /// How much there is to do has become known.
+    pub(crate) fn set_total(&self, total: u64) {
+        let mut state = self.state.borrow_mut();
+        state.total = total;
+        if let Some(bars) = &state.bars {
+            bars.overall.set_length(total);
+        }
+    }
+
+    /// A running job, with a line of its own on a terminal.
+    pub(crate) fn job(&self, id: &str, processed: u64, total: u64) {
+        let mut state = self.state.borrow_mut();
+        let Some(bars) = &mut state.bars else { return };
+        let bar = bars.jobs.entry(id.to_owned()).or_insert_with(|| {
+            let bar = bars.multi.add(ProgressBar::new(total));
+            if let Ok(style) = ProgressStyle::with_template("  {msg} {human_pos}/{human_len} records") {
+                bar.set_style(style);
+            }
+            bar.set_message(id.to_owned());
+            bar
+        });
+        bar.set_length(total);
+        bar.set_position(processed);
+    }
+
+    /// The job runs no longer.
+    pub(crate) fn job_ended(&self, id: &str) {
+        if let Some(bars) = &mut self.state.borrow_mut().bars
+            && let Some(bar) = bars.jobs.remove(id)
+        {
+            bar.finish_and_clear();
+            bars.multi.remove(&bar);
+        }
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn finish(&self) {
+        if let Some(bars) = &self.state.borrow().bars {
+            bars.overall.finish_and_clear();
+            for bar in bars.jobs.values() {
+                bar.finish_and_clear();
+            }
+        }
+        self.output.set_bars(None);
+    }
+}
+
+impl State {
+    fn line(&self) -> String {
+        let (done, total) = match self.unit {
+            Unit::Bytes => (megabytes(self.done), megabytes(self.total)),
+            Unit::Records => (format!("{} records", self.done), self.total.to_string()),
+        };
+        if self.total == 0 { format!("{}: {done}", self.verb) } else { format!("{}: {done} of {total}", self.verb) }
+    }
+}
+
+/// Bytes for people.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for people, to one digit")]
+    let bytes = bytes as f64;
+    if bytes < 1e6 { format!("{:.1} kB", bytes / 1e3) } else { format!("{:.1} MB", bytes / 1e6) }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

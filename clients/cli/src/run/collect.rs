@@ -1,0 +1,101 @@
+//! Fetches what the service reports on a batch, and checks that it adds up.
+
+use std::io::{BufRead, BufReader, Write};
+
+use anyhow::{Context, Result};
+use flate2::bufread::MultiGzDecoder;
+use serde::{Deserialize, Serialize};
+
+use super::StateFolder;
+use crate::api::{Api, Job};
+use crate::exit::Failure;
+use crate::export::download;
+use crate::files::PartialFile;
+use crate::plan::BatchPlan;
+
+/// A line of the service's results.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct ResultLine {
+    pub(super) line: u64,
+    pub(super) outcome: String,
+    #[serde(default)]
+    pub(super) id: Option<String>,
+}
+
+/// What became of a batch's records.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) stored: u64,
+    pub(super) rejected: u64,
+}
+
+/// Fetches the reports of a completed job. Doing it twice does no harm.
+pub(super) fn collect(api: &Api, folder: &StateFolder, batch: &BatchPlan, job: &Job) -> Result<Counts> {
+    for report in ["results", "errors"] {
+        let name = format!("{report}.ndjson");
+        let file = job.files.iter().find(|file| file.name == name);
+        let path = folder.reported(batch.number, report);
+        match file {
+            Some(file) => download::to_file(api, &job.id, file, &path, &|_| {})?,
+            // Only the errors are optional: they are there when something was rejected.
+            None if report == "errors" && job.failed_records == 0 => {}
+            None => return Err(mismatch(batch, &format!("the job has no {name}"))),
+        }
+    }
+    let counts = take_rejected(folder, batch)?;
+    let said = Counts { stored: job.succeeded_records, rejected: job.failed_records };
+    if counts != said {
+        return Err(mismatch(batch, &format!("its reports say {counts:?}, and the job {said:?}")));
+    }
+    if counts.stored + counts.rejected != batch.records {
+        let message =
+            format!("{} records were sent, and the job tells of {}", batch.records, counts.stored + counts.rejected);
+        return Err(mismatch(batch, &message));
+    }
+    Ok(counts)
+}
+
+fn mismatch(batch: &BatchPlan, message: &str) -> anyhow::Error {
+    Failure::Mismatch(format!("batch {}: {message}", batch.number)).into()
+}
+
+/// Copies the rejected lines out of the batch, and counts the results.
+fn take_rejected(folder: &StateFolder, batch: &BatchPlan) -> Result<Counts> {
+    let results = std::fs::File::open(folder.reported(batch.number, "results")).context("open results")?;
+    let mut counts = Counts::default();
+    let mut rejected = Vec::new();
+    for line in BufReader::new(results).lines() {
+        let line = line.context("read results")?;
+        let Ok(result) = serde_json::from_str::<ResultLine>(&line) else {
+            return Err(mismatch(batch, "its results are not readable"));
+        };
+        if result.outcome == "rejected" {
+            counts.rejected += 1;
+            rejected.push(result.line);
+        } else {
+            counts.stored += 1;
+        }
+    }
+    if rejected.is_empty() {
+        return Ok(counts);
+    }
+    rejected.sort_unstable();
+    let mut file = PartialFile::create(&folder.reported(batch.number, "rejected"))?;
+    let sent = std::fs::File::open(folder.batch(batch.number)).context("open batch")?;
+    let mut sent = BufReader::new(MultiGzDecoder::new(BufReader::new(sent)));
+    let (mut line, mut number) = (Vec::new(), 0u64);
+    let mut wanted = rejected.iter().peekable();
+    while let Some(next) = wanted.peek() {
+        line.clear();
+        if sent.read_until(b'\n', &mut line).context("read batch")? == 0 {
+            return Err(mismatch(batch, "its results tell of more lines than were sent"));
+        }
+        number += 1;
+        if number == **next {
+            file.write_all(&line).context("write rejected records")?;
+            wanted.next();
+        }
+    }
+    file.publish()?;
+    Ok(counts)
+}

@@ -1,0 +1,436 @@
+//! Carries a plan out: uploads, starts, polls and collects, each step written down before it is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::collect::collect;
+use super::journal::Step;
+use super::{BatchState, Journal, StateFolder};
+use crate::api::{self, Api, ApiError, Job};
+use crate::cli::Waiting;
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::plan::{BatchPlan, ImportRequest, Plan};
+use crate::progress::Progress;
+
+/// Jobs that run at the same time, at most.
+const MAX_RUNNING: usize = 4;
+/// A job is asked for this soon after its start.
+const FIRST_POLL: Duration = Duration::from_millis(250);
+/// While the network is gone, it is tried again so often.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(20);
+/// An idempotency key is good for 24 hours, and an upload can be imported for as long; with a margin.
+const KEY_HOURS: i64 = 23;
+/// Jobs are kept for 7 days; with a margin.
+const JOB_HOURS: i64 = 6 * 24;
+/// The longest sleep between two looks at what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// Failures of a job that have stored nothing.
+const NOTHING_STORED: [&str; 3] = ["monthly_quota_exceeded", "upload_changed", "too_many_records"];
+
+/// How the work ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Every batch has been collected, or has failed.
+    Finished,
+    /// There is more to do; why it stopped.
+    Unfinished(String),
+    /// A limit is used up; which.
+    Limit(String),
+}
+
+/// What the work needs.
+pub(crate) struct Driver<'a> {
+    pub(crate) api: &'a Api,
+    pub(crate) folder: &'a StateFolder,
+    pub(crate) request: &'a ImportRequest,
+    pub(crate) plan: &'a Plan,
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) output: &'a Output,
+    pub(crate) progress: &'a Progress,
+    pub(crate) waiting: &'a Waiting,
+    /// Batches whose upload had expired: each is renewed once.
+    pub(crate) renewed: BTreeSet<usize>,
+}
+
+/// When things are due.
+struct Schedule {
+    deadline: Option<Instant>,
+    /// Nothing is started before this: the limit's next slot.
+    slot_at: Instant,
+    /// Nothing is asked before this: the network is gone.
+    retry_at: Instant,
+    polls: BTreeMap<usize, Instant>,
+    progress: BTreeMap<usize, u64>,
+}
+
+/// What starting a batch came to.
+enum Start {
+    Running,
+    /// The limit's next slot is so far away.
+    NoSlot(Duration),
+    MonthUsedUp(String),
+}
+
+impl Driver<'_> {
+    /// Goes on until everything is done, or nothing can be done.
+    pub(crate) fn run(&mut self) -> Result<Stop> {
+        let now = Instant::now();
+        let mut schedule = Schedule {
+            deadline: self.waiting.wait_for.map(|time| now + time),
+            slot_at: now,
+            retry_at: now,
+            polls: BTreeMap::new(),
+            progress: BTreeMap::new(),
+        };
+        self.progress.importing(self.plan.to_send());
+        self.restart_what_can_be()?;
+        loop {
+            let stop = match self.round(&mut schedule) {
+                Ok(stop) => stop,
+                Err(error) => {
+                    self.outage(error, &mut schedule)?;
+                    None
+                }
+            };
+            if let Some(stop) = stop {
+                return Ok(stop);
+            }
+            if schedule.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(Stop::Unfinished("the time to wait is over".to_owned()));
+            }
+            self.show(&schedule);
+            let due = schedule.next_due(self.journal.states().iter().any(is_waiting_to_start));
+            Api::sleep(due.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), TICK));
+        }
+    }
+
+    /// A failure that passes is waited out; any other ends the work.
+    fn outage(&self, error: anyhow::Error, schedule: &mut Schedule) -> Result<()> {
+        let Some(api) = error.downcast_ref::<ApiError>() else { return Err(error) };
+        let pause = if let Some(slot) = api.slot_in() {
+            slot
+        } else if api.is_passing() {
+            OUTAGE_PAUSE
+        } else {
+            return Err(error);
+        };
+        if self.waiting.no_wait {
+            return Err(error);
+        }
+        self.output.say(&format!("{error}; trying again in {} s", pause.as_secs()));
+        self.output.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))?;
+        schedule.retry_at = Instant::now() + pause;
+        Ok(())
+    }
+
+    /// Does what is due now.
+    fn round(&mut self, schedule: &mut Schedule) -> Result<Option<Stop>> {
+        let plan = self.plan;
+        if Instant::now() < schedule.retry_at {
+            return Ok(None);
+        }
+        for batch in &plan.batches {
+            match self.state(batch)? {
+                BatchState::Started { job_id } if !self.waiting.no_wait => self.poll(batch, &job_id, schedule)?,
+                BatchState::Ended { job_id, completed: true, .. } => self.collect(batch, &job_id, None)?,
+                _ => {}
+            }
+        }
+        for batch in plan.batches.iter().filter(|_| Instant::now() >= schedule.slot_at) {
+            if self.running() >= MAX_RUNNING && !self.waiting.no_wait {
+                break;
+            }
+            if !is_waiting_to_start(&self.state(batch)?) {
+                continue;
+            }
+            if batch.in_order && self.is_any_before_open(batch)? {
+                break;
+            }
+            match self.start(batch)? {
+                Start::Running => {
+                    schedule.polls.insert(batch.number, Instant::now() + FIRST_POLL);
+                }
+                Start::NoSlot(after) => {
+                    let until = in_words(after);
+                    if self.waiting.no_wait {
+                        return Ok(Some(Stop::Limit(format!(
+                            "the hourly limit is used up; its next slot is at {until}"
+                        ))));
+                    }
+                    self.output.say(&format!("the hourly limit is used up; waiting for its next slot at {until}"));
+                    self.output.event(&json!({"event": "waiting", "seconds": after.as_secs()}))?;
+                    schedule.slot_at = Instant::now() + after;
+                    break;
+                }
+                Start::MonthUsedUp(message) => return Ok(Some(Stop::Limit(message))),
+            }
+        }
+        if let Some(reason) = self.month_used_up() {
+            return Ok(Some(Stop::Limit(reason)));
+        }
+        let states = self.journal.states();
+        if states.iter().all(is_over) {
+            return Ok(Some(Stop::Finished));
+        }
+        if self.waiting.no_wait {
+            return Ok(Some(Stop::Unfinished("jobs are running".to_owned())));
+        }
+        Ok(None)
+    }
+
+    fn state(&self, batch: &BatchPlan) -> Result<BatchState> {
+        self.journal.state(batch.number).cloned().context("the journal does not fit the plan")
+    }
+
+    fn running(&self) -> usize {
+        self.journal.states().iter().filter(|state| matches!(state, BatchState::Started { .. })).count()
+    }
+
+    fn is_any_before_open(&self, batch: &BatchPlan) -> Result<bool> {
+        let mut before = self.plan.batches.iter().take_while(|before| before.number < batch.number);
+        before.try_fold(false, |open, before| {
+            let state = self.state(before)?;
+            Ok(open || is_waiting_to_start(&state) || matches!(state, BatchState::Started { .. }))
+        })
+    }
+
+    /// The month's pool ended a job: the next ones would fare no better.
+    fn month_used_up(&self) -> Option<String> {
+        self.journal.states().iter().find_map(|state| match state {
+            BatchState::Ended { completed: false, reason, .. } if reason.contains("monthly_quota_exceeded") => {
+                Some(format!("the month's requests are used up: {reason}"))
+            }
+            _ => None,
+        })
+    }
+
+    /// Failed batches begin anew where nothing can be stored twice by it.
+    fn restart_what_can_be(&mut self) -> Result<()> {
+        let plan = self.plan;
+        for batch in &plan.batches {
+            if let BatchState::Ended { completed: false, reason, .. } = self.state(batch)? {
+                let has_stored_nothing = NOTHING_STORED.iter().any(|code| reason.contains(code));
+                if has_stored_nothing || batch.without_id == 0 {
+                    self.output.say(&format!("batch {} failed and begins anew", batch.number));
+                    self.journal.record(batch.number, Step::Restarted)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a batch up to the point where its job runs.
+    fn start(&mut self, batch: &BatchPlan) -> Result<Start> {
+        let (upload_id, key) = match self.state(batch)? {
+            BatchState::Starting { upload_id, key, at } => {
+                if age_in_hours(at) >= KEY_HOURS
+                    && let Some(found) = self.find_started(batch, at)?
+                {
+                    return self.started(batch, &found);
+                }
+                if age_in_hours(at) >= KEY_HOURS { self.prepare(batch, None)? } else { (upload_id, key) }
+            }
+            BatchState::Uploaded { upload_id, at } if age_in_hours(at) < KEY_HOURS => {
+                self.prepare(batch, Some(upload_id))?
+            }
+            _ => self.prepare(batch, None)?,
+        };
+        let body = json!({"resourceType": batch.resource_type.as_str(), "uploadId": upload_id,
+            "label": batch_label(self.request, batch.number)});
+        match self.api.start("/v1/bulk/import", &body, &key) {
+            Ok(job_id) => self.started(batch, &job_id),
+            Err(error) => {
+                if let Some(after) = error.slot_in() {
+                    return Ok(Start::NoSlot(after));
+                }
+                // A replay comes before the upload is looked at: under this key nothing was ever accepted. The
+                // upload has expired, and a new one is made.
+                if error.is_about_upload() && self.renewed.insert(batch.number) {
+                    self.journal.record(batch.number, Step::Restarted)?;
+                    return self.start(batch);
+                }
+                match &error {
+                    ApiError::Refused(refused) if refused.code.ends_with("QUOTA_EXCEEDED") => {
+                        Ok(Start::MonthUsedUp(error.to_string()))
+                    }
+                    _ => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// An uploaded batch, and the key of its start, written down.
+    fn prepare(&mut self, batch: &BatchPlan, uploaded: Option<String>) -> Result<(String, String)> {
+        let upload_id = match uploaded {
+            Some(upload_id) => upload_id,
+            None => self.upload(batch)?,
+        };
+        let key = api::new_key()?;
+        self.journal.record(batch.number, Step::Starting { upload_id: upload_id.clone(), key: key.clone() })?;
+        Ok((upload_id, key))
+    }
+
+    fn upload(&mut self, batch: &BatchPlan) -> Result<String> {
+        let path = self.folder.batch(batch.number);
+        let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        let bytes = file.metadata().context("look at batch")?.len();
+        if bytes != batch.bytes {
+            return Err(Failure::Mismatch(format!("{} is not as the plan left it", path.display())).into());
+        }
+        let upload = self.api.create_upload(bytes)?;
+        let upload_id = upload.upload_id;
+        self.journal.record(batch.number, Step::UploadCreated { upload_id: upload_id.clone() })?;
+        self.api.put(&upload.upload_url, &file).map_err(|error| match error {
+            // A later try gets a new URL.
+            ApiError::Gone(status) => ApiError::Network(format!("the upload was refused with HTTP {status}")),
+            error => error,
+        })?;
+        self.journal.record(batch.number, Step::Uploaded { upload_id: upload_id.clone() })?;
+        self.output.event(&json!({"event": "uploaded", "batch": batch.number, "bytes": bytes}))?;
+        Ok(upload_id)
+    }
+
+    fn started(&mut self, batch: &BatchPlan, job_id: &str) -> Result<Start> {
+        self.journal.record(batch.number, Step::Started { job_id: job_id.to_owned() })?;
+        self.output.event(&json!({"event": "started", "batch": batch.number, "jobId": job_id,
+            "resourceType": batch.resource_type.as_str(), "records": batch.records}))?;
+        Ok(Start::Running)
+    }
+
+    /// The job that a start of long ago may have become. Its key says nothing any more, its label does.
+    fn find_started(&self, batch: &BatchPlan, at: Timestamp) -> Result<Option<String>> {
+        if age_in_hours(at) >= JOB_HOURS && batch.without_id > 0 {
+            anyhow::bail!(
+                "batch {}: its import was started {} hours ago, and jobs are not kept that long. Whether it ran cannot be told, \
+                 and {} of its records have no id, so that importing them again could store them twice. Look for them \
+                 in the service, and import what is missing anew",
+                batch.number,
+                age_in_hours(at),
+                batch.without_id
+            );
+        }
+        let label = batch_label(self.request, batch.number);
+        let mut cursor = None;
+        loop {
+            let mut query = vec![("type", "import".to_owned()), ("count", "100".to_owned())];
+            query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            let (jobs, next) = self.api.jobs(&query)?;
+            for raw in &jobs {
+                let job = Api::parse_job(raw)?;
+                if job.label.as_deref() == Some(&label) {
+                    return Ok(Some(job.id));
+                }
+                // Newest first: what is older than the start cannot be of it. An hour allows for another clock.
+                let created: Option<Timestamp> = job.created_at.parse().ok();
+                if created.is_some_and(|created| created < at - jiff::SignedDuration::from_hours(1)) {
+                    return Ok(None);
+                }
+            }
+            match next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn poll(&mut self, batch: &BatchPlan, job_id: &str, schedule: &mut Schedule) -> Result<()> {
+        let due = *schedule.polls.entry(batch.number).or_insert_with(Instant::now);
+        if Instant::now() < due {
+            return Ok(());
+        }
+        let polled = match self.api.job(job_id) {
+            Err(error) if error.is_not_found() => {
+                let reason = "the job is gone: deleted, or older than 7 days".to_owned();
+                return self.ended(batch, job_id, false, reason);
+            }
+            polled => polled?,
+        };
+        let job = polled.job;
+        schedule.progress.insert(batch.number, job.processed_records);
+        if !job.has_ended() {
+            self.progress.job(job_id, job.processed_records, batch.records);
+            self.output.event(&json!({"event": "progress", "batch": batch.number, "jobId": job_id,
+                "processedRecords": job.processed_records, "totalRecords": job.total_records}))?;
+            schedule.polls.insert(batch.number, Instant::now() + polled.retry_after);
+            return Ok(());
+        }
+        let completed = job.status == api::JobStatus::Completed;
+        let reason = if completed { String::new() } else { job.reason() };
+        self.ended(batch, job_id, completed, reason)?;
+        if completed { self.collect(batch, job_id, Some(job)) } else { Ok(()) }
+    }
+
+    fn ended(&mut self, batch: &BatchPlan, job_id: &str, completed: bool, reason: String) -> Result<()> {
+        if !completed {
+            self.output.warn(&format!("batch {}: job {job_id} failed: {reason}", batch.number));
+        }
+        self.progress.job_ended(job_id);
+        self.output.event(&json!({"event": "ended", "batch": batch.number, "jobId": job_id, "completed": completed,
+            "reason": reason}))?;
+        self.journal.record(batch.number, Step::Ended { job_id: job_id.to_owned(), completed, reason })
+    }
+
+    /// Fetches a finished job's reports, and lets go of the batch.
+    fn collect(&mut self, batch: &BatchPlan, job_id: &str, job: Option<Job>) -> Result<()> {
+        let job = match job {
+            Some(job) => job,
+            None => self.api.job(job_id)?.job,
+        };
+        let counts = collect(self.api, self.folder, batch, &job)?;
+        let (stored, rejected) = (counts.stored, counts.rejected);
+        self.journal.record(batch.number, Step::Collected { job_id: job_id.to_owned(), stored, rejected })?;
+        self.output.event(&json!({"event": "collected", "batch": batch.number, "jobId": job_id, "stored": stored,
+            "rejected": rejected}))?;
+        // Patients' data that is no longer needed does not stay on the disk.
+        crate::files::remove(&self.folder.batch(batch.number))
+    }
+
+    fn show(&self, schedule: &Schedule) {
+        let done = self.plan.batches.iter().zip(self.journal.states()).map(|(batch, state)| match state {
+            BatchState::Collected { .. } | BatchState::Ended { .. } => batch.records,
+            _ => schedule.progress.get(&batch.number).copied().unwrap_or(0),
+        });
+        self.progress.advance(done.sum());
+    }
+}
+
+impl Schedule {
+    /// When to look again.
+    fn next_due(&self, wants_slot: bool) -> Instant {
+        let polls = self.polls.values().copied();
+        let slot = wants_slot.then_some(self.slot_at);
+        let soonest = polls.chain(slot).filter(|due| *due > Instant::now()).min();
+        soonest.unwrap_or_else(|| Instant::now() + TICK).max(self.retry_at)
+    }
+}
+
+fn is_waiting_to_start(state: &BatchState) -> bool {
+    matches!(state, BatchState::Planned | BatchState::Uploaded { .. } | BatchState::Starting { .. })
+}
+
+fn is_over(state: &BatchState) -> bool {
+    matches!(state, BatchState::Collected { .. } | BatchState::Ended { completed: false, .. })
+}
+
+fn age_in_hours(at: Timestamp) -> i64 {
+    Timestamp::now().duration_since(at).as_hours()
+}
+
+/// The label of a batch's job: by it the job is found when nothing else tells of it.
+pub(crate) fn batch_label(request: &ImportRequest, number: usize) -> String {
+    let own = request.label.as_deref().map(|label| format!("{label} ")).unwrap_or_default();
+    format!("{own}{}.{number:04}", request.run)
+}
+
+/// A moment for people: the time of day, and how far away it is.
+fn in_words(after: Duration) -> String {
+    let at = Timestamp::now() + jiff::SignedDuration::try_from(after).unwrap_or_default();
+    let time = at.to_string();
+    format!("{} UTC (in {} min)", time.get(11..16).unwrap_or_default(), after.as_secs().div_ceil(60))
+}

@@ -1,0 +1,72 @@
+//! Records that are never sent, since the service would reject them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use records::ResourceType;
+use serde::{Deserialize, Serialize};
+
+use super::StateFolder;
+use crate::batch::Place;
+use crate::files::PartialFile;
+use crate::validation::Fault;
+
+/// What is wrong with one record.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HeldRecord {
+    pub(crate) source: usize,
+    pub(crate) line: u64,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Writes them while a plan is made.
+pub(crate) struct HeldRecords {
+    folder: StateFolder,
+    files: BTreeMap<ResourceType, Files>,
+}
+
+struct Files {
+    records: PartialFile,
+    faults: PartialFile,
+}
+
+impl HeldRecords {
+    #[expect(clippy::unnecessary_wraps, reason = "creating is fallible by nature")]
+    pub(crate) fn create(folder: &StateFolder) -> Result<Self> {
+        Ok(Self { folder: folder.clone(), files: BTreeMap::new() })
+    }
+
+    fn of(&mut self, resource_type: ResourceType) -> Result<&mut Files> {
+        match self.files.entry(resource_type) {
+            std::collections::btree_map::Entry::Occupied(files) => Ok(files.into_mut()),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let records = PartialFile::create(&self.folder.held(resource_type, "records"))?;
+                let faults = PartialFile::create(&self.folder.held(resource_type, "faults"))?;
+                Ok(new.insert(Files { records, faults }))
+            }
+        }
+    }
+
+    /// Bytes of a record; the last ones end it.
+    pub(crate) fn bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()> {
+        let records = &mut self.of(resource_type)?.records;
+        let end: &[u8] = if last { b"\n" } else { b"" };
+        records.write_all(bytes).and_then(|()| records.write_all(end)).context("write rejected records")
+    }
+
+    pub(crate) fn faults(&mut self, resource_type: ResourceType, place: Place, faults: &[Fault]) -> Result<()> {
+        let held = HeldRecord { source: place.source, line: place.line, faults: faults.to_vec() };
+        let mut line = serde_json::to_vec(&held)?;
+        line.push(b'\n');
+        self.of(resource_type)?.faults.write_all(&line).context("write faults")
+    }
+
+    pub(crate) fn publish(self) -> Result<()> {
+        for files in self.files.into_values() {
+            files.records.publish()?;
+            files.faults.publish()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,340 @@
+//! What became of a run: the merged reports, and the figures.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use records::ResourceType;
+use serde::{Deserialize, Serialize};
+
+use super::collect::ResultLine;
+use super::driver::batch_label;
+use super::held::HeldRecord;
+use super::{BatchState, Journal, LineMap, StateFolder};
+use crate::batch::Place;
+use crate::files::{self, PartialFile};
+use crate::plan::{ImportRequest, MaxRejected, Plan, source_name};
+use crate::report;
+use crate::validation::Fault;
+
+/// Where a run stands. It holds no value of a record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary {
+    pub(crate) run: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) url: String,
+    pub(crate) environment: String,
+    pub(crate) finished: bool,
+    /// Why it has not finished, or what failed.
+    pub(crate) reason: Option<String>,
+    pub(crate) read: u64,
+    pub(crate) stored: u64,
+    pub(crate) rejected: u64,
+    /// Neither stored nor rejected: not sent yet, or of a job that failed.
+    pub(crate) open: u64,
+    pub(crate) max_rejected: MaxRejected,
+    pub(crate) files: Vec<FileSummary>,
+    pub(crate) jobs: Vec<JobSummary>,
+    pub(crate) violations: Vec<ViolationCount>,
+    pub(crate) planned_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) ended_at: Option<Timestamp>,
+    /// Of the rejected records, file by file, so that `retry` sees whether anything was fixed.
+    pub(crate) rejected_files: BTreeMap<String, String>,
+}
+
+/// A source's figures.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FileSummary {
+    pub(crate) file: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) read: u64,
+    pub(crate) stored: u64,
+    pub(crate) rejected: u64,
+    pub(crate) blank_rows: u64,
+}
+
+/// A batch and its job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JobSummary {
+    pub(crate) batch: usize,
+    pub(crate) resource_type: ResourceType,
+    pub(crate) job_id: Option<String>,
+    pub(crate) label: String,
+    pub(crate) state: String,
+    pub(crate) records: u64,
+    pub(crate) stored: u64,
+    pub(crate) rejected: u64,
+    pub(crate) reason: Option<String>,
+}
+
+/// How often a rule was broken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ViolationCount {
+    pub(crate) resource_type: ResourceType,
+    pub(crate) code: String,
+    pub(crate) path: String,
+    pub(crate) count: u64,
+}
+
+/// A line of errors.ndjson.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorLine<'a> {
+    file: &'a str,
+    line: u64,
+    resource_type: ResourceType,
+    #[serde(flatten)]
+    fault: &'a Fault,
+}
+
+/// A line of ids.ndjson.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IdLine<'a> {
+    file: &'a str,
+    line: u64,
+    resource_type: ResourceType,
+    id: &'a str,
+    outcome: &'a str,
+}
+
+/// A line of the service's errors.
+#[derive(Deserialize)]
+struct ReportedError {
+    line: u64,
+    #[serde(flatten)]
+    fault: Fault,
+}
+
+/// Puts all reports together and writes `errors.ndjson`, `rejected.ndjson`, `ids.ndjson`, `summary.json` and
+/// `report.html`. It only reads what the run has written, so it may be done at any time.
+pub(crate) fn summarise(
+    folder: &StateFolder,
+    request: &ImportRequest,
+    plan: &Plan,
+    journal: &Journal,
+    reason: Option<String>,
+) -> Result<Summary> {
+    let merge = Merge::new(folder, plan)?;
+    let merged = merge.run(journal)?;
+    let jobs: Vec<_> = plan
+        .batches
+        .iter()
+        .zip(journal.states())
+        .map(|(batch, state)| {
+            let (stored, rejected) = match state {
+                BatchState::Collected { stored, rejected, .. } => (*stored, *rejected),
+                _ => (0, 0),
+            };
+            let reason = match state {
+                BatchState::Ended { completed: false, reason, .. } => Some(reason.clone()),
+                _ => None,
+            };
+            JobSummary {
+                batch: batch.number,
+                resource_type: batch.resource_type,
+                job_id: state.job_id().map(str::to_owned),
+                label: batch_label(request, batch.number),
+                state: state.name().to_owned(),
+                records: batch.records,
+                stored,
+                rejected,
+                reason,
+            }
+        })
+        .collect();
+    let stored: u64 = jobs.iter().map(|job| job.stored).sum();
+    let rejected = plan.rejected() + jobs.iter().map(|job| job.rejected).sum::<u64>();
+    let (started_at, ended_at) = journal.times();
+    let summary = Summary {
+        run: plan.run.clone(),
+        folder: folder.path().to_owned(),
+        url: request.url.clone(),
+        environment: request.environment.clone(),
+        finished: journal.states().iter().all(|state| matches!(state, BatchState::Collected { .. })),
+        reason,
+        read: plan.read(),
+        stored,
+        rejected,
+        open: plan.read() - stored - rejected,
+        max_rejected: request.max_rejected,
+        files: merged.files,
+        jobs,
+        violations: merged.violations,
+        planned_at: plan.created_at,
+        started_at,
+        ended_at,
+        rejected_files: merged.rejected_files,
+    };
+    files::write_json(&folder.summary(), &summary)?;
+    files::replace(&folder.report(), report::html(&summary).as_bytes())?;
+    Ok(summary)
+}
+
+struct Merge<'a> {
+    folder: &'a StateFolder,
+    plan: &'a Plan,
+    names: Vec<String>,
+    errors: PartialFile,
+    ids: PartialFile,
+    rejected: BTreeMap<ResourceType, (PathBuf, PartialFile)>,
+    files: Vec<FileSummary>,
+    violations: BTreeMap<(ResourceType, String, String), u64>,
+}
+
+struct Merged {
+    files: Vec<FileSummary>,
+    violations: Vec<ViolationCount>,
+    rejected_files: BTreeMap<String, String>,
+}
+
+impl<'a> Merge<'a> {
+    fn new(folder: &'a StateFolder, plan: &'a Plan) -> Result<Self> {
+        let files = plan.sources.iter().map(|source| FileSummary {
+            file: source_name(&source.path),
+            bytes: source.bytes,
+            sha256: source.sha256.clone(),
+            read: source.records,
+            stored: 0,
+            rejected: source.rejected,
+            blank_rows: source.blank_rows,
+        });
+        Ok(Self {
+            folder,
+            plan,
+            names: plan.sources.iter().map(|source| source_name(&source.path)).collect(),
+            errors: PartialFile::create(&folder.errors())?,
+            ids: PartialFile::create(&folder.ids())?,
+            rejected: BTreeMap::new(),
+            files: files.collect(),
+            violations: BTreeMap::new(),
+        })
+    }
+
+    fn run(mut self, journal: &Journal) -> Result<Merged> {
+        for resource_type in ResourceType::ALL {
+            self.held(*resource_type)?;
+        }
+        for (batch, state) in self.plan.batches.iter().zip(journal.states()) {
+            if matches!(state, BatchState::Collected { .. }) {
+                self.collected(batch.number, batch.resource_type)?;
+            }
+        }
+        self.errors.publish()?;
+        self.ids.publish()?;
+        let mut rejected_files = BTreeMap::new();
+        let is_alone = self.rejected.len() <= 1;
+        for (path, file) in self.rejected.into_values() {
+            file.publish()?;
+            let target = self.folder.rejected();
+            let path = if is_alone {
+                std::fs::rename(&path, &target).context("write rejected records")?;
+                target
+            } else {
+                path
+            };
+            let name = path.strip_prefix(self.folder.path()).unwrap_or(&path).display().to_string();
+            rejected_files.insert(name, files::digest(&path)?.0);
+        }
+        let violations = self.violations.into_iter().map(|((resource_type, code, path), count)| ViolationCount {
+            resource_type,
+            code,
+            path,
+            count,
+        });
+        let mut violations: Vec<_> = violations.collect();
+        violations.sort_by_key(|violation| std::cmp::Reverse(violation.count));
+        Ok(Merged { files: self.files, violations, rejected_files })
+    }
+
+    /// What was never sent.
+    fn held(&mut self, resource_type: ResourceType) -> Result<()> {
+        let records = self.folder.held(resource_type, "records");
+        if !records.exists() {
+            return Ok(());
+        }
+        self.rejected_lines(resource_type, &records)?;
+        each_line(&self.folder.held(resource_type, "faults"), |held: HeldRecord| {
+            held.faults
+                .iter()
+                .try_for_each(|fault| self.error(Place { source: held.source, line: held.line }, resource_type, fault))
+        })
+    }
+
+    /// What the service reported on a batch.
+    fn collected(&mut self, number: usize, resource_type: ResourceType) -> Result<()> {
+        let lines = LineMap::load(&self.folder.lines(number))?;
+        let place = |line| lines.place(line).context("the service reports on a line that was not sent");
+        each_line(&self.folder.reported(number, "results"), |result: ResultLine| {
+            let Place { source, line } = place(result.line)?;
+            let Some(file) = self.files.get_mut(source) else { return Ok(()) };
+            if result.outcome == "rejected" {
+                file.rejected += 1;
+                return Ok(());
+            }
+            file.stored += 1;
+            let id = result.id.as_deref().unwrap_or_default();
+            write_line(&mut self.ids, &IdLine { file: &file.file, line, resource_type, id, outcome: &result.outcome })
+        })?;
+        let errors = self.folder.reported(number, "errors");
+        if errors.exists() {
+            each_line(&errors, |error: ReportedError| self.error(place(error.line)?, resource_type, &error.fault))?;
+        }
+        let rejected = self.folder.reported(number, "rejected");
+        if rejected.exists() { self.rejected_lines(resource_type, &rejected) } else { Ok(()) }
+    }
+
+    fn error(&mut self, place: Place, resource_type: ResourceType, fault: &Fault) -> Result<()> {
+        // Items of an array count as one place: `contact/0/phone` and `contact/1/phone` are the same mistake.
+        let steps = fault
+            .path
+            .split('/')
+            .map(|step| if !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()) { "*" } else { step });
+        let path = steps.collect::<Vec<_>>().join("/");
+        *self.violations.entry((resource_type, fault.code.clone(), path)).or_default() += 1;
+        let file = self.names.get(place.source).map(String::as_str).unwrap_or_default();
+        write_line(&mut self.errors, &ErrorLine { file, line: place.line, resource_type, fault })
+    }
+
+    fn rejected_lines(&mut self, resource_type: ResourceType, from: &Path) -> Result<()> {
+        let (_, file) = match self.rejected.entry(resource_type) {
+            std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let folder = self.folder.rejected_folder();
+                files::create_private_folder(&folder)?;
+                let path = folder.join(format!("{resource_type}.ndjson"));
+                let file = PartialFile::create(&path)?;
+                new.insert((path, file))
+            }
+        };
+        let mut from = File::open(from).context("open rejected records")?;
+        std::io::copy(&mut from, file).context("write rejected records").map(|_| ())
+    }
+}
+
+fn write_line(file: &mut PartialFile, line: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    file.write_all(&text).context("write report")
+}
+
+/// Reads the lines of a report.
+fn each_line<T: serde::de::DeserializeOwned>(path: &Path, mut each: impl FnMut(T) -> Result<()>) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    for line in BufReader::new(file).lines() {
+        let line = line.with_context(|| format!("read {}", path.display()))?;
+        // The parser's own message may quote the line.
+        let parsed = serde_json::from_str(&line).map_err(|_| anyhow::anyhow!("{} is not readable", path.display()))?;
+        each(parsed)?;
+    }
+    Ok(())
+}

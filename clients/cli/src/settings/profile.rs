@@ -1,0 +1,81 @@
+//! Profiles: URLs and keys in a file that nobody else may read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use secrecy::SecretString;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::exit::usage;
+use crate::files;
+
+/// What a profile says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profile {
+    pub(crate) url: Option<String>,
+    #[serde(default, deserialize_with = "secret")]
+    pub(crate) key: Option<SecretString>,
+    /// A shell command that prints the key.
+    pub(crate) key_command: Option<String>,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
+}
+
+/// The file of the profiles, in the XDG configuration folder.
+pub(crate) fn path() -> Result<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
+    Ok(config.context("find the configuration folder: HOME is not set")?.join("clinik-bulk").join("profiles.toml"))
+}
+
+/// The profile of that name. Only one that was not asked for by name may be absent.
+pub(crate) fn load(name: &str) -> Result<Option<Profile>> {
+    match load_if_any(name)? {
+        None if name != "default" => {
+            Err(usage(format!("there is no profile {name}; `clinik-bulk login --profile {name}` makes it")))
+        }
+        found => Ok(found),
+    }
+}
+
+/// The profile of that name, if there is one.
+pub(crate) fn load_if_any(name: &str) -> Result<Option<Profile>> {
+    let path = path()?;
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    // The parser's own message quotes the line, and a key may stand there.
+    let mut profiles: BTreeMap<String, Profile> =
+        toml::from_str(&text).map_err(|_| usage(format!("{} is no file of profiles", path.display())))?;
+    let Some(profile) = profiles.remove(name) else { return Ok(None) };
+    if profile.key.is_some() && !files::is_private(&path)? {
+        bail!("{} holds a key and others may read it: run chmod 600 on it", path.display());
+    }
+    Ok(Some(profile))
+}
+
+/// Keeps a key and its URL; the other profiles stay as they are.
+pub(crate) fn store(name: &str, url: &str, key: &super::Key) -> Result<PathBuf> {
+    let path = path()?;
+    let mut profiles = match std::fs::read_to_string(&path) {
+        Ok(text) => text.parse::<Table>().map_err(|_| usage(format!("{} is no file of profiles", path.display())))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Table::new(),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let mut profile = Table::new();
+    profile.insert("url".to_owned(), Value::String(url.to_owned()));
+    profile.insert("key".to_owned(), Value::String(key.expose().to_owned()));
+    profiles.insert(name.to_owned(), Value::Table(profile));
+    if let Some(folder) = path.parent() {
+        files::create_private_folder(folder)?;
+    }
+    files::replace(&path, toml::to_string(&profiles)?.as_bytes())?;
+    Ok(path)
+}

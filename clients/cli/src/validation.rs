@@ -1,0 +1,179 @@
+//! Reading records and validating each by the service's own rules.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use ndjson::{Frame, LineSplitter};
+use records::{MAX_STORED_LINE, RecordId, ResourceType, Schema, Violation, ViolationCode};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::api::MAX_LINE;
+
+/// The head that the service gives a stored line is shorter than this, so a line this much below the limit needs no
+/// closer look.
+const HEAD_ROOM: usize = 512;
+const CHUNK: usize = 1 << 17;
+
+/// One thing wrong with one record: names a member, a rule and perhaps a column, never a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fault {
+    pub(crate) code: String,
+    pub(crate) path: String,
+    pub(crate) message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) column: Option<String>,
+}
+
+impl From<Violation> for Fault {
+    fn from(violation: Violation) -> Self {
+        Self { code: code_name(violation.code), path: violation.path, message: violation.message, column: None }
+    }
+}
+
+/// The contract's name of a code.
+fn code_name(code: ViolationCode) -> String {
+    match serde_json::to_value(code) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => "invalid".to_owned(),
+    }
+}
+
+/// Takes records in, one after the other.
+pub(crate) trait Sink {
+    /// A valid record, and where its id was seen before in the batch it would go to.
+    fn valid(
+        &mut self,
+        line: u64,
+        resource_type: ResourceType,
+        id: Option<RecordId>,
+        record: &[u8],
+    ) -> Result<Option<Fault>>;
+
+    /// Bytes of a record that is rejected; the last ones end it.
+    fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()>;
+
+    /// A record that is rejected, and all that is wrong with it.
+    fn rejected(&mut self, line: u64, resource_type: ResourceType, faults: &[Fault]) -> Result<()>;
+}
+
+/// The rules of one type.
+pub(crate) struct Validator {
+    pub(crate) resource_type: ResourceType,
+    pub(crate) schema: Schema,
+}
+
+impl Validator {
+    pub(crate) fn of(resource_type: ResourceType) -> Result<Self> {
+        Ok(Self { resource_type, schema: resource_type.schema()? })
+    }
+
+    /// Whether the service would store the record, and the id that it gives itself.
+    pub(crate) fn check(&self, record: &[u8]) -> Result<Option<RecordId>, Vec<Violation>> {
+        let scanned = self.schema.scan(record)?;
+        let id = scanned.id().cloned();
+        if record.len() + HEAD_ROOM > MAX_STORED_LINE {
+            // The shortest tenant id: what is a few bytes too long for a longer one, the service rejects and reports.
+            scanned.into_stored("t", || RecordId::from(Uuid::nil())).map_err(|violation| vec![violation])?;
+        }
+        Ok(id)
+    }
+
+    /// Checks a record and hands it on.
+    pub(crate) fn feed(&self, line: u64, record: &[u8], sink: &mut dyn Sink) -> Result<()> {
+        let faults = match self.check(record) {
+            Ok(id) => match sink.valid(line, self.resource_type, id, record)? {
+                None => return Ok(()),
+                Some(duplicate) => vec![duplicate],
+            },
+            Err(violations) => violations.into_iter().map(Fault::from).collect(),
+        };
+        sink.rejected_bytes(self.resource_type, record, true)?;
+        sink.rejected(line, self.resource_type, &faults)
+    }
+}
+
+/// Which type a line's record is of.
+pub(crate) enum Types {
+    /// All of one.
+    One(Validator),
+    /// Each names its own, as in an export.
+    Named(HashMap<ResourceType, Validator>),
+}
+
+impl Types {
+    /// The validator of a line.
+    fn of_line(&mut self, line: &[u8]) -> Result<Option<&Validator>> {
+        match self {
+            Self::One(validator) => Ok(Some(validator)),
+            Self::Named(validators) => {
+                let Some(resource_type) = named_type(line) else { return Ok(None) };
+                match validators.entry(resource_type) {
+                    std::collections::hash_map::Entry::Occupied(known) => Ok(Some(known.into_mut())),
+                    std::collections::hash_map::Entry::Vacant(new) => {
+                        Ok(Some(new.insert(Validator::of(resource_type)?)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The type that a record names. Exports begin with it; others are parsed.
+fn named_type(line: &[u8]) -> Option<ResourceType> {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(rename = "resourceType")]
+        resource_type: ResourceType,
+    }
+    if let Some(rest) = line.strip_prefix(br#"{"resourceType":""#) {
+        let end = memchr::memchr(b'"', rest)?;
+        return std::str::from_utf8(rest.get(..end)?).ok()?.parse().ok();
+    }
+    serde_json::from_slice::<Named>(line).ok().map(|named| named.resource_type)
+}
+
+/// Reads NDJSON as the service does. `seen` hears of every chunk.
+pub(crate) fn read_ndjson(
+    mut reader: impl Read,
+    types: &mut Types,
+    sink: &mut dyn Sink,
+    mut seen: impl FnMut(),
+) -> Result<u64> {
+    let mut splitter = LineSplitter::new(MAX_LINE);
+    let mut chunk = vec![0; CHUNK];
+    let mut lines = 0;
+    loop {
+        let read = reader.read(&mut chunk).context("read source")?;
+        match chunk.get(..read) {
+            Some(bytes) if read > 0 => splitter.push(bytes),
+            _ => splitter.finish(),
+        }
+        while let Some(frame) = splitter.next_frame() {
+            match frame {
+                Frame::Line { number, bytes } => {
+                    lines = number;
+                    match types.of_line(bytes)? {
+                        Some(validator) => validator.feed(number, bytes, sink)?,
+                        None => bail!("line {number}: the record names no resource type that is known"),
+                    }
+                }
+                Frame::Oversize { number, piece, last } => {
+                    let Types::One(Validator { resource_type, .. }) = types else {
+                        bail!("line {number}: the record is longer than {MAX_LINE} bytes");
+                    };
+                    sink.rejected_bytes(*resource_type, piece, last)?;
+                    if last {
+                        lines = number;
+                        sink.rejected(number, *resource_type, &[Violation::too_large(MAX_LINE).into()])?;
+                    }
+                }
+            }
+        }
+        seen();
+        if read == 0 {
+            return Ok(lines);
+        }
+    }
+}
