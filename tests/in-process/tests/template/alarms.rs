@@ -83,6 +83,14 @@ fn an_alarm_takes_ten_metrics_and_watches_one_result() {
 }
 
 #[test]
+fn the_costs_count_every_metric_of_an_alarm() {
+    let template = Template::new();
+    let read: usize = template.of_type("AWS::CloudWatch::Alarm").into_values().map(|alarm| metrics(alarm).len()).sum();
+    let costs = include_str!("../../../../docs/costs.md");
+    assert!(costs.contains(&format!("| {read} metrics × 0.10 + 1 composite")), "docs/costs.md: alarms read {read} metrics");
+}
+
+#[test]
 fn errors_of_the_api_are_a_share_of_its_calls() {
     let template = Template::new();
     let alarm = template.properties("ApiErrorsAlarm");
