@@ -87,7 +87,10 @@ fn the_costs_count_every_metric_of_an_alarm() {
     let template = Template::new();
     let read: usize = template.of_type("AWS::CloudWatch::Alarm").into_values().map(|alarm| metrics(alarm).len()).sum();
     let costs = include_str!("../../../../docs/costs.md");
-    assert!(costs.contains(&format!("| {read} metrics × 0.10 + 1 composite")), "docs/costs.md: alarms read {read} metrics");
+    assert!(
+        costs.contains(&format!("| {read} metrics × 0.10 + 1 composite")),
+        "docs/costs.md: alarms read {read} metrics"
+    );
 }
 
 #[test]
