@@ -85,9 +85,8 @@ def build(names: list[str], architecture: str) -> Path:
     command += ["--arm64" if architecture == "arm64" else "--x86-64"]
     for name in names:
         command += ["--package", name]
-    # The tools' own directory goes last: whoever has cargo-lambda and zig uses theirs.
-    tools = ROOT / ".venv-tools" / "bin"
-    path = os.environ["PATH"] + os.pathsep + str(tools)
+    # First in the path, since cargo-lambda looks for its linker, zig, by asking python3 for it.
+    path = str(ROOT / ".venv-tools" / "bin") + os.pathsep + os.environ["PATH"]
     if subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": path}).returncode != 0:
         fail("the functions could not be built")
     return target_directory() / "lambda"

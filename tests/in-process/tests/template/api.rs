@@ -16,7 +16,8 @@ fn target(route: &Value) -> String {
 fn every_route_leads_to_a_function_that_the_gateway_may_call() {
     let template = Template::new();
     let integrations = template.of_type("AWS::ApiGatewayV2::Integration");
-    let permissions = template.of_type("AWS::Lambda::Permission");
+    let mut permissions = template.of_type("AWS::Lambda::Permission");
+    permissions.retain(|_, permission| permission["Principal"] == "apigateway.amazonaws.com");
     let mut called = BTreeSet::new();
     for (name, route) in template.of_type("AWS::ApiGatewayV2::Route") {
         assert_eq!(route["ApiId"], reference("Api"), "{name}");
@@ -31,7 +32,6 @@ fn every_route_leads_to_a_function_that_the_gateway_may_call() {
             let source = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*";
             permission["FunctionName"] == reference(function)
                 && permission["Action"] == "lambda:InvokeFunction"
-                && permission["Principal"] == "apigateway.amazonaws.com"
                 // Otherwise anybody's gateway could call it.
                 && permission["SourceArn"] == json!({ "Fn::Sub": source })
         });

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::yaml::{Template, document, reference, texts};
+use crate::yaml::{Template, arn, document, reference, texts};
 
 const PROCESSORS: [&str; 2] = ["RunExportFunction", "RunImportFunction"];
 
@@ -83,14 +83,27 @@ fn only_processors_may_send_themselves_messages_for_ever() {
 #[test]
 fn a_processor_takes_one_message_at_a_time_and_reports_what_failed() {
     let template = Template::with(&[("ImportConcurrency", "3"), ("ExportConcurrency", "4")]);
-    for (name, concurrency) in [("RunImportFunction", "3"), ("RunExportFunction", "4")] {
-        let source = &template.properties(name)["Events"]["Jobs"]["Properties"];
-        assert_eq!(source["BatchSize"], 1, "{name}");
-        assert_eq!(source["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{name}");
-        assert_eq!(source["ScalingConfig"], json!({"MaximumConcurrency": concurrency}), "{name}");
+    for (kind, concurrency) in [("Import", "3"), ("Export", "4")] {
+        let source = template.properties(&format!("Run{kind}Source"));
+        assert_eq!(source["EventSourceArn"], arn(&format!("{kind}Queue")), "{kind}");
+        assert_eq!(source["FunctionName"], reference(&format!("Run{kind}Function")), "{kind}");
+        assert_eq!(source["BatchSize"], 1, "{kind}");
+        assert_eq!(source["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{kind}");
+        assert_eq!(source["ScalingConfig"], json!({"MaximumConcurrency": concurrency}), "{kind}");
     }
-    let schedule = &template.properties("SweepJobsFunction")["Events"]["EveryMinute"]["Properties"];
-    assert_eq!((&schedule["Schedule"], &schedule["Enabled"]), (&json!("rate(1 minute)"), &json!(true)));
+}
+
+#[test]
+fn the_sweeper_runs_every_minute() {
+    let template = Template::new();
+    let schedule = template.properties("SweepJobsSchedule");
+    assert_eq!((&schedule["ScheduleExpression"], &schedule["State"]), (&json!("rate(1 minute)"), &json!("ENABLED")));
+    assert_eq!(schedule["Targets"], json!([{"Id": "sweep-jobs", "Arn": arn("SweepJobsFunction")}]));
+    let permission = json!({
+        "FunctionName": reference("SweepJobsFunction"), "Action": "lambda:InvokeFunction",
+        "Principal": "events.amazonaws.com", "SourceArn": arn("SweepJobsSchedule"),
+    });
+    assert_eq!(template.properties("SweepJobsPermission"), &permission);
 }
 
 #[test]
