@@ -151,7 +151,8 @@ impl Envelope {
         let data = match &reply.body {
             ReplyBody::Data(data) => data,
             ReplyBody::Text(text) => return with_body(response, Body::Text(text.clone())),
-            ReplyBody::Nothing => return with_body(response, Body::Empty),
+            // A text all the same: `"body": null` is not everywhere an empty one.
+            ReplyBody::Nothing => return with_body(response, Body::Text(String::new())),
         };
         let meta = Meta {
             request_id: self.request_id.to_string(),
