@@ -3,6 +3,7 @@ import type { Job } from './types.js';
 /** What is wrong with one member of a request. Names members and rules, never values. */
 export interface Issue {
   severity: 'fatal' | 'error' | 'warning' | 'information';
+  /** A FHIR issue type, for example `invalid`. */
   code: string;
   /** `<path>: <rule>`, for example `resourceTypes[1]: Unknown resource type`. */
   diagnostics?: string;
@@ -37,11 +38,11 @@ export class ClinikApiError extends Error {
    */
   readonly code: string;
   /** One entry for each violated rule of the request, when the service sent any. */
-  readonly issues?: Issue[];
+  declare readonly issues?: Issue[];
   /** The service's name for the call; quote it when you contact support. */
-  readonly requestId?: string;
+  declare readonly requestId?: string;
   /** Seconds until the call is worth repeating, when the service said so. */
-  readonly retryAfter?: number;
+  declare readonly retryAfter?: number;
 
   constructor(details: ClinikErrorDetails) {
     super(details.message);
@@ -77,7 +78,7 @@ export class ClinikRateLimitError extends ClinikApiError {
 export class ClinikTimeoutError extends ClinikApiError {
   override name = 'ClinikTimeoutError';
   /** With `JOB_TIMEOUT`: the job as last seen, if it was seen. It runs on; wait for it again. */
-  readonly job?: Job;
+  declare readonly job?: Job;
 
   constructor(code: 'REQUEST_TIMEOUT' | 'JOB_TIMEOUT', message: string, job?: Job) {
     super({ status: 0, code, message });

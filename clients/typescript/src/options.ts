@@ -89,5 +89,8 @@ export function resolveBaseUrl(option: string | undefined): string {
   if (url.username || url.password || url.search || url.hash) {
     throw new TypeError(`${name}: expected a URL without user, password, query and fragment`);
   }
+  if (url.protocol === 'http:' && !/^(localhost|127\..*|\[::1\])$/.test(url.hostname)) {
+    process.emitWarning(`${name} is not https: the key and the records can be read on the way`, 'ClinikWarning');
+  }
   return (url.origin + url.pathname).replace(/\/+$/, '');
 }

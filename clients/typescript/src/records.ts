@@ -76,7 +76,7 @@ export interface RecordTypes {
 
 /**
  * A record of one type, to import: `const patients: RecordOf<'Patient'>[] = …`.
- * Members that the type does not define are allowed and kept.
+ * The service keeps members that the type does not define; declare them with `&`.
  */
 export type RecordOf<T extends generated.ResourceType> = RecordTypes[T] & RecordIdentity & { resourceType?: T };
 

@@ -26,22 +26,31 @@ export interface ResponseMeta {
 
 /** One page of a list. */
 export interface PaginatedResponse<T> {
+  /** The items of this page. */
   data: T[];
   /** Pass it as `cursor` to get the next page. */
   cursor?: string;
+  /** Whether there is a next page. */
   hasMore: boolean;
 }
 
+/** What a job does. */
 export type JobType = 'import' | 'export';
+/** A job is done when it is `completed` or `failed`. */
 export type JobStatus = 'pending' | 'processing' | 'completed' | 'failed';
+/** How a job ended: `partial` with rejected records, `cancelled` by a call. */
 export type JobOutcome = 'succeeded' | 'partial' | 'cancelled' | 'failed';
+/** One file for the whole export, or one for each type. */
 export type ExportFiles = 'single' | 'perType';
+/** With `gzip` the names of files end in `.ndjson.gz`. */
 export type Compression = 'none' | 'gzip';
 
 /** The answer to the start of an import or export. */
 export interface StartedJob {
+  /** Pass it to `waitForJob` or `getJob`. */
   jobId: string;
   status: 'pending';
+  /** For people, in English. */
   message: string;
 }
 
@@ -124,6 +133,7 @@ export interface JobFile {
   resourceType?: ResourceType;
   /** Lines in the file. */
   records: number;
+  /** Size as downloaded. */
   bytes: number;
   /** SHA-256 of the file's bytes, in hex. */
   sha256: string;
@@ -148,6 +158,7 @@ export interface CreatedUpload {
   uploadUrl: string;
   /** Until when it takes the upload, RFC 3339. */
   expiresAt: string;
+  /** The largest upload, in bytes. */
   maxBytes: number;
 }
 

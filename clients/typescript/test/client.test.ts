@@ -59,6 +59,19 @@ describe('the client', () => {
     ]);
   });
 
+  test('http to another machine is warned of', async () => {
+    const warnings: string[] = [];
+    const listen = (warning: Error) => warnings.push(`${warning.name}: ${warning.message}`);
+    process.on('warning', listen);
+    for (const host of ['localhost', '127.0.0.1:4566', '[::1]', 'clinik.internal']) {
+      new Clinik(KEY, { baseUrl: `http://${host}` });
+    }
+    // A warning is emitted on the next tick.
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('warning', listen);
+    assert.deepEqual(warnings, ['ClinikWarning: baseUrl is not https: the key and the records can be read on the way']);
+  });
+
   test('options out of range are refused', () => {
     for (const options of [
       { timeout: 0 },

@@ -8,7 +8,7 @@ import { KEY, Service } from './service.js';
 
 const NAME = 'export.ndjson';
 
-describe('downloads', { concurrency: true }, () => {
+describe('downloads', () => {
   const services: Service[] = [];
   const start = async () => {
     const service = await Service.start();
@@ -82,7 +82,7 @@ describe('downloads', { concurrency: true }, () => {
     const content = randomBytes(500_000);
     const id = service.addJob('export', { [NAME]: content });
     service.store.next('GET', { body: content, stallAfter: 1_000 });
-    const received = await read(await service.client({ timeout: 300 }).bulk.download(id));
+    const received = await read(await service.client({ timeout: 1_000 }).bulk.download(id));
     assert.ok(received.equals(content));
     assert.equal(service.store.requests.length, 2);
   });
@@ -91,10 +91,10 @@ describe('downloads', { concurrency: true }, () => {
     const service = await start();
     const content = randomBytes(2_000_000);
     const id = service.addJob('export', { [NAME]: content });
-    const stream = await service.client({ timeout: 250, retries: 0 }).bulk.download(id);
+    const stream = await service.client({ timeout: 1_500, retries: 0 }).bulk.download(id);
     const chunks: Uint8Array[] = [];
     for await (const chunk of stream) {
-      if (chunks.length === 0) await new Promise((resolve) => setTimeout(resolve, 600));
+      if (chunks.length === 0) await new Promise((resolve) => setTimeout(resolve, 2_500));
       chunks.push(chunk);
     }
     assert.ok(Buffer.concat(chunks).equals(content));
@@ -230,7 +230,7 @@ describe('downloads', { concurrency: true }, () => {
   });
 });
 
-describe('lines', { concurrency: true }, () => {
+describe('lines', () => {
   const services: Service[] = [];
   const start = async () => {
     const service = await Service.start();

