@@ -5,13 +5,14 @@ PORT ?= 4566
 PYTHON ?= python3
 VENV := .venv
 STACK := $(VENV)/bin/python local/stack.py
+TYPESCRIPT := $(VENV)/bin/python local/typescript.py
 
 # What cargo installs: each in this version, in a place of its own.
 DENY := .tools/cargo-deny@0.20.2
 FUZZ := .tools/cargo-fuzz@0.13.2
 CYCLONEDX := .tools/cargo-cyclonedx@0.5.9
 
-.PHONY: help up down logs demo test quick soak package sbom bench check audit docs fmt tools clean
+.PHONY: help up down logs demo test smoke quick package soak package sbom bench check audit docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,9 +31,13 @@ demo: up ## Run the service, then import, poll, export and download the sample r
 	@$(VENV)/bin/python local/demo.py
 
 test: $(VENV)/ready ## Pass every test, on a stack of its own that does not disturb `make up`.
+	@$(TYPESCRIPT) install
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
 	@$(STACK) exec -- local/test-all.sh
+
+smoke: $(VENV)/ready ## Tell what holds on a running stack (API_URL, API_KEY; the local one by default), over HTTP.
+	@set -a; if [ -z "$$API_URL" ]; then . .local/env; fi; set +a; $(VENV)/bin/python local/smoke.py $(ARGUMENTS)
 
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
@@ -77,6 +82,7 @@ check: $(VENV)/ready $(DENY)/ready ## Check format, lints, docs, template and de
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
 	$(DENY)/bin/cargo-deny --locked check bans licenses sources
+	@$(TYPESCRIPT) check
 
 audit: $(DENY)/ready ## Look for known weaknesses of what we depend on (RustSec; needs the network).
 	$(DENY)/bin/cargo-deny --locked check advisories
