@@ -54,7 +54,7 @@ export type ValidationRequest = {
 
 export type UploadRequest = {
     /**
-     * The exact length of what will be uploaded.
+     * The exact length of what will be uploaded, at most 104,857,600 (else 413).
      */
     bytes: number;
 };
