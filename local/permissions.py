@@ -17,7 +17,9 @@ import boto3
 
 SCENARIOS = {
     "StartImportRole": "start_import", "StartExportRole": "start_export", "CreateUploadRole": "create_upload",
-    "GetJobRole": "get_job", "RunImportRole": "run_import", "RunExportRole": "run_export", "SweepJobsRole": "sweep_jobs",
+    "GetJobRole": "get_job", "ListJobsRole": "list_jobs",
+    "CancelJobRole": "cancel_job", "ValidateRecordsRole": "validate_records", "GetLimitsRole": "get_limits",
+    "RunImportRole": "run_import", "RunExportRole": "run_export", "SweepJobsRole": "sweep_jobs",
 }
 
 # Role, action and a part of the resource, as regular expressions.

@@ -35,7 +35,7 @@ pub(crate) enum Command {
         limits: Limits,
     },
     /// Deletes all records, jobs and files of one of a tenant's environments, for good. The tenant and its keys
-    /// stay. Revoke the keys first: a job that starts meanwhile is refused by nobody.
+    /// stay. Revoke the keys first: jobs can start meanwhile.
     Purge {
         #[command(flatten)]
         tenant: TenantArgument,

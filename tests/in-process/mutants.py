@@ -56,6 +56,23 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "            && stored.lease().map(|lease| &lease.token) == job.lease().map(|lease| &lease.token));\n"
          "        if !is_holder && stored.map_or(0, Job::revision) + 1 != job.revision() {"),
     ],
+    "a cancelled import gives everything back": [
+        ("shared/domain/src/jobs.rs",
+         "(FailureReason::Cancelled, JobType::Import) => self.progress.processed,",
+         "(FailureReason::Cancelled, JobType::Import) => 0,"),
+    ],
+    "a cancellation forgets the progress": [
+        ("shared/domain/src/jobs/state.rs",
+         "(Pending | Processing { .. }, Event::Cancelled) => next.end(Failed(FailureReason::Cancelled), now),",
+         "(Pending | Processing { .. }, Event::Cancelled) => {\n"
+         "                next.progress = Progress::default();\n"
+         "                next.end(Failed(FailureReason::Cancelled), now);\n            }"),
+    ],
+    "files of a cancelled job stay": [
+        ("shared/domain/src/jobs/driver.rs",
+         "                remove_results(self.files.as_ref(), &job).await;\n                Delivery::AlreadyEnded",
+         "                Delivery::AlreadyEnded"),
+    ],
     "stamps not compared": [
         ("shared/domain/src/exporting/lane.rs", ".filter(|record| record.stamp == stamp)", ".filter(|_| true)"),
     ],

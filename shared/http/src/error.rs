@@ -44,7 +44,7 @@ pub enum ErrorCode {
     MonthlyQuotaExceeded,
     /// The month's test pool is used up.
     SandboxQuotaExceeded,
-    /// A fault of the service.
+    /// An error of the service.
     InternalError,
     /// A dependency throttles or is down.
     Unavailable,
@@ -213,7 +213,7 @@ impl ApiError {
         Self::new(ErrorCode::NotFound, "Not found")
     }
 
-    /// A fault of the service; the cause goes to the log alone.
+    /// An error of the service; the cause goes to the log alone.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         let cause = Some(cause.into());
         Self {

@@ -1,4 +1,4 @@
-//! A JSON number, judged on its digits: no rounding to a float decides.
+//! A JSON number, compared by its digits: no rounding to a float decides.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! The scanner: one walk over a line that checks its grammar, judges it by its type's rules and notes
+//! The scanner: one walk over a line that checks its grammar, validates it by its type's rules and notes
 //! where its members stand.
 //!
 //! It builds no tree and copies no member. Violations of the rules are collected; a violation of the grammar
@@ -38,7 +38,7 @@ impl Record<'_> {
 }
 
 impl Schema {
-    /// Reads one line and judges it: the record, or all that is wrong with it (at least one violation).
+    /// Reads and validates one line: the record, or all that is wrong with it (at least one violation).
     pub fn scan<'a>(&'a self, line: &'a [u8]) -> Result<Record<'a>, Vec<Violation>> {
         if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return Err(vec![Violation::blank_line()]);
@@ -82,7 +82,7 @@ impl<'a> Scan<'a> {
         self.cursor.end()
     }
 
-    /// The record itself: its head members are taken out, the others judged and kept.
+    /// The record itself: its head members are taken out, the others validated and kept.
     fn record(&mut self, schema: &'a Schema) -> Result<(), Invalid> {
         const HEAD: [&str; 3] = ["resourceType", "id", "meta"];
         let mut seen_head = 0u8;

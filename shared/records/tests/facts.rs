@@ -281,5 +281,5 @@ fn every_fact_is_enforced_and_nothing_more() {
         checker.check_object(&Place { steps: Vec::new(), root, required: false }, root);
         checked += checker.checked;
     }
-    assert!(checked > 10_000, "only {checked} records were judged");
+    assert!(checked > 10_000, "only {checked} records were validated");
 }

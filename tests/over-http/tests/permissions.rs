@@ -102,6 +102,32 @@ assert not uploads.get('Uploads'), 'an upload was not aborted'",
     ));
 }
 
+/// What a worker of the job has written: a file, and one that is being written in parts.
+fn leave_files(kind: &str, partition: &Partition, id: &str) {
+    boto3(&format!(
+        "import boto3, os
+s3, bucket, key = boto3.client('s3'), os.environ['BUCKET'], '{kind}/{}/test/{id}/token/file'
+s3.put_object(Bucket=bucket, Key=key, Body=b'x')
+s3.create_multipart_upload(Bucket=bucket, Key=key)",
+        partition.tenant
+    ));
+}
+
+/// Nothing of the job is in the bucket any more.
+fn no_file_is_left(kind: &str, partition: &Partition, id: &str) {
+    boto3(&format!(
+        "import boto3, os, time
+s3, bucket, prefix = boto3.client('s3'), os.environ['BUCKET'], '{kind}/{}/test/{id}'
+for _ in range(20):
+    left = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get('Contents')
+    left = left or s3.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get('Uploads')
+    if not left: break
+    time.sleep(0.25)
+assert not left, 'files of the job are left'",
+        partition.tenant
+    ));
+}
+
 /// A function that has few seconds for an invocation, until this is dropped.
 struct Hurried(&'static str);
 
@@ -206,6 +232,59 @@ fn get_job() {
 
 #[test]
 #[ignore = "run by local/permissions.py"]
+fn list_jobs() {
+    let (client, _) = tenant("perm");
+    let job = completed(&client, &client.export(&["Patient"], None));
+    assert_eq!(client.get("/v1/bulk/jobs").data()["data"][0]["id"], job["id"]);
+}
+
+#[test]
+#[ignore = "run by local/permissions.py"]
+fn cancel_job() {
+    let (client, partition) = tenant("perm");
+    // Nobody looks after them: the call gives the requests back, and clears their files away.
+    for (request, kind) in [(import(), "reports"), (export(), "exports")] {
+        let id = lost(&partition, request, 0);
+        leave_files(kind, &partition, id.as_str());
+        let cancelled = client.cancel(id.as_str());
+        assert_eq!((cancelled.status, &cancelled.data()["outcome"]), (200, &json!("cancelled")), "{cancelled:?}");
+        no_file_is_left(kind, &partition, id.as_str());
+        leave_files(kind, &partition, id.as_str());
+        assert_eq!(client.delete(id.as_str()).status, 204);
+        no_file_is_left(kind, &partition, id.as_str());
+        no_file_is_left("imports", &partition, id.as_str());
+    }
+    let place = client.uploaded(LINES.as_bytes());
+    let body = json!({"resourceType": "Patient", "uploadId": place["uploadId"]});
+    let job = completed(&client, &client.post("/v1/bulk/import", &body));
+    assert_eq!(client.delete(job["id"].as_str().unwrap()).status, 204);
+    boto3(&format!(
+        "import boto3, os
+left = boto3.client('s3').list_objects_v2(Bucket=os.environ['BUCKET'], Prefix='uploads/{}/')
+assert not left.get('Contents'), 'what was uploaded is left'",
+        partition.tenant
+    ));
+    assert_eq!(client.job(job["id"].as_str().unwrap()).status, 404);
+}
+
+#[test]
+#[ignore = "run by local/permissions.py"]
+fn validate_records() {
+    let (client, _) = tenant("perm");
+    let validated = client.post("/v1/bulk/validate", &json!({"resourceType": "Patient", "data": LINES}));
+    assert_eq!((validated.status, &validated.data()["validRecords"]), (200, &json!(1)));
+    assert_eq!(validated.headers["x-quota-billable"], "true");
+}
+
+#[test]
+#[ignore = "run by local/permissions.py"]
+fn get_limits() {
+    let (client, _) = tenant("perm");
+    assert_eq!(client.get("/v1/bulk/limits").status, 200);
+}
+
+#[test]
+#[ignore = "run by local/permissions.py"]
 fn run_import() {
     let (client, partition) = tenant("perm");
     let job = completed(&client, &client.import("Patient", LINES));
@@ -222,13 +301,14 @@ fn run_import() {
 boto3.client('s3').delete_object(Bucket=os.environ['BUCKET'], Key='imports/{}/test/{id}.ndjson')",
         partition.tenant
     ));
+    leave_files("reports", &partition, id.as_str());
     send("IMPORT_QUEUE_URL", &partition, &id);
     assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "source_missing");
+    no_file_is_left("reports", &partition, id.as_str());
 
     // One that an invocation has no time for goes on in the next, and leaves no report half written.
     let rejected = format!("{}\n", "x".repeat(60_000)).repeat(100);
-    let place = upload(&client);
-    assert_eq!(client.put(place["uploadUrl"].as_str().unwrap(), (rejected + &patients(9_000)).as_bytes()), 200);
+    let place = client.uploaded((rejected + &patients(9_000)).as_bytes());
     let _hurried = Hurried::new("run-import", 4);
     let body = json!({"resourceType": "Patient", "uploadId": place["uploadId"]});
     let id = client.post("/v1/bulk/import", &body).job_id();
@@ -251,10 +331,12 @@ fn run_export() {
     }
     no_upload_is_left("exports", &partition);
 
-    // One that fails gives its request back.
+    // One that fails gives its request back, and leaves no file behind.
     let id = exhausted(&partition);
+    leave_files("exports", &partition, id.as_str());
     send("EXPORT_QUEUE_URL", &partition, &id);
     assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "attempts_exhausted");
+    no_file_is_left("exports", &partition, id.as_str());
 
     // An upload that has ended is one that was completed, if the file is there: it is looked for.
     let id = unfinished(&partition);

@@ -226,13 +226,13 @@ export type Job = {
      */
     downloadUrlExpiresAt?: string;
     /**
-     * The first faults of an import; of a failed job the one fault that ended it.
+     * The first violations of an import; of a failed job, the one error that ended it.
      */
     errors: Array<JobError>;
     errorCount: number;
     errorsTruncated: boolean;
     /**
-     * All faults as NDJSON.
+     * All violations as NDJSON.
      */
     errorsUrl?: string;
     /**
@@ -2208,7 +2208,7 @@ export type StartImportErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2279,7 +2279,7 @@ export type StartExportErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2340,7 +2340,7 @@ export type CreateUploadErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2418,7 +2418,7 @@ export type ListJobsErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2477,7 +2477,7 @@ export type DeleteJobErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2532,7 +2532,7 @@ export type GetJobErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2587,7 +2587,7 @@ export type CancelJobErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2643,7 +2643,7 @@ export type GetFileErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2704,7 +2704,7 @@ export type ValidateRecordsErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**
@@ -2757,7 +2757,7 @@ export type GetLimitsErrors = {
      */
     429: AnyError;
     /**
-     * A fault of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
+     * An error of the service; quote the `requestId` when you contact support. When a function cannot answer at all the gateway does, with `{"message": "Internal Server Error"}`. Codes: `INTERNAL_ERROR`.
      */
     500: AnyError;
     /**

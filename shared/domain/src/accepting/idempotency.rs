@@ -1,4 +1,4 @@
-//! Idempotency keys: the same call said twice is done once.
+//! Idempotency keys: a call that is repeated with its key is done once.
 
 use std::time::Duration;
 

@@ -63,7 +63,7 @@ fn translate(record: &Value, errors: &[ValidationError<'_>], violations: &mut Vi
                 }
             }
             ValidationErrorKind::Type { .. } => type_violation(record, &path),
-            // A value of the wrong type is not judged further.
+            // A value of the wrong type is not validated further.
             ValidationErrorKind::Enum { .. } if wrong_types.contains(&path) => continue,
             ValidationErrorKind::Enum { .. } => ViolationCode::Enum,
             ValidationErrorKind::Format { .. } => ViolationCode::Format,
