@@ -87,9 +87,10 @@ check: $(VENV)/ready $(DENY)/ready ## Check format, lints, docs, template and de
 audit: $(DENY)/ready ## Look for known weaknesses of what we depend on (RustSec; needs the network).
 	$(DENY)/bin/cargo-deny --locked check advisories
 
-docs: .tools/docs/node_modules/.bin/redocly ## Build the API page, one file that opens without a network (needs Node).
+docs: .tools/docs/node_modules/.bin/redocly $(VENV)/ready ## Build the API page, one file that opens without a network (needs Node).
 	@mkdir -p target
-	$< build-docs openapi.yaml --inlineBundle --output target/api.html
+	@$(VENV)/bin/python local/api_page.py
+	$< build-docs target/api.yaml --inlineBundle --output target/api.html
 	@echo "open target/api.html"
 
 .tools/docs/node_modules/.bin/redocly:
