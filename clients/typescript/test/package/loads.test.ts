@@ -36,7 +36,6 @@ describe('the packed tarball', () => {
   }
 
   for (const [name, options] of Object.entries({
-    NodeNext: { module: 'NodeNext', noEmit: true },
     'NodeNext with the DOM': { module: 'NodeNext', noEmit: true, lib: ['ES2022', 'DOM', 'DOM.Iterable'] },
     Bundler: { module: 'ESNext', moduleResolution: 'Bundler', noEmit: true },
   })) {
@@ -46,9 +45,14 @@ describe('the packed tarball', () => {
     });
   }
 
-  test('is typed for CommonJS, and runs as such', async () => {
-    await consumer.write('typed.cts', `import { ${NAMES}, ${TYPES} } from '@clinikapi/sdk';${PROGRAM}${TYPED}`);
-    await consumer.compile({ module: 'NodeNext', outDir: 'out' }, 'typed.cts');
-    for (const node of NODES) assert.match(await consumer.run(node, {}, 'out/typed.cjs'), /^function\nNETWORK_ERROR /);
+  test('is typed for NodeNext, ESM and CommonJS, and runs as both', async () => {
+    const text = `import { ${NAMES}, ${TYPES} } from '@clinikapi/sdk';${PROGRAM}${TYPED}`;
+    for (const name of ['typed.mts', 'typed.cts']) await consumer.write(name, text);
+    await consumer.compile({ module: 'NodeNext', outDir: 'out' }, 'typed.mts', 'typed.cts');
+    for (const node of NODES) {
+      for (const name of ['out/typed.mjs', 'out/typed.cjs']) {
+        assert.match(await consumer.run(node, {}, name), /^function\nNETWORK_ERROR /);
+      }
+    }
   });
 });
