@@ -11,12 +11,16 @@
 
 use std::sync::Arc;
 
-use domain::{Event, JobId, JobLister};
+use domain::{
+    Compression, Event, ExportSpec, FileLayout, JobId, JobLister, JobResult, JobSpec, ObjectKey, Progress, ResultFile,
+    Token,
+};
 use http::Api;
 use in_process::jobs::{acquired, an_export, an_import, service_with};
-use in_process::{Service, payload_tests, request, shown};
+use in_process::{Service, payload_tests, request, shown, test_partition};
 use lambda_http::{Request, RequestExt};
 use list_jobs::ListJobs;
+use records::ResourceType;
 use serde_json::Value;
 
 /// A service with the export of the payloads, cancelled, and a newer import, pending.
@@ -100,4 +104,37 @@ async fn filters_take_several_values_and_reach_behind_the_first_page() {
     assert_eq!((failed.len(), &failed[0]["outcome"]), (1, &"cancelled".into()));
     assert_eq!(page(&service, &[("type", "import")]).await["data"].as_array().unwrap().len(), 1);
     assert_eq!(page(&service, &[("resourceType", "Account,Task")]).await["data"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_page_fits_a_lambda_answer() {
+    let service = Service::start().await;
+    let files: Vec<_> = ResourceType::ALL.iter().map(|of| file_of(*of)).collect();
+    for number in 0..100 {
+        let spec = ExportSpec {
+            resource_types: ResourceType::ALL.to_vec(),
+            since: Some(Service::at(0)),
+            files: FileLayout::PerType,
+            compression: Compression::Gzip,
+        };
+        let job = service.accepted(JobId::new(Service::at(number), 7), JobSpec::Export(spec), 0).await;
+        let result = JobResult::Export { started_at: Service::at(0), files: files.clone() };
+        let completed = Event::Completed { token: Token::new(1), result, progress: Progress::default() };
+        service.happens(job, [acquired(), completed]).await;
+    }
+    let page = page(&service, &[("count", "100")]).await;
+    assert_eq!(page["data"].as_array().unwrap().len(), 100);
+    assert!(page.to_string().len() < 6_000_000, "Lambda returns 6,291,456 bytes at most");
+}
+
+fn file_of(resource_type: ResourceType) -> ResultFile {
+    let (job, token) = (JobId::new(Service::at(0), 1), Token::new(1));
+    ResultFile {
+        name: format!("{resource_type}.ndjson.gz"),
+        key: ObjectKey::export(&test_partition(), &job, &token, 0, Compression::Gzip),
+        resource_type: Some(resource_type),
+        records: u64::MAX,
+        bytes: u64::MAX,
+        sha256: "00".repeat(32),
+    }
 }
