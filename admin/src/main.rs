@@ -22,7 +22,7 @@ struct Cli {
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 
-    /// The CloudFormation stack to work on; its outputs name tables, bucket and queues. Without it they come from
+    /// The deployed stack to work on; its outputs name tables, bucket and queues. Without it they come from
     /// the environment (`JOBS_TABLE` …), as `.local/env` sets them.
     #[arg(long, global = true, value_name = "NAME")]
     stack: Option<String>,
