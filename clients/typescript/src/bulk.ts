@@ -48,7 +48,7 @@ export interface Bulk {
   /**
    * Starts an import of up to 10,000 records and 104,857,600 bytes. Takes one bulk operation.
    *
-   * From 3,000,000 bytes on the records are uploaded first, which needs no work of yours. Invalid records are reported
+   * From 3,000,000 bytes on the records are compressed and uploaded first, which needs no work of yours. Invalid records are reported
    * in the job and do not fail it.
    *
    * @throws ClinikValidationError if the request breaks a rule; `TOO_MANY_RECORDS` or `BATCH_TOO_LARGE` with `status` 0

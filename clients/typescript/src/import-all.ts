@@ -1,6 +1,6 @@
 import { ClinikRateLimitError, refusal } from './errors.js';
 import { waitForJob } from './jobs.js';
-import { type BlobLike, type ImportData, isBlob, MAX_BYTES, MAX_RECORDS, readLines } from './ndjson.js';
+import { type ImportData, isBlob, isGzip, MAX_BYTES, MAX_RECORDS, readLines } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import { startImport } from './start.js';
 import { now, sleep } from './time.js';
@@ -32,6 +32,7 @@ export interface ImportBatch {
   /** Its first record among all, from 0; add an error's `index` to find the record. Go on from here after a failure. */
   firstRecord: number;
   records: number;
+  /** Of NDJSON, before it is compressed for an upload. */
   bytes: number;
   /** While `waiting`: seconds until it is tried again. */
   waitSeconds?: number;
@@ -49,7 +50,9 @@ export async function* importAll(
 ): AsyncGenerator<Job, void, undefined> {
   const { records, onBatch } = request;
   const { signal } = transport.options(options);
-  if (isBlob(records)) await refuseGzip(records);
+  if (isBlob(records) && (await isGzip(records))) {
+    throw refusal('INVALID_RECORD', 'records: expected NDJSON; this is gzip, decompress it first');
+  }
   const slots = new Slots(transport, request, options);
   for await (const { lines, ...batch } of cut(records, signal)) {
     const { data } = await slots.start(lines, batch);
@@ -136,13 +139,6 @@ async function* cut(
     batch = { ...batch, records: batch.records + 1, bytes: batch.bytes + bytes };
   }
   if (batch.records > 0) yield { ...batch, lines };
-}
-
-async function refuseGzip(blob: BlobLike): Promise<void> {
-  const start = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
-  if (start[0] === 0x1f && start[1] === 0x8b) {
-    throw refusal('INVALID_RECORD', 'records: expected NDJSON; this is gzip, decompress it first');
-  }
 }
 
 function pollOptions(options: RequestOptions | undefined): RequestOptions {

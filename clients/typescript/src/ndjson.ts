@@ -28,6 +28,11 @@ export function isBlob(data: unknown): data is BlobLike {
   return typeof data === 'object' && data !== null && 'arrayBuffer' in data && 'slice' in data && 'size' in data;
 }
 
+export async function isGzip(blob: BlobLike): Promise<boolean> {
+  const [first, second] = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
+  return first === 0x1f && second === 0x8b;
+}
+
 /** UTF-8, with an invalid byte for half of a surrogate pair: its line is then reported, instead of stored altered. */
 export function encodeText(text: string): Uint8Array {
   if (text.isWellFormed()) return new TextEncoder().encode(text);

@@ -1,5 +1,7 @@
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
 import { refusal } from './errors.js';
-import { collect, type ImportData } from './ndjson.js';
+import { type BlobLike, collect, type ImportData, isBlob, isGzip } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import { type Answer, MAX_TEXT_BODY, type Transport } from './transport.js';
 import type { Compression, ExportFiles, ResourceType, StartedJob, ValidationReport } from './types.js';
@@ -68,8 +70,19 @@ export async function startImport(
   if ('uploadId' in request) return start({ uploadId: request.uploadId });
   const batch = await collect(request.data, MAX_TEXT_BODY, transport.options(options).signal);
   if (batch.text !== undefined && fits({ resourceType, data: batch.text, label })) return start({ data: batch.text });
-  const { data } = await upload(transport, batch.bytes(), options);
+  const { data } = await upload(transport, await compress(batch.bytes()), options);
   return start({ uploadId: data.uploadId });
+}
+
+/**
+ * Records shrink to a tenth or less. Node's fetch breaks off an upload after five minutes, which on a slow line is too
+ * short for a large batch as it is.
+ */
+async function compress(body: Uint8Array | BlobLike): Promise<Uint8Array | BlobLike> {
+  if (isBlob(body) && (await isGzip(body))) return body;
+  const bytes = isBlob(body) ? new Uint8Array(await body.arrayBuffer()) : body;
+  const compressed = await promisify(gzip)(bytes);
+  return compressed.byteLength < bytes.byteLength ? compressed : bytes;
 }
 
 function fits(body: object): boolean {

@@ -148,7 +148,7 @@ export class Service {
   #import(body: { resourceType: string; data?: string; uploadId?: string; label?: string }): string | undefined {
     const upload = this.uploads.get(body.uploadId ?? '');
     if (body.data === undefined && upload?.content === undefined) return undefined;
-    const data = body.data ?? upload?.content?.toString() ?? '';
+    const data = body.data ?? inflate(upload?.content ?? Buffer.of()).toString();
     const lines = data.replace(/\n$/, '').split('\n');
     const errors: string[] = [];
     const rejected: string[] = [];
@@ -254,6 +254,11 @@ const LIMITS = {
   requestsPerMonth: { limit: null, used: 12, remaining: null, resetAt: '2026-02-01T00:00:00Z' },
   batch: { maxRecords: 10_000, maxBodyBytes: 4_500_000, maxUploadBytes: 104_857_600 },
 };
+
+/** What was uploaded, plain or gzip. */
+export function inflate(content: Buffer): Buffer {
+  return content[0] === 0x1f && content[1] === 0x8b ? gunzipSync(content) : content;
+}
 
 /** One rule of many: a record needs a `lastName`. */
 function violation(line: string): { code: string; path?: string; message: string } | undefined {
