@@ -1,7 +1,7 @@
 //! Requests and answers: timeouts, retries, TLS.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,15 +185,18 @@ impl Transport {
     }
 
     /// Puts a file to a pre-signed URL. Its length is signed, so it is stated and never streamed in chunks.
-    pub(super) fn put(&self, url: &str, file: &File) -> Result<(), ApiError> {
-        // An early refusal must arrive as what it is, not as a broken pipe.
-        let sent = self.agent(url).put(url).header("expect", "100-continue").send(file);
-        let response = sent.map_err(|error| network(&error))?;
-        match response.status().as_u16() {
-            200..=299 => Ok(()),
-            status @ (403 | 404) => Err(ApiError::Gone(status)),
-            status => Err(ApiError::Network(format!("the upload was refused with HTTP {status}"))),
-        }
+    pub(super) fn put(&self, url: &str, mut file: &File) -> Result<(), ApiError> {
+        self.with_retries(|| {
+            file.rewind().map_err(|error| ApiError::Network(error.to_string()))?;
+            // An early refusal must arrive as what it is, not as a broken pipe.
+            let sent = self.agent(url).put(url).header("expect", "100-continue").send(file);
+            let response = sent.map_err(|error| network(&error))?;
+            match response.status().as_u16() {
+                200..=299 => Ok(()),
+                status @ (403 | 404) => Err(ApiError::Gone(status)),
+                status => Err(ApiError::Network(format!("the upload was refused with HTTP {status}"))),
+            }
+        })
     }
 
     /// Reads a file behind a pre-signed URL from this byte on, as long as it is the one with this tag.

@@ -1,0 +1,387 @@
+//! Imports: plans, state folders, reports, exit codes.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::stub::{LIVE_KEY, Phase, Reply, error};
+use crate::{Bench, bare, patients, patients_with_ids, run};
+
+#[test]
+fn a_file_is_imported_and_all_reports_are_there() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(3));
+    let said = bench.import(&["Patient", "p.ndjson"]);
+    said.ends(0).says("3 read = 3 stored + 0 rejected");
+    assert!(said.out.is_empty(), "nothing on stdout but data: {}", said.out);
+    assert_eq!(bench.stub.state().records.len(), 3);
+    assert_eq!(std::fs::metadata(bench.path("state")).unwrap().permissions().mode() & 0o777, 0o700);
+    let ids = bench.read("state/ids.ndjson");
+    assert_eq!(ids.lines().count(), 3);
+    assert!(ids.contains("\"line\":3") && ids.contains("p.ndjson") && ids.contains("\"outcome\":\"created\""));
+    let summary = bench.read_json("state/summary.json");
+    assert_eq!(
+        (summary["read"].as_u64(), summary["stored"].as_u64(), summary["finished"].as_bool()),
+        (Some(3), Some(3), Some(true))
+    );
+    let report = bench.read("state/report.html");
+    assert!(report.contains("3 read = 3 stored + 0 rejected") && !report.contains("<script"));
+    assert!(!bench.path("state/batches/0001.ndjson.gz").exists(), "patients' data does not stay on the disk");
+    bench.run(&["resume", "state"]).ends(0).says("has finished");
+    assert!(bench.run(&["status", "state"]).ends(0).out.contains("finished"));
+    bench.import(&["Patient", "p.ndjson"]).ends(2).says("not empty");
+}
+
+#[test]
+fn rejected_records_are_told_with_file_and_line_and_never_with_values() {
+    let bench = Bench::new();
+    let records = "{\"firstName\":\"Zebulon\",\"lastName\":\"A\"}\n\
+                   {\"firstName\":\"Xanthippe\"}\n\
+                   {\"firstName\":\"RejectThis\",\"lastName\":\"Quillfeather\"}\n\
+                   {\"id\":\"x\",\"firstName\":\"B\",\"lastName\":\"B\"}\n\
+                   {\"id\":\"x\",\"firstName\":\"C\",\"lastName\":\"C\"}\n";
+    bench.write("p.ndjson", records);
+    let said = bench.import(&["Patient", "p.ndjson"]);
+    said.ends(3).says("5 read = 2 stored + 3 rejected").says("clinik-bulk retry");
+    let errors = bench.read("state/errors.ndjson");
+    for (line, code) in [(2, "required"), (3, "enum"), (5, "duplicate_id")] {
+        assert!(
+            errors.lines().any(|text| text.contains(&format!("\"line\":{line},")) && text.contains(code)),
+            "{errors}"
+        );
+    }
+    assert!(errors.contains("Same as in line 4"));
+    let rejected = bench.read("state/rejected.ndjson");
+    assert_eq!(rejected.lines().count(), 3);
+    assert!(rejected.contains("Quillfeather") && rejected.contains("Xanthippe"));
+    let summary = bench.read("state/summary.json");
+    for text in [&said.err, &errors, &summary, &bench.read("state/report.html")] {
+        assert!(!text.contains("Quillfeather") && !text.contains("Xanthippe") && !text.contains("RejectThis"));
+    }
+    let summary = bench.read_json("state/summary.json");
+    let file = &summary["files"][0];
+    assert_eq!(
+        (file["read"].as_u64(), file["stored"].as_u64(), file["rejected"].as_u64()),
+        (Some(5), Some(2), Some(3))
+    );
+}
+
+#[test]
+fn rejections_within_the_bound_are_success() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(9) + "{}\n");
+    bench.import(&["Patient", "p.ndjson", "--max-rejected", "10%"]).ends(0);
+    bench.run(&["import", "Patient", "p.ndjson", "--max-rejected", "0", "--state", "two"]).ends(3);
+    bench.run(&["import", "Patient", "p.ndjson", "--max-rejected", "x"]).ends(2);
+}
+
+#[test]
+fn mended_records_are_imported_by_retry() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", "{\"firstName\":\"A\",\"lastName\":\"A\"}\n{\"firstName\":\"B\"}\n");
+    bench.import(&["Patient", "p.ndjson"]).ends(3);
+    bench.run(&["retry", "state"]).ends(2).says("fix the records first");
+    bench.write("state/rejected.ndjson", "{\"firstName\":\"B\",\"lastName\":\"B\"}\n");
+    bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 read = 1 stored");
+    assert_eq!(bench.stub.state().records.len(), 2);
+}
+
+#[test]
+fn a_folder_of_types_is_imported_and_mended_type_by_type() {
+    let bench = Bench::new();
+    bench.write("in/Patient.ndjson", patients(2) + "{\"lastName\":\"x\"}\n");
+    bench.write("in/Organization.csv", "id,name\no-1,North\no-2,\n");
+    bench.import(&["in"]).ends(3).says("5 read = 3 stored + 2 rejected");
+    assert_eq!(bench.read("state/rejected/Patient.ndjson").lines().count(), 1);
+    assert_eq!(bench.read("state/rejected/Organization.ndjson"), "{\"id\":\"o-2\"}\n");
+    bench.write("state/rejected/Patient.ndjson", "{\"firstName\":\"y\",\"lastName\":\"x\"}\n");
+    bench.write("state/rejected/Organization.ndjson", "{\"id\":\"o-2\",\"name\":\"South\"}\n");
+    bench.run(&["retry", "state", "--state", "again"]).ends(0).says("2 read = 2 stored");
+    assert_eq!(bench.stub.state().records.len(), 5);
+    bench.write("in/notes.txt", "x");
+    bench.run(&["import", "in"]).ends(2).says("not named after a type");
+}
+
+#[test]
+fn a_dry_run_sends_nothing_and_leaves_nothing() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(25_000));
+    let said = bench.run(&["import", "Patient", "p.ndjson", "--dry-run"]);
+    said.ends(0).says("25000 records in 3 jobs").says("5 of 5 operations left");
+    assert_eq!(bench.stub.count("POST", ""), 0);
+    assert_eq!(std::fs::read_dir(bench.folder.path()).unwrap().count(), 1);
+    let offline = run(bare(bench.folder.path(), &["import", "Patient", "p.ndjson", "--dry-run", "--output", "json"]));
+    assert_eq!(offline.ends(0).json()["jobs"], 3);
+}
+
+#[test]
+fn batches_are_cut_at_ten_thousand_and_lines_lead_back_to_their_files() {
+    let bench = Bench::new();
+    bench.write("a.ndjson", patients(9_000));
+    bench.write("b.ndjson", patients(4_000).replacen("\"Given2500\"", "\"RejectThis\"", 1));
+    let said = bench.import(&["Patient", "a.ndjson", "b.ndjson", "--output", "json"]);
+    let summary = said.ends(3).json();
+    assert_eq!(summary["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(summary["jobs"][0]["records"], 10_000);
+    let error: serde_json::Value = serde_json::from_str(bench.read("state/errors.ndjson").trim()).unwrap();
+    assert!(error["file"].as_str().unwrap().ends_with("b.ndjson"));
+    assert_eq!(error["line"], 2501);
+    assert_eq!(bench.stub.state().records.len(), 12_999);
+}
+
+#[test]
+fn of_two_records_with_one_id_in_different_batches_the_later_is_kept() {
+    let bench = Bench::new();
+    bench.write("a.ndjson", patients_with_ids(0..10_000, "old"));
+    bench.write("b.ndjson", patients_with_ids(0..10, "new"));
+    // The first job is slow: the second must wait for it.
+    bench.stub.state().polls = 1;
+    bench.import(&["Patient", "a.ndjson", "b.ndjson"]).ends(0);
+    let state = bench.stub.state();
+    let record = |n: usize| &state.records[&("Patient".to_owned(), format!("p-{n}"))].0;
+    assert!(record(3).contains("\"new\"") && record(11).contains("\"old\""));
+}
+
+#[test]
+fn stdin_is_imported_and_every_format_is_taken() {
+    let bench = Bench::new();
+    let mut stdin = bench.command(&["import", "Patient", "-", "--state", "one"]);
+    stdin.write_stdin(patients(2));
+    run(stdin).ends(0);
+    let mut csv = bench.command(&["import", "Patient", "-", "--format", "csv", "--state", "two"]);
+    csv.write_stdin("firstName,lastName\na,b\n");
+    run(csv).ends(0);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, patients(4).as_bytes()).unwrap();
+    bench.write("p.ndjson.gz", gzip.finish().unwrap());
+    bench.run(&["import", "Patient", "p.ndjson.gz", "--state", "three"]).ends(0);
+    assert_eq!(bench.stub.state().records.len(), 7);
+    bench.run(&["import", "Patient", "-", "-"]).ends(2);
+    bench.run(&["import", "Patient", "none.ndjson"]).ends(1).says("none.ndjson");
+    bench.run(&["import", "Patient"]).ends(2);
+    bench.run(&["import", "Patinet", "p.ndjson.gz"]).ends(2).says("did you mean Patient");
+}
+
+#[test]
+fn an_empty_file_is_an_import_of_nothing() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", "");
+    bench.import(&["Patient", "p.ndjson"]).ends(0).says("0 read = 0 stored");
+    assert_eq!(bench.stub.count("POST", ""), 0);
+}
+
+#[test]
+fn a_live_key_is_not_used_without_being_asked_for() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    let live = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        command.env("CLINIKAPI_SECRET_KEY", LIVE_KEY);
+        run(command)
+    };
+    live(&["import", "Patient", "p.ndjson"]).ends(2).says("--yes");
+    assert_eq!(bench.stub.count("POST", ""), 0);
+    live(&["import", "Patient", "p.ndjson", "--yes"]).ends(0);
+}
+
+#[test]
+fn events_tell_everything_with_job_ids() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(2));
+    let events = bench.import(&["Patient", "p.ndjson", "--output", "ndjson"]).events();
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["plan", "uploaded", "started", "ended", "collected", "summary"]);
+    assert!(events[2]["jobId"].is_string() && events[5]["jobs"][0]["jobId"].is_string());
+    assert_eq!(events[5]["exitCode"], 0);
+}
+
+#[test]
+fn the_hourly_limit_is_waited_for_or_is_exit_code_7() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(15_000));
+    bench.stub.state().operations_left = 1;
+    let said = bench.import(&["Patient", "p.ndjson", "--no-wait"]);
+    said.ends(7).says("hourly limit").says("clinik-bulk resume");
+    bench.run(&["resume", "state", "--wait-for", "1s"]).ends(6).says("clinik-bulk resume");
+    let status = bench.run(&["status", "state", "--output", "json"]).json();
+    assert_eq!((status["stored"].as_u64(), status["open"].as_u64()), (Some(10_000), Some(5_000)));
+    bench.stub.state().operations_left = 1;
+    bench.run(&["resume", "state"]).ends(0).says("15000 read = 15000 stored");
+    assert_eq!(bench.stub.state().jobs.len(), 2);
+}
+
+#[test]
+fn the_next_slot_is_waited_for_without_losing_anything() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    let mut refused = 0;
+    bench.stub.on_request(move |request, phase| {
+        let refuses = phase == Phase::Before && request.path.ends_with("/import") && refused < 2;
+        refused += i32::from(refuses);
+        refuses.then(|| error(429, "RATE_LIMITED", "Limit reached", &[]).with("retry-after", "1"))
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(0);
+    assert_eq!(bench.stub.state().uploads.len(), 1);
+}
+
+#[test]
+fn the_months_limit_is_exit_code_7() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().month_used_up = true;
+    let said = bench.import(&["Patient", "p.ndjson", "--output", "json"]);
+    assert_eq!(said.ends(7).json()["exitCode"], 7);
+    bench.stub.state().month_used_up = false;
+    // Accepted, and found to be too much once its lines were counted.
+    bench.stub.state().fail_with = Some("monthly_quota_exceeded".to_owned());
+    bench.run(&["resume", "state"]).ends(7);
+    bench.run(&["resume", "state"]).ends(0).says("1 read = 1 stored");
+    assert_eq!(bench.stub.state().records.len(), 1);
+}
+
+#[test]
+fn a_failed_job_is_exit_code_5_and_done_again_only_where_nothing_doubles() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().fail_with = Some("internal".to_owned());
+    bench.import(&["Patient", "p.ndjson"]).ends(5).says("1 of 1 jobs failed");
+    bench.run(&["resume", "state"]).ends(5);
+    assert_eq!(bench.stub.state().jobs.len(), 1, "records without ids could be stored twice");
+
+    bench.write("q.ndjson", patients_with_ids(0..2, "x"));
+    bench.stub.state().fail_with = Some("internal".to_owned());
+    bench.run(&["import", "Patient", "q.ndjson", "--state", "two"]).ends(5);
+    bench.run(&["resume", "two"]).ends(0);
+    assert_eq!(bench.stub.state().records.len(), 2);
+}
+
+#[test]
+fn running_jobs_are_exit_code_6_without_waiting() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().polls = 2;
+    let said = bench.import(&["Patient", "p.ndjson", "--no-wait"]);
+    said.ends(6).says("clinik-bulk resume");
+    assert!(bench.run(&["status", "state"]).ends(0).out.contains("running"));
+    bench.run(&["retry", "state"]).ends(2).says("resume it first");
+    bench.run(&["resume", "state"]).ends(0);
+}
+
+#[test]
+fn a_changed_source_or_another_service_stops_a_resume() {
+    let bench = Bench::new();
+    let file = bench.write("p.ndjson", patients(1));
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
+    bench.stub.state().operations_left = 5;
+    let mut elsewhere = bench.command(&["resume", "state"]);
+    elsewhere.env("CLINIKAPI_BASE_URL", "https://elsewhere.example");
+    run(elsewhere).ends(2).says("the import goes to");
+    let mut other = bench.command(&["resume", "state"]);
+    other.env("CLINIKAPI_SECRET_KEY", "clk_test_anotherreadonly");
+    run(other).ends(2).says("another key");
+    std::fs::write(&file, patients(2)).unwrap();
+    bench.run(&["resume", "state"]).ends(1).says("has changed");
+    std::fs::write(&file, patients(1)).unwrap();
+    bench.run(&["resume", "state"]).ends(0);
+    bench.run(&["resume", "nowhere"]).ends(2).says("not a state folder");
+}
+
+#[test]
+fn an_expired_upload_is_made_anew() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
+    bench.stub.state().uploads.clear();
+    bench.stub.state().operations_left = 5;
+    bench.run(&["resume", "state"]).ends(0);
+    assert_eq!(bench.stub.state().records.len(), 1);
+}
+
+#[test]
+fn a_start_of_yesterday_is_found_by_its_label() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    // The start is accepted, and its answer never arrives.
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::After && request.path.ends_with("/import")).then(|| Reply::bytes(400, Vec::new()))
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(1);
+    bench.stub.no_hook();
+    age(&bench, 25);
+    // Its key says nothing any more.
+    bench.stub.state().starts.clear();
+    bench.run(&["resume", "state"]).ends(0);
+    let state = bench.stub.state();
+    assert_eq!((state.jobs.len(), state.records.len()), (1, 1));
+}
+
+#[test]
+fn a_start_of_yesterday_that_was_never_accepted_begins_anew() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
+    age(&bench, 25);
+    bench.stub.state().operations_left = 5;
+    bench.stub.state().uploads.clear();
+    bench.run(&["resume", "state"]).ends(0);
+    assert_eq!(bench.stub.state().jobs.len(), 1);
+}
+
+#[test]
+fn a_start_older_than_jobs_are_kept_is_left_to_people() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
+    age(&bench, 8 * 24);
+    bench.stub.state().operations_left = 5;
+    bench.run(&["resume", "state"]).ends(1).says("cannot be told");
+    assert_eq!(bench.stub.state().jobs.len(), 0);
+}
+
+/// Makes a run look so many hours old.
+fn age(bench: &Bench, hours: i64) {
+    let aged: Vec<_> = bench
+        .read("state/journal.ndjson")
+        .lines()
+        .map(|line| {
+            let mut entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            let at: jiff::Timestamp = entry["at"].as_str().unwrap().parse().unwrap();
+            entry["at"] = (at - jiff::SignedDuration::from_hours(hours)).to_string().into();
+            format!("{entry}\n")
+        })
+        .collect();
+    bench.write("state/journal.ndjson", aged.concat());
+}
+
+#[test]
+fn two_processes_do_not_work_in_one_folder() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
+    let lock = std::fs::File::open(bench.path("state/lock")).unwrap();
+    lock.lock().unwrap();
+    bench.run(&["resume", "state"]).ends(1).says("another process");
+}
+
+#[test]
+fn counts_that_do_not_add_up_are_exit_code_8() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(3));
+    bench.stub.on_request(|request, phase| {
+        let is_poll = phase == Phase::Before && request.method == "GET" && request.path.contains("/jobs/job_");
+        (is_poll && !request.path.contains("/files/")).then(|| {
+            let job = serde_json::json!({"id": "job_000002", "type": "import", "status": "completed", "totalRecords": 3,
+                "processedRecords": 3, "succeededRecords": 3, "failedRecords": 0, "errors": [], "files": []});
+            crate::stub::success(200, &job)
+        })
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(8).says("results.ndjson");
+    bench.stub.no_hook();
+    bench.stub.state().corrupt_downloads = true;
+    bench.run(&["resume", "state"]).ends(8).says("hash is wrong");
+    bench.stub.state().corrupt_downloads = false;
+    bench.run(&["resume", "state"]).ends(0);
+}
