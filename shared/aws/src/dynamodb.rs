@@ -63,7 +63,7 @@ mod tests {
 
     use ::records::ResourceType;
     use domain::ports::{ChangeLog, Shard};
-    use domain::{Compression, IdempotencyKey, JobId, ObjectKey, Token, UploadId};
+    use domain::{Compression, IdempotencyKey, JobId, KeyPrefix, ObjectKey, Token, UploadId};
     use proptest::prelude::*;
 
     use super::*;
@@ -83,7 +83,8 @@ mod tests {
         let usage = |item: Item| ("usage", format!("{}\n{}", text_of(item.clone(), "pk"), text_of(item, "sk")));
         let shards = ResourceType::ALL.iter().copied().flat_map(Shard::all).map(|shard| shard_key(partition, shard));
         let logs = ResourceType::ALL.iter().copied().flat_map(ChangeLog::all).map(|log| log_key(partition, log));
-        let objects = ObjectKey::prefixes(partition)
+        let objects = KeyPrefix::of_partition(partition)
+            .map(|prefix| prefix.as_str().to_owned())
             .chain([
                 ObjectKey::import(partition, &job).as_str().to_owned(),
                 ObjectKey::export(partition, &job, &Token::new(id), 0, Compression::None).as_str().to_owned(),
@@ -110,8 +111,9 @@ mod tests {
             prop_assert_eq!(ones.is_disjoint(&others), one != other);
             if one != other {
                 // A prefix is a tool of deleting: it never reaches into another's.
-                for prefix in ObjectKey::prefixes(&one) {
-                    prop_assert!(!others.iter().any(|(table, key)| *table == "objects" && key.starts_with(&prefix)));
+                for prefix in KeyPrefix::of_partition(&one) {
+                    let reaches = |key: &str| key.starts_with(prefix.as_str());
+                    prop_assert!(!others.iter().any(|(table, key)| *table == "objects" && reaches(key)));
                 }
             }
         }

@@ -131,7 +131,7 @@ fn forget_peak() {
 async fn import(content: impl Fn() -> Pieces + Send + Sync + 'static) -> (Delivery, &'static str, u64, u64) {
     let service = Service::start().await;
     let who = caller(Plan::Enterprise);
-    let (upload, _) = service.uploader().create(&who).await.unwrap();
+    let (upload, _) = service.uploader().create(&who, 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), "{}\n");
     let data = ImportData::Upload(upload);
     let id = service

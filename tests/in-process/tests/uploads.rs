@@ -20,12 +20,17 @@ fn pro() -> Principal {
 }
 
 fn import_of(upload: UploadId) -> ImportRequest {
-    ImportRequest { resource_type: ResourceType::Patient, data: ImportData::Upload(upload), idempotency: None }
+    ImportRequest {
+        resource_type: ResourceType::Patient,
+        data: ImportData::Upload(upload),
+        label: None,
+        idempotency: None,
+    }
 }
 
 /// Uploads a batch and starts its import; the limit of the month is what the plan says.
 async fn start_upload(service: &Service, content: &[u8]) -> (JobId, ObjectKey) {
-    let (upload, _) = service.uploader().create(&pro()).await.unwrap();
+    let (upload, _) = service.uploader().create(&pro(), 100).await.unwrap();
     let key = ObjectKey::upload(&test_partition(), &upload);
     service.memory.put_object(&key, content.to_vec());
     (service.begin(&pro(), import_of(upload)).await, key)
@@ -87,7 +92,7 @@ async fn an_upload_that_breaks_a_limit_fails_before_anything_is_stored() {
 async fn an_upload_that_overruns_the_month_fails_before_anything_is_stored() {
     let service = Service::start().await;
     let sandbox = caller(Plan::Sandbox);
-    let (upload, _) = service.uploader().create(&sandbox).await.unwrap();
+    let (upload, _) = service.uploader().create(&sandbox, 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), patients(1_000));
     let id = service.begin(&sandbox, import_of(upload)).await;
     service.work().await;
@@ -111,7 +116,7 @@ async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     let try_with = async |who: &Principal, upload: &UploadId| {
         service.import_starter().start(who, &import_of(upload.clone())).await
     };
-    let (upload, _) = service.uploader().create(&pro()).await.unwrap();
+    let (upload, _) = service.uploader().create(&pro(), 100).await.unwrap();
     assert!(matches!(try_with(&pro(), &upload).await, Err(AcceptJobError::UploadEmpty)));
     let key = ObjectKey::upload(&test_partition(), &upload);
     service.memory.put_object(&key, patients(5));
@@ -119,11 +124,11 @@ async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     assert!(matches!(try_with(&live, &upload).await, Err(AcceptJobError::UploadUnusable)));
     assert!(try_with(&pro(), &upload).await.is_ok());
     assert!(matches!(try_with(&pro(), &upload).await, Err(AcceptJobError::UploadUnusable)));
-    let (large, _) = service.uploader().create(&pro()).await.unwrap();
+    let (large, _) = service.uploader().create(&pro(), 100).await.unwrap();
     let size = usize::try_from(MAX_UPLOAD_BYTES).unwrap() + 1;
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &large), vec![b' '; size]);
     assert!(matches!(try_with(&pro(), &large).await, Err(AcceptJobError::UploadTooLarge)));
-    let (late, _) = service.uploader().create(&pro()).await.unwrap();
+    let (late, _) = service.uploader().create(&pro(), 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &late), patients(5));
     tokio::time::advance(Duration::from_hours(24)).await;
     assert!(matches!(try_with(&pro(), &late).await, Err(AcceptJobError::UploadUnusable)));

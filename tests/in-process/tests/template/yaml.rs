@@ -1,5 +1,5 @@
-//! The template as CloudFormation reads it: YAML whose tags are functions. `!Ref X` is read as `{"Ref": "X"}`, which is
-//! the same to CloudFormation.
+//! The template as `CloudFormation` reads it: YAML whose tags are functions. `!Ref X` is read as `{"Ref": "X"}`, which is
+//! the same to `CloudFormation`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ fn as_json(node: &Yaml<'_>) -> Value {
             })
             .collect(),
         Yaml::Tagged(tag, inner) => function(&tag.suffix, as_json(inner)),
-        Yaml::Representation(..) | Yaml::Alias(_) | Yaml::BadValue => panic!("CloudFormation does not read {node:?}"),
+        Yaml::Representation(..) | Yaml::Alias(_) | Yaml::BadValue => panic!("`CloudFormation` does not read {node:?}"),
     }
 }
 
@@ -134,7 +134,7 @@ impl Decide<'_> {
             "Fn::Not" => !self.is_true(&argument[0]),
             "Fn::And" => arguments().all(|argument| self.is_true(argument)),
             "Fn::Or" => arguments().any(|argument| self.is_true(argument)),
-            // CloudFormation compares texts.
+            // `CloudFormation` compares texts.
             "Fn::Equals" => {
                 let sides: BTreeSet<_> = arguments().map(|side| text(&self.value(side).unwrap())).collect();
                 sides.len() == 1
@@ -164,7 +164,7 @@ impl Decide<'_> {
     }
 }
 
-/// A scalar as CloudFormation compares it.
+/// A scalar as `CloudFormation` compares it.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
