@@ -119,7 +119,8 @@ def test() -> None:
     run(tool("tsc"), "--project", "tsconfig.test.json")
     compiled = PACKAGE / "build" / "test"
     # Files are named: to find them by itself is a feature that the two versions of Node have in different forms.
-    options = ("--test", "--enable-source-maps", "--test-reporter", "spec" if os.environ.get("VERBOSE") else "dot")
+    reporter = "spec" if os.environ.get("VERBOSE") else "dot"
+    options = ("--test", "--test-concurrency=4", "--enable-source-maps", "--test-reporter", reporter)
     print("against stubs", flush=True)
     on_both_nodes(*options, *sorted(compiled.glob("*.test.js")))
     print("the packed tarball", flush=True)
