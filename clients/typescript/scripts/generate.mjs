@@ -1,4 +1,4 @@
-// Generates src/generated/records.gen.ts, the types of the records, from openapi.yaml.
+// Generates src/generated/openapi.gen.ts, the types of records and answers, from openapi.yaml.
 //
 //   node scripts/generate.mjs           write the file
 //   node scripts/generate.mjs --check   exit with 1 if the file is not what openapi.yaml gives
