@@ -96,8 +96,9 @@ docs: .tools/docs/node_modules/.bin/redocly $(VENV)/ready ## Build the API page,
 .tools/docs/node_modules/.bin/redocly:
 	npm install --silent --no-fund --no-audit --no-package-lock --prefix .tools/docs @redocly/cli@2.77.0
 
-fmt: ## Format the code.
+fmt: $(VENV)/ready ## Format the code.
 	cargo fmt --all
+	@$(TYPESCRIPT) fmt
 
 tools: .venv-tools/ready ## Install sam, cargo lambda and cfn-lint into .venv-tools.
 
