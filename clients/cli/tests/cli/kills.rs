@@ -187,11 +187,14 @@ fn an_entry_that_was_not_written_to_its_end_was_not_taken() {
 #[test]
 fn killed_while_it_plans_a_run_plans_again() {
     let bench = prepare();
-    let many: String = patients(60_000);
-    bench.write("in/Person.ndjson", many.replace("firstName", "first").replace("lastName", "last"));
+    // A source that does not end: a pipe that somebody holds open.
+    let pipe = bench.path("in/Person.ndjson");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut child = spawn(&bench, &["import", "in", "--state", "state"]);
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    std::io::Write::write_all(&mut writer, b"{\"firstName\":\"half a rec").unwrap();
     let start = Instant::now();
-    while !bench.path("state/batches/0001.ndjson.gz.partial").exists() {
+    while !bench.path("state/held/Patient.records.ndjson.partial").exists() {
         assert!(start.elapsed() < Duration::from_secs(30));
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -209,7 +212,7 @@ fn killed_while_it_plans_a_run_plans_again() {
 
 #[test]
 fn an_export_that_is_killed_starts_no_second_job() {
-    for (number, when) in (1..=6).flat_map(|number| [(number, Phase::Before), (number, Phase::After)]) {
+    for (number, when) in (1..=4).flat_map(|number| [(number, Phase::Before), (number, Phase::After)]) {
         let bench = Bench::new();
         for n in 0..20 {
             bench.stub.put("Patient", &format!("p-{n}"), "x");
@@ -230,11 +233,20 @@ fn an_export_that_is_killed_starts_no_second_job() {
         });
         *child.lock().unwrap() = Some(spawn(&bench, &["export", "Patient", "--out", "out"]));
         let start = Instant::now();
-        while child.lock().unwrap().as_mut().unwrap().try_wait().unwrap().is_none() {
+        let ended = loop {
+            let ended = child.lock().unwrap().as_mut().unwrap().try_wait().unwrap();
+            if let Some(ended) = ended {
+                break ended;
+            }
             assert!(start.elapsed() < Duration::from_secs(30));
             std::thread::sleep(Duration::from_millis(5));
-        }
+        };
         bench.stub.no_hook();
+        if ended.success() {
+            // On a slow machine the job has ended at the first poll, and there is no fourth request to be killed at.
+            assert_eq!(number, 4, "{when:?}: it was to be killed");
+            continue;
+        }
         let folder = std::fs::read_dir(bench.path("out")).unwrap().next().unwrap().unwrap().path();
         let folder = folder.to_str().unwrap();
         // An export that is not complete is no backup.
