@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use records::ResourceType;
 
+use crate::exit::usage;
 use crate::output::OutputFormat;
 use crate::plan::{Format, MaxRejected, UnknownColumns};
 
@@ -127,6 +128,17 @@ pub(crate) struct Reading {
     pub(crate) unknown: UnknownColumns,
 }
 
+impl Reading {
+    /// What is said of columns needs columns.
+    pub(crate) fn check_formats(&self, mut formats: impl Iterator<Item = Format>) -> anyhow::Result<()> {
+        let is_said = self.map.is_some() || self.unknown != UnknownColumns::Error;
+        if is_said && formats.all(|format| format == Format::Ndjson) {
+            return Err(usage("--map and --unknown are for CSV and TSV"));
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
     /// The type of the records.
@@ -159,7 +171,7 @@ pub(crate) struct Acting {
     /// The state folder; a new one in the current folder unless given.
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// A label for the jobs: up to 45 of A-Za-z0-9 ._:-, never patients' data.
+    /// A label for the jobs: up to 44 of A-Za-z0-9 ._:-, never patients' data.
     #[arg(long, value_name = "TEXT", value_parser = label)]
     pub(crate) label: Option<String>,
     /// How many rejected records still count as success: a number, or a part as 0.5%.
@@ -305,7 +317,7 @@ fn is_label(text: &str, most: usize) -> Result<String, String> {
 
 /// A run's label leaves room for the run's and the batch's name.
 fn label(text: &str) -> Result<String, String> {
-    is_label(text, 45)
+    is_label(text, 44)
 }
 
 fn export_label(text: &str) -> Result<String, String> {

@@ -36,7 +36,7 @@ pub(super) fn start(
     global: &Global,
     output: &Output,
 ) -> Result<Exit> {
-    check(&sources, reading)?;
+    check(&sources, reading, global)?;
     let settings = Settings::resolve(global)?;
     let reads_stdin = sources.iter().any(|source| source.path.as_os_str() == "-");
     if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
@@ -59,14 +59,16 @@ pub(super) fn start(
 }
 
 /// What does not fit together is said before anything is read.
-fn check(sources: &[SourceRequest], reading: &Reading) -> Result<()> {
+fn check(sources: &[SourceRequest], reading: &Reading, global: &Global) -> Result<()> {
     if let Some(name) = &reading.encoding {
         let _known = source::encoding(name)?;
     }
     let stdin = sources.iter().filter(|source| source.path.as_os_str() == "-").count();
-    if stdin > 1 {
+    let has_key = global.key_file.as_ref().is_some_and(|file| file.as_os_str() == "-");
+    if stdin + usize::from(has_key) > 1 {
         return Err(usage("stdin can be read once"));
     }
+    reading.check_formats(sources.iter().map(|source| source.format))?;
     if let Some(map) = &reading.map {
         for resource_type in sources.iter().filter_map(|source| source.resource_type) {
             let _fits = Map::load(map, resource_type)?;
@@ -110,7 +112,7 @@ pub(super) fn fingerprint(key: &Key) -> String {
 }
 
 fn dry_run(arguments: &Import, sources: Vec<SourceRequest>, global: &Global, output: &Output) -> Result<Exit> {
-    check(&sources, &arguments.reading)?;
+    check(&sources, &arguments.reading, global)?;
     let limits = match Settings::resolve_if_given(global)? {
         Some(settings) => Some(Api::new(&settings, output)?.limits()?.0),
         None => None,

@@ -70,6 +70,18 @@ fn finished(folder: &StateFolder) -> Result<Option<Summary>> {
     Ok(Some(summary).filter(|summary| summary.finished))
 }
 
+/// The figures of a run that has nothing left to do: all its jobs have ended, well or badly.
+fn over(folder: &StateFolder) -> Result<Option<Summary>> {
+    if !folder.plan().exists() || !folder.summary().exists() {
+        return Ok(None);
+    }
+    let plan: Plan = files::read_json(&folder.plan())?;
+    let journal = Journal::read(&folder.journal(), plan.batches.len())?;
+    let is_over =
+        |state: &BatchState| matches!(state, BatchState::Collected { .. } | BatchState::Ended { completed: false, .. });
+    if journal.states().iter().all(is_over) { files::read_json(&folder.summary()).map(Some) } else { Ok(None) }
+}
+
 /// A run stays with its service and its environment.
 fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
     let settings = Settings::resolve(global)?;
@@ -196,7 +208,7 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
 
 pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
     let folder = StateFolder::open(&arguments.of)?;
-    let Some(summary) = finished(&folder)? else {
+    let Some(summary) = over(&folder)? else {
         return Err(usage("the import has not finished; resume it first"));
     };
     if summary.rejected_files.is_empty() {

@@ -32,6 +32,8 @@ pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
     if arguments.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
         return Err(usage("stdin can be read once"));
     }
+    let format_of_file = |path: &PathBuf| reading.format.or_else(|| format_of(path)).unwrap_or(Format::Ndjson);
+    reading.check_formats(arguments.files.iter().map(format_of_file))?;
     let progress = Progress::new(output);
     progress.reading(total_bytes(&arguments.files));
     let mut printer = Printer::new(arguments, output);
@@ -43,8 +45,8 @@ pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
         let mut open = Source::open(path)?.decoded(encoding);
         let mut reader = std::mem::replace(&mut open.reader, Box::new(io::empty()));
         let mut seen = || progress.read(before + open.bytes());
-        let format = reading.format.or_else(|| format_of(path)).unwrap_or(Format::Ndjson);
         let validator = Validator::of(resource_type)?;
+        let format = format_of_file(path);
         let counted = match format {
             Format::Ndjson => validation::read_ndjson(&mut reader, &mut Types::One(validator), &mut printer, &mut seen)
                 .map(|records| (records, 0)),

@@ -22,8 +22,9 @@ use crate::progress::Progress;
 const MAX_RUNNING: usize = 4;
 /// A job is asked for this soon after its start.
 const FIRST_POLL: Duration = Duration::from_millis(250);
-/// While the network is gone, it is tried again so often.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(20);
+/// While the network is gone, it is tried again after so long, and then after twice as long, up to the longest.
+const FIRST_OUTAGE_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
 /// An idempotency key is good for 24 hours, and an upload can be imported for as long; with a margin.
 const KEY_HOURS: i64 = 23;
 /// Jobs are kept for 7 days; with a margin.
@@ -65,6 +66,7 @@ struct Schedule {
     slot_at: Instant,
     /// Nothing is asked before this: the network is gone.
     retry_at: Instant,
+    outage_pause: Duration,
     polls: BTreeMap<usize, Instant>,
     progress: BTreeMap<usize, u64>,
 }
@@ -85,6 +87,7 @@ impl Driver<'_> {
             deadline: self.waiting.wait_for.map(|time| now + time),
             slot_at: now,
             retry_at: now,
+            outage_pause: FIRST_OUTAGE_PAUSE,
             polls: BTreeMap::new(),
             progress: BTreeMap::new(),
         };
@@ -92,7 +95,12 @@ impl Driver<'_> {
         self.restart_what_can_be()?;
         loop {
             let stop = match self.round(&mut schedule) {
-                Ok(stop) => stop,
+                Ok(stop) => {
+                    if Instant::now() >= schedule.retry_at {
+                        schedule.outage_pause = FIRST_OUTAGE_PAUSE;
+                    }
+                    stop
+                }
                 Err(error) => {
                     self.outage(error, &mut schedule)?;
                     None
@@ -116,7 +124,9 @@ impl Driver<'_> {
         let pause = if let Some(slot) = api.slot_in() {
             slot
         } else if api.is_passing() {
-            OUTAGE_PAUSE
+            let pause = schedule.outage_pause;
+            schedule.outage_pause = (pause * 2).min(LONGEST_OUTAGE_PAUSE);
+            pause
         } else {
             return Err(error);
         };

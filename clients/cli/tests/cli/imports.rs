@@ -155,6 +155,8 @@ fn stdin_is_imported_and_every_format_is_taken() {
     bench.run(&["import", "Patient", "p.ndjson.gz", "--state", "three"]).ends(0);
     assert_eq!(bench.stub.state().records.len(), 7);
     bench.run(&["import", "Patient", "-", "-"]).ends(2);
+    bench.run(&["import", "Patient", "-", "--key-file", "-"]).ends(2).says("stdin");
+    bench.run(&["import", "Patient", "p.ndjson.gz", "--unknown", "drop"]).ends(2).says("CSV");
     bench.run(&["import", "Patient", "none.ndjson"]).ends(1).says("none.ndjson");
     bench.run(&["import", "Patient"]).ends(2);
     bench.run(&["import", "Patinet", "p.ndjson.gz"]).ends(2).says("did you mean Patient");
@@ -245,6 +247,7 @@ fn a_failed_job_is_exit_code_5_and_done_again_only_where_nothing_doubles() {
     bench.import(&["Patient", "p.ndjson"]).ends(5).says("1 of 1 jobs failed");
     bench.run(&["resume", "state"]).ends(5);
     assert_eq!(bench.stub.state().jobs.len(), 1, "records without ids could be stored twice");
+    bench.run(&["retry", "state"]).ends(2).says("rejected nothing");
 
     bench.write("q.ndjson", patients_with_ids(0..2, "x"));
     bench.stub.state().fail_with = Some("internal".to_owned());

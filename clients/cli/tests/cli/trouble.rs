@@ -112,6 +112,49 @@ fn an_upload_that_breaks_off_is_made_again() {
 }
 
 #[test]
+fn a_network_that_is_gone_for_a_while_is_waited_for() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    let mut lost = 0;
+    bench.stub.on_request(move |request, phase| {
+        // More than one call is tried; the first of all is answered.
+        let loses = phase == Phase::Before && request.path.ends_with("/uploads") && lost < 6;
+        lost += i32::from(loses);
+        loses.then(Reply::dropped)
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(0).says("trying again in 2 s");
+    assert_eq!(bench.stub.state().records.len(), 1);
+}
+
+#[test]
+fn a_state_folder_on_a_full_disk_is_an_error_and_what_was_done_counts() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(20_000));
+    // A limit of the size of files fails as a full disk does: while it is written.
+    let limited = |blocks: u32, rest: &str| {
+        let program = env!("CARGO_BIN_EXE_clinik-bulk");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {program} {rest}");
+        let mut command = Command::new("bash");
+        command.env_clear().env("HOME", bench.folder.path()).env("CLINIKAPI_BASE_URL", &bench.stub.url);
+        command.env("CLINIKAPI_SECRET_KEY", KEY).current_dir(bench.folder.path()).args(["-c", &script]);
+        let output = command.output().unwrap();
+        (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, err) = limited(8, "import Patient p.ndjson --state state");
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("File too large") && !err.contains("panicked"), "{err}");
+    assert_eq!(bench.stub.count("POST", ""), 0);
+    // Room for the batches, and not for the reports of 10,000 records.
+    let (code, err) = limited(300, "resume state");
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("File too large") && err.contains("clinik-bulk resume"), "{err}");
+    bench.run(&["resume", "state"]).ends(0).says("20000 read = 20000 stored");
+    let state = bench.stub.state();
+    assert_eq!(state.jobs.len(), 2);
+    assert!(state.records.len() == 20_000 && state.records.values().all(|(_, writes)| *writes == 1));
+}
+
+#[test]
 fn an_unreachable_service_is_said_so_without_its_urls() {
     let bench = Bench::new();
     let mut command = bare(bench.folder.path(), &["limits"]);
