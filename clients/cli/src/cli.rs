@@ -9,6 +9,11 @@ use crate::exit::usage;
 use crate::output::OutputFormat;
 use crate::plan::{Format, MaxRejected, UnknownColumns};
 
+mod values;
+
+use values::{duration, export_label, label, since};
+pub(crate) use values::{nearest, resource_type};
+
 /// Imports, exports and validates clinical records through the bulk API.
 ///
 /// Exit codes: 0 done, nothing rejected; 1 other failure; 2 usage; 3 done, with more rejected than --max-rejected;
@@ -25,6 +30,7 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The profile to use: a URL and a key, as `login` stores them.
     #[arg(long, global = true, value_name = "NAME", default_value = "default")]
@@ -288,63 +294,6 @@ pub(crate) enum Jobs {
     },
 }
 
-/// A resource type, by its name; an unknown one names the nearest.
-pub(crate) fn resource_type(name: &str) -> Result<ResourceType, String> {
-    name.parse().map_err(|_| match nearest(name, ResourceType::ALL.iter().map(|known| known.as_str())) {
-        Some(near) => format!("unknown resource type; did you mean {near}?"),
-        None => "unknown resource type; `clinik-bulk types` lists them".to_owned(),
-    })
-}
-
-/// The name most like this one, if any is.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = name.to_lowercase();
-    known
-        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
-}
-
-fn is_label(text: &str, most: usize) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" ._:-".contains(&byte);
-    if (1..=most).contains(&text.len()) && text.bytes().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("must be 1 to {most} of A-Za-z0-9 ._:-"))
-    }
-}
-
-/// A run's label leaves room for the run's and the batch's name.
-fn label(text: &str) -> Result<String, String> {
-    is_label(text, 44)
-}
-
-fn export_label(text: &str) -> Result<String, String> {
-    is_label(text, 64)
-}
-
-fn since(text: &str) -> Result<String, String> {
-    if records::is_rfc3339(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be a moment as 2026-01-15T00:00:00Z".to_owned())
-    }
-}
-
-fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("must be a number with s, m, h or d, as 90m or 6h".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "must be a number with s, m, h or d, as 90m or 6h".to_owned())?;
-    number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(|| "is too long".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,17 +302,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times_need_a_unit() {
-        assert_eq!(duration("90m"), Ok(std::time::Duration::from_mins(90)));
-        assert!(duration("90").is_err() && duration("h").is_err() && duration("99999999999999999999d").is_err());
-    }
-
-    #[test]
-    fn an_unknown_type_names_the_nearest() {
-        assert!(resource_type("patient").unwrap_err().contains("Patient"));
-        assert!(resource_type("zzz").unwrap_err().contains("types"));
     }
 }

@@ -46,7 +46,11 @@ impl Progress {
     pub(crate) fn new(output: &Output) -> Self {
         let bars = output.is_animated().then(|| {
             let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-            let overall = multi.add(ProgressBar::new(0));
+            // Nothing shows until there is something to show.
+            let overall = multi.add(ProgressBar::no_length());
+            if let Ok(style) = ProgressStyle::with_template("") {
+                overall.set_style(style);
+            }
             Bars { multi, overall, jobs: BTreeMap::new() }
         });
         output.set_bars(bars.as_ref().map(|bars| bars.multi.clone()));
@@ -90,16 +94,26 @@ impl Progress {
         let mut state = self.state.borrow_mut();
         (state.verb, state.unit, state.total, state.done) = (verb, unit, total, 0);
         if let Some(bars) = &state.bars {
+            let count = match unit {
+                Unit::Bytes => "{decimal_bytes}/{decimal_total_bytes}",
+                Unit::Records => "{human_pos}/{human_len} records",
+            };
             bars.overall.reset();
             bars.overall.set_length(total);
             bars.overall.set_message(verb);
-            let count = match unit {
-                Unit::Bytes => "{bytes}/{total_bytes}",
-                Unit::Records => "{human_pos}/{human_len} records",
-            };
             if let Ok(style) = ProgressStyle::with_template(&format!("{{msg:11}} [{{bar:30}}] {count}")) {
                 bars.overall.set_style(style.progress_chars("=> "));
             }
+            bars.overall.tick();
+        }
+    }
+
+    /// Does something on the terminal while no bar is in its way.
+    pub(crate) fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
+        let bars = self.state.borrow().bars.as_ref().map(|bars| bars.multi.clone());
+        match bars {
+            Some(bars) => bars.suspend(work),
+            None => work(),
         }
     }
 

@@ -6,6 +6,7 @@ mod folder;
 mod held;
 mod journal;
 mod lines;
+mod start;
 mod summary;
 
 pub(crate) use driver::{Driver, Stop};

@@ -24,13 +24,23 @@ pub(crate) struct Source {
 
 #[derive(Default)]
 struct Tally {
-    hash: Sha256,
+    /// `None` where nobody asks for it.
+    hash: Option<Sha256>,
     bytes: u64,
 }
 
 impl Source {
     /// Opens a file, or stdin for `-`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, None)
+    }
+
+    /// Opens it, and hashes what is read.
+    pub(crate) fn open_hashed(path: &Path) -> Result<Self> {
+        Self::open_with(path, Some(Sha256::new()))
+    }
+
+    fn open_with(path: &Path, hash: Option<Sha256>) -> Result<Self> {
         let raw: Box<dyn Read> = if path == Path::new("-") {
             Box::new(io::stdin().lock())
         } else {
@@ -40,7 +50,7 @@ impl Source {
             });
             Box::new(opened.with_context(|| format!("open {}", path.display()))?)
         };
-        let tally = Rc::<RefCell<Tally>>::default();
+        let tally = Rc::new(RefCell::new(Tally { hash, bytes: 0 }));
         let mut counted = BufReader::with_capacity(CHUNK, Counted { inner: raw, tally: tally.clone() });
         let first = counted.fill_buf().with_context(|| format!("read {}", path.display()))?;
         let reader: Box<dyn Read> =
@@ -63,10 +73,10 @@ impl Source {
         self.tally.borrow().bytes
     }
 
-    /// The file's SHA-256 in hex and its bytes, once all of it has been read.
+    /// The SHA-256 in hex of a hashed file and its bytes, once all of it has been read.
     pub(crate) fn digest(self) -> (String, u64) {
         let tally = self.tally.take();
-        (files::hex(tally.hash), tally.bytes)
+        (tally.hash.map(files::hex).unwrap_or_default(), tally.bytes)
     }
 }
 
@@ -86,7 +96,9 @@ impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         let mut tally = self.tally.borrow_mut();
-        tally.hash.update(buffer.get(..read).unwrap_or_default());
+        if let Some(hash) = &mut tally.hash {
+            hash.update(buffer.get(..read).unwrap_or_default());
+        }
         tally.bytes += read as u64;
         Ok(read)
     }

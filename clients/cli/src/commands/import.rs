@@ -146,7 +146,7 @@ impl Run<'_> {
         self.output.event(&plan_event(&plan, limits))?;
         if request.environment == "live" && !request.confirmed {
             if !yes {
-                confirm(&plan, self.folder, self.output)?;
+                self.progress.suspend(|| confirm(&plan, self.folder))?;
             }
             request.confirmed = true;
             files::write_json(&self.folder.request(), &request)?;
@@ -263,7 +263,14 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
             megabytes(source.bytes)
         ));
     }
-    output.say(&format!("plan: {} records in {} jobs{}", plan.to_send(), plan.batches.len(), hours(plan, limits)));
+    let jobs = plan.batches.len();
+    output.say(&format!(
+        "plan: {} records in {} {}{}",
+        plan.to_send(),
+        jobs,
+        if jobs == 1 { "job" } else { "jobs" },
+        hours(plan, limits)
+    ));
 }
 
 /// How long it takes at the tenant's limit.
@@ -290,9 +297,8 @@ fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
 }
 
 /// Asks on the terminal, once a run.
-fn confirm(plan: &Plan, folder: &StateFolder, output: &Output) -> Result<()> {
+fn confirm(plan: &Plan, folder: &StateFolder) -> Result<()> {
     let question = format!("import {} records with a live key? [y/N] ", plan.to_send());
-    output.set_bars(None);
     let mut stderr = io::stderr().lock();
     stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).context("ask")?;
     let mut answer = String::new();

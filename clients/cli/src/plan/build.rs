@@ -68,7 +68,7 @@ fn read_source(
 ) -> Result<SourcePlan> {
     let request = input.request;
     let encoding = request.encoding.as_deref().map(source::encoding).transpose()?;
-    let mut open = Source::open(&source.path)?.decoded(encoding);
+    let mut open = Source::open_hashed(&source.path)?.decoded(encoding);
     let seen_before: u64 = before.iter().map(|source| source.bytes).sum();
     let mut reader = std::mem::replace(&mut open.reader, Box::new(std::io::empty()));
     let mut seen = || input.progress.read(seen_before + open.bytes());

@@ -1,7 +1,6 @@
 //! Carries a plan out: uploads, starts, polls and collects, each step written down before it is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,10 +9,10 @@ use serde_json::json;
 
 use super::collect::collect;
 use super::journal::Step;
+use super::start::Start;
 use super::{BatchState, Journal, StateFolder};
 use crate::api::{self, Api, ApiError, Job};
 use crate::cli::Waiting;
-use crate::exit::Failure;
 use crate::output::Output;
 use crate::plan::{BatchPlan, ImportRequest, Plan};
 use crate::progress::Progress;
@@ -25,10 +24,6 @@ const FIRST_POLL: Duration = Duration::from_millis(250);
 /// While the network is gone, it is tried again after so long, and then after twice as long, up to the longest.
 const FIRST_OUTAGE_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
-/// An idempotency key is good for 24 hours, and an upload can be imported for as long; with a margin.
-const KEY_HOURS: i64 = 23;
-/// Jobs are kept for 7 days; with a margin.
-const JOB_HOURS: i64 = 6 * 24;
 /// The longest sleep between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
 /// Failures of a job that have stored nothing.
@@ -69,14 +64,6 @@ struct Schedule {
     outage_pause: Duration,
     polls: BTreeMap<usize, Instant>,
     progress: BTreeMap<usize, u64>,
-}
-
-/// What starting a batch came to.
-enum Start {
-    Running,
-    /// The limit's next slot is so far away.
-    NoSlot(Duration),
-    MonthUsedUp(String),
 }
 
 impl Driver<'_> {
@@ -194,7 +181,7 @@ impl Driver<'_> {
         Ok(None)
     }
 
-    fn state(&self, batch: &BatchPlan) -> Result<BatchState> {
+    pub(super) fn state(&self, batch: &BatchPlan) -> Result<BatchState> {
         self.journal.state(batch.number).cloned().context("the journal does not fit the plan")
     }
 
@@ -233,120 +220,6 @@ impl Driver<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Brings a batch up to the point where its job runs.
-    fn start(&mut self, batch: &BatchPlan) -> Result<Start> {
-        let (upload_id, key) = match self.state(batch)? {
-            BatchState::Starting { upload_id, key, at } => {
-                if age_in_hours(at) >= KEY_HOURS
-                    && let Some(found) = self.find_started(batch, at)?
-                {
-                    return self.started(batch, &found);
-                }
-                if age_in_hours(at) >= KEY_HOURS { self.prepare(batch, None)? } else { (upload_id, key) }
-            }
-            BatchState::Uploaded { upload_id, at } if age_in_hours(at) < KEY_HOURS => {
-                self.prepare(batch, Some(upload_id))?
-            }
-            _ => self.prepare(batch, None)?,
-        };
-        let body = json!({"resourceType": batch.resource_type.as_str(), "uploadId": upload_id,
-            "label": batch_label(self.request, batch.number)});
-        match self.api.start("/v1/bulk/import", &body, &key) {
-            Ok(job_id) => self.started(batch, &job_id),
-            Err(error) => {
-                if let Some(after) = error.slot_in() {
-                    return Ok(Start::NoSlot(after));
-                }
-                // A replay comes before the upload is looked at: under this key nothing was ever accepted. The
-                // upload has expired, and a new one is made.
-                if error.is_about_upload() && self.renewed.insert(batch.number) {
-                    self.journal.record(batch.number, Step::Restarted)?;
-                    return self.start(batch);
-                }
-                match &error {
-                    ApiError::Refused(refused) if refused.code.ends_with("QUOTA_EXCEEDED") => {
-                        Ok(Start::MonthUsedUp(error.to_string()))
-                    }
-                    _ => Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// An uploaded batch, and the key of its start, written down.
-    fn prepare(&mut self, batch: &BatchPlan, uploaded: Option<String>) -> Result<(String, String)> {
-        let upload_id = match uploaded {
-            Some(upload_id) => upload_id,
-            None => self.upload(batch)?,
-        };
-        let key = api::new_key()?;
-        self.journal.record(batch.number, Step::Starting { upload_id: upload_id.clone(), key: key.clone() })?;
-        Ok((upload_id, key))
-    }
-
-    fn upload(&mut self, batch: &BatchPlan) -> Result<String> {
-        let path = self.folder.batch(batch.number);
-        let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-        let bytes = file.metadata().context("look at batch")?.len();
-        if bytes != batch.bytes {
-            return Err(Failure::Mismatch(format!("{} is not as the plan left it", path.display())).into());
-        }
-        let upload = self.api.create_upload(bytes)?;
-        let upload_id = upload.upload_id;
-        self.journal.record(batch.number, Step::UploadCreated { upload_id: upload_id.clone() })?;
-        self.api.put(&upload.upload_url, &file).map_err(|error| match error {
-            // A later try gets a new URL.
-            ApiError::Gone(status) => ApiError::Network(format!("the upload was refused with HTTP {status}")),
-            error => error,
-        })?;
-        self.journal.record(batch.number, Step::Uploaded { upload_id: upload_id.clone() })?;
-        self.output.event(&json!({"event": "uploaded", "batch": batch.number, "bytes": bytes}))?;
-        Ok(upload_id)
-    }
-
-    fn started(&mut self, batch: &BatchPlan, job_id: &str) -> Result<Start> {
-        self.journal.record(batch.number, Step::Started { job_id: job_id.to_owned() })?;
-        self.output.event(&json!({"event": "started", "batch": batch.number, "jobId": job_id,
-            "resourceType": batch.resource_type.as_str(), "records": batch.records}))?;
-        Ok(Start::Running)
-    }
-
-    /// The job that a start of long ago may have become. Its key says nothing any more, its label does.
-    fn find_started(&self, batch: &BatchPlan, at: Timestamp) -> Result<Option<String>> {
-        if age_in_hours(at) >= JOB_HOURS && batch.without_id > 0 {
-            anyhow::bail!(
-                "batch {}: its import was started {} hours ago, and jobs are not kept that long. Whether it ran cannot be told, \
-                 and {} of its records have no id, so that importing them again could store them twice. Look for them \
-                 in the service, and import what is missing anew",
-                batch.number,
-                age_in_hours(at),
-                batch.without_id
-            );
-        }
-        let label = batch_label(self.request, batch.number);
-        let mut cursor = None;
-        loop {
-            let mut query = vec![("type", "import".to_owned()), ("count", "100".to_owned())];
-            query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-            let (jobs, next) = self.api.jobs(&query)?;
-            for raw in &jobs {
-                let job = Api::parse_job(raw)?;
-                if job.label.as_deref() == Some(&label) {
-                    return Ok(Some(job.id));
-                }
-                // Newest first: what is older than the start cannot be of it. An hour allows for another clock.
-                let created: Option<Timestamp> = job.created_at.parse().ok();
-                if created.is_some_and(|created| created < at - jiff::SignedDuration::from_hours(1)) {
-                    return Ok(None);
-                }
-            }
-            match next {
-                Some(next) => cursor = Some(next),
-                None => return Ok(None),
-            }
-        }
     }
 
     fn poll(&mut self, batch: &BatchPlan, job_id: &str, schedule: &mut Schedule) -> Result<()> {
@@ -426,16 +299,6 @@ fn is_waiting_to_start(state: &BatchState) -> bool {
 
 fn is_over(state: &BatchState) -> bool {
     matches!(state, BatchState::Collected { .. } | BatchState::Ended { completed: false, .. })
-}
-
-fn age_in_hours(at: Timestamp) -> i64 {
-    Timestamp::now().duration_since(at).as_hours()
-}
-
-/// The label of a batch's job: by it the job is found when nothing else tells of it.
-pub(crate) fn batch_label(request: &ImportRequest, number: usize) -> String {
-    let own = request.label.as_deref().map(|label| format!("{label} ")).unwrap_or_default();
-    format!("{own}{}.{number:04}", request.run)
 }
 
 /// A moment for people: the time of day, and how far away it is.

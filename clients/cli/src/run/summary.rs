@@ -11,8 +11,8 @@ use records::ResourceType;
 use serde::{Deserialize, Serialize};
 
 use super::collect::ResultLine;
-use super::driver::batch_label;
 use super::held::HeldRecord;
+use super::start::batch_label;
 use super::{BatchState, Journal, LineMap, StateFolder};
 use crate::batch::Place;
 use crate::files::{self, PartialFile};
