@@ -185,7 +185,7 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
             "state": state.name(), "jobId": state.job_id()}));
     }
     let finished = journal.states().iter().all(|state| matches!(state, BatchState::Collected { .. }));
-    let open = plan.read() - stored - rejected;
+    let open = plan.read().saturating_sub(stored + rejected);
     let document = json!({"kind": "import", "run": plan.run, "finished": finished, "read": plan.read(),
         "stored": stored, "rejected": rejected, "open": open, "jobs": jobs});
     output.result(&document, || {

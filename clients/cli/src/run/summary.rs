@@ -165,7 +165,7 @@ pub(crate) fn summarise(
         read: plan.read(),
         stored,
         rejected,
-        open: plan.read() - stored - rejected,
+        open: plan.read().saturating_sub(stored + rejected),
         max_rejected: request.max_rejected,
         files: merged.files,
         jobs,
