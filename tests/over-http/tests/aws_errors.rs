@@ -65,6 +65,14 @@ fn cases(operations: &[String]) -> Vec<Case> {
     cases
 }
 
+/// Cases of creating an upload that one tenant may have: a partition has at most 20 open ones.
+const UPLOAD_CASES: usize = 5;
+
+/// Tenants enough for so many cases.
+fn uploaders(cases: usize) -> Vec<Tenant> {
+    (0..cases.div_ceil(UPLOAD_CASES)).map(|number| Tenant::new(&format!("faults-upload-{number}"))).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_answers_as_usual_or_says_when_to_come_again() {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -75,8 +83,14 @@ async fn the_api_answers_as_usual_or_says_when_to_come_again() {
         let prepared = call.prepare(&Unlucky::new(tenant).await).await;
         let usual = call.make(&clean, &prepared, &format!("clean-{call:?}")).await.status();
         assert!(usual.is_success(), "{call:?}: {usual}");
-        let checked = futures::stream::iter(cases(&clean.faults.seen())).map(async |case| {
-            let service = Unlucky::new(tenant).await;
+        let cases = cases(&clean.faults.seen());
+        let tenants = match call {
+            Call::CreateUpload => uploaders(cases.len()),
+            _ => vec![tenant.clone()],
+        };
+        let tenants = &tenants;
+        let checked = futures::stream::iter(cases.into_iter().enumerate()).map(async |(index, case)| {
+            let service = Unlucky::new(&tenants[index / UPLOAD_CASES % tenants.len()]).await;
             let prepared = call.prepare(&service).await;
             let key = format!("case-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
             service.faults.inject(&case.operation, case.fault, case.times);

@@ -160,7 +160,7 @@ impl Call {
                 let (usage, signer) = (service.inner.usage(), service.inner.objects());
                 let uploader = Uploader { usage, signer, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
                 let api = Api::new(service.gate(), create_upload::CreateUpload { uploader });
-                api.handle(request(tenant, idempotency, None)).await
+                api.handle(request(tenant, idempotency, Some(&json!({"bytes": 1})))).await
             }
             Self::GetJob => {
                 let endpoint = get_job::GetJob { jobs: service.inner.jobs(), signer: service.inner.objects() };
