@@ -9,6 +9,7 @@ import sys
 import zlib
 
 import boto3
+from log_events import log_events
 
 
 def show(where: str, text: str) -> None:
@@ -18,7 +19,7 @@ def show(where: str, text: str) -> None:
 def logs() -> None:
     client = boto3.client("logs")
     for group in client.get_paginator("describe_log_groups").paginate().search("logGroups[].logGroupName"):
-        for event in client.get_paginator("filter_log_events").paginate(logGroupName=group).search("events[]"):
+        for event in log_events(client, group):
             show(f"log {group}", event["message"])
 
 

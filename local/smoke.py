@@ -21,6 +21,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
+from log_events import log_events
+
 BASE, KEY = os.environ.get("API_URL", "").rstrip("/"), os.environ.get("API_KEY", "")
 # Long enough for the largest batch on a slow stack.
 JOB_TIME = 180
@@ -218,8 +220,8 @@ def seen_by_operators(stack: str) -> Callable[[], None]:
         groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
         of_api = [group for group in groups if stack in group and group.endswith("-api")]
         expect(bool(of_api), "there is no log group of the API functions")
-        lines = logs.filter_log_events(logGroupName=of_api[0], startTime=int((time.time() - 900) * 1000))["events"]
-        texts = "".join(line["message"] for line in lines)
+        since = int((time.time() - 900) * 1000)
+        texts = "".join(event["message"] for event in log_events(logs, of_api[0], since))
         expect('"audit":"job.started"' in texts, "no audit line has arrived")
         expect('"JobsStarted"' in texts, "no metric has arrived")
         expect("Smoke" not in texts, "a value of a record is in the logs")

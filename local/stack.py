@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from emulator import HOST, ROOT, STACK, Stack, binaries, fail
+from log_events import log_events
 
 
 def local_stack(port: int) -> Stack:
@@ -108,6 +109,10 @@ def function_of(line: str) -> str:
         return "-"
 
 
+# Milliseconds that are read again, for lines that arrive late.
+OVERLAP = 60_000
+
+
 def logs() -> None:
     environment = read_env(ROOT / ".local" / "env")
     stack = local_stack(int(environment.get("AWS_ENDPOINT_URL", ":0").rsplit(":", 1)[1]))
@@ -115,11 +120,12 @@ def logs() -> None:
         fail("nothing is running; start it with make up")
     client = stack.client("logs")
     seen: set[tuple[str, int, str]] = set()
+    latest = OVERLAP
     while True:
         lines = []
         for group in client.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{STACK}-")["logGroups"]:
             name = group["logGroupName"]
-            for event in client.filter_log_events(logGroupName=name)["events"]:
+            for event in log_events(client, name, since=latest - OVERLAP):
                 line = (function_of(event["message"]), event["timestamp"], event["message"].rstrip())
                 if line not in seen:
                     seen.add(line)
@@ -127,6 +133,7 @@ def logs() -> None:
         for function, timestamp, message in sorted(lines, key=lambda line: line[1]):
             moment = time.strftime("%H:%M:%S", time.localtime(timestamp / 1000))
             print(f"{moment}  {function:<12}  {message}", flush=True)
+            latest = max(latest, timestamp)
         time.sleep(1)
 
 

@@ -66,8 +66,8 @@ functions.update_event_source_mapping(UUID=source['UUID'], Enabled=True)");
     assert_eq!(client.ended(&id)["status"], "completed");
 }
 
-/// What the functions have logged of some jobs, once it tells how each of them ended: an invocation's lines
-/// come together, after its end.
+/// What the functions have logged of some jobs, once it tells how each of them began and ended: an
+/// invocation's lines come together, after its end.
 fn logged_of(jobs: [&str; 2]) -> Vec<Value> {
     let began = Instant::now();
     loop {
@@ -76,11 +76,11 @@ fn logged_of(jobs: [&str; 2]) -> Vec<Value> {
             .filter(|found| jobs.iter().any(|job| found.text.contains(job)))
             .filter_map(|found| serde_json::from_str::<Value>(found.text.trim()).ok())
             .collect();
-        let has_ended = |job| lines.iter().any(|line| line["JobId"] == job && line.get("JobsCompleted").is_some());
-        if jobs.into_iter().all(has_ended) {
+        let has = |job, metric| lines.iter().any(|line| line["JobId"] == job && line.get(metric).is_some());
+        if jobs.into_iter().all(|job| has(job, "JobsStarted") && has(job, "JobsCompleted")) {
             return lines;
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "the jobs' ends are not on record: {lines:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "the jobs' beginnings and ends are not on record: {lines:?}");
         std::thread::sleep(Duration::from_millis(200));
     }
 }
