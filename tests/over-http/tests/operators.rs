@@ -80,7 +80,10 @@ fn logged_of(jobs: [&str; 2]) -> Vec<Value> {
         if jobs.into_iter().all(|job| has(job, "JobsStarted") && has(job, "JobsCompleted")) {
             return lines;
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "the jobs' beginnings and ends are not on record: {lines:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "the jobs' beginnings and ends are not on record: {lines:?}"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
 }
