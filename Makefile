@@ -27,7 +27,7 @@ down: $(VENV)/ready ## Stop it and remove all it has stored.
 logs: $(VENV)/ready ## Show what the functions say, and go on showing it.
 	@$(STACK) logs
 
-demo: up ## Run the service, then import, poll, export and download the sample records.
+demo: up ## Run the service and its main job: validate, import, export, back up and restore sample records.
 	@$(VENV)/bin/python local/demo.py
 
 test: $(VENV)/ready ## Pass every test, on a stack of its own that does not disturb `make up`.
@@ -53,7 +53,7 @@ soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 se
 
 ARCH ?= arm64
 
-package: .venv-tools/ready ## Build all functions for AWS (ARCH=arm64 or x86_64), to target/package.
+package: .venv-tools/ready ## Build all functions for AWS (ARCH=arm64 or x86_64), and the command line for this machine, to target/package.
 	@$(PYTHON) local/package.py $(ARCH)
 
 sbom: $(CYCLONEDX)/ready ## Write a bill of materials (CycloneDX) for all that is released, to target/sbom.

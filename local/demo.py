@@ -1,86 +1,70 @@
-"""The whole story on the local stack: import the samples, poll, export, download.
+"""The main job on the local stack, as a user of the command line does it: validate, import, export, back up, restore.
 
-Uses nothing but the API, as any client would."""
+Each command is shown before it runs, and can be repeated by hand after `. .local/env`.
+"""
 
 from __future__ import annotations
 
-import json
+import os
+import shlex
+import shutil
+import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLES = {
-    "Patient": "patients", "Practitioner": "practitioners", "Encounter": "encounters",
-    "Observation": "observations", "Condition": "conditions", "MedicationRequest": "medication-requests",
-}
+from emulator import ROOT, binaries
+from stack import read_env
+
+FOLDER = ROOT / ".local" / "demo"
+OLD, MAP = "events/samples/old-system/patients.csv", "events/samples/old-system/map.toml"
+RECORDS = "events/samples/records"
+# What `clinik-bulk` ends with when all was done and some records were rejected.
+SOME_REJECTED = 3
 
 
-def settings() -> dict[str, str]:
-    path = ROOT / ".local" / "env"
-    if not path.exists():
+def environment(key: str) -> dict[str, str]:
+    known = read_env(ROOT / ".local" / "env")
+    if key not in known:
         sys.exit("error: nothing is running; start it with make up")
-    pairs = (line.removeprefix("export ").split("=", 1) for line in path.read_text().splitlines())
-    return {name: value.strip("'") for name, value in pairs}
+    return os.environ | {"CLINIKAPI_BASE_URL": known["API_URL"], "CLINIKAPI_SECRET_KEY": known[key]}
 
 
-SETTINGS = settings()
+def run(command: str, expected: int = 0, key: str = "API_KEY") -> None:
+    prefix = "" if key == "API_KEY" else f'CLINIKAPI_SECRET_KEY="${key}" '
+    print(f"\n$ {prefix}clinik-bulk {command}", flush=True)
+    done = subprocess.run([binaries() / "clinik-bulk", *shlex.split(command)], cwd=ROOT, env=environment(key))
+    if done.returncode != expected:
+        sys.exit(f"error: it ended with {done.returncode}, and {expected} was expected")
 
 
-def call(method: str, path: str, body: dict | None = None) -> dict:
-    request = urllib.request.Request(SETTINGS["API_URL"] + path, method=method)
-    request.add_header("x-api-key", SETTINGS["API_KEY"])
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["data"]
-    except urllib.error.HTTPError as error:
-        sys.exit(f"error: {method} {path} answered {error.code}: {error.read().decode()}")
-    except urllib.error.URLError as error:
-        sys.exit(f"error: the service does not answer ({error.reason}); start it with make up")
-
-
-def ended(title: str, job_id: str) -> dict:
-    """Polls a job until it has ended, and draws how far it is."""
-    while True:
-        job = call("GET", f"/v1/bulk/jobs/{job_id}")
-        done, total = job["processedRecords"], job["totalRecords"]
-        bar = "#" * (30 * done // total if total else 0)
-        print(f"\r  {title:<34} [{bar:<30}] {done:>4}/{total:<4} {job['status']:<10}", end="", flush=True)
-        if job["status"] in ("completed", "failed"):
-            print()
-            return job
-        time.sleep(0.2)
+def chapter(title: str) -> None:
+    print(f"\n── {title} {'─' * (96 - len(title))}", flush=True)
 
 
 def main() -> None:
-    print("importing the samples of events/samples/")
-    for resource_type, name in SAMPLES.items():
-        data = (ROOT / "events" / "samples" / f"{name}.ndjson").read_text()
-        started = call("POST", "/v1/bulk/import", {"resourceType": resource_type, "data": data})
-        ended(resource_type, started["jobId"])
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    chapter("A CSV file of an old system: validated on this machine, one row is wrong")
+    run(f"validate Patient {OLD} --map {MAP}", expected=SOME_REJECTED)
+    chapter("Imported: valid rows are stored, the others are reported")
+    run(f"import Patient {OLD} --map {MAP} --label old-system --state .local/demo/migration --max-rejected 1")
+    chapter("A folder of NDJSON files, one for each type")
+    run(f"import {RECORDS} --state .local/demo/records")
+    chapter("Exported: a file for each type, hashes checked")
+    run("export --all --per-type --out .local/demo/backup")
+    chapter("Exported again: only what has changed since")
+    run(f"import Patient {OLD} --map {MAP} --state .local/demo/again --max-rejected 1 --quiet")
+    run("export --all --per-type --out .local/demo/backup --since-last")
+    chapter("Restored into another tenant")
+    run("import .local/demo/backup --state .local/demo/restore", key="API_KEY_OTHER")
+    chapter("All jobs of the first tenant")
+    run("jobs list --limit 10")
+    chapter("The first lines of the exported patients")
+    first = min((FOLDER / "backup").glob("*/Patient.ndjson"))
+    lines = first.read_text().splitlines()
+    for line in lines[:3]:
+        print(f"{line[:150]}{'…' if len(line) > 150 else ''}")
+    print(f"… {len(lines)} records in {first.relative_to(ROOT)}")
+    print(f"\nThe migration's report: {(FOLDER / 'migration' / 'report.html').relative_to(ROOT)}")
 
-    print("importing a batch with faults: the valid line is stored, the others are reported")
-    data = (ROOT / "events" / "samples" / "patients-with-faults.ndjson").read_text()
-    started = call("POST", "/v1/bulk/import", {"resourceType": "Patient", "data": data})
-    for error in ended("Patient, with faults", started["jobId"])["errors"]:
-        print(f"    line {error['line']}: {error['code']}: {error['message']}")
 
-    print("exporting everything")
-    started = call("POST", "/v1/bulk/export", {"resourceTypes": list(SAMPLES)})
-    job = ended("all types", started["jobId"])
-    print("downloading the file")
-    with urllib.request.urlopen(job["downloadUrl"], timeout=60) as file:
-        lines = file.read().decode().splitlines()
-    target = ROOT / ".local" / "export.ndjson"
-    target.write_text("".join(f"{line}\n" for line in lines))
-    for line in lines[:5]:
-        print(f"  {line[:150]}{'…' if len(line) > 150 else ''}")
-    print(f"  … {len(lines)} records in {target.relative_to(ROOT)}; the next export's since: {job['transactionTime']}")
-
-
-main()
+if __name__ == "__main__":
+    main()

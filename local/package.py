@@ -1,6 +1,7 @@
-"""Builds all functions for AWS and writes target/package/: a zip for each function, and the template that names them.
+"""Builds what is released, and writes it to target/package/.
 
-    package.py arm64|x86_64
+    package.py arm64|x86_64    all functions for AWS, with the template that names them, and the command line
+    package.py command-line    the users' command line alone, for this machine
 
 Any tool that uploads what a template names locally can deploy it: `sam deploy`, `aws cloudformation package`. Beside it
 is retained.yaml, with which a new stack takes over what an earlier one left (RUNBOOK.md).
@@ -14,6 +15,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,19 +67,50 @@ def retained(template: str) -> str:
     return "".join(kept) + "Resources:\n" + "".join(blocks)
 
 
+def output_of(*command: str | Path) -> str:
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def metadata() -> dict:
+    return json.loads(output_of("cargo", "metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"))
+
+
 def target_directory() -> Path:
     """Where cargo puts what it builds, wherever that is."""
-    metadata = subprocess.run(
-        ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )
-    return Path(json.loads(metadata.stdout)["target_directory"])
+    return Path(metadata()["target_directory"])
 
 
 def has_target(architecture: str) -> bool:
     """Whether the toolchain that builds here has the standard library for an architecture."""
-    sysroot = subprocess.run(["rustc", "--print", "sysroot"], cwd=ROOT, check=True, capture_output=True, text=True)
-    return (Path(sysroot.stdout.strip()) / "lib" / "rustlib" / TARGETS[architecture]).is_dir()
+    return (Path(output_of("rustc", "--print", "sysroot").strip()) / "lib" / "rustlib" / TARGETS[architecture]).is_dir()
+
+
+def tell_size(file: Path) -> int:
+    size = file.stat().st_size
+    print(f"{size / 1e6:6.2f} MB  {file.name}")
+    return size
+
+
+def command_line(package: Path) -> None:
+    """The binary for this machine with its manual pages and completions, as one archive."""
+    if subprocess.run(["cargo", "build", "--locked", "--release", "--package", "clinik-bulk"], cwd=ROOT).returncode != 0:
+        fail("the command line could not be built")
+    about = metadata()
+    binary = Path(about["target_directory"]) / "release" / "clinik-bulk"
+    [version] = [found["version"] for found in about["packages"] if found["name"] == "clinik-bulk"]
+    [host] = re.findall(r"^host: (\S+)$", output_of("rustc", "--version", "--verbose"), flags=re.MULTILINE)
+    name = f"clinik-bulk-{version}-{host}"
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(folder)
+        shutil.copy(binary, content)
+        shutil.copy(ROOT / "LICENSE", content)
+        output_of(binary, "man", content / "man")
+        (content / "completions").mkdir()
+        for shell in ("bash", "fish", "zsh"):
+            (content / "completions" / f"clinik-bulk.{shell}").write_text(output_of(binary, "completions", shell))
+        with tarfile.open(package / f"{name}.tar.gz", "w:gz") as archive:
+            archive.add(content, arcname=name)
+    tell_size(package / f"{name}.tar.gz")
 
 
 def build(names: list[str], architecture: str) -> Path:
@@ -92,7 +126,14 @@ def build(names: list[str], architecture: str) -> Path:
     return target_directory() / "lambda"
 
 
-def main(architecture: str) -> None:
+def new_package() -> Path:
+    package = target_directory() / "package"
+    shutil.rmtree(package, ignore_errors=True)
+    package.mkdir(parents=True)
+    return package
+
+
+def for_aws(architecture: str) -> None:
     if architecture not in TARGETS:
         fail(f"unknown architecture {architecture}; choose one of: {', '.join(TARGETS)}")
     if not has_target(architecture):
@@ -100,15 +141,11 @@ def main(architecture: str) -> None:
     template = TEMPLATE.read_text()
     names = functions(template)
     built = build(names, architecture)
-    package = target_directory() / "package"
-    shutil.rmtree(package, ignore_errors=True)
-    package.mkdir(parents=True)
+    package = new_package()
     too_large = []
     for name in names:
         shutil.copyfile(built / name / "bootstrap.zip", package / f"{name}.zip")
-        size = (package / f"{name}.zip").stat().st_size
-        print(f"{size / 1e6:6.2f} MB  {name}.zip")
-        if size > MAX_ZIP_BYTES:
+        if tell_size(package / f"{name}.zip") > MAX_ZIP_BYTES:
             too_large.append(name)
     if too_large:
         shutil.rmtree(package)
@@ -120,10 +157,14 @@ def main(architecture: str) -> None:
         fail("template.yaml: the parameter Architecture needs a Default")
     (package / "template.yaml").write_text(packaged)
     (package / "retained.yaml").write_text(retained(template))
-    print(f"written to {package}, for {architecture}")
+    command_line(package)
+    print(f"written to {package}, functions for {architecture}")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    if sys.argv[1] == "command-line":
+        command_line(new_package())
+    else:
+        for_aws(sys.argv[1])

@@ -40,6 +40,7 @@ def write_env(path: Path, values: dict[str, str]) -> None:
     # Keys stand in it: nobody else may read them, not for a moment.
     with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.writelines(f"export {name}='{value}'\n" for name, value in values.items())
+        file.write(f"export PATH='{binaries()}':\"$PATH\"\n")
 
 
 def up(port: int) -> None:
@@ -56,7 +57,9 @@ def up(port: int) -> None:
     environment = stack.environment(outputs)
     keys = {name: known[name] for name in ("API_KEY", "API_KEY_LIVE", "API_KEY_OTHER") if name in known}
     environment |= keys or stack.seed(environment)
-    write_env(stack.directory / "env", environment)
+    # The names under which both clients look for them.
+    of_clients = {"CLINIKAPI_BASE_URL": environment["API_URL"], "CLINIKAPI_SECRET_KEY": environment["API_KEY"]}
+    write_env(stack.directory / "env", environment | of_clients)
     print(WELCOME.format(**environment))
 
 
@@ -68,28 +71,22 @@ The service runs on this machine.
   live key of clinic-one      {API_KEY_LIVE}
   test key of clinic-two      {API_KEY_OTHER}
 
-Put them into your shell:
+Put them into your shell, and import, look, export:
 
   . .local/env
+  clinik-bulk import events/samples/records
+  clinik-bulk jobs list
+  clinik-bulk export --all --per-type --out backup
 
-Import two patients:
+Or by HTTP (put the jobId of the answer into the second call):
 
   curl -X POST "$API_URL/v1/bulk/import" -H "x-api-key: $API_KEY" -H "Content-Type: application/json" -d '{{
       "resourceType": "Patient",
       "data": "{{\\"firstName\\":\\"Jane\\",\\"lastName\\":\\"Doe\\"}}\\n{{\\"firstName\\":\\"John\\",\\"lastName\\":\\"Smith\\"}}"
     }}'
-
-Ask how far the job is (put the jobId of the answer in):
-
   curl "$API_URL/v1/bulk/jobs/job_…" -H "x-api-key: $API_KEY"
 
-Export them, ask until it is completed, and download the file:
-
-  curl -X POST "$API_URL/v1/bulk/export" -H "x-api-key: $API_KEY" -H "Content-Type: application/json" \\
-    -d '{{"resourceTypes": ["Patient"]}}'
-  curl -o export.ndjson "<downloadUrl>"
-
-make demo does all of it; make logs shows what the functions say; make down stops it.
+make demo tells the whole story; make logs shows what the functions say; make down stops it.
 """
 
 

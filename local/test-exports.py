@@ -27,7 +27,7 @@ def blocks() -> list[str]:
 
 
 def main() -> None:
-    records = (ROOT / "events" / "samples" / "patients.ndjson").read_text()
+    records = (ROOT / "events" / "samples" / "records" / "Patient.ndjson").read_text()
     smoke.completed(smoke.start("/v1/bulk/import", {"resourceType": "Patient", "data": records}))
     asked = {"resourceTypes": ["Patient"], "files": "perType", "compression": "gzip"}
     job = smoke.completed(smoke.start("/v1/bulk/export", asked))

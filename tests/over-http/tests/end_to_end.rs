@@ -73,24 +73,16 @@ fn the_documented_story_works_as_documented() {
 #[test]
 fn samples_of_every_type_go_in_and_come_out_and_in_again() {
     let client = pro("samples");
-    let types = [
-        ("Patient", "patients"),
-        ("Practitioner", "practitioners"),
-        ("Encounter", "encounters"),
-        ("Observation", "observations"),
-        ("Condition", "conditions"),
-        ("MedicationRequest", "medication-requests"),
-    ];
-    for (resource_type, name) in types {
-        let lines = sample(name);
+    let types = ["Patient", "Practitioner", "Encounter", "Observation", "Condition", "MedicationRequest"];
+    for resource_type in types {
+        let lines = sample(&format!("records/{resource_type}"));
         let job = client.imported(resource_type, &lines);
         assert_eq!(job["succeededRecords"], lines.lines().count(), "{job}");
     }
-    let all: Vec<_> = types.iter().map(|(resource_type, _)| *resource_type).collect();
-    let (job, first) = client.exported(&all, None);
+    let (job, first) = client.exported(&types, None);
     assert_eq!(job["totalRecords"], 113);
-    for (resource_type, name) in types {
-        for line in sample(name).lines() {
+    for resource_type in types {
+        for line in sample(&format!("records/{resource_type}")).lines() {
             // Everything but the id, which is part of the new head, is there byte for byte.
             let members = line.split_once(',').unwrap().1;
             assert!(first.contains(members), "{resource_type}: {line}");
@@ -102,7 +94,7 @@ fn samples_of_every_type_go_in_and_come_out_and_in_again() {
             .collect();
         assert_eq!(client.imported(resource_type, &again)["failedRecords"], 0);
     }
-    let (_, second) = client.exported(&all, None);
+    let (_, second) = client.exported(&types, None);
     let without_stamps = |file: &str| {
         let mut lines: Vec<_> = file
             .lines()
@@ -297,7 +289,7 @@ fn the_same_call_said_again_is_one_job() {
 #[test]
 fn an_upload_goes_in_by_its_url_and_comes_back_with_reports() {
     let client = pro("uploads");
-    let data = sample("patients") + &sample("patients-with-faults");
+    let data = sample("records/Patient") + &sample("patients-with-faults");
     let created = client.create_upload(data.len());
     assert_eq!(created.status, 201, "{created:?}");
     let upload = created.data();

@@ -1,14 +1,15 @@
-//! The commands of docs/migrating.md, run as they stand there.
+//! The commands of docs/migrating.md and of the project's README, run as they stand there.
 
 use crate::stub::KEY;
 use crate::{Bench, bare, run};
 
 const PAGE: &str = include_str!("../../../../docs/migrating.md");
+const README: &str = include_str!("../../../../README.md");
 
-/// The code blocks of a language.
-fn blocks(language: &str) -> Vec<&'static str> {
+/// A page's code blocks of a language.
+fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
-    PAGE.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+    page.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
 /// A shell's words, as far as the page uses them.
@@ -28,10 +29,10 @@ fn words(line: &str, url: &str) -> Vec<String> {
 #[test]
 fn the_page_leads_from_a_csv_file_to_a_finished_migration() {
     let bench = Bench::new();
-    bench.write("patients.csv", blocks("csv")[0]);
-    bench.write("map.toml", blocks("toml")[0]);
+    bench.write("patients.csv", blocks(PAGE, "csv")[0]);
+    bench.write("map.toml", blocks(PAGE, "toml")[0]);
     let mut ran = 0;
-    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
+    for line in blocks(PAGE, "sh").iter().flat_map(|block| block.lines()) {
         let words = words(line, &bench.stub.url);
         let arguments: Vec<_> = words.iter().map(String::as_str).collect();
         assert_eq!(arguments[0], "clinik-bulk");
@@ -53,7 +54,7 @@ fn the_page_leads_from_a_csv_file_to_a_finished_migration() {
         let said = run(command);
         said.ends(expected);
         if arguments[1] == "validate" {
-            assert_eq!(said.out, blocks("text")[0], "the page shows what is printed");
+            assert_eq!(said.out, blocks(PAGE, "text")[0], "the page shows what is printed");
         }
         ran += 1;
     }
@@ -67,6 +68,19 @@ fn the_page_leads_from_a_csv_file_to_a_finished_migration() {
     for file in ["report.html", "summary.json", "errors.ndjson", "rejected.ndjson", "ids.ndjson"] {
         assert!(PAGE.contains(&format!("`{file}`")) && bench.path("migration").join(file).exists(), "{file}");
     }
+}
+
+#[test]
+fn what_readme_shows_imports_and_exports() {
+    let bench = Bench::new();
+    bench.write("patients.ndjson", "{\"firstName\":\"Jane\",\"lastName\":\"Doe\"}\n");
+    let [commands] = blocks(README, "sh")[..] else { panic!("one block of the command line") };
+    for line in commands.lines() {
+        let words = words(line, &bench.stub.url);
+        let arguments: Vec<_> = words.iter().skip(1).map(String::as_str).collect();
+        bench.run(&arguments).ends(0);
+    }
+    assert_eq!(bench.stub.state().records.len(), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
 import { KEY, Service } from '../service.js';
 import { Consumer, NODES, source } from './consumer.js';
 
@@ -11,7 +12,7 @@ const PROGRAMS = ['test/documented/import.ts', 'test/documented/wait.ts', 'examp
 const IN_MEMORY = 'the service in memory';
 
 /**
- * What README and the API's documentation show, compiled and run as it stands there, with a key and an address in the
+ * What README, the project's README and the API's documentation show, compiled and run as it stands there, with a key and an address in the
  * environment and nothing else: against the service in memory, and against a stack where one is up.
  */
 const targets: Record<string, () => Promise<{ url: string; key: string; stop?: () => Promise<void> }>> = {
@@ -38,8 +39,10 @@ for (const [name, open] of Object.entries(targets)) {
       const examples = [...(await source('README.md')).matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
       assert.equal(examples.length, EXAMPLES.length, 'README has five examples');
       for (const [index, code] of examples.entries()) await consumer.write(`readme-${EXAMPLES[index]}.ts`, code);
+      const [front] = [...(await source('../../README.md')).matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
+      await consumer.write('front.ts', front ?? '');
       for (const path of PROGRAMS) await consumer.copy(path);
-      const files = [...EXAMPLES.map((example) => `readme-${example}.ts`), 'import.ts', 'wait.ts', 'migrate.ts'];
+      const files = [...EXAMPLES.map((example) => `readme-${example}.ts`), 'front.ts', 'import.ts', 'wait.ts', 'migrate.ts'];
       await consumer.compile({ module: 'NodeNext', outDir: 'out' }, ...files);
     });
     after(async () => {
@@ -66,6 +69,9 @@ for (const [name, open] of Object.entries(targets)) {
         assert.match(await run('readme-export'), /^\d+ records; since of the next export: /);
         const exported = await readFile(join(consumer.folder, 'patients.ndjson'), 'utf8');
         assert.match(exported, /"mrn-1001"/);
+        await run('front');
+        const unpacked = gunzipSync(await readFile(join(consumer.folder, 'Patient.ndjson.gz'))).toString();
+        assert.match(unpacked, /"lastName":"Smith"/);
         const count = exported.split('\n').length - 1;
         assert.match(await run('readme-million'), new RegExp(`completed, 0 rejected, ${count} stored so far\n$`));
       });
