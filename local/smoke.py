@@ -3,8 +3,8 @@
     API_URL=… API_KEY=… smoke.py [--operator STACK]
 
 It takes seven bulk operations: on AWS raise the tenant's limit first, or wait between runs. It deletes the jobs that it
-starts; twelve records with ids that begin with `smoke-` stay in the partition of the key. With --operator the metrics and
-audit lines of the run are looked for in the stack's account (boto3 and AWS credentials).
+starts; twelve records with ids that begin with `smoke-` stay in the partition of the key. With --operator the metrics,
+audit lines and alarms of the run are looked for in the stack's account (boto3 and AWS credentials).
 """
 
 from __future__ import annotations
@@ -225,8 +225,23 @@ def seen_by_operators(stack: str) -> Callable[[], None]:
         expect('"audit":"job.started"' in texts, "no audit line has arrived")
         expect('"JobsStarted"' in texts, "no metric has arrived")
         expect("Smoke" not in texts, "a value of a record is in the logs")
+        alarms_are_quiet(stack)
 
     return story
+
+
+def alarms_are_quiet(stack: str) -> None:
+    import boto3
+
+    [described] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    chosen = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described.get("Parameters", [])}
+    if chosen.get("Alarms") == "false":
+        return
+    kinds = ["MetricAlarm", "CompositeAlarm"]
+    found = boto3.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{stack}-", AlarmTypes=kinds)
+    expect(bool(found["CompositeAlarms"]) and bool(found["MetricAlarms"]), "the stack has no alarms")
+    ringing = [alarm["AlarmName"] for kind in ("MetricAlarms", "CompositeAlarms") for alarm in found[kind] if alarm["StateValue"] == "ALARM"]
+    expect(not ringing, f"in alarm: {', '.join(ringing)}")
 
 
 STORY: list[tuple[str, Callable[[], None]]] = [
@@ -246,11 +261,11 @@ STORY: list[tuple[str, Callable[[], None]]] = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--operator", metavar="STACK", help="also look for metrics and audit lines of this stack")
+    parser.add_argument("--operator", metavar="STACK", help="also look for metrics, audit lines and alarms of this stack")
     stack = parser.parse_args().operator
     if not BASE or not KEY:
         sys.exit("API_URL and API_KEY are not set: . .local/env has those of the local stack")
-    story = STORY + ([("metrics and audit lines have arrived", seen_by_operators(stack))] if stack else [])
+    story = STORY + ([("metrics and audit lines have arrived, no alarm rings", seen_by_operators(stack))] if stack else [])
     broken = 0
     for name, chapter in story:
         try:
