@@ -26,7 +26,7 @@ RUNS = 1 if QUICK else int(os.environ.get("RUNS", "5"))
 BATCH = 10_000
 KEY = "clk_live_BENCHKEY000000"
 TYPE = "Observation"
-FUNCTIONS = ["create-upload", "fallback", "get-job", "run-export", "run-import", "start-export", "start-import", "sweep-jobs"]
+FUNCTIONS = sorted(path.name for path in (ROOT / "functions").iterdir())
 WORK = Path(tempfile.mkdtemp(prefix="clinik-bench-"))
 
 
@@ -52,7 +52,7 @@ class Endpoint:
             "AWS_LAMBDA_FUNCTION_NAME": "bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
             "MALLOC_MMAP_THRESHOLD_": "131072",  # as the template has it
             "CHANGE_LOG_SETTLE_SECONDS": "1",  # the deployed 10 s would be most of what a small export takes
-            "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_LOG_LEVEL": "WARN", "RUST_LOG": "warn",
+            "AWS_LAMBDA_FUNCTION_VERSION": "1", "LOG_LEVEL": "WARN",
         }
 
     def set(self, **limits) -> None:
@@ -202,8 +202,13 @@ def run_ours(endpoint: Endpoint, function: str, messages: list[str]) -> Usage:
 
 
 def run_peer(endpoint: Endpoint, command: list) -> Usage:
+    return run_command(command, endpoint.environment)
+
+
+def run_command(command: list, environment: dict[str, str], expected: int = 0) -> Usage:
+    """Runs a command to its end, which has to be that exit code; what it prints is dropped unless it is an error."""
     began = time.monotonic()
-    process = subprocess.Popen(command, env=endpoint.environment)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     peak = 0.0
     while True:
         try:
@@ -213,8 +218,8 @@ def run_peer(endpoint: Endpoint, command: list) -> Usage:
         pid, status, used = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise SystemExit(f"{command} failed")
+            if process.returncode != expected:
+                raise SystemExit(f"{command} ended with {process.returncode}")
             return Usage(used.ru_utime + used.ru_stime, time.monotonic() - began, peak)
         time.sleep(0.02)
 

@@ -9,6 +9,7 @@ SDKs of Node and Python, doing the same on the same bytes. CPU is user and syste
 alone, memory its peak (VmHWM). Before speeds are compared, outputs are. Linux only: it reads /proc.
 """
 
+import csv
 import datetime
 import gzip
 import hashlib
@@ -20,14 +21,16 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pictures
 from harness import (
     BATCH, FUNCTIONS, KEY, MANY, PEERS, QUICK, RECORDS, RELEASE, ROOT, RUNS, TYPE, WORK, Endpoint, Table, Usage,
-    Worker, file_of, files, imported, measured, node, peak_of, python, run_ours, run_peer, run_to_end, same,
+    Worker, file_of, files, imported, measured, node, peak_of, python, run_ours, run_command, run_peer, run_to_end, same,
     sorted_hash,
 )
 
@@ -500,6 +503,69 @@ def accept(table: Table) -> None:
     table.add("", "the same: memory beyond small calls", f"{grown / 1e6:.1f} MB", f"{size / 1e6:.1f} MB, the body", f"{grown / size:.1f} × (goal 4)", grown < 4 * size)
 
 
+class NoSlot(BaseHTTPRequestHandler):
+    """A service that shows its limits and takes nothing: what is measured is the planning."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int, body: dict, **headers: str) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in ({"content-type": "application/json", "content-length": str(len(content))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        rate = {"limit": 5, "remaining": 0, "resetSeconds": 3600}
+        batch = {"maxRecords": 10_000, "maxBodyBytes": 4_500_000, "maxUploadBytes": 104_857_600}
+        month = {"limit": None, "used": 0, "remaining": None, "resetAt": "2100-01-01T00:00:00Z"}
+        limits = {"plan": "enterprise", "environment": "test", "bulkOperations": rate, "requestsPerMinute": rate,
+                  "requestsPerMonth": month, "batch": batch}
+        self.answer(200, {"data": limits, "meta": {"requestId": "req_bench"}})
+
+    def do_POST(self) -> None:
+        self.answer(429, {"error": "Rate Limited", "message": "none left", "code": "RATE_LIMITED", "requestId": "req_bench"},
+                    **{"retry-after": "3600"})
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def command_line(table: Table) -> None:
+    """What `clinik-bulk` takes to validate and to plan files of any size."""
+    columns = ["id", "firstName", "lastName", "gender", "birthDate", "phone", "maritalStatus"]
+    [ndjson] = files(MANY * 3, batch=MANY * 3)
+    [patients] = files(MANY, "flat-patient", batch=MANY)
+    sheet = WORK / "patients.csv"
+    with patients.open() as records, sheet.open("w", newline="") as out:
+        rows = csv.DictWriter(out, columns, extrasaction="ignore")
+        rows.writeheader()
+        rows.writerows(map(json.loads, records))
+    service = ThreadingHTTPServer(("127.0.0.1", 0), NoSlot)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    environment = {
+        "HOME": str(WORK), "CLINIKAPI_BASE_URL": f"http://127.0.0.1:{service.server_port}", "CLINIKAPI_SECRET_KEY": "clk_test_BENCHKEY000000",
+    }
+
+    def measure(name: str, path: Path, goal: float, *arguments: str, expected: int = 0) -> None:
+        used = run_command([RELEASE / "clinik-bulk", "--quiet", *arguments], environment, expected)
+        size = path.stat().st_size / 1e6
+        table.add("", f"command line: {name}, {size:,.0f} MB", f"{size / used.cpu:.0f} MB/s a core", f"≥ {goal} MB/s a core",
+                  f"{used.wall:.1f} s", size / used.cpu >= goal)
+        table.add("", "the same: peak memory", f"{used.peak:.1f} MiB", "≤ 100 MB", "", used.peak < 95)
+
+    measure("validate NDJSON", ndjson, 200, "validate", TYPE, str(ndjson))
+    measure("validate CSV", sheet, 60, "validate", "Patient", str(sheet))
+    measure("plan an import of NDJSON", ndjson, 200, "import", TYPE, str(ndjson), "--dry-run")
+    state = WORK / "state"
+    used = run_command([RELEASE / "clinik-bulk", "--quiet", "import", TYPE, str(ndjson), "--state", str(state), "--no-wait"], environment, 7)
+    size = ndjson.stat().st_size / 1e6
+    table.add("", "command line: plan, compress and keep", f"{size / used.wall:.0f} MB/s", "-", f"{used.wall:.1f} s, {used.peak:.1f} MiB", None)
+    service.shutdown()
+
+
 def zips(table: Table) -> None:
     """Goal 11."""
     sizes = {}
@@ -521,7 +587,7 @@ def machine() -> str:
 
 STEPS = {
     "import-and-export": import_and_export, "memory": memory, "cold-start": cold_start, "units": units, "since": since,
-    "throttled": throttled, "faults": faults, "readers": readers, "lines": lines, "accept": accept, "zips": zips,
+    "throttled": throttled, "faults": faults, "readers": readers, "lines": lines, "accept": accept, "command-line": command_line, "zips": zips,
 }
 
 
