@@ -2,18 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "test")]
 
+use std::future::poll_fn;
 use std::io::Write;
+use std::task::Poll;
 use std::time::Duration;
 
 use domain::{
-    AcceptJobError, FailureReason, ImportData, ImportRequest, JobId, JobState, MAX_UPLOAD_BYTES, ObjectKey, Plan,
-    Principal, UploadId,
+    AcceptJobError, Delivery, FailureReason, ImportData, ImportRequest, JobId, JobState, JobWorker, MAX_UPLOAD_BYTES,
+    ObjectKey, Plan, Principal, UploadId,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use in_process::jobs::{caller, patients};
 use in_process::{Service, test_partition};
 use records::ResourceType;
+use tokio::time::Instant;
 
 fn pro() -> Principal {
     caller(Plan::Pro)
@@ -54,6 +57,29 @@ async fn an_upload_is_counted_reserved_and_imported() {
         assert_eq!(service.used().await, 601);
         assert_eq!(service.exported().await.len(), 600);
     }
+}
+
+/// 4 MB that are one small object: nothing of it has to be waited for.
+#[tokio::test(start_paused = true)]
+async fn reading_an_upload_lets_the_lease_be_renewed() {
+    let service = Service::start().await;
+    let content =
+        gzip(format!("{{\"firstName\":\"Jane\",\"lastName\":\"Doe\"{:1000}}}\n", "").repeat(4_000).as_bytes());
+    let (id, _) = start_upload(&service, &content).await;
+    let mut turns = 0;
+    let worker = service.import_worker();
+    let partition = test_partition();
+    let counted = async {
+        let deliver = worker.deliver(&partition, &id, Instant::now() + Duration::from_mins(10));
+        tokio::select! {
+            biased;
+            delivered = deliver => delivered.unwrap(),
+            () = poll_fn(|_| { turns += 1; Poll::Pending }) => unreachable!(),
+        }
+    };
+    assert_eq!(counted.await, Delivery::Done);
+    let pieces = 2 * content.len() / 1_024;
+    assert!(turns >= pieces, "{turns} turns for {pieces} pieces");
 }
 
 #[tokio::test(start_paused = true)]

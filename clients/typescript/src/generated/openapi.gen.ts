@@ -161,7 +161,43 @@ export type ListedJob = {
     type: 'import' | 'export';
     status: 'pending' | 'processing' | 'completed' | 'failed';
     outcome?: JobOutcome;
+    label?: string;
+    /**
+     * 0 until known.
+     */
+    totalRecords: number;
+    /**
+     * Skipped records included; never decreases.
+     */
+    processedRecords: number;
+    /**
+     * Of an import.
+     */
+    succeededRecords?: number;
+    /**
+     * Of an import.
+     */
+    failedRecords?: number;
+    errorCount: number;
+    errorsTruncated: boolean;
+    /**
+     * Once completed; an import's reports, an export's file or files.
+     */
     files?: Array<JobFile>;
+    resourceType?: ResourceType;
+    resourceTypes?: Array<ResourceType>;
+    since?: string;
+    createdAt: string;
+    startedAt?: string;
+    completedAt?: string;
+    /**
+     * Until when the job and its files are kept.
+     */
+    expiresAt: string;
+    /**
+     * The next `since`; nothing is missed.
+     */
+    transactionTime?: string;
 };
 
 /**
@@ -195,28 +231,7 @@ export type JobAnswer = {
     meta: Meta;
 };
 
-export type Job = {
-    id: string;
-    type: 'import' | 'export';
-    status: 'pending' | 'processing' | 'completed' | 'failed';
-    outcome?: JobOutcome;
-    label?: string;
-    /**
-     * 0 until known.
-     */
-    totalRecords: number;
-    /**
-     * Skipped records included; never decreases.
-     */
-    processedRecords: number;
-    /**
-     * Of an import.
-     */
-    succeededRecords?: number;
-    /**
-     * Of an import.
-     */
-    failedRecords?: number;
+export type Job = ListedJob & {
     /**
      * Of a completed export.
      */
@@ -229,8 +244,6 @@ export type Job = {
      * The first violations of an import; of a failed job, the one error that ended it.
      */
     errors: Array<JobError>;
-    errorCount: number;
-    errorsTruncated: boolean;
     /**
      * All violations as NDJSON.
      */
@@ -245,24 +258,6 @@ export type Job = {
      *
      */
     resultsUrl?: string;
-    /**
-     * Once completed; an import's reports, an export's file or files.
-     */
-    files?: Array<JobFile>;
-    resourceType?: ResourceType;
-    resourceTypes?: Array<ResourceType>;
-    since?: string;
-    createdAt: string;
-    startedAt?: string;
-    completedAt?: string;
-    /**
-     * Until when the job and its files are kept.
-     */
-    expiresAt: string;
-    /**
-     * The next `since`; nothing is missed.
-     */
-    transactionTime?: string;
 };
 
 export type JobError = {

@@ -39,10 +39,18 @@ for (const [name, open] of Object.entries(targets)) {
       const examples = [...(await source('README.md')).matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
       assert.equal(examples.length, EXAMPLES.length, 'README has five examples');
       for (const [index, code] of examples.entries()) await consumer.write(`readme-${EXAMPLES[index]}.ts`, code);
-      const [front] = [...(await source('../../README.md')).matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
+      const [front] = [...(await source('../../README.md')).matchAll(/^```ts\n(.*?)^```$/gms)].map(
+        ([, code]) => code ?? '',
+      );
       await consumer.write('front.ts', front ?? '');
       for (const path of PROGRAMS) await consumer.copy(path);
-      const files = [...EXAMPLES.map((example) => `readme-${example}.ts`), 'front.ts', 'import.ts', 'wait.ts', 'migrate.ts'];
+      const files = [
+        ...EXAMPLES.map((example) => `readme-${example}.ts`),
+        'front.ts',
+        'import.ts',
+        'wait.ts',
+        'migrate.ts',
+      ];
       await consumer.compile({ module: 'NodeNext', outDir: 'out' }, ...files);
     });
     after(async () => {

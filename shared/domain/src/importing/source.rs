@@ -100,6 +100,9 @@ impl Source<'_> {
 
     /// The next piece, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, WorkError> {
+        // A small upload that inflates to a large one is all there at once: reading it must not keep the lease from
+        // being renewed.
+        tokio::task::yield_now().await;
         let Some(piece) = self.next_piece().await? else { return Ok(None) };
         self.size += piece.len() as u64;
         if self.size > MAX_UPLOAD_BYTES {

@@ -65,9 +65,8 @@ impl FailureReason {
     #[must_use]
     pub fn is_service_fault(self) -> bool {
         match self {
-            Self::AttemptsExhausted | Self::TooOld | Self::FileLost => true,
-            Self::SourceMissing
-            | Self::UploadChanged
+            Self::AttemptsExhausted | Self::TooOld | Self::SourceMissing | Self::FileLost => true,
+            Self::UploadChanged
             | Self::TooManyRecords
             | Self::UploadTooLarge
             | Self::UploadUnreadable
