@@ -1,8 +1,11 @@
-"""Takes one permission after the other away from the functions' roles, and sees that something breaks.
+"""Takes one permission after the other away from functions and operators, and sees that something breaks.
 
-A permission is one action on one resource in one statement of a role's policy. Each function has a scenario in
-tests/over-http/tests/permissions.rs that uses all it may do; with the permission gone the scenario has to fail. What
-the emulator cannot show is listed here, with the reason. Run by `make soak`, inside `stack.py exec`.
+    permissions.py [ROLE …]    all of them, unless some are named
+
+A permission is one action on one resource in one statement of a policy. Each function's role, and the operators'
+policy, has a scenario in tests/over-http/tests/permissions.rs that uses all it may do; with the permission gone the
+scenario has to fail. What the emulator cannot show is listed here, with the reason. Run by `make soak`, inside
+`stack.py exec`.
 """
 
 import copy
@@ -20,6 +23,7 @@ SCENARIOS = {
     "GetJobRole": "get_job", "ListJobsRole": "list_jobs",
     "CancelJobRole": "cancel_job", "ValidateRecordsRole": "validate_records", "GetLimitsRole": "get_limits",
     "RunImportRole": "run_import", "RunExportRole": "run_export", "SweepJobsRole": "sweep_jobs",
+    "OperatorPolicy": "operators",
 }
 
 # Role, action and a part of the resource, as regular expressions.
@@ -28,7 +32,7 @@ NOT_SHOWN = [
     (".*", "xray:.*", ".*", "the emulator has no traces"),
     ("Run.*", "sqs:(ReceiveMessage|DeleteMessage|ChangeMessageVisibility|GetQueueAttributes)", ".*",
      "the platform's poller needs them; the emulator's asks nobody"),
-    (".*", "s3:ListBucket", ".*", "the emulator says 404 of an absent object to everybody, AWS 403 to whoever may not list"),
+    (".*Role", "s3:ListBucket", ".*", "the emulator says 404 of an absent object to everybody, AWS 403 to whoever may not list"),
     ("RunImportRole", "s3:GetObject", "reports",
      "asked when the answer of a report's completion was lost; the emulator completes twice, AWS says NoSuchUpload"),
 ]
@@ -63,7 +67,33 @@ def passes(binary: str, scenario: str) -> bool:
     return subprocess.run([binary, "--ignored", "--exact", scenario], capture_output=True).returncode == 0
 
 
+class Held:
+    """A policy that can be replaced: a role's own, or what the operators' user holds."""
+
+    def __init__(self, iam, physical: str, is_role: bool):
+        self.iam, self.is_role, self.name = iam, is_role, physical
+        if is_role:
+            [self.policy] = iam.list_role_policies(RoleName=physical)["PolicyNames"]
+            self.document = iam.get_role_policy(RoleName=physical, PolicyName=self.policy)["PolicyDocument"]
+            return
+        version = iam.get_policy(PolicyArn=physical)["Policy"]["DefaultVersionId"]
+        self.document = iam.get_policy_version(PolicyArn=physical, VersionId=version)["PolicyVersion"]["Document"]
+        self.name, self.policy = "permissions-operator", "operators"
+        iam.create_user(UserName=self.name)
+        key = iam.create_access_key(UserName=self.name)["AccessKey"]
+        os.environ |= {"OPERATOR_KEY_ID": key["AccessKeyId"], "OPERATOR_SECRET_KEY": key["SecretAccessKey"]}
+        self.put(self.document)
+
+    def put(self, document: dict) -> None:
+        text = json.dumps(document)
+        if self.is_role:
+            self.iam.put_role_policy(RoleName=self.name, PolicyName=self.policy, PolicyDocument=text)
+        else:
+            self.iam.put_user_policy(UserName=self.name, PolicyName=self.policy, PolicyDocument=text)
+
+
 def main() -> None:
+    wanted = sys.argv[1:] or list(SCENARIOS)
     binary = built()
     iam = boto3.client("iam")
     # The sweeper would make good for lost messages, and hide that they were.
@@ -71,23 +101,22 @@ def main() -> None:
     for rule in events.list_rules()["Rules"]:
         events.disable_rule(Name=rule["Name"])
     stack = boto3.client("cloudformation").list_stack_resources(StackName=os.environ["STACK"])["StackResourceSummaries"]
-    roles = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in stack if r["ResourceType"] == "AWS::IAM::Role"}
+    resources = {resource["LogicalResourceId"]: resource for resource in stack}
     shown, left_out, idle = 0, 0, []
-    for logical, scenario in SCENARIOS.items():
-        role = roles[logical]
-        [policy] = iam.list_role_policies(RoleName=role)["PolicyNames"]
-        document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    for logical in wanted:
+        scenario, of_stack = SCENARIOS[logical], resources[logical]
+        held = Held(iam, of_stack["PhysicalResourceId"], of_stack["ResourceType"] == "AWS::IAM::Role")
         if not passes(binary, scenario):
             sys.exit(f"{scenario} fails with all permissions")
-        for action, resource, lacking in permissions(document):
+        for action, resource, lacking in permissions(held.document):
             reason = next((why for r, a, p, why in NOT_SHOWN
                            if re.fullmatch(r, logical) and re.fullmatch(a, action) and re.search(p, resource)), None)
             if reason:
                 left_out += 1
                 continue
-            iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(lacking))
+            held.put(lacking)
             is_idle = passes(binary, scenario)
-            iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+            held.put(held.document)
             print(f"{'NOT MISSED' if is_idle else 'missed    '}  {logical}: {action} on {resource}", flush=True)
             shown += 1
             if is_idle:

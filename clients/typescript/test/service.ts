@@ -178,9 +178,11 @@ export class Service {
     );
   }
 
-  #export(body: { resourceTypes: string[]; compression?: string }): string {
+  /** All records are taken for the first type. */
+  #export(body: { resourceTypes: string[]; files?: string; compression?: string }): string {
     const content = [...this.records.values()].map((record) => `${JSON.stringify(record)}\n`).join('');
-    const name = `job_${String(this.#number + 1).padStart(26, '0')}.ndjson`;
+    const single = `job_${String(this.#number + 1).padStart(26, '0')}`;
+    const name = `${body.files === 'perType' ? body.resourceTypes[0] : single}.ndjson`;
     const files = body.compression === 'gzip' ? { [`${name}.gz`]: gzipSync(content) } : { [name]: content };
     const count = this.records.size;
     const id = this.addJob('export', files, { totalRecords: count, processedRecords: count });

@@ -1,8 +1,9 @@
-//! What each function does with its permissions: run by `local/permissions.py`, which takes one permission away
-//! after the other and expects the function's scenario to fail. With all permissions each of them passes.
+//! What each function does with its permissions, and what operators do with theirs: run by `local/permissions.py`, which
+//! takes one permission away after the other and expects the scenario to fail. With all permissions each of them passes.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use in_process::faulty::LosingQueue;
 use in_process::jobs::{export_of, import_of};
 use jiff::{SignedDuration, Timestamp};
 use over_http::faults::{Fault, Faults, aws_with};
-use over_http::{Answer, Client, Evidence, Request, Service, Skewed, boto3, evidence};
+use over_http::{Answer, Client, Evidence, Request, Service, Skewed, boto3, evidence, setting};
 use records::ResourceType;
 use runtime::SystemClock;
 use serde_json::{Value, json};
@@ -366,4 +367,43 @@ assert 'FunctionError' not in answer, answer['Payload'].read()",
         assert_eq!(ended(&client, id.as_str())["status"], "completed");
     }
     assert_eq!(ended(&client, old.as_str())["errors"][0]["code"], "too_old");
+}
+
+/// Somebody who has the operators' policy and nothing else.
+fn operator(arguments: &[&str]) -> Value {
+    let mut command = Command::new(setting("CLINIK_BULK_ADMIN"));
+    command.env("AWS_ACCESS_KEY_ID", setting("OPERATOR_KEY_ID"));
+    command.env("AWS_SECRET_ACCESS_KEY", setting("OPERATOR_SECRET_KEY"));
+    let done = command.args(["--output", "json", "--stack", &setting("STACK")]).args(arguments).output().unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+#[test]
+#[ignore = "run by local/permissions.py"]
+fn operators() {
+    let id = format!("perm-{:x}", std::process::id());
+    let partition: Partition = format!("{id}#test").parse().unwrap();
+    operator(&["tenant", "create", &id, "--plan", "pro", "--bulk-operations-per-hour", "1000"]);
+    assert_eq!(operator(&["tenant", "show", &id])["plan"], "pro");
+    let key = operator(&["key", "create", &id, "--environment", "test"]);
+    assert_eq!(operator(&["key", "list", &id]).as_array().unwrap().len(), 1);
+
+    let client = Client::with_key(key["key"].as_str().unwrap());
+    let imported = completed(&client, &client.import("Patient", LINES));
+    let job = imported["id"].as_str().unwrap();
+    assert_eq!(operator(&["job", "show", &id, job, "--environment", "test"])["succeeded"], 1);
+    for request in [import(), export()] {
+        let job = lost(&partition, request, 0);
+        operator(&["job", "redrive", &id, job.as_str(), "--environment", "test"]);
+        assert_eq!(ended(&client, job.as_str())["status"], "completed");
+    }
+
+    let _open = upload(&client);
+    leave_files("exports", &partition, job);
+    let purged = operator(&["tenant", "purge", &id, "--environment", "test", "--confirm", &id]);
+    // One record that both imports have stored, three jobs.
+    assert_eq!((&purged["records"], &purged["jobs"]), (&json!(1), &json!(3)), "{purged}");
+    no_file_is_left("exports", &partition, job);
+    assert_eq!(client.exported(&["Patient"], None).1, "");
 }
