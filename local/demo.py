@@ -50,7 +50,7 @@ def main() -> None:
     run(f"import {RECORDS} --state .local/demo/records")
     chapter("Exported: a file for each type, hashes checked")
     run("export --all --per-type --out .local/demo/backup")
-    chapter("Exported again: only what has changed since")
+    chapter("Exported again: what has changed since, and what changed in the minutes before the first export")
     run(f"import Patient {OLD} --map {MAP} --state .local/demo/again --max-rejected 1 --quiet")
     run("export --all --per-type --out .local/demo/backup --since-last")
     chapter("Restored into another tenant")

@@ -15,6 +15,13 @@ const PRIVATE_FILE: u32 = 0o600;
 /// What others than the owner may do.
 const OTHERS: u32 = 0o077;
 
+/// A path as people are shown it: below the current folder, from there on.
+pub(crate) fn shown(path: &Path) -> String {
+    let current = std::env::current_dir().unwrap_or_default();
+    let below = path.strip_prefix(&current).ok().filter(|below| below.as_os_str() != "");
+    below.unwrap_or(path).display().to_string()
+}
+
 /// Creates a folder, and those above it, that only its owner can look into. One that exists stays as it is.
 pub(crate) fn create_private_folder(path: &Path) -> Result<()> {
     let created = DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path);

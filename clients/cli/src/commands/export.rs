@@ -114,7 +114,7 @@ fn finish(exporter: &Exporter<'_>, folder: &Path, state: ExportState) -> Result<
                 files::remove(&folder.join("export.json"))?;
                 std::fs::remove_dir(folder).unwrap_or(());
             } else {
-                output.say(&format!("go on with: clinik-bulk resume {}", folder.display()));
+                output.say(&format!("go on with: clinik-bulk resume {}", files::shown(folder)));
             }
             if output.format() == OutputFormat::Json {
                 output.document(&json!({"error": crate::output::error_value(&error), "jobs": [{"jobId": job_id}],
@@ -126,7 +126,7 @@ fn finish(exporter: &Exporter<'_>, folder: &Path, state: ExportState) -> Result<
 }
 
 fn tell(manifest: &Manifest, folder: &Path, output: &Output) -> Result<()> {
-    output.say(&format!("{} records in {}, verified", manifest.records, folder.display()));
+    output.say(&format!("{} records in {}, verified", manifest.records, files::shown(folder)));
     let mut document = serde_json::to_value(manifest)?;
     if let Some(members) = document.as_object_mut() {
         members.insert("event".to_owned(), json!("summary"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -52,7 +52,7 @@ pub(super) fn start(
     })?;
     let _lock = folder.lock()?;
     files::write_json(&folder.request(), &request)?;
-    output.say(&format!("state folder: {}", folder.path().display()));
+    output.say(&format!("state folder: {}", files::shown(folder.path())));
     let progress = Progress::new(output);
     let run = Run { api: &api, folder: &folder, output, progress: &progress, waiting: &acting.waiting };
     run.plan_and_act(request, Some(&limits), acting.yes)
@@ -185,7 +185,7 @@ impl Run<'_> {
 
     /// Says how the run ended: the exit code, and what to do next.
     fn tell(&self, summary: &Summary, stopped: Result<Stop>) -> Result<Exit> {
-        let resume = || format!("go on with: clinik-bulk resume {}", self.folder.path().display());
+        let resume = || format!("go on with: clinik-bulk resume {}", files::shown(self.folder.path()));
         let failure = match stopped {
             Err(error) => Some(error.context(resume()).context("the import stopped")),
             Ok(Stop::Unfinished(reason)) => {
@@ -239,14 +239,14 @@ pub(super) fn say_summary(summary: &Summary, output: &Output) {
         ));
     }
     if summary.rejected > 0 {
-        let folder = summary.folder.display();
+        let folder = files::shown(&summary.folder);
         let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
         output.say(&format!(
             "what is wrong stands in {folder}/errors.ndjson; fix the records in {} and run: clinik-bulk retry {folder}",
             files.join(", ")
         ));
     }
-    output.say(&format!("report: {}", summary.folder.join("report.html").display()));
+    output.say(&format!("report: {}", files::shown(&summary.folder.join("report.html"))));
 }
 
 fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
@@ -257,7 +257,7 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
         let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
         output.say(&format!(
             "{}: {} records, {} rejected{blank} ({})",
-            source_name(&source.path),
+            files::shown(Path::new(&source_name(&source.path))),
             source.records,
             source.rejected,
             megabytes(source.bytes)
@@ -306,6 +306,6 @@ fn confirm(plan: &Plan, folder: &StateFolder) -> Result<()> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    let message = format!("nothing was sent; go on with: clinik-bulk resume {}", folder.path().display());
+    let message = format!("nothing was sent; go on with: clinik-bulk resume {}", files::shown(folder.path()));
     Err(Failure::Unfinished(message).into())
 }
