@@ -87,14 +87,9 @@ check: $(VENV)/ready $(DENY)/ready ## Check format, lints, docs, template and de
 audit: $(DENY)/ready ## Look for known weaknesses of what we depend on (RustSec; needs the network).
 	$(DENY)/bin/cargo-deny --locked check advisories
 
-docs: .tools/docs/node_modules/.bin/redocly $(VENV)/ready ## Build the API page, one file that opens without a network (needs Node).
-	@mkdir -p target
+docs: $(VENV)/ready ## Build the API page, one file that opens without a network.
 	@$(VENV)/bin/python local/api_page.py
-	$< build-docs target/api.yaml --inlineBundle --output target/api.html
 	@echo "open target/api.html"
-
-.tools/docs/node_modules/.bin/redocly:
-	npm install --silent --no-fund --no-audit --no-package-lock --prefix .tools/docs @redocly/cli@2.77.0
 
 fmt: $(VENV)/ready ## Format the code.
 	cargo fmt --all

@@ -150,4 +150,5 @@ def main() -> None:
         run(tool("biome"), "check", "--write", ".")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@
 //! machine does: it may arrive late, after the caller has died, or arrive and have its answer lost. A process may die
 //! before or after any of its calls. Time is tokio's, paused, so that a seed always gives the same run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use domain::{
 };
 use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
+use tokio::time::Instant;
 
 /// How bad it is, in thousandths of all calls.
 #[derive(Debug, Clone, Copy)]
@@ -57,12 +58,27 @@ pub struct Seen {
     pub part_bytes: BTreeMap<(String, u32), u32>,
     /// Whether ever other bytes were sent under a number that had been used.
     pub number_used_twice: bool,
+    /// Records that have landed when nobody waits for their write any more.
+    pub late: BTreeSet<RecordId>,
 }
 
-/// When a process dies: before or after its n-th call.
+/// So long a client waits for the answer to a write of records.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// With which call a process dies.
+#[derive(Debug, Clone, Copy)]
+pub enum Death {
+    /// Its n-th.
+    Call(u64),
+    /// The one that makes a file of parts visible.
+    Complete,
+}
+
+/// With which of its calls a process dies, and whether the call is still made.
 #[derive(Debug)]
 struct Fuse {
     calls_left: u64,
+    at_complete: bool,
     after: bool,
 }
 
@@ -103,10 +119,13 @@ impl Network {
         }
     }
 
-    /// The network as one process has it, which dies before or after its n-th call if told so.
+    /// The network as one process has it, which dies before or after a call if told so.
     #[must_use]
-    pub fn for_process(&self, dies_at: Option<(u64, bool)>) -> Self {
-        let fuse = dies_at.map(|(calls_left, after)| Fuse { calls_left, after });
+    pub fn for_process(&self, dies_with: Option<(Death, bool)>) -> Self {
+        let fuse = dies_with.map(|(death, after)| match death {
+            Death::Call(calls_left) => Fuse { calls_left, at_complete: false, after },
+            Death::Complete => Fuse { calls_left: u64::MAX, at_complete: true, after },
+        });
         Self { fuse: Arc::new(Mutex::new(fuse)), ..self.clone() }
     }
 
@@ -145,6 +164,16 @@ impl Network {
             n if n < refused + throttled => Fate::Throttled,
             n if n < refused + throttled + answer_lost => Fate::AnswerLost,
             _ => Fate::Good,
+        }
+    }
+
+    /// The next call is the one that makes a file visible.
+    fn completes(&self) {
+        if let Some(fuse) = self.fuse.lock().unwrap().as_mut()
+            && fuse.at_complete
+            && fuse.calls_left > 0
+        {
+            fuse.calls_left = 1;
         }
     }
 
@@ -287,8 +316,12 @@ impl RecordWriter for Network {
         let (memory, partition, group, mut sent) = (self.memory.clone(), partition.clone(), *group, batch.to_vec());
         let weather = *self.weather.lock().unwrap();
         let lag = Duration::from_millis(self.below(weather.lag));
+        let (seen, began) = (self.seen.clone(), Instant::now());
         self.write(async move {
             tokio::time::sleep(lag).await;
+            if began.elapsed() > WRITE_TIMEOUT {
+                seen.lock().unwrap().late.extend(sent.iter().map(|line| line.id().clone()));
+            }
             let unwritten = sent.split_off(taken).iter().map(|line| line.id().clone()).collect();
             let written = memory.write_batch(&partition, &group, &mut sent).await?;
             assert!(written.unwritten.is_empty(), "memory takes everything");
@@ -426,6 +459,7 @@ impl MultipartStore for Network {
     ) -> Result<(), UploadError> {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
         let (upload, parts) = (upload.clone(), parts.to_vec());
+        self.completes();
         self.write(async move { memory.complete(&partition, &key, &upload, &parts, size).await }).await
     }
 

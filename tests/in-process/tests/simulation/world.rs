@@ -11,7 +11,7 @@ use domain::{
     Fingerprint, IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId,
     JobState, JobType, JobWorker, Month, Partition, Plan, Pool, Principal, Scope, Sweeper, Tenant, Timings,
 };
-use in_process::network::{Network, Weather};
+use in_process::network::{Death, Network, Weather};
 use jiff::{SignedDuration, Timestamp};
 use records::{ResourceType, StoredLine};
 use tokio::task::JoinHandle;
@@ -254,8 +254,9 @@ impl World {
         let job_type = self.job(&id).await.job_type();
         let is_killed = self.kills > 0 && self.draw(2) == 0;
         self.kills -= u64::from(is_killed);
-        // At any moment, or before or after any call.
-        let dies_with = (is_killed && self.draw(2) == 0).then(|| (1 + self.draw(60), self.draw(2) == 0));
+        // At any moment, or before or after any call; often that which makes a file visible, since it comes once.
+        let death = if self.draw(3) == 0 { Death::Complete } else { Death::Call(1 + self.draw(60)) };
+        let dies_with = (is_killed && self.draw(2) == 0).then(|| (death, self.draw(2) == 0));
         let dies_at =
             (is_killed && dies_with.is_none()).then(|| Instant::now() + Duration::from_millis(self.draw(8_000)));
         let network = self.network.for_process(dies_with);
