@@ -57,6 +57,17 @@ pub(crate) struct Global {
     pub(crate) no_color: bool,
 }
 
+/// What a map file looks like.
+const MAP_FILE: &str = r#"A map file says which column is which field, and how its text is translated:
+  type = "Patient"
+  [columns]
+  "MRN"   = { to = "id", prefix = "mrn-" }
+  "DOB"   = { to = "birthDate", format = "%m/%d/%Y" }
+  "Sex"   = { to = "gender", values = { M = "male", F = "female" } }
+  "Town"  = { to = "address.city" }
+  "Chart" = { drop = true }
+Columns that are named after fields need no entry. `clinik-bulk types TYPE` lists the fields."#;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Stores a key: read from a prompt or stdin, checked, and kept in a file of mode 0600.
@@ -74,8 +85,10 @@ pub(crate) enum Command {
         resource_type: ResourceType,
     },
     /// Validates files by the service's own rules. Nothing leaves the machine.
+    #[command(after_long_help = MAP_FILE)]
     Validate(Validate),
     /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, or an export.
+    #[command(after_long_help = MAP_FILE)]
     Import(Import),
     /// Goes on with an import or export that was interrupted.
     Resume(Resume),
@@ -123,7 +136,7 @@ pub(crate) struct Reading {
     /// The files' format; by their names unless given (a file without a telling name is NDJSON).
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
-    /// A map file: which column is which member, and how its text is translated.
+    /// A map file: which column is which field, and how its text is translated (see below).
     #[arg(long, value_name = "FILE")]
     pub(crate) map: Option<PathBuf>,
     /// The files' encoding, as windows-1252; UTF-8 unless given.

@@ -1,6 +1,7 @@
 //! The exit codes, and the failures that carry them.
 
 use crate::api::ApiError;
+use crate::table::RowError;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,9 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
             Failure::Limit(_) => Exit::Limit,
             Failure::Mismatch(_) => Exit::Mismatch,
         };
+    }
+    if error.is::<RowError>() {
+        return Exit::Usage;
     }
     error.downcast_ref::<ApiError>().map_or(Exit::Failed, ApiError::exit)
 }

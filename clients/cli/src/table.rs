@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::exit::usage;
 use crate::plan::UnknownColumns;
@@ -16,6 +16,7 @@ mod rows;
 
 pub(crate) use columns::all_columns;
 pub(crate) use map::Map;
+pub(crate) use rows::RowError;
 
 use columns::Columns;
 use convert::Converter;
@@ -111,9 +112,9 @@ fn check_text(cells: &rows::Cells, line: u64, headers: Option<&[String]>) -> Res
         Some(at) => {
             let name = headers.and_then(|headers| headers.get(at));
             let column = name.map_or_else(|| (at + 1).to_string(), |name| format!("\"{name}\""));
-            Err(anyhow!(
+            Err(usage(format!(
                 "line {line}, column {column}: not UTF-8; if an old system or Excel wrote the file, try --encoding windows-1252"
-            ))
+            )))
         }
     }
 }

@@ -157,7 +157,7 @@ fn stdin_is_imported_and_every_format_is_taken() {
     bench.run(&["import", "Patient", "-", "-"]).ends(2);
     bench.run(&["import", "Patient", "-", "--key-file", "-"]).ends(2).says("stdin");
     bench.run(&["import", "Patient", "p.ndjson.gz", "--unknown", "drop"]).ends(2).says("CSV");
-    bench.run(&["import", "Patient", "none.ndjson"]).ends(1).says("none.ndjson");
+    bench.run(&["import", "Patient", "none.ndjson"]).ends(2).says("none.ndjson");
     bench.run(&["import", "Patient"]).ends(2);
     bench.run(&["import", "Patinet", "p.ndjson.gz"]).ends(2).says("did you mean Patient");
 }

@@ -205,7 +205,7 @@ fn killed_while_it_plans_a_run_plans_again() {
     assert!(status.ends(0).out.contains("nothing was sent"));
     std::fs::remove_file(bench.path("in/Person.ndjson")).unwrap();
     // A source is gone, and nothing has been sent: that is told, not passed over.
-    bench.run(&["resume", "state"]).ends(1).says("Person.ndjson");
+    bench.run(&["resume", "state"]).ends(2).says("Person.ndjson");
     bench.write("in/Person.ndjson", "");
     resume_and_check(&bench, "killed while planning");
 }
