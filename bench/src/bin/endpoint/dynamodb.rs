@@ -377,13 +377,14 @@ fn projected(expression: Option<&str>) -> Option<Vec<usize>> {
     Some(names.filter_map(|wanted| NAMES.iter().position(|name| *name == wanted)).collect())
 }
 
-/// Whether the write of a job follows a revision that is no longer the stored one.
+/// Whether the write of a job, or of a window, follows a revision that is no longer the stored one.
 fn is_overtaken(state: &State, put: &Put<'_>) -> bool {
     let Some(before) = put.expression_attribute_values.pointer("/:before/N") else { return false };
     let (Some(table), Some(keys)) = (&put.table_name, put.keys()) else { return false };
     let stored = state.tables.get(table, &keys.pk.text, &keys.sk.text);
     let stored = stored.and_then(|item| serde_json::from_str::<Value>(&item.raw).ok());
-    stored.is_some_and(|stored| stored.pointer("/revision/N") != Some(before))
+    let is_other = |stored: Value| ["/revision/N", "/version/N"].iter().all(|name| stored.pointer(name) != Some(before));
+    stored.is_some_and(is_other)
 }
 
 fn put_item(state: &mut State, body: &str) -> Option<Answer> {
