@@ -4,7 +4,7 @@
 #
 # With a key of its own tenant: it leaves as many uploads open as a partition may have.
 #
-# Left out are two checks that the contract decides otherwise: an unknown method is a 404 and not a 405, and a call that
+# Left out are two checks that this API decides otherwise: an unknown method is a 404 and not a 405, and a call that
 # fits the schema may still be refused (a `since` in the future, an upload that is not there).
 set -euo pipefail
 cd "$(dirname "$0")/.."

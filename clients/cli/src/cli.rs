@@ -28,12 +28,15 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The profile that is used unless another is named.
+pub(crate) const DEFAULT_PROFILE: &str = "default";
+
 /// What every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The profile to use: a URL and a key, as `login` stores them.
-    #[arg(long, global = true, value_name = "NAME", default_value = "default")]
+    #[arg(long, global = true, value_name = "NAME", default_value = DEFAULT_PROFILE)]
     pub(crate) profile: String,
 
     /// The API's base URL, with its path if it has one. Otherwise `CLINIKAPI_BASE_URL`, then the profile's.
@@ -48,7 +51,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     pub(crate) output: OutputFormat,
 
-    /// Print results and errors only.
+    /// Print nothing but data and errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 
@@ -70,7 +73,7 @@ Columns that are named after fields need no entry. `clinik-bulk types TYPE` list
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Stores a key: read from a prompt or stdin, checked, and kept in a file of mode 0600.
+    /// Stores a URL (--url) and its key: read from a prompt or stdin, checked, and kept in a file of mode 0600.
     Login,
     /// Lists the resource types, or the fields of one.
     Types {
@@ -87,7 +90,7 @@ pub(crate) enum Command {
     /// Validates files by the service's own rules. Nothing leaves the machine.
     #[command(after_long_help = MAP_FILE)]
     Validate(Validate),
-    /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, or an export.
+    /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, an export, or exports.
     #[command(after_long_help = MAP_FILE)]
     Import(Import),
     /// Goes on with an import or export that was interrupted.

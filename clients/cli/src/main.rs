@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };
-    let output = Output::new(cli.global.output, cli.global.quiet, color);
+    let output = Output::new(cli.global.output, cli.global.quiet, color, &cli.global.profile);
     let done = commands::run(&cli, &output);
     output.exit(done)
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -13,7 +14,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::ApiError;
+use crate::cli::DEFAULT_PROFILE;
 use crate::exit::{self, Exit};
+use crate::files;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,14 +40,23 @@ pub(crate) struct Output {
     format: OutputFormat,
     quiet: bool,
     color: bool,
+    /// The profile that was asked for: commands that are shown name it too.
+    profile: String,
     /// The bars on the terminal; lines are written past them.
     bars: Rc<RefCell<Option<MultiProgress>>>,
     has_document: Rc<Cell<bool>>,
 }
 
 impl Output {
-    pub(crate) fn new(format: OutputFormat, quiet: bool, color: bool) -> Self {
-        Self { format, quiet, color, bars: Rc::default(), has_document: Rc::default() }
+    pub(crate) fn new(format: OutputFormat, quiet: bool, color: bool, profile: &str) -> Self {
+        Self { format, quiet, color, profile: profile.to_owned(), bars: Rc::default(), has_document: Rc::default() }
+    }
+
+    /// A command to type next, on a folder of this run.
+    pub(crate) fn next(&self, command: &str, folder: &Path) -> String {
+        let profile =
+            if self.profile == DEFAULT_PROFILE { String::new() } else { format!("--profile {} ", self.profile) };
+        format!("clinik-bulk {profile}{command} {}", files::shown(folder))
     }
 
     pub(crate) fn format(&self) -> OutputFormat {

@@ -100,7 +100,7 @@ pub(crate) fn given_url(global: &Global) -> Result<Option<String>> {
 
 /// An `https` URL with a host, or an `http` one of this machine: a key must not travel in the clear.
 pub(crate) fn checked_url(url: &str) -> Result<String> {
-    let uri: ureq::http::Uri = url.parse().map_err(|_| usage("the base URL is not a URL"))?;
+    let uri: ureq::http::Uri = url.parse().map_err(|_| usage("the base URL is not a URL: it begins with https://"))?;
     let host = uri.host().unwrap_or_default();
     let is_local = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
     match uri.scheme_str() {
@@ -109,7 +109,7 @@ pub(crate) fn checked_url(url: &str) -> Result<String> {
         }
         Some("https") => Ok(url.trim_end_matches('/').to_owned()),
         Some("http") if is_local => Ok(url.trim_end_matches('/').to_owned()),
-        _ => Err(usage("the base URL must be https, or http on this machine")),
+        _ => Err(usage("the base URL begins with https://, or with http:// where the service runs on this machine")),
     }
 }
 

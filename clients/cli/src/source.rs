@@ -48,7 +48,7 @@ impl Source {
                 // Opening a folder succeeds, and reading it gives an error that nobody understands.
                 if file.metadata()?.is_dir() { Err(io::Error::from(io::ErrorKind::IsADirectory)) } else { Ok(file) }
             });
-            Box::new(opened.map_err(|error| usage(format!("open {}: {error}", path.display())))?)
+            Box::new(opened.map_err(|error| usage(format!("cannot be opened: {error}")))?)
         };
         let tally = Rc::new(RefCell::new(Tally { hash, bytes: 0 }));
         let mut counted = BufReader::with_capacity(CHUNK, Counted { inner: raw, tally: tally.clone() });

@@ -13,7 +13,7 @@ use http::{
 use jiff::Timestamp;
 use records::ResourceType;
 
-/// For how long a file can be downloaded where a link leads (contract, section 4).
+/// For how long a file can be downloaded where a link leads (openapi.yaml).
 const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
 /// The name under which the hashes of all files are found.

@@ -38,7 +38,7 @@ const MAX_CONCURRENCY: usize = 6;
 /// No further group begins while so many bytes of records are being written.
 const MAX_BYTES_IN_FLIGHT: usize = 4 << 20;
 
-/// The most records of one import (contract, section 3).
+/// The most records of one import (openapi.yaml).
 pub const MAX_RECORDS: u64 = 10_000;
 
 /// Works on imports.

@@ -383,7 +383,8 @@ fn is_overtaken(state: &State, put: &Put<'_>) -> bool {
     let (Some(table), Some(keys)) = (&put.table_name, put.keys()) else { return false };
     let stored = state.tables.get(table, &keys.pk.text, &keys.sk.text);
     let stored = stored.and_then(|item| serde_json::from_str::<Value>(&item.raw).ok());
-    let is_other = |stored: Value| ["/revision/N", "/version/N"].iter().all(|name| stored.pointer(name) != Some(before));
+    let is_other =
+        |stored: Value| ["/revision/N", "/version/N"].iter().all(|name| stored.pointer(name) != Some(before));
     stored.is_some_and(is_other)
 }
 

@@ -29,6 +29,9 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     if to_stdout && output.format() != OutputFormat::Text {
         return Err(usage("stdout takes the records, or --output, not both"));
     }
+    if !to_stdout && (Manifest::load(&arguments.out)?.is_some() || export::is_unfinished(&arguments.out)) {
+        return Err(usage(format!("{} is an export itself: name the folder above it", arguments.out.display())));
+    }
     let settings = Settings::resolve(global)?;
     let api = Api::new(&settings, output)?;
     let types = types(arguments);
@@ -91,7 +94,10 @@ fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
 fn since_last(arguments: &Export, types: &[&str], settings: &Settings, output: &Output) -> Result<Option<String>> {
     let newest = export::newest(&arguments.out, types, &settings.url, settings.key.environment())?;
     match &newest {
-        Some(manifest) => output.say(&format!("since {}, the last export", manifest.transaction_time)),
+        Some(manifest) => output.say(&format!(
+            "since {}, six minutes before the last export began: what changed in them comes again, so that nothing is missed",
+            manifest.transaction_time
+        )),
         None => output.say("no complete export of these types is there yet: exporting everything"),
     }
     Ok(newest.map(|manifest| manifest.transaction_time))
@@ -114,7 +120,7 @@ fn finish(exporter: &Exporter<'_>, folder: &Path, state: ExportState) -> Result<
                 files::remove(&folder.join("export.json"))?;
                 std::fs::remove_dir(folder).unwrap_or(());
             } else {
-                output.say(&format!("go on with: clinik-bulk resume {}", files::shown(folder)));
+                output.say(&format!("go on with: {}", output.next("resume", folder)));
             }
             if output.format() == OutputFormat::Json {
                 output.document(&json!({"error": crate::output::error_value(&error), "jobs": [{"jobId": job_id}],

@@ -17,7 +17,7 @@ use crate::plan::{self, BuildInput, ImportRequest, Plan, SourceRequest, resolve_
 use crate::progress::{Progress, megabytes};
 use crate::run::{Driver, Journal, StateFolder, Stop, Summary, summarise};
 use crate::settings::{Key, Settings};
-use crate::source;
+use crate::source::{self, Source};
 use crate::table::Map;
 
 pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Result<Exit> {
@@ -42,6 +42,10 @@ pub(super) fn start(
     if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
+    // Before a folder is made for nothing.
+    for source in &sources {
+        drop(Source::open(&source.path).with_context(|| source_name(&source.path))?);
+    }
     let api = Api::new(&settings, output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = api.limits()?;
@@ -52,6 +56,7 @@ pub(super) fn start(
     })?;
     let _lock = folder.lock()?;
     files::write_json(&folder.request(), &request)?;
+    output.say(&format!("to {}, with a {} key", settings.url, settings.key.environment()));
     output.say(&format!("state folder: {}", files::shown(folder.path())));
     let progress = Progress::new(output);
     let run = Run { api: &api, folder: &folder, output, progress: &progress, waiting: &acting.waiting };
@@ -123,6 +128,9 @@ fn dry_run(arguments: &Import, sources: Vec<SourceRequest>, global: &Global, out
     progress.finish();
     show_plan(&plan, limits.as_ref(), output);
     output.event_or_document(&plan_event(&plan, limits.as_ref()))?;
+    if plan.rejected() > 0 {
+        output.say("what is wrong with the rejected records: clinik-bulk validate says it");
+    }
     let too_many = arguments.acting.max_rejected.is_exceeded(plan.rejected(), plan.read());
     Ok(if too_many { Exit::Rejected } else { Exit::Done })
 }
@@ -146,7 +154,7 @@ impl Run<'_> {
         self.output.event(&plan_event(&plan, limits))?;
         if request.environment == "live" && !request.confirmed {
             if !yes {
-                self.progress.suspend(|| confirm(&plan, self.folder))?;
+                self.progress.suspend(|| confirm(&plan, self.folder, self.output))?;
             }
             request.confirmed = true;
             files::write_json(&self.folder.request(), &request)?;
@@ -185,7 +193,7 @@ impl Run<'_> {
 
     /// Says how the run ended: the exit code, and what to do next.
     fn tell(&self, summary: &Summary, stopped: Result<Stop>) -> Result<Exit> {
-        let resume = || format!("go on with: clinik-bulk resume {}", files::shown(self.folder.path()));
+        let resume = || format!("go on with: {}", self.output.next("resume", self.folder.path()));
         let failure = match stopped {
             Err(error) => Some(error.context(resume()).context("the import stopped")),
             Ok(Stop::Unfinished(reason)) => {
@@ -220,7 +228,8 @@ fn failed_jobs(summary: &Summary) -> anyhow::Error {
     let jobs: Vec<_> = failed.iter().filter_map(|job| job.job_id.as_deref()).collect();
     let records: u64 = failed.iter().map(|job| job.records).sum();
     Failure::JobFailed(format!(
-        "{} of {} jobs failed, with {records} records: {}; resume begins those anew that can be",
+        "{} of {} jobs failed, with {records} records: {}; resume begins those anew whose records all have ids; \
+         of the others some may be stored, and importing them again would double those",
         failed.len(),
         summary.jobs.len(),
         jobs.join(", ")
@@ -242,8 +251,10 @@ pub(super) fn say_summary(summary: &Summary, output: &Output) {
         let folder = files::shown(&summary.folder);
         let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
         output.say(&format!(
-            "what is wrong stands in {folder}/errors.ndjson; fix the records in {} and run: clinik-bulk retry {folder}",
-            files.join(", ")
+            "what is wrong stands in {folder}/errors.ndjson; fix the records in {} (as the service reads them: a map is \
+             not applied again) and run: {}",
+            files.join(", "),
+            output.next("retry", &summary.folder)
         ));
     }
     output.say(&format!("report: {}", files::shown(&summary.folder.join("report.html"))));
@@ -261,6 +272,12 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
             source.records,
             source.rejected,
             megabytes(source.bytes)
+        ));
+    }
+    let month = limits.and_then(|limits| limits.requests_per_month.remaining);
+    if let Some(left) = month.filter(|left| *left < plan.to_send()) {
+        output.warn(&format!(
+            "the month has {left} requests left, and every record takes one: the import will stop there until the next month"
         ));
     }
     let jobs = plan.batches.len();
@@ -297,7 +314,7 @@ fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
 }
 
 /// Asks on the terminal, once a run.
-fn confirm(plan: &Plan, folder: &StateFolder) -> Result<()> {
+fn confirm(plan: &Plan, folder: &StateFolder, output: &Output) -> Result<()> {
     let question = format!("import {} records with a live key? [y/N] ", plan.to_send());
     let mut stderr = io::stderr().lock();
     stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).context("ask")?;
@@ -306,6 +323,6 @@ fn confirm(plan: &Plan, folder: &StateFolder) -> Result<()> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    let message = format!("nothing was sent; go on with: clinik-bulk resume {}", files::shown(folder.path()));
+    let message = format!("nothing was sent; go on with: {}", output.next("resume", folder.path()));
     Err(Failure::Unfinished(message).into())
 }

@@ -1,5 +1,6 @@
 //! Going on, looking at, and importing again.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -43,22 +44,22 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     let api = Api::new(&settings, output)?;
+    let planned: Option<Plan> = if folder.plan().exists() { Some(files::read_json(&folder.plan())?) } else { None };
+    let journal = planned.as_ref().map(|plan| Journal::read(&folder.journal(), plan.batches.len())).transpose()?;
+    check_key(&request, &settings, &api, journal.as_ref().map_or(&[], Journal::states))?;
     let (limits, _) = api.limits()?;
     let progress = Progress::new(output);
     let run = Run { api: &api, folder: &folder, output, progress: &progress, waiting: &arguments.waiting };
-    if !folder.plan().exists() || (request.environment == "live" && !request.confirmed) {
+    let is_open = request.environment == "live" && !request.confirmed;
+    let Some(plan) = planned.filter(|_| !is_open) else {
         // Nothing has been sent yet.
         if request.sources.iter().any(|source| source.path.as_os_str() == "-") {
             bail!("stdin was not read to its end, and nothing was sent: import it again");
         }
         return run.plan_and_act(request, Some(&limits), arguments.yes);
-    }
-    let plan: Plan = files::read_json(&folder.plan())?;
+    };
     check_sources(&plan)?;
     check_edited(&folder)?;
-    let journal = Journal::open(&folder.journal(), plan.batches.len())?;
-    check_key(&request, &settings, &api, &journal)?;
-    drop(journal);
     run.act(&request, &plan)
 }
 
@@ -95,16 +96,13 @@ fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
 }
 
 /// Another key must be one of the same tenant, or its records would go to two.
-fn check_key(request: &ImportRequest, settings: &Settings, api: &Api, journal: &Journal) -> Result<()> {
+fn check_key(request: &ImportRequest, settings: &Settings, api: &Api, states: &[BatchState]) -> Result<()> {
     if import::fingerprint(&settings.key) == request.key_fingerprint {
         return Ok(());
     }
-    let Some(job_id) = journal.states().iter().find_map(BatchState::job_id) else {
-        // A start without an answer may have become a job of the first key's tenant.
-        if journal.states().iter().any(|state| matches!(state, BatchState::Starting { .. })) {
-            return Err(usage("the import was begun with another key; go on with that one"));
-        }
-        return Ok(());
+    let Some(job_id) = states.iter().find_map(BatchState::job_id) else {
+        // Nothing tells whether this key is of the same tenant.
+        return Err(usage("the import was begun with another key: go on with that one, or begin a new import"));
     };
     match api.job(job_id) {
         Ok(_) => Ok(()),
@@ -223,6 +221,13 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
         return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
     }
+    let records = rejected_now(&folder, &summary)?;
+    let marker = folder.path().join("retried.json");
+    if marker.exists() && files::read_json::<BTreeMap<String, String>>(&marker)? == records {
+        return Err(usage(
+            "these records were imported by an earlier retry, and those without ids would be stored twice",
+        ));
+    }
     let what = if folder.rejected().exists() {
         let plan: Plan = files::read_json(&folder.plan())?;
         let resource_type = rejected_type(&folder, &plan)?;
@@ -231,7 +236,21 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         vec![folder.rejected_folder()]
     };
     let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
-    import::start(resolve_sources(&what, None)?, &reading, &arguments.acting, global, output)
+    let done = import::start(resolve_sources(&what, None)?, &reading, &arguments.acting, global, output);
+    let has_sent = match &done {
+        Ok(_) => true,
+        Err(error) => matches!(crate::exit::of_error(error), Exit::Unfinished | Exit::Limit | Exit::JobFailed),
+    };
+    if has_sent {
+        files::write_json(&marker, &records)?;
+    }
+    done
+}
+
+/// The hashes of the rejected records' files as they are now.
+fn rejected_now(folder: &StateFolder, summary: &Summary) -> Result<BTreeMap<String, String>> {
+    let names = summary.rejected_files.keys().map(|name| (name, folder.path().join(name)));
+    names.filter(|(_, path)| path.exists()).map(|(name, path)| Ok((name.clone(), files::digest(&path)?.0))).collect()
 }
 
 /// The one type of the rejected records.

@@ -134,7 +134,7 @@ impl Driver<'_> {
         }
         for batch in &plan.batches {
             match self.state(batch)? {
-                BatchState::Started { job_id } if !self.waiting.no_wait => self.poll(batch, &job_id, schedule)?,
+                BatchState::Started { job_id } => self.poll(batch, &job_id, schedule)?,
                 BatchState::Ended { job_id, completed: true, .. } => self.collect(batch, &job_id, None)?,
                 _ => {}
             }

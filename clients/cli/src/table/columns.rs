@@ -56,6 +56,7 @@ impl Columns {
     ) -> Result<Self, String> {
         check_headers(&headers, map)?;
         let mut columns = Vec::new();
+        let mut strangers = Vec::new();
         for (at, header) in headers.iter().enumerate() {
             let rule = map.columns.get(header).cloned().unwrap_or_default();
             if rule.drop {
@@ -69,11 +70,19 @@ impl Columns {
                     UnknownColumns::Keep if rule.to.is_none() => {
                         column(header, at, vec![Step::Member(to)], Leaf::TEXT, rule)?
                     }
-                    _ => return Err(unknown_column(schema, header, &to)),
+                    _ => {
+                        strangers.push(unknown_column(schema, header, &to));
+                        continue;
+                    }
                 },
                 Err(NoMember::Because(reason)) => return Err(format!("column \"{header}\": {reason}")),
             };
             columns.push(column);
+        }
+        if !strangers.is_empty() {
+            strangers
+                .push("map or drop them in a map file (see validate --help), or use --unknown keep or drop".to_owned());
+            return Err(strangers.join("; "));
         }
         check_required(schema, &columns)?;
         Ok(Self { columns, headers })
@@ -229,11 +238,11 @@ fn extend(shape: Shape<'_>, path: &mut String) {
 fn unknown_column(schema: &Schema, header: &str, to: &str) -> String {
     let known = all_columns(schema);
     let hint = match nearest(to, known.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean {near}? "),
+        Some(near) => format!(" (did you mean {near}?)"),
         None => String::new(),
     };
     let subject = if header == to { format!("column \"{header}\"") } else { format!("column \"{header}\": {to}") };
-    format!("{subject} is not a member of the type; {hint}Map it in a map file (--map), or use --unknown keep or drop")
+    format!("{subject} is not a field of the type{hint}")
 }
 
 /// Every column that a file of the type may have, the required ones first; of arrays the first item.

@@ -215,7 +215,7 @@ impl Column {
                 Some(date) => self.write_value(&date, out),
                 None => {
                     write_string(text, out);
-                    Some(self.fault("format", &format!("Must be a date as {}", format.as_str())))
+                    Some(self.fault("format", &format!("Must be a real date as {}", format.as_str())))
                 }
             };
         }

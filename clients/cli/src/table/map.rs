@@ -11,7 +11,7 @@ use crate::exit::usage;
 
 /// A map file.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map file as `clinik-bulk validate --help` shows it")]
 pub(crate) struct Map {
     /// The type that the map is for.
     #[serde(rename = "type")]
@@ -23,7 +23,7 @@ pub(crate) struct Map {
 
 /// What becomes of a column.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "what becomes of a column, as { to = \"birthDate\", format = \"%m/%d/%Y\" }")]
 pub(crate) struct Rule {
     /// The member, as `contact[0].phone`; the header itself unless given.
     pub(crate) to: Option<String>,

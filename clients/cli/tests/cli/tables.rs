@@ -120,7 +120,7 @@ fn what_a_map_cannot_translate_is_told_by_row_and_column() {
     );
     let said = validate(&bench, "p.csv", &["--map", "map.toml"]);
     let lines: Vec<_> = said.ends(3).out.lines().collect();
-    assert_eq!(lines[0], "p.csv:2: column \"DOB\": birthDate: Must be a date as %m/%d/%Y [format]");
+    assert_eq!(lines[0], "p.csv:2: column \"DOB\": birthDate: Must be a real date as %m/%d/%Y [format]");
     assert_eq!(lines[1], "p.csv:3: column \"Sex\": gender: Must be one of the map's F, M, U [unmapped]");
     assert!(lines.get(2).is_none(), "the id of a rejected row is not taken: {lines:?}");
     bench.run(&["import", "Patient", "p.csv", "--map", "map.toml", "--state", "state"]).ends(3);

@@ -13,7 +13,7 @@ use crate::limits::Month;
 use crate::ports::{Clock, IdSource, PortError, SignedUrl, UrlSigner, UsageStore};
 use crate::timings::after;
 
-/// The most bytes of an upload, as it is uploaded and once inflated (contract, section 3).
+/// The most bytes of an upload, as it is uploaded and once inflated (openapi.yaml).
 pub const MAX_UPLOAD_BYTES: u64 = 104_857_600;
 
 /// For how long an upload's URL takes it.

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::identity::TenantId;
 use crate::jobs::LineViolation;
 
-/// The longest raw line that is read: 1 MiB (contract, section 3).
+/// The longest raw line that is read: 1 MiB (openapi.yaml).
 pub(super) const MAX_LINE: usize = 1 << 20;
 
-/// The most violations that a validation lists (contract, section 3).
+/// The most violations that a validation lists (openapi.yaml).
 const MAX_LISTED: usize = 1_000;
 
 /// Decides on every line of one batch.

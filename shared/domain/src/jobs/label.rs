@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The most characters of a label (contract, section 2).
+/// The most characters of a label (openapi.yaml).
 const MAX_LABEL: usize = 64;
 
 /// Up to 64 of `A-Za-z0-9 ._:-`. Not for patients' data.

@@ -1,4 +1,4 @@
-//! Plans, their limits, and the pools that calls are counted in (numbers: contract, section 1).
+//! Plans, their limits, and the pools that calls are counted in (numbers: README, "Plans").
 
 use std::fmt;
 use std::str::FromStr;

@@ -9,7 +9,7 @@ use crate::identity::{JobId, Partition, sha256_hex};
 use crate::jobs::{Job, JobType};
 use crate::ports::{Clock, JobStore, ListedJobs, PortError};
 
-/// The most jobs of a page (contract, section 4).
+/// The most jobs of a page (openapi.yaml).
 pub const MAX_PAGE: usize = 100;
 
 /// How many jobs one call looks at, at most: with a filter that few jobs pass, a page may be short or empty, and the
