@@ -42,8 +42,8 @@ pub(super) fn start(
     if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
-    // Before a folder is made for nothing.
-    for source in &sources {
+    // Before a folder is made for nothing. What is read of stdin is gone.
+    for source in sources.iter().filter(|source| source.path.as_os_str() != "-") {
         drop(Source::open(&source.path).with_context(|| source_name(&source.path))?);
     }
     let api = Api::new(&settings, output)?;

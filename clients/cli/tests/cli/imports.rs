@@ -81,6 +81,7 @@ fn mended_records_are_imported_by_retry() {
     bench.run(&["retry", "state"]).ends(2).says("fix the records first");
     bench.write("state/rejected.ndjson", "{\"firstName\":\"B\",\"lastName\":\"B\"}\n");
     bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 read = 1 stored");
+    bench.run(&["retry", "state", "--state", "third"]).ends(2).says("by an earlier retry");
     assert_eq!(bench.stub.state().records.len(), 2);
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::stub::{KEY, Phase, Reply};
-use crate::{Bench, patients};
+use crate::{Bench, patients, run};
 
 /// Two types and so two jobs; of five patients one is rejected here and one by the service.
 const RECORDS: usize = 5;
@@ -203,6 +203,10 @@ fn killed_while_it_plans_a_run_plans_again() {
     assert!(!bench.path("state/plan.json").exists());
     let status = bench.run(&["status", "state"]);
     assert!(status.ends(0).out.contains("nothing was sent"));
+    let mut other = bench.command(&["resume", "state"]);
+    other.env("CLINIKAPI_SECRET_KEY", "clk_test_anotherreadonly");
+    // Whether it is of the same tenant nobody can tell.
+    run(other).ends(2).says("another key");
     std::fs::remove_file(bench.path("in/Person.ndjson")).unwrap();
     // A source is gone, and nothing has been sent: that is told, not passed over.
     bench.run(&["resume", "state"]).ends(2).says("Person.ndjson");
