@@ -154,9 +154,9 @@ boto3.client('lambda').update_function_configuration(FunctionName=name, Timeout=
     ));
 }
 
-/// Patients of 4 KB each.
+/// Patients of 9 KB each.
 fn patients(count: usize) -> String {
-    let note = "x".repeat(4_000);
+    let note = "x".repeat(9_000);
     (0..count).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\",\"note\":\"{note}\"}}\n")).collect()
 }
 
@@ -339,7 +339,10 @@ fn run_export() {
     assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "attempts_exhausted");
     no_file_is_left("exports", &partition, id.as_str());
 
-    // An upload that has ended is one that was completed, if the file is there: it is looked for.
+    // An upload that has ended is one that was completed, if the file is there: it is looked for. One record alone is no
+    // file of several parts.
+    let more: String = (0..5).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\"}}\n")).collect();
+    let _job = completed(&client, &client.import("Patient", &more));
     let id = unfinished(&partition);
     boto3(&format!(
         "import boto3, os
