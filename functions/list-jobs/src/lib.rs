@@ -33,12 +33,14 @@ impl Endpoint for ListJobs {
         let partition = &call.principal.partition;
         let query = request.query_string_parameters_ref();
         let parameter = |name| query.and_then(|query| query.first(name)).filter(|value| !value.is_empty());
+        // The gateway joins what is given twice by commas, and the event's reader parts all values at them.
+        let all = |name| query.and_then(|query| query.all(name)).unwrap_or_default();
         let mut issues = Issues::default();
         let count = count(parameter("count"), &mut issues);
         let filter = JobFilter {
-            statuses: several("status", parameter("status"), known_status, &mut issues),
-            job_types: several("type", parameter("type"), known_type, &mut issues),
-            resource_types: several("resourceType", parameter("resourceType"), |name| name.parse().ok(), &mut issues),
+            statuses: several("status", &all("status"), known_status, &mut issues),
+            job_types: several("type", &all("type"), known_type, &mut issues),
+            resource_types: several("resourceType", &all("resourceType"), |name| name.parse().ok(), &mut issues),
         };
         let behind = parameter("cursor").map(|cursor| JobCursor::behind(cursor, partition)).transpose();
         if behind.is_err() {
@@ -71,10 +73,12 @@ fn count(text: Option<&str>, issues: &mut Issues) -> usize {
     }
 }
 
-/// Values separated by commas, all of them known.
-fn several<T>(name: &str, text: Option<&str>, known: impl Fn(&str) -> Option<T>, issues: &mut Issues) -> Vec<T> {
-    let Some(text) = text else { return Vec::new() };
-    let values: Option<Vec<_>> = text.split(',').map(known).collect();
+/// Any number of values, all of them known; one that is empty is none.
+fn several<T>(name: &str, given: &[&str], known: impl Fn(&str) -> Option<T>, issues: &mut Issues) -> Vec<T> {
+    if given.iter().all(|value| value.is_empty()) {
+        return Vec::new();
+    }
+    let values: Option<Vec<_>> = given.iter().flat_map(|value| value.split(',')).map(known).collect();
     values.unwrap_or_else(|| {
         issues.add(name, "Unknown value");
         Vec::new()

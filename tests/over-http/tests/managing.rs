@@ -102,10 +102,18 @@ fn jobs_are_listed_page_by_page_and_cursors_stay_at_home() {
     let ids = |page: &Value| page["data"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect::<Vec<_>>();
     assert_eq!([ids(&first), ids(&second)].concat(), started);
     assert!(first["data"][0]["errors"].is_null() && first["data"][0]["downloadUrl"].is_null(), "{first}");
-    assert_eq!(
-        ids(&client.get("/v1/bulk/jobs?type=export&status=completed,failed&resourceType=Patient").data()).len(),
-        1
-    );
+    for (filter, found) in [
+        ("type=export&status=completed,failed&resourceType=Patient", 1),
+        ("status=failed,completed", 6),
+        ("status=failed%2Ccompleted", 6),
+        ("status=failed&status=completed", 6),
+        ("type=export,import", 6),
+        ("resourceType=Encounter,Patient", 6),
+        ("resourceType=Encounter", 0),
+        ("type=", 6),
+    ] {
+        assert_eq!(ids(&client.get(&format!("/v1/bulk/jobs?{filter}")).data()).len(), found, "{filter}");
+    }
     assert_eq!(other.get("/v1/bulk/jobs").data()["data"], json!([]));
     let refused = other.get(&format!("/v1/bulk/jobs?cursor={cursor}"));
     assert_eq!((refused.status, refused.code().as_str()), (422, "VALIDATION_ERROR"));
