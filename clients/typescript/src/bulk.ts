@@ -119,7 +119,7 @@ export interface Bulk {
 
   /**
    * Polls a job until it is `completed` or `failed`, as often as the service asks for. Goes on when the network or the
-   * service is away for some minutes.
+   * service is away for some minutes, once it has answered.
    *
    * @throws ClinikTimeoutError with the job as last seen, after `timeout` milliseconds (default: an hour)
    * @throws ClinikNotFoundError

@@ -42,6 +42,10 @@ export function encodeText(text: string): Uint8Array {
 
 /** A record as its line, without the line end. */
 export function encodeRecord(record: unknown, index: number): string {
+  // A stream of bytes would become one record for each chunk.
+  if (ArrayBuffer.isView(record) || record instanceof ArrayBuffer) {
+    throw new TypeError(`record ${index}: bytes, where objects are expected; for a file use fs.openAsBlob(path)`);
+  }
   if (typeof record !== 'object' || record === null || Array.isArray(record)) {
     throw new TypeError(`record ${index}: expected an object`);
   }
