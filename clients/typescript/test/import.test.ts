@@ -70,6 +70,17 @@ describe('imports', () => {
     assert.equal(service.api.requests.length, 0);
   });
 
+  test('a stream of bytes is not taken for records', async () => {
+    const { bulk } = (await start()).client();
+    const bytes = async function* () {
+      yield Buffer.from('{"lastName":"Doe"}\n');
+    };
+    await assert.rejects(bulk.import({ resourceType: 'Patient', data: bytes() }), {
+      name: 'TypeError',
+      message: 'record 0: bytes, where objects are expected; for a file use fs.openAsBlob(path)',
+    });
+  });
+
   test('from 3,000,000 bytes of body on the records are uploaded', async () => {
     const service = await start();
     const { bulk } = service.client();
