@@ -165,7 +165,7 @@ fn patients(count: usize) -> String {
         let note: String = (0..560).map(|_| hex()).collect();
         format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\",\"note\":\"{note}\"}}\n")
     };
-    (0..count).map(|n| patient(n)).collect()
+    (0..count).map(patient).collect()
 }
 
 /// An export that five workers in a row have died of.
