@@ -161,7 +161,7 @@ fn patients(count: usize) -> String {
         noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         format!("{noise:016x}")
     };
-    let mut patient = |n| {
+    let patient = |n| {
         let note: String = (0..560).map(|_| hex()).collect();
         format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\",\"note\":\"{note}\"}}\n")
     };
