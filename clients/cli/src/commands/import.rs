@@ -17,7 +17,7 @@ use crate::plan::{self, BuildInput, ImportRequest, Plan, SourceRequest, resolve_
 use crate::progress::{Progress, megabytes};
 use crate::run::{Driver, Journal, StateFolder, Stop, Summary, summarise};
 use crate::settings::{Key, Settings};
-use crate::source::{self, Source};
+use crate::source;
 use crate::table::Map;
 
 pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Result<Exit> {
@@ -42,9 +42,10 @@ pub(super) fn start(
     if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
-    // Before a folder is made for nothing. What is read of stdin is gone.
+    // Before a folder is made for nothing. Not opened: what is read of a pipe is gone.
     for source in sources.iter().filter(|source| source.path.as_os_str() != "-") {
-        drop(Source::open(&source.path).with_context(|| source_name(&source.path))?);
+        let found = std::fs::metadata(&source.path);
+        found.map_err(|error| usage(format!("{}: cannot be opened: {error}", source_name(&source.path))))?;
     }
     let api = Api::new(&settings, output)?;
     // A wrong key or address shows before anything is read.

@@ -212,16 +212,11 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     if summary.rejected_files.is_empty() {
         return Err(usage("the import has rejected nothing"));
     }
-    let mut is_edited = false;
-    for (name, sha256) in &summary.rejected_files {
-        let path = folder.path().join(name);
-        is_edited |= path.exists() && files::digest(&path)?.0 != *sha256;
-    }
-    if !is_edited {
+    let records = rejected_now(&folder, &summary)?;
+    if records.iter().all(|(name, sha256)| summary.rejected_files.get(name) == Some(sha256)) {
         let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
         return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
     }
-    let records = rejected_now(&folder, &summary)?;
     let marker = folder.path().join("retried.json");
     if marker.exists() && files::read_json::<BTreeMap<String, String>>(&marker)? == records {
         return Err(usage(

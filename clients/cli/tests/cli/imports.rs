@@ -73,6 +73,17 @@ fn rejections_within_the_bound_are_success() {
     bench.run(&["import", "Patient", "p.ndjson", "--max-rejected", "x"]).ends(2);
 }
 
+/// As a shell's `<(zcat …)` is one: what is read of it is gone.
+#[test]
+fn a_pipe_is_read_once_and_whole() {
+    let bench = Bench::new();
+    let pipe = bench.path("pipe.ndjson");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = std::thread::spawn(move || std::fs::write(pipe, patients(9_000)));
+    bench.import(&["Patient", "pipe.ndjson"]).ends(0).says("9000 read = 9000 stored");
+    writer.join().unwrap().unwrap();
+}
+
 #[test]
 fn mended_records_are_imported_by_retry() {
     let bench = Bench::new();
