@@ -45,6 +45,18 @@ impl S3Objects {
     }
 }
 
+/// How many bytes an object has, by the headers of an answer that begins with byte `from`; `None` when it begins
+/// elsewhere.
+fn whole_size(from: u64, content_range: Option<&str>, content_length: Option<i64>) -> Option<u64> {
+    let Some(range) = content_range else {
+        return content_length.filter(|_| from == 0).and_then(|length| u64::try_from(length).ok());
+    };
+    let (first, rest) = range.strip_prefix("bytes ")?.split_once('-')?;
+    let (last, size) = rest.split_once('/')?;
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (first == from && last.checked_add(1) == Some(size)).then_some(size)
+}
+
 fn check(operation: &'static str, partition: &Partition, key: &ObjectKey) -> Result<(), PortError> {
     if key.belongs_to(partition) { Ok(()) } else { Err(unreadable(operation, "key of another partition")) }
 }
@@ -91,7 +103,7 @@ impl ObjectStore for S3Objects {
         &self,
         partition: &Partition,
         key: &ObjectKey,
-        etag: Option<&str>,
+        pinned: Option<&str>,
         from: u64,
     ) -> Result<Fetched, PortError> {
         const OPERATION: &str = "read object";
@@ -99,9 +111,14 @@ impl ObjectStore for S3Objects {
         let get = self.client.get_object().bucket(&self.bucket).key(key.as_str());
         // A range of an empty object cannot be had.
         let range = (from > 0).then(|| format!("bytes={from}-"));
-        match get.set_if_match(etag.map(str::to_owned)).set_range(range).send().await {
+        match get.set_if_match(pinned.map(str::to_owned)).set_range(range).send().await {
             Ok(object) => {
+                let size = whole_size(from, object.content_range.as_deref(), object.content_length)
+                    .ok_or_else(|| PortError::unavailable(OPERATION, "answer has another range"))?;
                 let etag = object.e_tag.ok_or_else(|| unreadable(OPERATION, "no ETag"))?;
+                if pinned.is_some_and(|pinned| pinned != etag) {
+                    return Err(PortError::unavailable(OPERATION, "answer has another ETag"));
+                }
                 let body = stream::unfold(Some(object.body), async |body| {
                     let mut body = body?;
                     match body.next().await? {
@@ -109,7 +126,7 @@ impl ObjectStore for S3Objects {
                         Err(_) => Some((Err(PortError::unavailable(OPERATION, "connection broke")), None)),
                     }
                 });
-                Ok(Fetched::Content { etag, body: body.boxed() })
+                Ok(Fetched::Content { etag, size, body: body.boxed() })
             }
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(Fetched::Missing),
             Err(SdkError::ServiceError(refusal)) if refusal.err().code() == Some("PreconditionFailed") => {
@@ -325,5 +342,20 @@ impl UrlSigner for S3Objects {
             .await
             .map_err(|error| port_error(OPERATION, &error))?;
         Ok(SignedUrl { url: signed.uri().to_owned(), expires_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_of_the_range_that_was_asked_for() {
+        assert_eq!(whole_size(0, None, Some(7)), Some(7));
+        assert_eq!(whole_size(2, Some("bytes 2-6/7"), Some(5)), Some(7));
+        for wrong in ["bytes 0-6/7", "bytes 3-6/7", "bytes 2-5/7", "bytes 2-6/*", "bytes */7", "2-6/7"] {
+            assert_eq!(whole_size(2, Some(wrong), Some(5)), None, "{wrong}");
+        }
+        assert_eq!(whole_size(2, None, Some(7)), None, "the whole instead of a range");
     }
 }

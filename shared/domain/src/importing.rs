@@ -77,6 +77,12 @@ impl Work for ImportWorker {
         let mut reader = BatchReader::new(&schema, partition, job.id(), reports);
         let imported = self.import(guard, (*resource_type, source), deadline, &mut reader).await;
         let Outcome { violations, violation_count, progress, mut reports } = reader.into_outcome();
+        // What was promised is compared: the lines that were counted are the lines that were read.
+        let lines = guard.job().await.progress().total;
+        let imported = imported.and_then(|()| match progress.processed {
+            read if read == lines => Ok(()),
+            _ => Err(PortError::defect("import records", "lines read differ from lines counted").into()),
+        });
         let finished = match imported {
             Ok(()) => match guard.check() {
                 Ok(()) => reports.finish(self.objects.as_ref(), partition).await,
@@ -104,7 +110,7 @@ impl ImportWorker {
     ) -> Result<u64, WorkError> {
         let mut content = self.open(partition, source).await?;
         let mut lines = LineCounter::default();
-        while let Some(piece) = content.next().await? {
+        while let Some(piece) = content.next().await.transpose()? {
             lines.push(&piece);
             if Instant::now() >= deadline {
                 return Err(WorkError::TimeOver(Release::Yielded));
@@ -132,7 +138,7 @@ impl ImportWorker {
         let mut watermark = Watermark::default();
         let mut writes = FuturesUnordered::new();
         let mut bytes_in_flight = 0;
-        let mut at_end = false;
+        let (mut at_end, mut imported_bytes) = (false, 0);
         loop {
             let mut may_read = reader.reports().upload(guard)?;
             while may_read && writes.len() < MAX_CONCURRENCY && bytes_in_flight < MAX_BYTES_IN_FLIGHT {
@@ -148,8 +154,7 @@ impl ImportWorker {
                 may_read = reader.reports().upload(guard)?;
             }
             if at_end && may_read && writes.is_empty() {
-                tracing::info!(target: METRICS, job_type = "import", job_id = %job.id(),
-                    imported_bytes = content.size());
+                tracing::info!(target: METRICS, job_type = "import", job_id = %job.id(), imported_bytes);
                 return Ok(());
             }
             if Instant::now() >= deadline {
@@ -165,8 +170,11 @@ impl ImportWorker {
                     bytes_in_flight -= bytes;
                 }
                 arrived = reader.reports().arrived(), if is_uploading => arrived?,
-                piece = content.next(), if !at_end && has_room => match piece? {
-                    Some(piece) => reader.push(&piece),
+                piece = content.next(), if !at_end && has_room => match piece.transpose()? {
+                    Some(piece) => {
+                        imported_bytes += piece.len();
+                        reader.push(&piece);
+                    }
                     None => {
                         reader.finish();
                         at_end = true;

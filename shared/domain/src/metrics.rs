@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use crate::jobs::{Job, JobState};
+use crate::ports::PortError;
 
 /// The target of events that are metrics. Fields that end in `_ms` are milliseconds, those in `bytes` bytes,
 /// all others counts.
@@ -24,4 +25,12 @@ pub(crate) fn job_ended(job: &Job, now: Timestamp) {
             service_faults = u64::from(reason.is_service_fault()), reason = reason.code(), job_duration_ms),
         JobState::Pending | JobState::Processing { .. } => {}
     }
+}
+
+/// Tells that a job waits, before the write that says so, which may fail too.
+pub(crate) fn job_deferred(job: &Job, error: &PortError) {
+    let (job_type, job_id, tenant) = (job.job_type().as_str(), job.id(), &job.partition().tenant);
+    tracing::warn!(target: METRICS, job_type, %job_id, %tenant, jobs_deferred = 1,
+        deferrals_in_a_row = job.deferrals() + 1, cause = error.kind(),
+        service_defects = u64::from(!error.is_transient()));
 }

@@ -56,6 +56,16 @@ impl PortError {
         Self::Defect { operation, cause: cause.into() }
     }
 
+    /// The kind of failure, in log lines and metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Throttled { .. } => "throttled",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Defect { .. } => "defect",
+        }
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {

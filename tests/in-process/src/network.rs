@@ -12,15 +12,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::memory::{Memory, SeededIds};
 use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, ChangeGroup, ChangeItem, ChangeLog, CountPage, DueCursor,
-    DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, IdSource, JobQueue, JobStore, KeptRecord,
-    ListedJobs, MonthUsage, MultipartId, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader,
-    RecordWriter, Settlement, Shard, Stamp, UpdateError, UploadError, UploadedPart, UsageStore,
+    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, ByteStream, ChangeGroup, ChangeItem, ChangeLog, CountPage,
+    DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, IdSource, JobQueue, JobStore,
+    KeptRecord, ListedJobs, MonthUsage, MultipartId, MultipartStore, ObjectHead, ObjectStore, Page, PortError,
+    RecordReader, RecordWriter, Settlement, Shard, Stamp, UpdateError, UploadError, UploadedPart, UsageStore,
 };
 use domain::{
     IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
     TenantId, Upload, UploadId, Window,
 };
+use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use records::{RecordId, ResourceType, StoredLine};
 use tokio::time::Instant;
@@ -36,13 +37,15 @@ pub struct Weather {
     pub answer_lost: u64,
     /// Taking very long.
     pub slow: u64,
+    /// Pieces of a body with which it breaks, ends too early or stands still.
+    pub broken_bodies: u64,
     /// For so long, in milliseconds, a batch of records is on its way at most, beside any other delay.
     pub lag: u64,
 }
 
 impl Weather {
     /// Nothing goes wrong.
-    pub const FAIR: Self = Self { refused: 0, throttled: 0, answer_lost: 0, slow: 0, lag: 0 };
+    pub const FAIR: Self = Self { refused: 0, throttled: 0, answer_lost: 0, slow: 0, broken_bodies: 0, lag: 0 };
 }
 
 /// What has been seen of the calls.
@@ -238,6 +241,30 @@ impl Network {
     }
 }
 
+impl Network {
+    /// A body as it comes over this network: it takes its time, stands still for a minute, breaks with an error, or ends
+    /// too early as if it were whole.
+    fn breaking(&self, body: ByteStream) -> ByteStream {
+        let network = self.clone();
+        let pieces = stream::unfold(Some(body), move |body| {
+            let network = network.clone();
+            async move {
+                let mut body = body?;
+                let broken = network.weather.lock().unwrap().broken_bodies;
+                match network.below(1_000) {
+                    n if n < broken => return Some((Err(unavailable()), None)),
+                    n if n < broken + broken / 2 => return None,
+                    n if n < broken * 2 => tokio::time::sleep(Duration::from_mins(1)).await,
+                    _ => tokio::time::sleep(Duration::from_millis(network.below(20))).await,
+                }
+                let piece = body.next().await?;
+                Some((piece, Some(body)))
+            }
+        });
+        pieces.boxed()
+    }
+}
+
 #[async_trait]
 impl AcceptanceStore for Network {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
@@ -404,7 +431,10 @@ impl ObjectStore for Network {
         etag: Option<&str>,
         from: u64,
     ) -> Result<Fetched, PortError> {
-        self.read(ObjectStore::get(&self.memory, partition, key, etag, from)).await
+        Ok(match self.read(ObjectStore::get(&self.memory, partition, key, etag, from)).await? {
+            Fetched::Content { etag, size, body } => Fetched::Content { etag, size, body: self.breaking(body) },
+            other => other,
+        })
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {

@@ -26,8 +26,8 @@ const MOST: u64 = 48_000_000;
 
 type Pieces = BoxStream<'static, Result<Bytes, PortError>>;
 
-/// Gives the pieces of an upload, each time anew.
-type Content = Box<dyn Fn() -> Pieces + Send + Sync>;
+/// Gives the size of an upload and its pieces, each time anew.
+type Content = Box<dyn Fn() -> (u64, Pieces) + Send + Sync>;
 
 /// Gives out an upload that nobody has room for, and forgets what is written.
 struct Malicious {
@@ -44,7 +44,8 @@ impl ObjectStore for Malicious {
     }
 
     async fn get(&self, _: &Partition, _: &ObjectKey, _: Option<&str>, _: u64) -> Result<Fetched, PortError> {
-        Ok(Fetched::Content { etag: "etag".to_owned(), body: (self.content)() })
+        let (size, body) = (self.content)();
+        Ok(Fetched::Content { etag: "etag".to_owned(), size, body })
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
@@ -98,9 +99,10 @@ impl MultipartStore for Malicious {
 }
 
 /// The same piece again and again.
-fn repeated(piece: impl Into<Bytes>, times: usize) -> Pieces {
+fn repeated(piece: impl Into<Bytes>, times: usize) -> (u64, Pieces) {
     let piece = piece.into();
-    stream::iter((0..times).map(move |_| Ok(piece.clone()))).boxed()
+    let size = (piece.len() as u64).saturating_mul(times as u64);
+    (size, stream::iter((0..times).map(move |_| Ok(piece.clone()))).boxed())
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -128,7 +130,7 @@ fn forget_peak() {
 }
 
 /// What comes of an import of these bytes: the delivery, the status, and how many records were read and rejected.
-async fn import(content: impl Fn() -> Pieces + Send + Sync + 'static) -> (Delivery, &'static str, u64, u64) {
+async fn import(content: impl Fn() -> (u64, Pieces) + Send + Sync + 'static) -> (Delivery, &'static str, u64, u64) {
     let service = Service::start().await;
     let who = caller(Plan::Enterprise);
     let (upload, _) = service.uploader().create(&who, 100).await.unwrap();
@@ -173,7 +175,10 @@ async fn no_input_fills_the_memory() {
         ("one line of 100 MiB", Box::new(|| repeated(vec![b'x'; MIB], 100)), done(1, 1)),
         (
             "one string of 99 MiB",
-            Box::new(|| stream::once(async { Ok("{\"a\":\"".into()) }).chain(repeated(vec![b'x'; MIB], 99)).boxed()),
+            Box::new(|| {
+                let (size, rest) = repeated(vec![b'x'; MIB], 99);
+                (size + 6, stream::once(async { Ok("{\"a\":\"".into()) }).chain(rest).boxed())
+            }),
             done(1, 1),
         ),
         ("empty lines", Box::new(|| repeated(vec![b'\n'; MIB], 100)), failed(TooManyRecords)),
@@ -189,7 +194,7 @@ async fn no_input_fills_the_memory() {
             "a body that breaks",
             Box::new(|| {
                 let broken = || Err(PortError::unavailable("read object", "broken"));
-                stream::once(async move { broken() }).boxed()
+                (100, stream::once(async move { broken() }).boxed())
             }),
             (Delivery::Deferred, "processing", 0, 0),
         ),

@@ -11,6 +11,7 @@ use super::lease_guard::{AcquireOutcome, JobAccess, LeaseError};
 use super::{Event, FailureReason, Job, JobResult, JobState, LeaseGuard, Progress, Refusal, Release};
 use crate::files::KeyPrefix;
 use crate::identity::{JobId, Partition};
+use crate::metrics::job_deferred;
 use crate::ports::{Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, Settlement, UploadError};
 use crate::timings::Timings;
 
@@ -183,6 +184,7 @@ impl JobDriver {
             Err(WorkError::Port(error)) => {
                 let job = guard.job().await;
                 let rest = self.timings.deferral(job.deferrals());
+                job_deferred(&job, &error);
                 tracing::warn!(job_id = %job.id(), rest_seconds = rest.as_secs(),
                     error = &error as &dyn std::error::Error, "defer job until dependency is back");
                 guard.release(Release::Deferred, rest).await?;

@@ -15,9 +15,13 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, PortError>>;
 
 /// What came of reading an object.
 pub enum Fetched {
-    /// Its bytes, and the ETag of the content that they are of.
+    /// The bytes from the one that was asked for on: exactly they, or the call fails.
     Content {
+        /// Of the content that they are of.
         etag: String,
+        /// How many bytes the whole object has.
+        size: u64,
+        /// May break, and may end too early: whoever reads compares.
         body: ByteStream,
     },
     Missing,

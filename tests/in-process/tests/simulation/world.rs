@@ -82,7 +82,14 @@ impl World {
             // Records land well after their change items, and before the change log counts as settled.
             Weather { lag: draw(2_500), ..Weather::FAIR }
         } else {
-            Weather { refused: draw(40), throttled: draw(60), answer_lost: draw(60), slow: draw(15), lag: 0 }
+            Weather {
+                refused: draw(40),
+                throttled: draw(60),
+                answer_lost: draw(60),
+                slow: draw(15),
+                broken_bodies: draw(150),
+                lag: 0,
+            }
         };
         let kills = draw(5);
         let now = Instant::now();
