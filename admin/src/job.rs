@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use domain::ports::{Clock, JobQueue, JobStore};
-use domain::{Environment, Job, JobId, JobState, JobType, Partition, Progress, TenantId};
+use domain::{Checkpoint, Environment, Job, JobId, JobState, JobType, OpenFile, Partition, Progress, TenantId};
 use jiff::Timestamp;
 use runtime::SystemClock;
 use serde::Serialize;
@@ -71,13 +71,13 @@ struct ShownJob {
     failure: Option<&'static str>,
     /// Files that are whole.
     files: usize,
-    /// Bytes in the parts of the file that is being written.
+    /// Bytes in the chunks of the file that is being written.
     open_bytes: u64,
 }
 
 impl ShownJob {
     fn new(job: &Job) -> Self {
-        let checkpoint = job.checkpoint();
+        let checkpoint = job.checkpoint().and_then(Checkpoint::export);
         Self {
             id: job.id().clone(),
             partition: job.partition().to_string(),
@@ -102,7 +102,7 @@ impl ShownJob {
                 (None, Some(checkpoint)) => checkpoint.files.len(),
                 (None, None) => 0,
             },
-            open_bytes: checkpoint.and_then(|checkpoint| checkpoint.open.as_ref()).map_or(0, |open| open.bytes),
+            open_bytes: checkpoint.and_then(|checkpoint| checkpoint.open.as_ref()).map_or(0, OpenFile::bytes),
         }
     }
 }

@@ -67,7 +67,7 @@ async fn completed_export_has_a_fresh_url_at_every_poll() {
     let files = vec![file(&format!("{}.ndjson", job_id()), key)];
     let result = JobResult::Export { started_at: Service::at(10), files };
     let progress = Progress { total: 1_250, processed: 1_250, ..Progress::default() };
-    let completed = Event::Completed { token: Token::new(1), result, progress };
+    let completed = Event::Completed { token: Token::new(1), result, progress, leftovers: false };
     service.happens(job, [acquired(), advanced(1_249, 0), completed]).await;
     let first = answer(&service, "job").await;
     insta::assert_json_snapshot!(first);
@@ -87,14 +87,17 @@ async fn completed_import_tells_its_violations() {
         files: [Report::Errors, Report::Rejected, Report::Results].map(report).to_vec(),
     };
     let progress = Progress { total: 2, processed: 2, succeeded: 1, failed: 1 };
-    service.happens(job, [acquired(), Event::Completed { token: Token::new(1), result, progress }]).await;
+    service
+        .happens(job, [acquired(), Event::Completed { token: Token::new(1), result, progress, leftovers: false }])
+        .await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn failed_import_has_one_fatal_entry() {
     let (service, job) = service_with(an_import(), 2).await;
-    let failed = Event::Failed { token: Token::new(1), reason: FailureReason::SourceMissing };
+    let failed =
+        Event::Failed { token: Token::new(1), reason: FailureReason::SourceMissing, progress: Progress::default() };
     service.happens(job, [acquired(), failed]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }
@@ -138,7 +141,7 @@ async fn completed() -> Service {
     let key = ObjectKey::export(&test_partition(), &job_id(), &Token::new(1), 0, Compression::None);
     let files = vec![file(&format!("{}.ndjson", job_id()), key)];
     let result = JobResult::Export { started_at: Service::at(10), files };
-    let completed = Event::Completed { token: Token::new(1), result, progress: Progress::default() };
+    let completed = Event::Completed { token: Token::new(1), result, progress: Progress::default(), leftovers: false };
     service.happens(job, [acquired(), completed]).await;
     service
 }

@@ -119,7 +119,8 @@ async fn the_largest_page_fits_a_lambda_answer() {
         };
         let job = service.accepted(JobId::new(Service::at(number), 7), JobSpec::Export(spec), 0).await;
         let result = JobResult::Export { started_at: Service::at(0), files: files.clone() };
-        let completed = Event::Completed { token: Token::new(1), result, progress: Progress::default() };
+        let completed =
+            Event::Completed { token: Token::new(1), result, progress: Progress::default(), leftovers: false };
         service.happens(job, [acquired(), completed]).await;
     }
     let page = page(&service, &[("count", "100")]).await;

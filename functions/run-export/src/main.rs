@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws::Aws;
-use domain::{ExportSizes, ExportWorker, JobDriver};
+use domain::{ChunkSize, ExportWorker, JobDriver};
 use runtime::{Settings, SystemClock, SystemIds};
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,5 +19,5 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (objects, records) = (Arc::new(aws.objects(bucket)), Arc::new(aws.records(records)));
     let (multipart, files) = (objects.clone(), objects.clone());
     let driver = JobDriver { jobs, queue, files, clock: Arc::new(SystemClock), ids: Arc::new(SystemIds), timings };
-    processor::serve(ExportWorker { driver, records, objects, multipart, sizes: ExportSizes::default() }).await
+    processor::serve(ExportWorker { driver, records, objects, multipart, chunk_size: ChunkSize::default() }).await
 }

@@ -20,8 +20,9 @@ pub async fn serve(sweeper: Sweeper) -> Result<(), Error> {
 /// One sweep. An error is one of the look-up; what is due stays so, and the next sweep finds it.
 pub async fn handle(sweeper: &Sweeper, deadline: Instant) -> Result<Swept, Error> {
     let swept = sweeper.sweep(deadline).await?;
-    let Swept { redriven, errors } = swept;
+    let Swept { redriven, errors, oldest_ms } = swept;
     tracing::info!(redriven, errors, "swept");
-    tracing::info!(target: METRICS, sweeps = 1, jobs_redriven = redriven, sweep_errors = errors);
+    tracing::info!(target: METRICS, sweeps = 1, jobs_redriven = redriven, sweep_errors = errors,
+        oldest_job_ms = oldest_ms);
     Ok(swept)
 }

@@ -107,7 +107,7 @@ mod tests {
         #[test]
         fn no_two_partitions_share_a_key(one in partition(), other in partition(), id: u128) {
             let (ones, others) = (keys(&one, id), keys(&other, id));
-            prop_assert_eq!(ones.len(), 62 * (16 + 4) + 7 + 1 + 2);
+            prop_assert_eq!(ones.len(), 62 * (16 + 4) + 8 + 1 + 2);
             prop_assert_eq!(ones.is_disjoint(&others), one != other);
             if one != other {
                 // A prefix is a tool of deleting: it never reaches into another's.

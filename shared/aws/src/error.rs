@@ -22,31 +22,110 @@ impl fmt::Display for ServiceRefusal {
 
 impl std::error::Error for ServiceRefusal {}
 
-/// The refusals that ask for fewer calls, and pass by themselves: those of the SDK's own list that our services send
-/// (<https://docs.rs/aws-runtime/latest/aws_runtime/retries/classifiers/>).
-const THROTTLING: [&str; 12] = [
-    "BandwidthLimitExceeded",
-    "LimitExceededException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "SlowDown",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "TransactionThrottledException",
+/// What a code means for whoever calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Asks for fewer calls.
+    Throttled,
+    /// Passes by itself.
+    Unavailable,
+    /// People have to mend the deployment.
+    Refused,
+    /// What was asked for is wrong, and stays so.
+    Defect,
+}
+
+/// The codes that we know, sorted. The first two kinds are those of the SDK's own lists
+/// (<https://docs.rs/aws-runtime/latest/aws_runtime/retries/classifiers/>) and of the services' pages of common errors;
+/// inside a cancelled transaction DynamoDB has names of its own.
+const CODES: [(&str, Kind); 62] = [
+    ("AccessDenied", Kind::Refused),
+    ("AccessDeniedException", Kind::Refused),
+    ("BandwidthLimitExceeded", Kind::Throttled),
+    ("EC2ThrottledException", Kind::Throttled),
+    ("EntityTooLarge", Kind::Defect),
+    ("EntityTooSmall", Kind::Defect),
+    ("ExpiredToken", Kind::Unavailable),
+    ("ExpiredTokenException", Kind::Unavailable),
+    ("IDPCommunicationError", Kind::Unavailable),
+    ("IncompleteBody", Kind::Unavailable),
+    ("InternalError", Kind::Unavailable),
+    ("InternalFailure", Kind::Unavailable),
+    ("InternalServerError", Kind::Unavailable),
+    ("InvalidAccessKeyId", Kind::Refused),
+    ("InvalidArgument", Kind::Defect),
+    ("InvalidClientTokenId", Kind::Refused),
+    ("InvalidRange", Kind::Unavailable),
+    ("InvalidRequest", Kind::Defect),
+    ("InvalidSignatureException", Kind::Refused),
+    ("ItemCollectionSizeLimitExceeded", Kind::Defect),
+    ("ItemCollectionSizeLimitExceededException", Kind::Defect),
+    ("KMS.DisabledException", Kind::Refused),
+    ("KMS.NotFoundException", Kind::Refused),
+    ("KMS.ThrottlingException", Kind::Throttled),
+    ("KmsAccessDenied", Kind::Refused),
+    ("KmsDisabled", Kind::Refused),
+    ("KmsNotFound", Kind::Refused),
+    ("KmsThrottled", Kind::Throttled),
+    ("LimitExceededException", Kind::Throttled),
+    ("MalformedXML", Kind::Defect),
+    ("NoSuchBucket", Kind::Refused),
+    ("OperationAborted", Kind::Unavailable),
+    ("PriorRequestNotComplete", Kind::Throttled),
+    ("ProvisionedThroughputExceeded", Kind::Throttled),
+    ("ProvisionedThroughputExceededException", Kind::Throttled),
+    ("QueueDoesNotExist", Kind::Refused),
+    ("ReplicatedWriteConflictException", Kind::Unavailable),
+    ("RequestExpired", Kind::Unavailable),
+    ("RequestLimitExceeded", Kind::Throttled),
+    ("RequestThrottled", Kind::Throttled),
+    ("RequestThrottledException", Kind::Throttled),
+    ("RequestTimeTooSkewed", Kind::Unavailable),
+    ("RequestTimeout", Kind::Unavailable),
+    ("RequestTimeoutException", Kind::Unavailable),
+    ("ResourceNotFoundException", Kind::Refused),
+    ("SerializationException", Kind::Defect),
+    ("ServiceUnavailable", Kind::Unavailable),
+    ("SignatureDoesNotMatch", Kind::Refused),
+    ("SlowDown", Kind::Throttled),
+    ("ThrottledException", Kind::Throttled),
+    ("Throttling", Kind::Throttled),
+    ("ThrottlingError", Kind::Throttled),
+    ("ThrottlingException", Kind::Throttled),
+    ("TooManyRequestsException", Kind::Throttled),
+    ("TransactionConflict", Kind::Unavailable),
+    ("TransactionConflictException", Kind::Unavailable),
+    ("TransactionInProgressException", Kind::Unavailable),
+    ("TransactionThrottledException", Kind::Throttled),
+    ("UnrecognizedClientException", Kind::Refused),
+    ("ValidationError", Kind::Defect),
+    ("ValidationException", Kind::Defect),
+    ("XAmzContentSHA256Mismatch", Kind::Unavailable),
 ];
 
-/// The others that pass by themselves, besides all answers of 500 and above.
-const TRANSIENT: [&str; 5] = [
-    "InternalServerError",
-    "OperationAborted",
-    "RequestTimeout",
-    "TransactionConflictException",
-    "TransactionInProgressException",
-];
+/// The code decides, not the status: a 200 may hold an error. A code that we do not know passes by itself when the
+/// service is to blame; else people have to look at it.
+fn kind_of(code: &str, status: u16) -> Kind {
+    match CODES.binary_search_by(|(known, _)| (*known).cmp(code)) {
+        Ok(index) => CODES.get(index).map_or(Kind::Defect, |(_, kind)| *kind),
+        Err(_) if status >= 500 => Kind::Unavailable,
+        Err(_) => Kind::Refused,
+    }
+}
+
+/// The port's error for what a service said.
+pub(crate) fn refusal(operation: &'static str, code: &str, status: u16) -> PortError {
+    let cause: Cause = Box::new(ServiceRefusal { code: code.to_owned(), status });
+    match kind_of(code, status) {
+        Kind::Throttled => {
+            tracing::info!(target: METRICS, operation, throttles = 1);
+            PortError::throttled(operation, cause)
+        }
+        Kind::Unavailable => PortError::unavailable(operation, cause),
+        Kind::Refused => PortError::refused(operation, cause),
+        Kind::Defect => PortError::defect(operation, cause),
+    }
+}
 
 /// The port's error for a failed call.
 pub(crate) fn port_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> PortError
@@ -55,20 +134,8 @@ where
     R: HasStatus + fmt::Debug,
 {
     match error {
-        SdkError::ServiceError(refusal) => {
-            let code = refusal.err().code().unwrap_or("no code").to_owned();
-            let status = refusal.raw().status();
-            let is_throttled = THROTTLING.contains(&code.as_str());
-            let is_transient = status >= 500 || TRANSIENT.contains(&code.as_str());
-            let cause: Cause = Box::new(ServiceRefusal { code, status });
-            if is_throttled {
-                tracing::info!(target: METRICS, operation, throttles = 1);
-                PortError::throttled(operation, cause)
-            } else if is_transient {
-                PortError::unavailable(operation, cause)
-            } else {
-                PortError::defect(operation, cause)
-            }
+        SdkError::ServiceError(refused) => {
+            refusal(operation, refused.err().code().unwrap_or("no code"), refused.raw().status())
         }
         SdkError::ConstructionFailure(_) => PortError::defect(operation, "build request"),
         SdkError::DispatchFailure(failure) => {
@@ -94,4 +161,29 @@ impl HasStatus for aws_sdk_dynamodb::config::http::HttpResponse {
 /// An item that does not have the form that this version writes.
 pub(crate) fn unreadable(operation: &'static str, cause: impl Into<Cause>) -> PortError {
     PortError::defect(operation, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_found_and_stand_once() {
+        assert!(CODES.is_sorted_by(|(one, _), (other, _)| one < other), "sorted, each once");
+        for (code, kind) in CODES {
+            assert_eq!(kind_of(code, 400), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_code_decides_and_not_the_status() {
+        assert_eq!(kind_of("InternalError", 200), Kind::Unavailable, "an error inside a 200");
+        assert_eq!(kind_of("AccessDenied", 503), Kind::Refused);
+        assert_eq!(kind_of("SomethingNew", 500), Kind::Unavailable);
+        assert_eq!(kind_of("SomethingNew", 400), Kind::Refused);
+        assert_eq!(
+            refusal("write records", "SlowDown", 503).to_string(),
+            "write records: throttled: SlowDown (HTTP 503)"
+        );
+    }
 }

@@ -30,7 +30,8 @@ pub struct Aws {
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The SDK's behaviour of that date: an update of the crates changes none of it.
-pub(crate) fn behavior() -> BehaviorVersion {
+#[must_use]
+pub fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
@@ -95,7 +96,6 @@ impl Aws {
         use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
 
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(UPLOAD_ATTEMPT_TIMEOUT).build();
-        // S3 refuses gaps in the part numbers of uploads whose parts carry checksums.
         let config = Builder::from(&self.config)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)

@@ -52,7 +52,7 @@ impl Purge {
     pub async fn files(&self, partition: &Partition) -> Result<u64, PortError> {
         let mut deleted = 0;
         for prefix in KeyPrefix::of_partition(partition) {
-            deleted += self.files.remove(partition, &prefix).await?;
+            deleted += self.files.remove(partition, &prefix, &[]).await?;
         }
         Ok(deleted)
     }

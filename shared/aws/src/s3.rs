@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Builder, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use bytes::Bytes;
 use domain::ports::{
     Fetched, FileRemover, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError,
@@ -21,7 +21,7 @@ use futures::StreamExt;
 use futures::stream;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::error::{HasStatus, port_error, unreadable};
+use crate::error::{HasStatus, port_error, refusal, unreadable};
 
 /// The media type of NDJSON.
 const NDJSON: &str = "application/x-ndjson";
@@ -32,6 +32,16 @@ const URL_LIFETIME: Duration = Duration::from_hours(1);
 /// How long completing an upload may take: S3 may work on it for minutes, and sends spaces meanwhile
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
 const COMPLETE_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// How long copying a chunk may take.
+const COPY_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// For calls that S3 may work on for long, and sends white space meanwhile: the SDK would take a silence of 5 s for a
+/// broken connection.
+fn patient(timeout: Duration) -> Builder {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(timeout).build();
+    Builder::new().timeout_config(timeouts).stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+}
 
 /// Files on S3.
 pub struct S3Objects {
@@ -86,6 +96,8 @@ where
 {
     match error.as_service_error().and_then(ProvideErrorMetadata::code) {
         Some("NoSuchUpload") => UploadError::Ended,
+        Some("NoSuchKey") => UploadError::SourceMissing,
+        Some("InvalidPart") => UploadError::InvalidPart,
         _ => port_error(operation, error).into(),
     }
 }
@@ -96,7 +108,10 @@ impl ObjectStore for S3Objects {
         const OPERATION: &str = "write object";
         check(OPERATION, partition, key)?;
         let put = self.client.put_object().bucket(&self.bucket).key(key.as_str()).content_type(NDJSON);
-        put.body(content.into()).send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
+        // S3 compares the checksum; a hash over every byte for the signature would say nothing new.
+        let put = put.checksum_algorithm(ChecksumAlgorithm::Crc64Nvme).body(content.into()).customize();
+        let sent = put.disable_payload_signing().send().await;
+        sent.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
     }
 
     async fn get(
@@ -161,32 +176,28 @@ impl MultipartStore for S3Objects {
         begun.upload_id.map(MultipartId).ok_or_else(|| unreadable(OPERATION, "no upload id"))
     }
 
-    async fn upload_part(
+    async fn copy_part(
         &self,
         partition: &Partition,
         key: &ObjectKey,
         upload: &MultipartId,
         number: u32,
-        content: Bytes,
-    ) -> Result<UploadedPart, UploadError> {
-        const OPERATION: &str = "upload part";
+        from: &ObjectKey,
+    ) -> Result<(), UploadError> {
+        const OPERATION: &str = "copy chunk";
         check(OPERATION, partition, key)?;
-        let part = self
+        check(OPERATION, partition, from)?;
+        let copy = self
             .client
-            .upload_part()
+            .upload_part_copy()
             .bucket(&self.bucket)
             .key(key.as_str())
             .upload_id(&upload.0)
             .part_number(i32::try_from(number).unwrap_or(i32::MAX))
-            .body(content.into())
-            .customize()
-            // TLS keeps the bytes as they are: a second hash over every part would say nothing new.
-            .disable_payload_signing()
-            .send()
-            .await
-            .map_err(|error| upload_error(OPERATION, &error))?;
-        let etag = part.e_tag.ok_or_else(|| unreadable(OPERATION, "no ETag"))?;
-        Ok(UploadedPart { number, etag })
+            // All characters of our keys stand for themselves in a URL.
+            .copy_source(format!("{}/{}", self.bucket, from.as_str()));
+        let copied = copy.customize().config_override(patient(COPY_TIMEOUT)).send().await;
+        copied.map(|_| ()).map_err(|error| upload_error(OPERATION, &error))
     }
 
     async fn list_parts(
@@ -228,36 +239,29 @@ impl MultipartStore for S3Objects {
         let complete = self.client.complete_multipart_upload().bucket(&self.bucket).key(key.as_str());
         let complete = complete.upload_id(&upload.0).multipart_upload(parts);
         let complete = complete.mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX));
-        let timeout = TimeoutConfig::builder().operation_attempt_timeout(COMPLETE_TIMEOUT).build();
-        let complete = complete.customize().config_override(Builder::new().timeout_config(timeout));
+        let complete = complete.customize().config_override(patient(COMPLETE_TIMEOUT));
         complete.send().await.map(|_| ()).map_err(|error| upload_error(OPERATION, &error))
-    }
-
-    async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError> {
-        const OPERATION: &str = "abort upload";
-        check(OPERATION, partition, key)?;
-        let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(key.as_str());
-        abort.upload_id(&upload.0).send().await.map(|_| ()).map_err(|error| port_error(OPERATION, &error))
     }
 }
 
 #[async_trait]
 impl FileRemover for S3Objects {
-    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError> {
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix, keep: &[ObjectKey]) -> Result<u64, PortError> {
         if !prefix.belongs_to(partition) {
             return Err(unreadable("remove files", "prefix of another partition"));
         }
-        Ok(self.abort_all(prefix.as_str()).await? + self.delete_all(prefix.as_str()).await?)
+        Ok(self.abort_all(prefix.as_str()).await? + self.delete_all(prefix.as_str(), keep).await?)
     }
 }
 
 impl S3Objects {
-    async fn delete_all(&self, prefix: &str) -> Result<u64, PortError> {
+    async fn delete_all(&self, prefix: &str, keep: &[ObjectKey]) -> Result<u64, PortError> {
         const OPERATION: &str = "delete files";
+        let is_kept = |key: &str| keep.iter().any(|kept| kept.as_str() == key);
         let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
         let mut deleted = 0;
         while let Some(page) = pages.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
-            let keys = page.contents().iter().filter_map(|object| object.key());
+            let keys = page.contents().iter().filter_map(|object| object.key()).filter(|key| !is_kept(key));
             let keys: Result<Vec<_>, _> = keys.map(|key| ObjectIdentifier::builder().key(key).build()).collect();
             let keys = keys.map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
             if keys.is_empty() {
@@ -268,8 +272,8 @@ impl S3Objects {
             let delete = delete.map_err(|_| unreadable(OPERATION, "request cannot be built"))?;
             let sent = self.client.delete_objects().bucket(&self.bucket).delete(delete).send().await;
             let sent = sent.map_err(|error| port_error(OPERATION, &error))?;
-            if !sent.errors().is_empty() {
-                return Err(unreadable(OPERATION, "some were not deleted"));
+            if let Some(failed) = sent.errors().first() {
+                return Err(refusal(OPERATION, failed.code().unwrap_or("no code"), 200));
             }
         }
         Ok(deleted)
@@ -277,10 +281,11 @@ impl S3Objects {
 
     async fn abort_all(&self, prefix: &str) -> Result<u64, PortError> {
         const OPERATION: &str = "abort uploads";
-        let mut aborted = 0;
+        let (mut aborted, mut key_marker, mut id_marker) = (0, None, None);
         loop {
-            let listed = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix).send().await;
-            let listed = listed.map_err(|error| port_error(OPERATION, &error))?;
+            let list = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
+            let list = list.set_key_marker(key_marker).set_upload_id_marker(id_marker);
+            let listed = list.send().await.map_err(|error| port_error(OPERATION, &error))?;
             for upload in listed.uploads() {
                 let abort = self.client.abort_multipart_upload().bucket(&self.bucket);
                 let abort = abort.set_key(upload.key.clone()).set_upload_id(upload.upload_id.clone());
@@ -292,8 +297,9 @@ impl S3Objects {
                     Err(error) => return Err(port_error(OPERATION, &error)),
                 }
             }
-            // What was aborted is listed no more.
-            if listed.is_truncated() != Some(true) {
+            // What was aborted may be listed for a while: go on behind it.
+            (key_marker, id_marker) = (listed.next_key_marker, listed.next_upload_id_marker);
+            if listed.is_truncated != Some(true) || key_marker.is_none() {
                 return Ok(aborted);
             }
         }

@@ -29,7 +29,7 @@ pub use uploads::{CreateUploadError, MAX_UPLOAD_BYTES, Upload, Uploader};
 /// A lost race is run again: 50 calls at once took up to 12 tries.
 const RACES: RetryPolicy = RetryPolicy::new(20, 10, 400);
 
-/// An acceptance whose outcome is unknown.
+/// Looking whether an acceptance had its effect whose answer was lost.
 const UNKNOWN_OUTCOME: RetryPolicy = RetryPolicy::new(3, 50, 400);
 
 /// A job that was accepted, now or by an earlier call of the same idempotency key.
@@ -154,8 +154,9 @@ impl JobAcceptor {
                     send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &acceptance.job).await;
                     return Ok(Accepted { job_id, replayed: false, bulk, requests });
                 }
-                // The idempotency entry wins over the other conditions: the next try finds it first.
-                Err(cancelled) if cancelled.idempotency_key_used => {}
+                // The idempotency entry wins over the other conditions, also when another transaction is at work on it:
+                // the next try finds it first.
+                Err(cancelled) if cancelled.idempotency_key_used || cancelled.contention => {}
                 Err(cancelled) if cancelled.upload_unusable => return Err(AcceptJobError::UploadUnusable),
                 Err(cancelled) if cancelled.month_full => return Err(AcceptJobError::MonthFull),
                 Err(_lost_race) => {}
@@ -224,20 +225,24 @@ impl JobAcceptor {
         Ok(Checked { acceptance, bulk })
     }
 
-    /// Runs the transaction until its outcome is known. The outer error is a dependency's, the inner one
-    /// says which conditions did not hold.
+    /// Runs the transaction. The outer error is a dependency's, the inner one says which conditions did not hold.
     async fn write(
         &self,
         partition: &Partition,
         acceptance: &Acceptance,
     ) -> Result<Result<(), Cancellation>, PortError> {
-        let is_unknown = |error: &AcceptError| matches!(error, AcceptError::Port(error) if error.is_transient());
-        let write = || self.acceptances.accept(partition, acceptance);
-        match retry(UNKNOWN_OUTCOME, self.ids.as_ref(), is_unknown, write).await {
+        match self.acceptances.accept(partition, acceptance).await {
             // Job ids are random: one that exists is this call's own, of a try whose answer was lost.
             Ok(()) | Err(AcceptError::Cancelled(Cancellation { job_exists: true, .. })) => Ok(Ok(())),
             Err(AcceptError::Cancelled(cancelled)) => Ok(Err(cancelled)),
-            Err(AcceptError::Port(error)) => Err(error),
+            // Whether it had its effect is not known: the job tells.
+            Err(AcceptError::Port(error)) => {
+                let look = || self.jobs.read(partition, acceptance.job.id());
+                match retry(UNKNOWN_OUTCOME, self.ids.as_ref(), PortError::is_transient, look).await {
+                    Ok(Some(_)) => Ok(Ok(())),
+                    Ok(None) | Err(_) => Err(error),
+                }
+            }
         }
     }
 }

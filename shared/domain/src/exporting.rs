@@ -1,39 +1,50 @@
-//! An export: read several shards at once, append their lines to files, upload the files in parts. Where it goes on
-//! is the job's checkpoint.
+//! An export: read several shards at once, append their lines to files, put the files together. Where it goes on is the
+//! job's checkpoint.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::{FuturesUnordered, StreamExt};
+use bytes::BytesMut;
+use futures::StreamExt;
 use tokio::time::Instant;
 
-use crate::files::{CompleteError, ObjectKey};
-use crate::identity::{JobId, Partition};
+use crate::files::{
+    AssembledFile, Assembly, AssemblyError, ChunkSize, Cut, FileDigest, FileWriter, ObjectKey, ObjectReader, ReadError,
+    SentChunk,
+};
+use crate::identity::{JobId, Partition, Token};
 use crate::jobs::{
-    Delivery, ExportSpec, FailureReason, FileLayout, Job, JobDriver, JobResult, JobSpec, JobWorker, LeaseGuard,
-    Progress, Release, ResultFile, Work, WorkError,
+    Checkpoint, Delivery, ExportSpec, FailureReason, FileLayout, JobDriver, JobResult, JobSpec, JobWorker, LeaseGuard,
+    Progress, ResultFile, Tasks, Work, WorkError, Worked,
 };
 use crate::metrics::METRICS;
-use crate::ports::{MultipartStore, ObjectStore, PortError, RecordReader, UploadError};
+use crate::ports::{MultipartStore, ObjectStore, PortError, RecordReader};
 
 mod checkpoint;
-mod export_file;
 mod lane;
 mod plan;
+mod reading;
 
-use checkpoint::Position;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use checkpoint::open_file_for_tests;
-pub use checkpoint::{ExportCheckpoint, ExportPlan, MAX_PARTS_AHEAD, OpenFile};
-use export_file::ExportFile;
-pub use export_file::ExportSizes;
-use lane::{Chunk, Lane, LaneReader};
+use checkpoint::{AssemblyState, Cursor, Position, SavedDigest, Tail};
+pub use checkpoint::{ExportCheckpoint, ExportPlan, OpenFile};
+use lane::{Lane, LaneReader};
 use plan::FilePlan;
+use reading::Reading;
 
-/// For how long parts in flight are waited for when the invocation's time is over.
+/// Chunks that are sent at once; each holds its bytes in memory.
+const MAX_CHUNKS_IN_FLIGHT: usize = 3;
+
+/// For how long a worker that stops waits for the chunks in flight and its tail.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// How often a file is begun anew of which something is gone.
+const MAX_RESTARTS: u32 = 1;
+
+/// How often putting a file together is begun anew, its upload being gone.
+const MAX_ASSEMBLIES: u32 = 3;
 
 /// Works on exports.
 #[derive(Clone)]
@@ -42,7 +53,7 @@ pub struct ExportWorker {
     pub records: Arc<dyn RecordReader>,
     pub objects: Arc<dyn ObjectStore>,
     pub multipart: Arc<dyn MultipartStore>,
-    pub sizes: ExportSizes,
+    pub chunk_size: ChunkSize,
 }
 
 #[async_trait]
@@ -54,304 +65,345 @@ impl JobWorker for ExportWorker {
 
 #[async_trait]
 impl Work for ExportWorker {
-    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<(JobResult, Progress), WorkError> {
-        let slice_ends = (Instant::now() + self.driver.timings.time_slice).min(deadline);
-        let job = guard.job().await;
+    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
+        let began = Instant::now();
+        let slice_ends = (began + self.driver.timings.time_slice).min(deadline);
+        // The last step of a file begins only when all of its time is left; in a short invocation it has half of it.
+        let complete_by = deadline - self.driver.timings.complete.min((deadline - began) / 2);
+        let job = guard.job();
         let JobSpec::Export(spec) = job.spec() else {
             return Err(PortError::defect("export records", "job is no export").into());
         };
-        let checkpoint = match job.checkpoint() {
+        let checkpoint = match job.checkpoint().and_then(Checkpoint::export) {
             Some(checkpoint) => checkpoint.clone().readable(),
             None => {
                 let planned = tokio::time::timeout_at(deadline, self.plan(job.partition(), spec)).await;
-                let plan = planned.unwrap_or(Err(WorkError::TimeOver(Release::Yielded)))?;
-                let checkpoint = ExportCheckpoint::new(plan);
-                let progress = Progress { total: checkpoint.plan.counted, ..Progress::default() };
-                guard.save(progress, checkpoint.clone()).await?;
+                let checkpoint = ExportCheckpoint::new(planned.unwrap_or(Err(WorkError::TimeOver))?);
+                // How it reads is stored before anything is read.
+                guard.save(checkpoint.progress(), Checkpoint::Export(checkpoint.clone())).await;
                 checkpoint
             }
         };
-        let mut run = ExportRun { worker: self, guard, job: &job, spec, checkpoint, slice_ends, deadline };
-        for (index, file) in (0..).zip(run.checkpoint.plan.files(spec)) {
-            if index >= run.checkpoint.next_file {
-                run.write_file(index, &file).await?;
-            }
+        let files = checkpoint.plan.files(spec);
+        let mut run = ExportRun { worker: self, guard, spec, checkpoint, slice_ends, complete_by, deadline };
+        while let Some(file) = files.get(run.checkpoint.next_file as usize) {
+            run.write_file(run.checkpoint.next_file, file).await?;
         }
-        let ExportCheckpoint { files, plan, .. } = run.checkpoint;
+        let ExportCheckpoint { files, plan, is_chunked, .. } = run.checkpoint;
         let records = files.iter().map(|file| file.records).sum();
         let file_bytes: u64 = files.iter().map(|file| file.bytes).sum();
         tracing::info!(target: METRICS, job_type = "export", job_id = %job.id(), file_bytes);
         let progress = Progress { total: records, processed: records, ..Progress::default() };
-        Ok((JobResult::Export { started_at: plan.started_at, files }, progress))
+        let result = JobResult::Export { started_at: plan.started_at, files };
+        Ok(Worked { result, progress, leftovers: is_chunked })
     }
 }
 
-/// One worker's turn at an export.
+/// One worker's time slice of an export.
 struct ExportRun<'a> {
     worker: &'a ExportWorker,
     guard: &'a LeaseGuard,
-    job: &'a Job,
     spec: &'a ExportSpec,
     checkpoint: ExportCheckpoint,
     slice_ends: Instant,
+    complete_by: Instant,
     deadline: Instant,
 }
 
+/// The file that is written, and its chunks on their way.
+struct Out {
+    file: FileWriter<Position>,
+    chunks: Tasks<Result<SentChunk, PortError>>,
+}
+
 impl ExportRun<'_> {
-    async fn write_file(&mut self, index: u32, file: &FilePlan) -> Result<(), WorkError> {
-        let mut out = self.open(index);
-        if !out.covered().is_some_and(|open| open.is_whole) {
-            self.read(&mut out, &file.lanes).await?;
+    /// Writes one file: lanes are read into it, then it is made visible. To be called again while it is not whole.
+    async fn write_file(&mut self, index: u32, plan: &FilePlan) -> Result<(), WorkError> {
+        let Some((mut out, position)) = self.open(index).await? else { return self.begin_anew().await };
+        let mut reading = Reading::new(self, &plan.lanes, position);
+        if self.assembly().is_none()
+            && let Err(stopped) = reading.run(self, &mut out).await
+        {
+            self.keep(out, reading.position).await;
+            return Err(stopped);
         }
-        let written = if out.writer().has_begun() {
-            let key = self.complete(&mut out).await?;
-            Some((key, out.figures()))
-        } else {
-            self.put_whole(index, out, file).await?
+        let written = match self.make_visible(index, out, reading.position, plan).await {
+            Err(Unmade::Gone) => return self.begin_anew().await,
+            Err(Unmade::Stopped(error)) => return Err(error),
+            Ok(written) => written,
         };
-        self.checkpoint.open = None;
-        self.checkpoint.next_file = index + 1;
-        if let Some((key, (records, bytes, sha256))) = written {
-            let ending = self.spec.compression.ending();
-            let name = match file.resource_type {
-                None => format!("{}.ndjson{ending}", self.job.id()),
-                Some(resource_type) => format!("{}.ndjson{ending}", resource_type.as_str()),
-            };
-            let resource_type = file.resource_type;
+        if let Some((key, AssembledFile { records, bytes, sha256 })) = written {
+            let (name, resource_type) = (self.file_name(plan), plan.resource_type);
             self.checkpoint.files.push(ResultFile { name, key, resource_type, records, bytes, sha256 });
         }
-        self.guard.advance(self.progress(), Some(self.checkpoint.clone())).await?;
+        (self.checkpoint.open, self.checkpoint.restarts) = (None, 0);
+        self.checkpoint.next_file = index + 1;
+        self.report();
         Ok(())
     }
 
-    /// The file behind its parts that have arrived, or a new one.
-    fn open(&mut self, index: u32) -> ExportFile {
-        let ExportWorker { multipart, sizes, .. } = self.worker;
-        let new = |key| ExportFile::new(multipart.clone(), self.job.partition(), key, *sizes, self.spec.compression);
-        let resumed = self.checkpoint.open.take().and_then(|open| new(open.key.clone()).resume(open));
-        let file = resumed.unwrap_or_else(|| new(self.key(index)));
-        self.checkpoint.open = file.covered().cloned();
-        file
+    /// The file behind its chunks and the tail that another worker has left, or a new one; `None` when the tail is gone.
+    async fn open(&mut self, index: u32) -> Result<Option<(Out, Position)>, WorkError> {
+        let ExportWorker { objects, chunk_size, .. } = self.worker;
+        let compression = self.spec.compression;
+        // What is begun anew has keys of its own: a chunk of the first try may still arrive.
+        let file = format!("{index}.{}", self.checkpoint.restarts);
+        let new = FileWriter::new(objects, self.guard, file, *chunk_size, compression, MAX_CHUNKS_IN_FLIGHT);
+        let chunks = Tasks::default();
+        let Some(open) = self.checkpoint.open.clone() else {
+            return Ok(Some((Out { file: new, chunks }, Position::default())));
+        };
+        let (tail, lines) = match &open.tail {
+            None => (BytesMut::new(), 0),
+            Some(tail) => match self.read_tail(tail).await {
+                Ok(bytes) => (bytes, tail.records),
+                Err(ReadError::Port(error)) => return Err(error.into()),
+                Err(ReadError::Missing | ReadError::Changed) => return Ok(None),
+            },
+        };
+        let digest = FileDigest::restore(&open.digest.0);
+        let digest = digest.ok_or_else(|| PortError::defect("read checkpoint", "digest cannot be restored"))?;
+        let (chunks_so_far, records, bytes) = (open.chunks, open.records, open.bytes);
+        let cut = Cut { chunks: chunks_so_far, digest, records, bytes, mark: open.position.clone() };
+        Ok(Some((Out { file: new.resume(cut, tail, lines), chunks }, open.position)))
     }
 
-    fn key(&self, index: u32) -> ObjectKey {
-        let (partition, token) = (self.job.partition(), self.guard.token());
-        ObjectKey::export(partition, self.job.id(), token, index, self.spec.compression)
+    /// What another worker had appended when it stopped: exactly the bytes that it has written down.
+    async fn read_tail(&self, tail: &Tail) -> Result<BytesMut, ReadError> {
+        let ExportWorker { objects, driver, .. } = self.worker;
+        let mut reader =
+            ObjectReader::open(objects, &driver.ids, self.guard.job().partition(), &tail.key, None).await?;
+        if reader.size() != tail.bytes {
+            return Err(ReadError::Changed);
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = reader.next().await.transpose()? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
     }
 
-    fn progress(&self) -> Progress {
-        Progress { total: self.checkpoint.plan.counted, processed: self.checkpoint.records(), ..Progress::default() }
-    }
-
-    /// Records that are still to be appended, as far as they were counted.
-    fn records_left(&self, out: &ExportFile) -> u64 {
-        let whole: u64 = self.checkpoint.files.iter().map(|file| file.records).sum();
-        self.checkpoint.plan.counted.saturating_sub(whole + out.appended())
-    }
-
-    /// Reads all lanes to their end and appends what they bring, whichever arrives first.
-    async fn read(&mut self, out: &mut ExportFile, lanes: &[Lane]) -> Result<(), WorkError> {
+    fn lane_reader(&self, index: u32, lane: Lane, cursor: Option<Cursor>) -> LaneReader {
         let ExportWorker { records, driver, .. } = self.worker;
-        let partition = self.job.partition();
-        let reader = |index: u32, cursor| {
-            let lane = lanes.get(index as usize).copied()?;
-            Some(LaneReader::new(records.clone(), driver.ids.clone(), partition, (index, lane), cursor))
+        LaneReader::new(records.clone(), driver.ids.clone(), self.guard.job().partition(), (index, lane), cursor)
+    }
+
+    /// A chunk has arrived: whoever takes over goes on behind the unbroken run.
+    fn sent(&mut self, out: &mut Out, sent: SentChunk) {
+        if out.file.sent(sent) {
+            self.cover(out, None);
+            self.report();
+        }
+    }
+
+    /// The checkpoint covers the unbroken run of chunks, and a tail behind it.
+    fn cover(&mut self, out: &Out, tail: Option<(Tail, Position)>) {
+        let cut = out.file.arrived();
+        self.checkpoint.is_chunked |= cut.is_some() || tail.is_some();
+        let position = cut.map(|cut| cut.mark.clone()).unwrap_or_default();
+        let (tail, position) = tail.map_or((None, position), |(tail, position)| (Some(tail), position));
+        self.checkpoint.open = Some(OpenFile {
+            chunks: cut.map(|cut| cut.chunks.clone()).unwrap_or_default(),
+            digest: SavedDigest(cut.map(|cut| cut.digest.clone()).unwrap_or_default().save()),
+            records: cut.map_or(0, |cut| cut.records),
+            bytes: cut.map_or(0, |cut| cut.bytes),
+            tail,
+            position,
+            assembly: None,
+        });
+    }
+
+    /// Keeps what is appended for whoever goes on, as far as the store answers in time: so an export advances in every
+    /// slice.
+    async fn keep(&mut self, mut out: Out, position: Position) {
+        let until = Instant::now() + DRAIN_TIME;
+        while out.file.in_flight() > 0 {
+            match out.chunks.next(until).await {
+                Some(Ok(sent)) => self.sent(&mut out, sent),
+                Some(Err(_)) | None => return,
+            }
+        }
+        let tail = match out.file.tail() {
+            None => None,
+            Some((key, content, records)) => {
+                let bytes = content.len() as u64;
+                let put = async {
+                    self.guard.may_call().await;
+                    self.worker.objects.put(self.guard.job().partition(), &key, content).await
+                };
+                let Ok(Ok(())) = tokio::time::timeout_at(until, put).await else { return };
+                Some(Tail { key, bytes, records })
+            }
         };
-        let next = |mut reader: LaneReader| async move {
-            let chunk = reader.next().await;
-            (reader, chunk)
-        };
-        let mut position = out.covered().map(|open| open.position.clone()).unwrap_or_default();
-        let mut reading = FuturesUnordered::new();
-        for open in &position.open {
-            reading.extend(reader(open.lane, open.cursor.clone()).map(next));
-        }
-        // Chunks that have arrived: of each lane one at most.
-        let mut ready: VecDeque<(LaneReader, Chunk)> = VecDeque::new();
-        let mut last_read = Instant::now();
-        let stalled_after = driver.timings.stalled;
-        let mut draining = false;
-        loop {
-            let now = Instant::now();
-            while let Some(lane) = lanes.get(position.next_lane as usize).filter(|_| !draining)
-                && position.open.len() < lane.max_concurrency()
-            {
-                reading.extend(reader(position.next_lane, None).map(next));
-                position.set(position.next_lane, None);
-                position.next_lane += 1;
-            }
-            if position.open.is_empty() {
-                return Ok(());
-            }
-            if !draining && now >= self.deadline {
-                draining = true;
-            } else if !draining && now >= self.slice_ends && out.is_enough() && out.can_cut() {
-                self.guard.check()?;
-                out.cut(position.clone())?;
-                draining = true;
-            }
-            if draining {
-                reading.clear();
-                ready.clear();
-                if out.writer().is_idle() {
-                    // What is not stored yet is written with the release.
-                    self.store(out).await?;
-                    return Err(WorkError::TimeOver(Release::Yielded));
-                }
-                if now >= self.deadline + DRAIN_TIME {
-                    return Err(WorkError::TimeOver(Release::Interrupted));
-                }
-            }
-            let can_append = !ready.is_empty() && (out.can_cut() || !out.is_full(self.records_left(out)));
-            if can_append && let Some((reader, mut chunk)) = ready.pop_front() {
-                if self.append(out, reader.index, &mut chunk, &mut position)? {
-                    if !chunk.at_end {
-                        reading.push(next(reader));
-                    }
-                } else {
-                    ready.push_front((reader, chunk));
-                }
-            }
-            if out.is_unstored() && now >= self.guard.next_write().await {
-                self.store(out).await?;
-            }
-            let waits_for_lanes = !reading.is_empty() && ready.is_empty();
-            let stalled = waits_for_lanes.then_some(last_read + stalled_after);
-            let wake = self.wake(out.is_unstored(), draining, stalled).await;
-            tokio::select! {
-                biased;
-                arrived = out.arrived(), if !out.writer().is_idle() => {
-                    self.arrived(arrived).await?;
-                    self.store(out).await?;
-                }
-                Some((reader, chunk)) = reading.next(), if !reading.is_empty() => {
-                    last_read = Instant::now();
-                    ready.push_back((reader, chunk?));
-                }
-                // What is appended must not keep the lease from being renewed.
-                () = tokio::task::yield_now(), if can_append => {}
-                () = tokio::time::sleep_until(wake) => {
-                    if waits_for_lanes && last_read.elapsed() >= stalled_after {
-                        let cause = "no shard advances";
-                        return Err(PortError::unavailable("read records", cause).into());
-                    }
+        match tail {
+            Some(tail) => self.cover(&out, Some((tail, position))),
+            // Nothing is appended behind the chunks, but cursors may be further.
+            None => {
+                self.cover(&out, None);
+                if let Some(open) = &mut self.checkpoint.open {
+                    open.position = position;
                 }
             }
         }
+        self.report();
     }
 
-    /// When the loop has to look again, whatever arrives.
-    async fn wake(&self, is_unstored: bool, draining: bool, stalled: Option<Instant>) -> Instant {
-        let time_over = if draining { self.deadline + DRAIN_TIME } else { self.deadline };
-        let slice_ends = Some(self.slice_ends).filter(|ends| !draining && *ends > Instant::now());
-        let next_write = if is_unstored { Some(self.guard.next_write().await) } else { None };
-        [stalled, slice_ends, next_write].into_iter().flatten().fold(time_over, Instant::min)
-    }
-
-    /// Appends a chunk, and cuts parts as they fill; false when it has to wait before all of it is appended.
-    fn append(
-        &self,
-        out: &mut ExportFile,
-        lane: u32,
-        chunk: &mut Chunk,
-        position: &mut Position,
-    ) -> Result<bool, WorkError> {
-        let mut rows = std::mem::take(&mut chunk.rows).into_iter();
-        // The cursor behind the last row that was appended, where the position does not say so yet.
-        let mut behind = None;
-        loop {
-            let records_left = self.records_left(out);
-            if out.is_full(records_left) {
-                if let Some(behind) = behind.take() {
-                    position.set(lane, Some(behind));
-                }
-                if !out.can_cut() {
-                    chunk.rows = rows.collect();
-                    return Ok(false);
-                }
-                self.guard.check()?;
-                out.cut(position.clone())?;
-            }
-            let Some(row) = rows.next() else { break };
-            out.append(&row.line, records_left)?;
-            behind = Some(row.behind);
-        }
-        if chunk.at_end {
-            position.close(lane);
-        } else {
-            position.set(lane, chunk.behind.clone());
-        }
-        Ok(true)
-    }
-
-    /// Writes the checkpoint, at most once a second.
-    async fn store(&mut self, out: &mut ExportFile) -> Result<(), WorkError> {
-        self.checkpoint.open = out.covered().cloned();
-        if self.guard.advance(self.progress(), Some(self.checkpoint.clone())).await? {
-            out.stored();
-        }
-        Ok(())
-    }
-
-    /// An upload that has ended under this worker: another one has the lease, or the file is lost.
-    async fn arrived(&self, arrived: Result<bool, UploadError>) -> Result<(), WorkError> {
-        if matches!(arrived, Err(UploadError::Ended)) {
-            self.guard.renew().await?;
-        }
-        arrived?;
-        Ok(())
-    }
-
-    /// Makes a file of several parts visible. From the checkpoint on it can be repeated.
-    async fn complete(&mut self, out: &mut ExportFile) -> Result<ObjectKey, WorkError> {
-        if !out.covered().is_some_and(|open| open.is_whole) {
-            while !out.is_empty() && !out.can_cut() {
-                let arrived = out.arrived().await;
-                if matches!(arrived, Ok(false)) {
-                    tokio::time::sleep_until(self.guard.next_write().await).await;
-                }
-                self.arrived(arrived).await?;
-                self.store(out).await?;
-            }
-            if !out.is_empty() {
-                self.guard.check()?;
-                out.cut(Position::default())?;
-            }
-            while !out.writer().is_idle() {
-                let arrived = out.arrived().await;
-                self.arrived(arrived).await?;
-            }
-            out.whole();
-            self.checkpoint.open = out.covered().cloned();
-            self.guard.save(self.progress(), self.checkpoint.clone()).await?;
-        }
-        self.guard.check()?;
-        let size = self.checkpoint.open.as_ref().map_or(0, |open| open.bytes);
-        match out.complete(self.worker.objects.as_ref(), size).await {
-            Ok(()) => Ok(out.writer().key().clone()),
-            Err(CompleteError::Port(error)) => Err(error.into()),
-            Err(CompleteError::Lost) => {
-                self.guard.renew().await?;
-                Err(WorkError::Impossible(FailureReason::FileLost))
-            }
-        }
-    }
-
-    /// Writes a file that never filled a part, under a key of this worker's own. A type without records has no file.
-    async fn put_whole(
-        &self,
+    /// Makes the file visible: written whole if it never filled a chunk, else put together. A type without records has
+    /// no file.
+    async fn make_visible(
+        &mut self,
         index: u32,
-        mut out: ExportFile,
-        file: &FilePlan,
-    ) -> Result<Option<(ObjectKey, (u64, u64, String))>, WorkError> {
-        if out.is_empty() && self.spec.files == FileLayout::PerType {
-            return Ok(None);
+        mut out: Out,
+        position: Position,
+        plan: &FilePlan,
+    ) -> Result<Option<(ObjectKey, AssembledFile)>, Unmade> {
+        if !out.file.is_chunked() {
+            if out.file.appended() == 0 && plan.resource_type.is_some() {
+                return Ok(None);
+            }
+            let key = self.key(index, self.guard.token());
+            return Ok(Some((key.clone(), out.file.put_whole(&key).await?)));
         }
-        debug_assert_eq!(file.resource_type.is_some(), self.spec.files == FileLayout::PerType);
-        let key = self.key(index);
-        let content = out.take();
-        self.guard.check()?;
-        self.worker.objects.put(self.job.partition(), &key, content).await?;
-        Ok(Some((key, out.figures())))
+        if self.assembly().is_none() {
+            self.send_rest(&mut out, position).await?;
+            self.begin_assembly(index, 0).await?;
+        }
+        loop {
+            let Some(open) = self.checkpoint.open.clone() else { return Err(Unmade::Gone) };
+            let Some(AssemblyState { key, upload, earlier, .. }) = open.assembly else { return Err(Unmade::Gone) };
+            let ExportWorker { objects, multipart, driver, .. } = self.worker;
+            let assembly = Assembly {
+                objects,
+                store: multipart,
+                ids: &driver.ids,
+                guard: self.guard,
+                name: out.file.name(),
+                chunks: &open.chunks,
+                key: &key,
+                upload: &upload,
+                bytes: open.bytes,
+                slice_ends: self.slice_ends,
+                complete_by: self.complete_by,
+            };
+            match assembly.run(|copied| self.copied(copied)).await {
+                Ok(()) => {
+                    let digest = FileDigest::restore(&open.digest.0).unwrap_or_default();
+                    let file = AssembledFile { records: open.records, bytes: open.bytes, sha256: digest.finish() };
+                    return Ok(Some((key, file)));
+                }
+                Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {
+                    self.guard.renew().await;
+                    self.begin_assembly(index, earlier + 1).await?;
+                }
+                Err(AssemblyError::UploadGone) => {
+                    self.guard.renew().await;
+                    return Err(WorkError::Impossible(FailureReason::FileLost).into());
+                }
+                Err(AssemblyError::ChunkMissing) => return Err(Unmade::Gone),
+                Err(AssemblyError::TimeOver) => return Err(WorkError::TimeOver.into()),
+                Err(AssemblyError::Port(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends what is left as the last chunk, and waits until all have arrived.
+    async fn send_rest(&mut self, out: &mut Out, position: Position) -> Result<(), WorkError> {
+        while out.file.has_lines() && !out.file.has_room() {
+            self.next_sent(out).await?;
+        }
+        if out.file.has_lines() {
+            out.cut(position)?;
+        }
+        while out.file.in_flight() > 0 {
+            self.next_sent(out).await?;
+        }
+        self.cover(out, None);
+        Ok(())
+    }
+
+    async fn next_sent(&mut self, out: &mut Out) -> Result<(), WorkError> {
+        let sent = out.chunks.next(self.deadline).await.ok_or(WorkError::TimeOver)?;
+        self.sent(out, sent?);
+        Ok(())
+    }
+
+    /// Begins a multipart upload and stores its id with the whole list of chunks, before anything is copied: from then on
+    /// the list does not change.
+    async fn begin_assembly(&mut self, index: u32, earlier: u32) -> Result<(), WorkError> {
+        let token = Token::new(self.worker.driver.ids.random());
+        let (partition, key) = (self.guard.job().partition(), self.key(index, &token));
+        self.guard.may_call().await;
+        let upload = self.worker.multipart.begin(partition, &key).await?;
+        if let Some(open) = &mut self.checkpoint.open {
+            open.assembly = Some(AssemblyState { key, upload, copied: 0, earlier });
+        }
+        self.save().await;
+        Ok(())
+    }
+
+    fn assembly(&self) -> Option<&AssemblyState> {
+        self.checkpoint.open.as_ref()?.assembly.as_ref()
+    }
+
+    fn copied(&mut self, copied: u32) {
+        if let Some(assembly) = self.checkpoint.open.as_mut().and_then(|open| open.assembly.as_mut()) {
+            assembly.copied = copied;
+        }
+        self.report();
+    }
+
+    /// Something of the file that is written is gone. Whoever has lost the lease touches nothing; under the lease the file
+    /// is begun anew, once.
+    async fn begin_anew(&mut self) -> Result<(), WorkError> {
+        self.guard.renew().await;
+        if self.checkpoint.restarts >= MAX_RESTARTS {
+            return Err(WorkError::Impossible(FailureReason::FileLost));
+        }
+        tracing::error!(job_id = %self.guard.job().id(), "chunks are gone: begin the file anew");
+        self.checkpoint.restarts += 1;
+        self.checkpoint.open = None;
+        self.save().await;
+        Ok(())
+    }
+
+    fn key(&self, index: u32, token: &Token) -> ObjectKey {
+        let job = self.guard.job();
+        ObjectKey::export(job.partition(), job.id(), token, index, self.spec.compression)
+    }
+
+    fn file_name(&self, plan: &FilePlan) -> String {
+        debug_assert_eq!(plan.resource_type.is_some(), self.spec.files == FileLayout::PerType);
+        let ending = self.spec.compression.ending();
+        match plan.resource_type {
+            None => format!("{}.ndjson{ending}", self.guard.job().id()),
+            Some(resource_type) => format!("{}.ndjson{ending}", resource_type.as_str()),
+        }
+    }
+
+    fn report(&self) {
+        self.guard.report(self.checkpoint.progress(), Checkpoint::Export(self.checkpoint.clone()));
+    }
+
+    async fn save(&self) {
+        self.guard.save(self.checkpoint.progress(), Checkpoint::Export(self.checkpoint.clone())).await;
+    }
+}
+
+/// Why a file is not visible yet.
+enum Unmade {
+    /// Something of it is gone.
+    Gone,
+    Stopped(WorkError),
+}
+
+impl From<WorkError> for Unmade {
+    fn from(error: WorkError) -> Self {
+        Self::Stopped(error)
+    }
+}
+
+impl From<PortError> for Unmade {
+    fn from(error: PortError) -> Self {
+        Self::Stopped(error.into())
     }
 }

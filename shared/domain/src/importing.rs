@@ -3,16 +3,17 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures::stream::{FuturesUnordered, StreamExt};
+use bytes::Bytes;
+use futures::StreamExt;
 use ndjson::LineCounter;
-use records::ResourceType;
+use records::Schema;
 use tokio::time::Instant;
 
-use crate::files::ObjectKey;
+use crate::files::SentChunk;
 use crate::identity::{JobId, Partition};
 use crate::jobs::{
-    Delivery, FailureReason, ImportSource, JobDriver, JobResult, JobSpec, JobWorker, LeaseGuard, Progress, Release,
-    Work, WorkError,
+    Checkpoint, Delivery, FailureReason, ImportSource, JobDriver, JobResult, JobSpec, JobWorker, LeaseGuard, Progress,
+    Tasks, Work, WorkError, Worked,
 };
 use crate::metrics::METRICS;
 use crate::ports::{MultipartStore, ObjectStore, PortError, RecordWriter};
@@ -29,8 +30,11 @@ use batch_reader::{BatchReader, Group, Outcome};
 use group_writer::GroupWriter;
 pub use line_validator::Validation;
 use rate_limiter::RateLimiter;
-use reports::Reports;
+use reports::{Reports, ReportsEnd};
+use source::Source;
 use watermark::Watermark;
+
+use crate::files::Report;
 
 /// Groups that are written at once; fewer, once the store sets the pace.
 const MAX_CONCURRENCY: usize = 6;
@@ -61,42 +65,24 @@ impl JobWorker for ImportWorker {
 impl Work for ImportWorker {
     /// A pure function of the object and the job but for the stamps: done twice it stores the same records. A takeover
     /// reads from the start again, which rebuilds the reports, and writes on from where the last progress ended.
-    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<(JobResult, Progress), WorkError> {
-        let job = guard.job().await;
+    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
+        let job = guard.job();
         let JobSpec::Import { resource_type, source } = job.spec() else {
             return Err(PortError::defect("import records", "job is no import").into());
         };
-        let partition = job.partition();
+        let mut lines = job.progress().total;
         if let (false, ImportSource::Upload { month_limit, .. }) = (job.is_counted(), source) {
-            let records = self.count_lines(partition, source, deadline).await?;
-            guard.count(records, *month_limit).await?;
+            lines = self.count_lines(job.partition(), source, deadline).await?;
+            guard.count(lines, *month_limit).await?;
         }
         let schema = resource_type.schema().map_err(|error| PortError::defect("prepare schema", error))?;
-        let key = |report| ObjectKey::report(partition, job.id(), guard.token(), report);
-        let reports = Reports::new(&self.multipart, partition, key);
-        let mut reader = BatchReader::new(&schema, partition, job.id(), reports);
-        let imported = self.import(guard, (*resource_type, source), deadline, &mut reader).await;
-        let Outcome { violations, violation_count, progress, mut reports } = reader.into_outcome();
-        // What was promised is compared: the lines that were counted are the lines that were read.
-        let lines = guard.job().await.progress().total;
-        let imported = imported.and_then(|()| match progress.processed {
-            read if read == lines => Ok(()),
-            _ => Err(PortError::defect("import records", "lines read differ from lines counted").into()),
-        });
-        let finished = match imported {
-            Ok(()) => match guard.check() {
-                Ok(()) => reports.finish(self.objects.as_ref(), partition).await,
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(error),
-        };
-        match finished {
-            Ok(files) => Ok((JobResult::Import { violations, violation_count, files }, progress)),
-            Err(error) => {
-                reports.abort().await;
-                Err(error)
-            }
-        }
+        let import = Import::new(self, guard, (&schema, lines), deadline, self.open(job.partition(), source).await?);
+        let Outcome { violations, violation_count, progress, reports } = import.run().await?;
+        let is_chunked = reports.are_chunked();
+        let end = ReportsEnd { worker: self, guard, deadline };
+        let files = reports.finish(&end).await?;
+        let result = JobResult::Import { violations, violation_count, files };
+        Ok(Worked { result, progress, leftovers: is_chunked })
     }
 }
 
@@ -113,7 +99,7 @@ impl ImportWorker {
         while let Some(piece) = content.next().await.transpose()? {
             lines.push(&piece);
             if Instant::now() >= deadline {
-                return Err(WorkError::TimeOver(Release::Yielded));
+                return Err(WorkError::TimeOver);
             }
         }
         if lines.count() > MAX_RECORDS {
@@ -121,70 +107,156 @@ impl ImportWorker {
         }
         Ok(lines.count())
     }
+}
 
-    /// Reading, validating, writing and reporting, side by side.
-    async fn import(
-        &self,
-        guard: &LeaseGuard,
-        (resource_type, source): (ResourceType, &ImportSource),
+/// What an import does beside everything else.
+enum Step {
+    /// The source, and what it has brought.
+    Read(Source, Option<Result<Bytes, WorkError>>),
+    /// A group by its number is written, of so many bytes.
+    Written(Result<(u64, usize), WorkError>),
+    /// A chunk of a report has arrived.
+    Sent(Report, Result<SentChunk, PortError>),
+}
+
+/// An import at work: reading, validating, writing and reporting, side by side.
+struct Import<'a> {
+    guard: &'a LeaseGuard,
+    /// Lines that were counted.
+    lines: u64,
+    deadline: Instant,
+    reader: BatchReader<'a>,
+    writer: Arc<GroupWriter>,
+    steps: Tasks<Step>,
+    /// The source, while nothing is read from it.
+    source: Option<Source>,
+    at_end: bool,
+    /// Up to where everything is written.
+    watermark: Watermark,
+    groups_in_flight: usize,
+    bytes_in_flight: usize,
+    /// The last line that was begun to be written, by this worker or those before it.
+    begun: u64,
+    bytes_read: usize,
+}
+
+impl<'a> Import<'a> {
+    fn new(
+        worker: &ImportWorker,
+        guard: &'a LeaseGuard,
+        (schema, lines): (&'a Schema, u64),
         deadline: Instant,
-        reader: &mut BatchReader<'_>,
-    ) -> Result<(), WorkError> {
-        let job = guard.job().await;
-        let (partition, before) = (job.partition(), job.progress());
-        let mut content = self.open(partition, source).await?;
-        let limiter = Mutex::new(RateLimiter::new(Instant::now()));
-        let writer = GroupWriter { worker: self, guard, partition, resource_type, limiter };
-        let mut watermark = Watermark::default();
-        let mut writes = FuturesUnordered::new();
-        let mut bytes_in_flight = 0;
-        let (mut at_end, mut imported_bytes) = (false, 0);
+        source: Source,
+    ) -> Self {
+        let job = guard.job();
+        let writer = GroupWriter {
+            records: worker.records.clone(),
+            clock: worker.driver.clock.clone(),
+            ids: worker.driver.ids.clone(),
+            guard: guard.clone(),
+            resource_type: schema.resource_type(),
+            limiter: Mutex::new(RateLimiter::new(Instant::now())),
+        };
+        Self {
+            guard,
+            lines,
+            deadline,
+            reader: BatchReader::new(schema, job.partition(), job.id(), Reports::new(&worker.objects, guard)),
+            writer: Arc::new(writer),
+            steps: Tasks::default(),
+            source: Some(source),
+            at_end: false,
+            watermark: Watermark::default(),
+            groups_in_flight: 0,
+            bytes_in_flight: 0,
+            begun: job.progress().processed,
+            bytes_read: 0,
+        }
+    }
+
+    /// Reads to the end, and returns what became of every line.
+    async fn run(mut self) -> Result<Outcome, WorkError> {
         loop {
-            let mut may_read = reader.reports().upload(guard)?;
-            while may_read && writes.len() < MAX_CONCURRENCY && bytes_in_flight < MAX_BYTES_IN_FLIGHT {
-                let Some(Group { lines, bytes, upto }) = reader.next_group() else { break };
-                let number = watermark.begin(upto);
-                if lines.is_empty() || upto.processed <= before.processed {
-                    watermark.end(number);
-                } else {
-                    bytes_in_flight += bytes;
-                    let writer = &writer;
-                    writes.push(async move { writer.write(lines).await.map(|()| (number, bytes)) });
-                }
-                may_read = reader.reports().upload(guard)?;
+            let has_room = self.begin_writes();
+            if has_room {
+                self.read_on();
             }
-            if at_end && may_read && writes.is_empty() {
-                tracing::info!(target: METRICS, job_type = "import", job_id = %job.id(), imported_bytes);
-                return Ok(());
+            if self.at_end && has_room && self.steps.is_empty() {
+                break;
             }
-            if Instant::now() >= deadline {
-                return Err(WorkError::TimeOver(Release::Yielded));
+            match self.steps.next(self.deadline).await {
+                Some(Step::Read(source, piece)) => self.take(source, piece.transpose()?),
+                Some(Step::Written(written)) => self.written(written?),
+                Some(Step::Sent(report, sent)) => self.reader.reports().sent(report, sent?),
+                None => return Err(WorkError::TimeOver),
             }
-            let has_room = may_read && writes.len() < MAX_CONCURRENCY && bytes_in_flight < MAX_BYTES_IN_FLIGHT;
-            let is_uploading = reader.reports().is_uploading();
-            tokio::select! {
-                biased;
-                Some(written) = writes.next(), if !writes.is_empty() => {
-                    let (number, bytes) = written?;
-                    watermark.end(number);
-                    bytes_in_flight -= bytes;
-                }
-                arrived = reader.reports().arrived(), if is_uploading => arrived?,
-                piece = content.next(), if !at_end && has_room => match piece.transpose()? {
-                    Some(piece) => {
-                        imported_bytes += piece.len();
-                        reader.push(&piece);
-                    }
-                    None => {
-                        reader.finish();
-                        at_end = true;
-                    }
-                },
-                () = tokio::time::sleep_until(deadline) => {}
+            self.report();
+        }
+        let job_id = self.guard.job().id();
+        tracing::info!(target: METRICS, job_type = "import", %job_id, imported_bytes = self.bytes_read);
+        let outcome = self.reader.into_outcome();
+        // What was promised is compared: the lines that were counted are the lines that were read.
+        if outcome.progress.processed != self.lines {
+            return Err(PortError::defect("import records", "lines read differ from lines counted").into());
+        }
+        Ok(outcome)
+    }
+
+    /// Begins to write groups, and full chunks of the reports; false while more is read than can be written.
+    fn begin_writes(&mut self) -> bool {
+        let before = self.guard.job().progress().processed;
+        loop {
+            if !self.reader.reports().send_full(&mut self.steps)
+                || self.groups_in_flight >= MAX_CONCURRENCY
+                || self.bytes_in_flight >= MAX_BYTES_IN_FLIGHT
+            {
+                return false;
             }
-            if let Some(done) = watermark.reached() {
-                guard.advance(Progress { total: before.total, ..done }, None).await?;
+            let Some(Group { lines, bytes, upto }) = self.reader.next_group() else { return true };
+            let number = self.watermark.begin(upto);
+            if lines.is_empty() || upto.processed <= before {
+                self.watermark.end(number);
+                continue;
+            }
+            self.begun = self.begun.max(upto.processed);
+            self.report();
+            (self.groups_in_flight, self.bytes_in_flight) = (self.groups_in_flight + 1, self.bytes_in_flight + bytes);
+            let writer = self.writer.clone();
+            self.steps.begin(async move { Step::Written(writer.write(lines).await.map(|()| (number, bytes))) });
+        }
+    }
+
+    fn read_on(&mut self) {
+        if let Some(mut source) = self.source.take() {
+            self.steps.begin(async move {
+                let piece = source.next().await;
+                Step::Read(source, piece)
+            });
+        }
+    }
+
+    fn take(&mut self, source: Source, piece: Option<Bytes>) {
+        match piece {
+            Some(piece) => {
+                self.bytes_read += piece.len();
+                self.reader.push(&piece);
+                self.source = Some(source);
+            }
+            None => {
+                self.reader.finish();
+                self.at_end = true;
             }
         }
+    }
+
+    fn written(&mut self, (number, bytes): (u64, usize)) {
+        self.watermark.end(number);
+        (self.groups_in_flight, self.bytes_in_flight) = (self.groups_in_flight - 1, self.bytes_in_flight - bytes);
+    }
+
+    fn report(&self) {
+        let before = self.guard.job().progress();
+        let reached = self.watermark.reached().map_or(before, |done| Progress { total: self.lines, ..done });
+        self.guard.report(reached, Checkpoint::Import { begun: self.begun });
     }
 }

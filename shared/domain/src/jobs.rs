@@ -4,23 +4,28 @@ use jiff::Timestamp;
 use records::{ResourceType, Violation};
 use serde::{Deserialize, Serialize};
 
-use crate::exporting::ExportCheckpoint;
 use crate::files::ObjectKey;
-use crate::identity::{JobId, Partition};
+use crate::identity::{JobId, Partition, Token};
 use crate::limits::{Month, Pool};
 use crate::ports::Settlement;
 
+mod checkpoint;
+mod deadlines;
 mod driver;
 mod failure;
+mod heartbeat;
 mod label;
 mod lease;
 mod lease_guard;
 mod message;
 mod spec;
 mod state;
+mod tasks;
 
+pub use checkpoint::Checkpoint;
+pub(crate) use deadlines::{Deadlines, Due};
 pub use driver::{Delivery, JobDriver, JobWorker};
-pub(crate) use driver::{Work, WorkError, remove_results, send};
+pub(crate) use driver::{Work, WorkError, Worked, remove_results, send};
 pub use failure::FailureReason;
 pub use label::{InvalidLabel, Label};
 pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
@@ -28,6 +33,7 @@ pub(crate) use lease_guard::LeaseGuard;
 pub use message::{InvalidMessage, JobMessage};
 pub use spec::{Compression, ExportSpec, FileLayout, ImportSource, JobSpec, JobType};
 pub use state::{Event, IllegalTransition, JobState, Refusal, Release};
+pub(crate) use tasks::{Either, Tasks, either};
 
 /// How far a job is, in records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +153,18 @@ pub struct Job {
     completed_at: Option<Timestamp>,
     /// Whether the records to import are counted and reserved.
     counted: bool,
+    /// Requests of the reservation that were given back.
+    #[serde(default)]
+    refunded: u64,
+    /// The lease under which an import was cancelled: its holder gives back what it had not begun to write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unsettled: Option<Token>,
+    /// Whether a worker of this job has died, and nobody knows what it had begun to write.
+    #[serde(default)]
+    worker_died: bool,
+    /// Deleted by its owner, and kept until the objects that a worker may still write are cleared away.
+    #[serde(default)]
+    deleted: bool,
     /// How often in a row the job was deferred.
     deferrals: u32,
     /// Counts the writes of the stored job; a write names the one it follows.
@@ -193,6 +211,10 @@ impl Job {
             started_at: None,
             completed_at: None,
             counted: new.counted,
+            refunded: 0,
+            unsettled: None,
+            worker_died: false,
+            deleted: false,
             deferrals: 0,
             revision: 1,
             due_at: Some(new.due_at),
@@ -284,9 +306,9 @@ impl Job {
         }
     }
 
-    /// Where an export goes on.
+    /// Where work goes on.
     #[must_use]
-    pub fn checkpoint(&self) -> Option<&ExportCheckpoint> {
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
         match &self.state {
             JobState::Processing { checkpoint, .. } => checkpoint.as_deref(),
             JobState::Pending | JobState::Completed(_) | JobState::Failed(_) => None,
@@ -314,7 +336,8 @@ impl Job {
         self.revision
     }
 
-    /// When the sweeper redrives the job; `None` when it has ended.
+    /// When the sweeper redrives the job; of a job that has ended, when what its workers have left is cleared away once
+    /// more, or `None`.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         self.due_at
@@ -332,19 +355,36 @@ impl Job {
         }
     }
 
-    /// What storing this revision means for the month: a failed job gives its reservation back, a cancelled import
-    /// what its progress has not reached.
-    pub(crate) fn settlement(&self) -> Settlement {
-        let JobState::Failed(reason) = &self.state else { return Settlement::None };
-        let used = match (reason, self.job_type()) {
-            (FailureReason::Cancelled, JobType::Import) => self.progress.processed,
-            _ => 0,
-        };
-        let requests = self.reservation.requests.saturating_sub(used);
-        if !self.counted || requests == 0 {
-            return Settlement::None;
+    /// What storing this revision after `before` means for the month: what is given back.
+    #[must_use]
+    pub fn settlement(&self, before: &Self) -> Settlement {
+        match self.refunded.saturating_sub(before.refunded) {
+            0 => Settlement::None,
+            requests => Settlement::Refund(Reservation { requests, ..self.reservation.clone() }),
         }
-        Settlement::Refund(Reservation { requests, ..self.reservation.clone() })
+    }
+
+    /// Requests of the month that the job has cost: what was reserved and not given back.
+    #[must_use]
+    pub fn charged(&self) -> u64 {
+        if self.counted { self.reservation.requests.saturating_sub(self.refunded) } else { 0 }
+    }
+
+    /// Whether its owner sees it at that moment: it was not deleted, and has not expired.
+    #[must_use]
+    pub fn is_shown(&self, now: Timestamp) -> bool {
+        !self.deleted && self.expires_at > now
+    }
+
+    /// Whether its owner has deleted it: no call shows it.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// Whether the holder of this lease has to tell what it had begun to write, since the job was cancelled under it.
+    pub(crate) fn awaits_settlement_by(&self, token: &Token) -> bool {
+        self.unsettled.as_ref() == Some(token)
     }
 
     /// Whether the job has completed or failed, for good.

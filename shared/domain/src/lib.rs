@@ -27,18 +27,18 @@ pub use accepting::{
     IdempotencyEntry, IdempotencyKey, ImportData, ImportRequest, ImportStarter, InvalidIdempotencyKey, JobAcceptor,
     MAX_UPLOAD_BYTES, Upload, Uploader,
 };
-pub use exporting::{ExportCheckpoint, ExportPlan, ExportSizes, ExportWorker, MAX_PARTS_AHEAD, OpenFile};
-pub use files::{Inflater, KeyPrefix, ObjectKey, Report};
+pub use exporting::{ExportCheckpoint, ExportPlan, ExportWorker, OpenFile};
+pub use files::{ChunkSize, Inflater, KeyPrefix, ObjectKey, Report};
 pub use identity::{
     ApiKey, ApiKeyHash, AuthenticationError, Authenticator, Environment, InvalidId, JobId, KEY_CACHE_TIME,
     MalformedKey, Partition, Principal, RequestId, Scope, StoredKey, TenantId, Token, UnknownScope, UploadId,
 };
 pub use importing::{ImportWorker, MAX_RECORDS, Validation};
 pub use jobs::{
-    Compression, Delivery, Event, ExportSpec, FailureReason, FileLayout, IllegalTransition, ImportSource, InvalidLabel,
-    InvalidMessage, Job, JobDriver, JobMessage, JobOutcome, JobResult, JobSpec, JobState, JobType, JobWorker, Label,
-    Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob, Progress, Refusal, Release,
-    Reservation, ResultFile,
+    Checkpoint, Compression, Delivery, Event, ExportSpec, FailureReason, FileLayout, IllegalTransition, ImportSource,
+    InvalidLabel, InvalidMessage, Job, JobDriver, JobMessage, JobOutcome, JobResult, JobSpec, JobState, JobType,
+    JobWorker, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob, Progress,
+    Refusal, Release, Reservation, ResultFile,
 };
 pub use limits::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, RateLimit, Tenant, UnknownPlan,

@@ -7,7 +7,7 @@ use crate::files::KeyPrefix;
 use crate::identity::{JobId, Partition};
 use crate::jobs::{Event, Job, JobSpec, remove_results};
 use crate::metrics::job_ended;
-use crate::ports::{Clock, FileRemover, IdSource, JobStore, PortError, UpdateError};
+use crate::ports::{Clock, FileRemover, IdSource, JobStore, PortError, Settlement, UpdateError};
 use crate::retry::{Backoff, RetryPolicy};
 
 mod list;
@@ -51,7 +51,7 @@ impl JobManager {
             let now = self.clock.now();
             let job = self.jobs.get(partition, id, now).await?.ok_or(ManageJobError::NotFound)?;
             let Ok(cancelled) = job.apply(Event::Cancelled, now) else { return Ok(job) };
-            match self.jobs.update(partition, &cancelled, &cancelled.settlement()).await {
+            match self.jobs.update(partition, &cancelled, &cancelled.settlement(&job)).await {
                 Ok(()) => {
                     job_ended(&cancelled, now);
                     // A live worker clears its files away itself, once it notices.
@@ -61,7 +61,7 @@ impl JobManager {
                     }
                     return Ok(cancelled);
                 }
-                Err(UpdateError::Port(error @ PortError::Defect { .. })) => return Err(error.into()),
+                Err(UpdateError::Port(error)) if !error.is_transient() => return Err(error.into()),
                 // A cancellation reserves nothing: the month is never full for it.
                 Err(UpdateError::Conflict | UpdateError::MonthFull | UpdateError::Port(_)) => {}
             }
@@ -71,17 +71,35 @@ impl JobManager {
         }
     }
 
-    /// Deletes a job that has ended: its files, its source, its item, in this order, so that it can be repeated.
+    /// Deletes a job that has ended: its files, its source, its item, in this order, so that it can be repeated. When a
+    /// worker may still write something, the item stays, unseen, until that is cleared away too.
     pub async fn delete(&self, partition: &Partition, id: &JobId) -> Result<Job, ManageJobError> {
-        let job = self.jobs.get(partition, id, self.clock.now()).await?.ok_or(ManageJobError::NotFound)?;
-        if !job.has_ended() {
-            return Err(ManageJobError::NotFinished);
+        let mut races = Backoff::new(RACES, self.ids.as_ref());
+        loop {
+            let now = self.clock.now();
+            let job = self.jobs.get(partition, id, now).await?.ok_or(ManageJobError::NotFound)?;
+            if !job.has_ended() {
+                return Err(ManageJobError::NotFinished);
+            }
+            for prefix in KeyPrefix::of_results(partition, id, job.job_type()) {
+                self.files.remove(partition, &prefix, &[]).await?;
+            }
+            if let JobSpec::Import { source, .. } = job.spec() {
+                self.files.remove(partition, &KeyPrefix::of_source(source), &[]).await?;
+            }
+            let Ok(hidden) = job.apply(Event::Deleted, now) else {
+                self.jobs.delete(partition, id).await?;
+                return Ok(job);
+            };
+            match self.jobs.update(partition, &hidden, &Settlement::None).await {
+                Ok(()) => return Ok(job),
+                Err(UpdateError::Port(error)) => return Err(error.into()),
+                // It was settled or cleared meanwhile.
+                Err(UpdateError::Conflict | UpdateError::MonthFull) => {}
+            }
+            if !races.wait().await {
+                return Err(PortError::unavailable("delete job", "lost every race").into());
+            }
         }
-        self.files.remove(partition, &KeyPrefix::of_results(&job)).await?;
-        if let JobSpec::Import { source, .. } = job.spec() {
-            self.files.remove(partition, &KeyPrefix::of_source(source)).await?;
-        }
-        self.jobs.delete(partition, id).await?;
-        Ok(job)
     }
 }

@@ -11,7 +11,6 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::accepting::{IdempotencyEntry, Upload};
-use crate::exporting::ExportSizes;
 use crate::files::ObjectKey;
 use crate::identity::{ApiKeyHash, JobId, Partition, StoredKey, TenantId, UploadId};
 use crate::jobs::Job;
@@ -38,6 +37,7 @@ struct State {
     objects: HashMap<ObjectKey, Bytes>,
     multiparts: HashMap<String, objects::Multipart>,
     multiparts_begun: u64,
+    copies: u64,
     least_part: u64,
     messages: Vec<(Partition, JobId)>,
     keys: HashMap<ApiKeyHash, StoredKey>,
@@ -59,7 +59,7 @@ impl Memory {
     /// Empty stores.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_least_part(ExportSizes::default().least_part)
+        Self::with_least_part(5 << 20)
     }
 
     /// Empty stores whose uploads have at least so many bytes in every part but the last.
@@ -74,6 +74,7 @@ impl Memory {
             objects: HashMap::new(),
             multiparts: HashMap::new(),
             multiparts_begun: 0,
+            copies: 0,
             least_part,
             messages: Vec::new(),
             keys: HashMap::new(),

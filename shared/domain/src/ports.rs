@@ -34,7 +34,15 @@ pub enum PortError {
         #[source]
         cause: Cause,
     },
-    /// A refusal that does not pass by itself: a missing permission, an item that cannot be read.
+    /// The deployment is not as it should be, and people have to mend it: a missing permission, a table, bucket, queue
+    /// or key that is not there.
+    #[error("{operation}: refused: {cause}")]
+    Refused {
+        operation: &'static str,
+        #[source]
+        cause: Cause,
+    },
+    /// What was found, or asked for, is not as it should be: an item that cannot be read, a count that differs.
     #[error("{operation}: defect: {cause}")]
     Defect {
         operation: &'static str,
@@ -52,6 +60,10 @@ impl PortError {
         Self::Unavailable { operation, cause: cause.into() }
     }
 
+    pub fn refused(operation: &'static str, cause: impl Into<Cause>) -> Self {
+        Self::Refused { operation, cause: cause.into() }
+    }
+
     pub fn defect(operation: &'static str, cause: impl Into<Cause>) -> Self {
         Self::Defect { operation, cause: cause.into() }
     }
@@ -62,6 +74,7 @@ impl PortError {
         match self {
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } => "unavailable",
+            Self::Refused { .. } => "refused",
             Self::Defect { .. } => "defect",
         }
     }
@@ -71,7 +84,7 @@ impl PortError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Throttled { .. } | Self::Unavailable { .. } => true,
-            Self::Defect { .. } => false,
+            Self::Refused { .. } | Self::Defect { .. } => false,
         }
     }
 }

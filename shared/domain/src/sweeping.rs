@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::jobs::JobType;
-use crate::ports::{Clock, DueGroup, DueJob, DueStore, JobQueue, PortError};
+use crate::ports::{Clock, DueGroup, DueJob, DueStore, JobQueue, PortError, Stage};
 use crate::timings::{Timings, after};
 
 /// How many due jobs are read at a time.
@@ -32,6 +32,8 @@ pub struct Swept {
     pub redriven: u64,
     /// Those that could not be redriven; the next sweep finds them again.
     pub errors: u64,
+    /// How old the oldest job is that has not ended, in milliseconds; 0 when there is none.
+    pub oldest_ms: u64,
 }
 
 impl Sweeper {
@@ -39,22 +41,37 @@ impl Sweeper {
     /// deadline it ends, and the next sweep goes on.
     pub async fn sweep(&self, deadline: Instant) -> Result<Swept, PortError> {
         let mut swept = Swept::default();
+        let mut failed = None;
         let sweeping = async {
             for group in DueGroup::ALL {
-                self.sweep_group(group, &mut swept).await?;
+                // A group that cannot be read is in no other's way.
+                if let Err(error) = self.sweep_group(group, &mut swept).await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "sweep group of jobs");
+                    failed.get_or_insert(error);
+                }
             }
-            Ok(())
         };
-        match tokio::time::timeout_at(deadline, sweeping).await {
-            Ok(done) => done?,
-            Err(_elapsed) => tracing::warn!("sweep ends with its time: the next one goes on"),
+        if tokio::time::timeout_at(deadline, sweeping).await.is_err() {
+            tracing::warn!("sweep ends with its time: the next one goes on");
         }
-        Ok(swept)
+        failed.map_or(Ok(swept), Err)
+    }
+
+    /// How old the oldest job is that has not ended: of all, due or not.
+    async fn look_at_age(&self, group: DueGroup, now: Timestamp, swept: &mut Swept) -> Result<(), PortError> {
+        if group.stage != Stage::Ended
+            && let Some(oldest) = self.jobs.oldest(group).await?
+        {
+            let age = u64::try_from(now.duration_since(oldest).as_millis()).unwrap_or(0);
+            swept.oldest_ms = swept.oldest_ms.max(age);
+        }
+        Ok(())
     }
 
     async fn sweep_group(&self, group: DueGroup, swept: &mut Swept) -> Result<(), PortError> {
         // What is moved on meanwhile is not found again.
         let now = self.clock.now();
+        self.look_at_age(group, now, swept).await?;
         let mut after = None;
         loop {
             let page = self.jobs.due(group, now, after.as_ref(), PAGE).await?;
@@ -83,8 +100,10 @@ impl Sweeper {
         let now = self.clock.now();
         // A job that has not started waits in a queue: it is due in 5, 10, 20 … minutes, so that a long queue is not
         // fed.
-        let age =
-            if due.group.has_started { SignedDuration::ZERO } else { now.duration_since(due.job_id.created_at()) };
+        let age = match due.group.stage {
+            Stage::Pending => now.duration_since(due.job_id.created_at()),
+            Stage::Started | Stage::Ended => SignedDuration::ZERO,
+        };
         let until = after(now, self.timings.redrive + age.try_into().unwrap_or_default());
         if !self.jobs.postpone(due, until).await? {
             return Ok(false);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::ports::PortError;
+
 /// The durations of the machinery. Functions take them from their settings; tests make them short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timings {
@@ -20,6 +22,9 @@ pub struct Timings {
     pub settle: Duration,
     /// When no shard has advanced for so long, the record store counts as down.
     pub stalled: Duration,
+    /// How long putting a file together may take in its last step, which cannot be divided
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+    pub complete: Duration,
 }
 
 impl Default for Timings {
@@ -31,6 +36,7 @@ impl Default for Timings {
             time_slice: Duration::from_mins(2),
             settle: Duration::from_secs(10),
             stalled: Duration::from_mins(1),
+            complete: Duration::from_mins(10),
         }
     }
 }
@@ -54,11 +60,12 @@ impl Timings {
         self.lease / 6
     }
 
-    /// How long a job is deferred that was deferred `deferrals` times in a row before: half a lease, doubled
-    /// each time, up to 15 minutes.
+    /// How long a job is deferred that was deferred `deferrals` times in a row before: half a lease, doubled each time,
+    /// up to 15 minutes; up to 5 where people have to mend something, and will.
     #[must_use]
-    pub fn deferral(&self, deferrals: u32) -> Duration {
-        (self.lease / 2).saturating_mul(2u32.saturating_pow(deferrals.min(16))).min(Duration::from_mins(15))
+    pub fn deferral(&self, deferrals: u32, error: &PortError) -> Duration {
+        let longest = Duration::from_mins(if error.is_transient() { 15 } else { 5 });
+        (self.lease / 2).saturating_mul(2u32.saturating_pow(deferrals.min(16))).min(longest)
     }
 }
 

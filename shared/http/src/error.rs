@@ -245,7 +245,7 @@ impl From<PortError> for ApiError {
     fn from(error: PortError) -> Self {
         match error {
             PortError::Throttled { .. } | PortError::Unavailable { .. } => Self::unavailable(error),
-            PortError::Defect { .. } => Self::internal(error),
+            PortError::Refused { .. } | PortError::Defect { .. } => Self::internal(error),
         }
     }
 }

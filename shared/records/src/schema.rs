@@ -79,6 +79,12 @@ pub(crate) struct MemberRule {
 }
 
 impl Schema {
+    /// The type whose records it describes.
+    #[must_use]
+    pub fn resource_type(&self) -> ResourceType {
+        self.resource_type
+    }
+
     pub(crate) fn compile(resource_type: ResourceType, source: &str) -> Result<Self, SchemaError> {
         let syntax = |error| SchemaError::Syntax(resource_type, error);
         let schema: Value = serde_json::from_str(source).map_err(syntax)?;

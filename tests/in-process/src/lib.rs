@@ -20,8 +20,8 @@ use std::time::Duration;
 use domain::memory::{Memory, MemoryClock, SeededIds};
 use domain::ports::{Clock, IdSource, JobStore, KeyStore, UsageStore};
 use domain::{
-    ApiKey, Authenticator, ExportSizes, ExportStarter, ExportWorker, ImportStarter, ImportWorker, JobAcceptor,
-    JobDriver, JobId, JobType, JobWorker, Partition, Plan, Scope, StoredKey, Sweeper, Swept, Tenant, Timings, Uploader,
+    ApiKey, Authenticator, ChunkSize, ExportStarter, ExportWorker, ImportStarter, ImportWorker, JobAcceptor, JobDriver,
+    JobId, JobType, JobWorker, Partition, Plan, Scope, StoredKey, Sweeper, Swept, Tenant, Timings, Uploader,
 };
 use http::{Fallback, Gate};
 use jiff::{SignedDuration, Timestamp};
@@ -173,7 +173,7 @@ impl Service {
             records: memory.clone(),
             objects: memory.clone(),
             multipart: memory,
-            sizes: ExportSizes::default(),
+            chunk_size: ChunkSize::default(),
         }
     }
 

@@ -51,16 +51,16 @@ impl Weather {
 /// What has been seen of the calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Parts that were sent.
-    pub parts: u64,
+    /// Objects that were written: sources, chunks, tails and small files.
+    pub objects: u64,
     /// Records that were sent, in batches.
     pub records: u64,
     /// Writes of jobs.
     pub job_writes: u64,
-    /// What was sent as which part, by upload and number: hashes of the bytes.
-    pub part_bytes: BTreeMap<(String, u32), u32>,
-    /// Whether ever other bytes were sent under a number that had been used.
-    pub number_used_twice: bool,
+    /// What was written under which key: hashes of the bytes.
+    pub object_bytes: BTreeMap<String, u32>,
+    /// Whether ever other bytes were written under a key that had been used.
+    pub key_used_twice: bool,
     /// Records that have landed when nobody waits for their write any more.
     pub late: BTreeSet<RecordId>,
 }
@@ -275,8 +275,8 @@ impl AcceptanceStore for Network {
 
 #[async_trait]
 impl JobStore for Network {
-    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
-        self.read(JobStore::get(&self.memory, partition, id, now)).await
+    async fn read(&self, partition: &Partition, id: &JobId) -> Result<Option<Job>, PortError> {
+        Network::read(self, JobStore::read(&self.memory, partition, id)).await
     }
 
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
@@ -293,7 +293,7 @@ impl JobStore for Network {
         now: Timestamp,
         limit: usize,
     ) -> Result<ListedJobs, PortError> {
-        self.read(self.memory.list(partition, behind, now, limit)).await
+        Network::read(self, self.memory.list(partition, behind, now, limit)).await
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
@@ -311,7 +311,11 @@ impl DueStore for Network {
         after: Option<&DueCursor>,
         limit: usize,
     ) -> Result<DuePage, PortError> {
-        self.read(self.memory.due(group, now, after, limit)).await
+        Network::read(self, self.memory.due(group, now, after, limit)).await
+    }
+
+    async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError> {
+        Network::read(self, self.memory.oldest(group)).await
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
@@ -366,7 +370,7 @@ impl RecordReader for Network {
         shard: Shard,
         after: Option<&RecordId>,
     ) -> Result<Page<KeptRecord>, PortError> {
-        let mut page = self.read(RecordReader::read(&self.memory, partition, shard, after)).await?;
+        let mut page = Network::read(self, RecordReader::read(&self.memory, partition, shard, after)).await?;
         // Pages of a real store end anywhere.
         let cut = 1 + usize::try_from(self.below(10)).unwrap();
         page.has_more |= cut < page.items.len();
@@ -380,11 +384,11 @@ impl RecordReader for Network {
         shard: Shard,
         after: Option<&RecordId>,
     ) -> Result<CountPage<RecordId>, PortError> {
-        self.read(RecordReader::count(&self.memory, partition, shard, after)).await
+        Network::read(self, RecordReader::count(&self.memory, partition, shard, after)).await
     }
 
     async fn newest_change(&self, partition: &Partition, log: ChangeLog) -> Result<Option<Stamp>, PortError> {
-        self.read(self.memory.newest_change(partition, log)).await
+        Network::read(self, self.memory.newest_change(partition, log)).await
     }
 
     async fn changes(
@@ -394,7 +398,7 @@ impl RecordReader for Network {
         from: Stamp,
         until: Stamp,
     ) -> Result<Page<ChangeItem>, PortError> {
-        self.read(self.memory.changes(partition, log, from, until)).await
+        Network::read(self, self.memory.changes(partition, log, from, until)).await
     }
 
     async fn count_changes(
@@ -404,7 +408,7 @@ impl RecordReader for Network {
         from: Stamp,
         until: Stamp,
     ) -> Result<CountPage<Stamp>, PortError> {
-        self.read(self.memory.count_changes(partition, log, from, until)).await
+        Network::read(self, self.memory.count_changes(partition, log, from, until)).await
     }
 
     async fn find(
@@ -413,13 +417,20 @@ impl RecordReader for Network {
         resource_type: ResourceType,
         ids: &[RecordId],
     ) -> Result<FoundRecords, PortError> {
-        self.read(self.memory.find(partition, resource_type, ids)).await
+        Network::read(self, self.memory.find(partition, resource_type, ids)).await
     }
 }
 
 #[async_trait]
 impl ObjectStore for Network {
     async fn put(&self, partition: &Partition, key: &ObjectKey, content: Bytes) -> Result<(), PortError> {
+        {
+            let mut seen = self.seen.lock().unwrap();
+            seen.objects += 1;
+            let hash = domain::memory::checksum(&content);
+            let before = seen.object_bytes.insert(key.as_str().to_owned(), hash);
+            seen.key_used_twice |= before.is_some_and(|before| before != hash);
+        }
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
         self.write(async move { memory.put(&partition, &key, content).await }).await
     }
@@ -431,14 +442,14 @@ impl ObjectStore for Network {
         etag: Option<&str>,
         from: u64,
     ) -> Result<Fetched, PortError> {
-        Ok(match self.read(ObjectStore::get(&self.memory, partition, key, etag, from)).await? {
+        Ok(match Network::read(self, ObjectStore::get(&self.memory, partition, key, etag, from)).await? {
             Fetched::Content { etag, size, body } => Fetched::Content { etag, size, body: self.breaking(body) },
             other => other,
         })
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
-        self.read(self.memory.head(partition, key)).await
+        Network::read(self, self.memory.head(partition, key)).await
     }
 }
 
@@ -449,23 +460,17 @@ impl MultipartStore for Network {
         self.write(async move { memory.begin(&partition, &key).await }).await
     }
 
-    async fn upload_part(
+    async fn copy_part(
         &self,
         partition: &Partition,
         key: &ObjectKey,
         upload: &MultipartId,
         number: u32,
-        content: Bytes,
-    ) -> Result<UploadedPart, UploadError> {
-        {
-            let mut seen = self.seen.lock().unwrap();
-            seen.parts += 1;
-            let hash = domain::memory::checksum(&content);
-            let before = seen.part_bytes.insert((upload.0.clone(), number), hash);
-            seen.number_used_twice |= before.is_some_and(|before| before != hash);
-        }
-        let (memory, partition, key, upload) = (self.memory.clone(), partition.clone(), key.clone(), upload.clone());
-        self.write(async move { memory.upload_part(&partition, &key, &upload, number, content).await }).await
+        from: &ObjectKey,
+    ) -> Result<(), UploadError> {
+        let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
+        let (upload, from) = (upload.clone(), from.clone());
+        self.write(async move { memory.copy_part(&partition, &key, &upload, number, &from).await }).await
     }
 
     async fn list_parts(
@@ -475,7 +480,7 @@ impl MultipartStore for Network {
         upload: &MultipartId,
     ) -> Result<Vec<UploadedPart>, UploadError> {
         let listed = self.memory.list_parts(partition, key, upload).await;
-        self.read(async { Ok(()) }).await?;
+        Network::read(self, async { Ok(()) }).await?;
         listed
     }
 
@@ -492,18 +497,14 @@ impl MultipartStore for Network {
         self.completes();
         self.write(async move { memory.complete(&partition, &key, &upload, &parts, size).await }).await
     }
-
-    async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError> {
-        let (memory, partition, key, upload) = (self.memory.clone(), partition.clone(), key.clone(), upload.clone());
-        self.write(async move { memory.abort(&partition, &key, &upload).await }).await
-    }
 }
 
 #[async_trait]
 impl FileRemover for Network {
-    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError> {
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix, keep: &[ObjectKey]) -> Result<u64, PortError> {
         let (memory, partition, prefix) = (self.memory.clone(), partition.clone(), prefix.clone());
-        self.write(async move { memory.remove(&partition, &prefix).await }).await
+        let keep = keep.to_vec();
+        self.write(async move { memory.remove(&partition, &prefix, &keep).await }).await
     }
 }
 
@@ -518,7 +519,7 @@ impl JobQueue for Network {
 #[async_trait]
 impl UsageStore for Network {
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
-        self.read(self.memory.tenant(tenant)).await
+        Network::read(self, self.memory.tenant(tenant)).await
     }
 
     async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
@@ -532,7 +533,7 @@ impl UsageStore for Network {
     }
 
     async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError> {
-        self.read(self.memory.month(tenant, month)).await
+        Network::read(self, self.memory.month(tenant, month)).await
     }
 
     async fn count_month(&self, tenant: &TenantId, pool: Pool, month: &Month) -> Result<u64, PortError> {
@@ -541,7 +542,7 @@ impl UsageStore for Network {
     }
 
     async fn window(&self, tenant: &TenantId) -> Result<Window, PortError> {
-        self.read(self.memory.window(tenant)).await
+        Network::read(self, self.memory.window(tenant)).await
     }
 
     async fn create_upload(
@@ -557,11 +558,11 @@ impl UsageStore for Network {
     }
 
     async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError> {
-        self.read(self.memory.open_uploads(partition, now)).await
+        Network::read(self, self.memory.open_uploads(partition, now)).await
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
-        self.read(self.memory.upload(partition, id, now)).await
+        Network::read(self, self.memory.upload(partition, id, now)).await
     }
 
     async fn idempotency(
@@ -570,6 +571,6 @@ impl UsageStore for Network {
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<IdempotencyEntry>, PortError> {
-        self.read(self.memory.idempotency(partition, key, now)).await
+        Network::read(self, self.memory.idempotency(partition, key, now)).await
     }
 }

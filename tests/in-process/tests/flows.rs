@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::ports::{JobStore, Settlement};
 use domain::{
     Delivery, Event, ExportStarter, ExportWorker, FailureReason, ImportWorker, JobAcceptor, JobId, JobState, JobWorker,
-    Plan, Release, Sweeper, Swept, Timings,
+    Plan, Release, Sweeper, Timings,
 };
 use in_process::faulty::{DeadQueue, Fault, FaultyRecords, HangingQueue, ThrottlingReader};
 use in_process::jobs::{caller, deliver, export_of, patients};
@@ -98,10 +98,10 @@ async fn a_dead_worker_s_job_is_taken_over_after_its_lease_and_goes_on_where_it_
 
     let healthy = FaultyRecords::new(&service.memory, []);
     assert_eq!(deliver(&worker_with(&service, healthy.clone()), &id).await, Delivery::Busy);
-    assert_eq!(service.sweep().await, Swept::default(), "a live lease is not touched");
+    assert_eq!(service.sweep().await.redriven, 0, "a live lease is not touched");
     tokio::time::advance(Duration::from_secs(70)).await;
     let swept = service.sweep().await;
-    assert_eq!(swept, Swept { redriven: 1, ..Swept::default() });
+    assert_eq!(swept.redriven, 1);
     assert_eq!(service.memory.take_messages().len(), 1);
     assert_eq!(deliver(&worker_with(&service, healthy.clone()), &id).await, Delivery::Done);
     assert_eq!(healthy.sent(), (20, 500), "what was written is not written again");
@@ -243,7 +243,7 @@ async fn a_message_that_is_lost_is_redriven_after_five_minutes() {
     service.work().await;
     assert!(service.job(&id).await.has_ended());
     tokio::time::advance(Duration::from_secs(10_000)).await;
-    assert_eq!(service.sweep().await, Swept::default(), "an ended job is never due");
+    assert_eq!(service.sweep().await.redriven, 0, "an ended job is never due");
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +253,7 @@ async fn a_job_that_is_too_old_fails_and_gives_its_requests_back() {
     assert_eq!(service.used().await, 10);
     let _lost = service.memory.take_messages();
     tokio::time::advance(Timings::default().max_age + Duration::from_secs(1)).await;
-    assert_eq!(service.sweep().await, Swept { redriven: 1, ..Swept::default() });
+    assert_eq!(service.sweep().await.redriven, 1);
     service.work().await;
     assert_eq!(service.job(&id).await.state(), &JobState::Failed(FailureReason::TooOld));
     assert_eq!(service.used().await, 0);
@@ -357,7 +357,7 @@ async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
     tokio::time::advance(Duration::from_mins(10)).await;
     let dead = Sweeper { exports: Arc::new(DeadQueue), ..service.sweeper() };
     let swept = dead.sweep(Instant::now() + Duration::from_mins(1)).await.unwrap();
-    assert_eq!(swept, Swept { redriven: 1, errors: 1 }, "{other} is redriven beside {hung}");
+    assert_eq!((swept.redriven, swept.errors), (1, 1), "{other} is redriven beside {hung}");
     tokio::time::advance(Duration::from_hours(1)).await;
     let hanging = Sweeper { imports: Arc::new(HangingQueue), ..service.sweeper() };
     let began = Instant::now();

@@ -4,11 +4,10 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use domain::memory::Memory;
 use domain::ports::{
     Fetched, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, UploadError, UploadedPart,
 };
@@ -31,10 +30,11 @@ type Content = Box<dyn Fn() -> (u64, Pieces) + Send + Sync>;
 
 /// Gives out an upload that nobody has room for, and forgets what is written.
 struct Malicious {
-    memory: Memory,
     content: Content,
     /// The highest part number so far.
     parts: AtomicU32,
+    /// Of the file that was completed last.
+    size: AtomicU64,
 }
 
 #[async_trait]
@@ -48,8 +48,8 @@ impl ObjectStore for Malicious {
         Ok(Fetched::Content { etag: "etag".to_owned(), size, body })
     }
 
-    async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
-        self.memory.head(partition, key).await
+    async fn head(&self, _: &Partition, _: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
+        Ok(Some(ObjectHead { size: self.size.load(Ordering::Relaxed), etag: "etag".to_owned() }))
     }
 }
 
@@ -59,16 +59,16 @@ impl MultipartStore for Malicious {
         Ok(MultipartId("malicious".to_owned()))
     }
 
-    async fn upload_part(
+    async fn copy_part(
         &self,
         _: &Partition,
         _: &ObjectKey,
         _: &MultipartId,
         number: u32,
-        _: Bytes,
-    ) -> Result<UploadedPart, UploadError> {
+        _: &ObjectKey,
+    ) -> Result<(), UploadError> {
         self.parts.fetch_max(number, Ordering::Relaxed);
-        Ok(UploadedPart { number, etag: "etag".to_owned() })
+        Ok(())
     }
 
     async fn list_parts(
@@ -88,12 +88,9 @@ impl MultipartStore for Malicious {
         _: &ObjectKey,
         _: &MultipartId,
         _: &[UploadedPart],
-        _: u64,
+        size: u64,
     ) -> Result<(), UploadError> {
-        Ok(())
-    }
-
-    async fn abort(&self, _: &Partition, _: &ObjectKey, _: &MultipartId) -> Result<(), PortError> {
+        self.size.store(size, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -139,8 +136,7 @@ async fn import(content: impl Fn() -> (u64, Pieces) + Send + Sync + 'static) -> 
     let id = service
         .begin(&who, ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None })
         .await;
-    let objects =
-        Arc::new(Malicious { memory: service.memory.clone(), content: Box::new(content), parts: AtomicU32::new(0) });
+    let objects = Arc::new(Malicious { content: Box::new(content), parts: AtomicU32::new(0), size: AtomicU64::new(0) });
     let multipart = Arc::clone(&objects);
     let worker = ImportWorker { objects, multipart, ..service.import_worker() };
     let delivery = deliver(&worker, &id).await;

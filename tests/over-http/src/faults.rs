@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{
@@ -138,7 +137,7 @@ pub async fn aws_with(faults: &Faults) -> Aws {
     let inner = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
     let client = SharedHttpClient::new(FaultyClient { inner, faults: faults.clone() });
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1));
-    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(client).retry_config(retries);
+    let config = aws_config::defaults(aws::behavior()).http_client(client).retry_config(retries);
     Aws::with_config(config.load().await)
 }
 
@@ -243,7 +242,7 @@ fn operation(request: &HttpRequest) -> String {
     let query = request.uri().split_once('?').map_or("", |(_, query)| query);
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
     let name = match (request.method(), has("uploadId"), has("uploads")) {
-        ("PUT", true, _) => "UploadPart",
+        ("PUT", true, _) => "UploadPartCopy",
         ("PUT", ..) => "PutObject",
         ("POST", _, true) => "CreateMultipartUpload",
         ("POST", ..) => "CompleteMultipartUpload",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws::{Aws, DynamoJobs, DynamoUsage, S3Objects};
 use domain::ports::{Clock, JobQueue, JobStore, UsageStore};
 use domain::{
-    ExportRequest, ExportSizes, ExportStarter, ExportWorker, ImportRequest, ImportStarter, ImportWorker, Job,
+    ChunkSize, ExportRequest, ExportStarter, ExportWorker, ImportRequest, ImportStarter, ImportWorker, Job,
     JobAcceptor, JobDriver, JobId, JobType, JobWorker, Partition, Principal, Scope, Sweeper, Timings,
 };
 use runtime::{SystemClock, SystemIds};
@@ -61,6 +61,7 @@ impl Service {
             time_slice: seconds(3),
             settle: seconds(1),
             stalled: seconds(3),
+            complete: seconds(5),
             ..Timings::default()
         }
     }
@@ -121,7 +122,7 @@ impl Service {
 
     /// What works on jobs of a type.
     #[must_use]
-    pub fn worker(&self, job_type: JobType, queue: Arc<dyn JobQueue>, sizes: ExportSizes) -> Box<dyn JobWorker> {
+    pub fn worker(&self, job_type: JobType, queue: Arc<dyn JobQueue>, chunk_size: ChunkSize) -> Box<dyn JobWorker> {
         let driver = JobDriver {
             jobs: self.jobs(),
             queue,
@@ -134,7 +135,7 @@ impl Service {
         let (objects, multipart) = (self.objects(), self.objects());
         match job_type {
             JobType::Import => Box::new(ImportWorker { driver, records, objects, multipart }),
-            JobType::Export => Box::new(ExportWorker { driver, records, objects, multipart, sizes }),
+            JobType::Export => Box::new(ExportWorker { driver, records, objects, multipart, chunk_size }),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::ports::{JobQueue, PortError};
-use domain::{ExportSizes, JobId, JobType, Partition};
+use domain::{ChunkSize, JobId, JobType, Partition};
 use in_process::jobs::{export_of, import_of};
 use jiff::SignedDuration;
 use over_http::{Client, Request, Service, Skewed, boto3, sweep_until};
@@ -148,7 +148,7 @@ async fn clocks_that_differ_by_minutes_do_no_harm() {
 /// Looks at a job again and again for some seconds.
 async fn work_beside(partition: &Partition, job_type: JobType, id: &JobId, skew: i64) {
     let service = skewed(skew).await;
-    let worker = service.worker(job_type, service.queue(job_type), ExportSizes::default());
+    let worker = service.worker(job_type, service.queue(job_type), ChunkSize::default());
     for _ in 0..6 {
         // Whether it has a part in it is a matter of luck.
         let _delivered = worker.deliver(partition, id, Instant::now() + Duration::from_secs(20)).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::ports::{Clock, JobStore, Settlement};
-use domain::{Delivery, Event, ExportSizes, JobId, JobMessage, JobType, LeaseRequest, MAX_TAKEOVERS, Partition, Token};
+use domain::{ChunkSize, Delivery, Event, JobId, JobMessage, JobType, LeaseRequest, MAX_TAKEOVERS, Partition, Token};
 use in_process::faulty::LosingQueue;
 use in_process::jobs::{export_of, import_of};
 use jiff::{SignedDuration, Timestamp};
@@ -191,7 +191,7 @@ fn unfinished(partition: &Partition) -> JobId {
         faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
         let unlucky = Service { aws: aws_with(&faults).await, ..service };
         // Parts of a record or two.
-        let sizes = ExportSizes { part: 200, least_part: 1 };
+        let sizes = ChunkSize::new(200);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         let worker = unlucky.worker(JobType::Export, Arc::new(LosingQueue), sizes);
         let delivery = worker.deliver(partition, &id, deadline).await.unwrap();

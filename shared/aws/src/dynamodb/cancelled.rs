@@ -5,12 +5,15 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::CancellationReason;
 use domain::ports::{AcceptError, Cancellation, PortError};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::error::refusal;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reason {
     None,
     Condition,
     Contention,
-    Other,
+    /// By its code: throttling, a wrong request, a missing permission.
+    Other(String),
 }
 
 /// Why each of the transaction's items was refused, in their order; `None` when it was not cancelled.
@@ -28,12 +31,12 @@ fn reason(told: &CancellationReason) -> Reason {
         None | Some("None") => Reason::None,
         Some("ConditionalCheckFailed") => Reason::Condition,
         Some("TransactionConflict") => Reason::Contention,
-        Some(_) => Reason::Other,
+        Some(code) => Reason::Other(code.to_owned()),
     }
 }
 
 /// The conditions that failed, by the order of the items in `accept`. A cancellation for another
-/// reason (throttling, say) is a port's error.
+/// reason is a port's error.
 pub(super) fn cancellation(reasons: &[Reason], with_upload: bool) -> Result<AcceptError, PortError> {
     let failed = |index: usize| reasons.get(index) == Some(&Reason::Condition);
     let cancellation = Cancellation {
@@ -45,12 +48,42 @@ pub(super) fn cancellation(reasons: &[Reason], with_upload: bool) -> Result<Acce
         contention: reasons.contains(&Reason::Contention),
     };
     if cancellation == Cancellation::default() {
-        return Err(PortError::throttled("accept job", "transaction was cancelled"));
+        return Err(other("accept job", reasons));
     }
     Ok(AcceptError::Cancelled(cancellation))
+}
+
+/// The error of a transaction that was cancelled for another reason than a condition.
+pub(super) fn other(operation: &'static str, reasons: &[Reason]) -> PortError {
+    let codes = reasons.iter().filter_map(|reason| match reason {
+        Reason::Other(code) => Some(code.as_str()),
+        Reason::None | Reason::Condition | Reason::Contention => None,
+    });
+    let errors: Vec<_> = codes.map(|code| refusal(operation, code, 400)).collect();
+    // What does not pass by itself is told before what does.
+    let worst = errors.into_iter().min_by_key(PortError::is_transient);
+    worst.unwrap_or_else(|| PortError::unavailable(operation, "transaction was cancelled"))
 }
 
 /// Whether nothing but another transaction at work on the same items stood in the way.
 pub(super) fn is_contended<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
     reasons(error).is_some_and(|all| all.contains(&Reason::Contention) && !all.contains(&Reason::Condition))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_reasons_keep_their_meaning() {
+        let of = |codes: &[&str]| {
+            let reasons: Vec<_> = codes.iter().map(|code| Reason::Other((*code).to_owned())).collect();
+            other("update job", &reasons)
+        };
+        assert!(matches!(of(&["ThrottlingError"]), PortError::Throttled { .. }));
+        assert!(matches!(of(&["ProvisionedThroughputExceeded"]), PortError::Throttled { .. }));
+        assert!(matches!(of(&["ThrottlingError", "ValidationError"]), PortError::Defect { .. }));
+        assert!(matches!(of(&["AccessDenied"]), PortError::Refused { .. }));
+        assert!(matches!(of(&[]), PortError::Unavailable { .. }));
+    }
 }

@@ -13,7 +13,7 @@ use domain::ports::{
 use domain::{Job, JobId, Partition};
 use jiff::Timestamp;
 
-use super::cancelled::{Reason, cancellation, reasons};
+use super::cancelled::{Reason, cancellation, other, reasons};
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
 use super::{Item, number, partition_key, text};
 use crate::error::{port_error, unreadable};
@@ -153,7 +153,7 @@ impl AcceptanceStore for DynamoJobs {
 
 #[async_trait]
 impl JobStore for DynamoJobs {
-    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
+    async fn read(&self, partition: &Partition, id: &JobId) -> Result<Option<Job>, PortError> {
         let found = self
             .client
             .get_item()
@@ -164,8 +164,7 @@ impl JobStore for DynamoJobs {
             .send()
             .await
             .map_err(|error| port_error("read job", &error))?;
-        let job = found.item.map(read_job).transpose()?;
-        Ok(job.filter(|job| job.expires_at() > now))
+        found.item.map(read_job).transpose()
     }
 
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
@@ -192,7 +191,7 @@ impl JobStore for DynamoJobs {
         } else if reasons.get(1) == Some(&Reason::Condition) {
             UpdateError::MonthFull
         } else {
-            PortError::throttled("update job", "transaction was cancelled").into()
+            other("update job", &reasons).into()
         })
     }
     async fn list(
@@ -223,7 +222,7 @@ impl JobStore for DynamoJobs {
         let next = listed.last_evaluated_key().map(|key| key.get("sk").and_then(|id| id.as_s().ok()?.parse().ok()));
         let next = next.map(|id| id.ok_or_else(|| unreadable(OPERATION, "key names no job"))).transpose()?;
         let jobs: Result<Vec<_>, _> = listed.items.unwrap_or_default().into_iter().map(read_job).collect();
-        Ok(ListedJobs { jobs: jobs?.into_iter().filter(|job| job.expires_at() > now).collect(), next })
+        Ok(ListedJobs { jobs: jobs?.into_iter().filter(|job| job.is_shown(now)).collect(), next })
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
@@ -242,7 +241,7 @@ impl DueStore for DynamoJobs {
         after: Option<&DueCursor>,
         limit: usize,
     ) -> Result<DuePage, PortError> {
-        let bucket = text(bucket(group.job_type, group.has_started));
+        let bucket = text(bucket(group));
         let after = after.map(|after| {
             let due_at = number(after.due_at.as_millisecond());
             let keys = [("pk", text(after.partition.as_str())), ("sk", text(after.job_id.as_str())), ("dueAt", due_at)];
@@ -277,6 +276,30 @@ impl DueStore for DynamoJobs {
             tracing::error!(unreadable, "due items name no job");
         }
         Ok(DuePage { jobs, unreadable, next: found.last_evaluated_key().and_then(place) })
+    }
+
+    async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError> {
+        const OPERATION: &str = "look at oldest job";
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.jobs_table)
+            .index_name(BY_DUE)
+            .key_condition_expression("dueBucket = :bucket")
+            .expression_attribute_values(":bucket", text(bucket(group)))
+            .projection_expression("sk")
+            .into_paginator()
+            .items()
+            .send();
+        let mut oldest: Option<JobId> = None;
+        while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
+            // Ids sort by time. Keys that name no job are told where due jobs are read.
+            let id: Option<JobId> = item.get("sk").and_then(|id| id.as_s().ok()?.parse().ok());
+            if let Some(id) = id.filter(|id| oldest.as_ref().is_none_or(|oldest| id < oldest)) {
+                oldest = Some(id);
+            }
+        }
+        Ok(oldest.map(|id| id.created_at()))
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {

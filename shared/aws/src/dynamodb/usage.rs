@@ -14,7 +14,7 @@ use domain::{
 use jiff::Timestamp;
 use std::time::Duration;
 
-use super::cancelled::{Reason, is_contended, reasons};
+use super::cancelled::{Reason, is_contended, other, reasons};
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
@@ -269,7 +269,7 @@ impl UsageStore for DynamoUsage {
         };
         match reasons(&error) {
             Some(reasons) if reasons.get(1) == Some(&Reason::Condition) => Ok(false),
-            Some(_) => Err(PortError::throttled(OPERATION, "transaction was cancelled")),
+            Some(reasons) => Err(other(OPERATION, &reasons)),
             None => Err(port_error(OPERATION, &error)),
         }
     }

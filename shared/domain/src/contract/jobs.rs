@@ -8,12 +8,13 @@ use crate::exporting::{ExportCheckpoint, ExportPlan};
 use crate::files::ObjectKey;
 use crate::identity::{Token, UploadId};
 use crate::jobs::{
-    Event, FailureReason, Job, JobResult, JobState, JobType, LeaseRequest, Progress, Refusal, Release, ResultFile,
+    Checkpoint, Event, FailureReason, Job, JobResult, JobState, JobType, LeaseRequest, Progress, Refusal, Release,
+    ResultFile,
 };
 use crate::limits::Window;
 use crate::ports::{
     AcceptError, Acceptance, AcceptanceStore, Cancellation, DueGroup, DueJob, DueStore, IdSource, IdempotencyWrite,
-    JobStore, Settlement, UpdateError, UsageStore,
+    JobStore, Settlement, Stage, UpdateError, UsageStore,
 };
 
 /// Whatever keeps jobs.
@@ -202,7 +203,7 @@ async fn every_state_survives_storage(jobs: &dyn Jobs, usage: &dyn UsageStore, f
     let token = Token::new(7);
     let accepted = accepted(jobs, fixture).await;
     let progress = Progress { total: 9, processed: 4, succeeded: 3, failed: 1 };
-    let checkpoint = Some(Box::new(checkpoint(fixture, &accepted)));
+    let checkpoint = Some(Box::new(Checkpoint::Export(checkpoint(fixture, &accepted))));
     let advanced = Event::Advanced {
         token: token.clone(),
         renewal: Some(request(fixture, &token, 90)),
@@ -212,7 +213,7 @@ async fn every_state_survives_storage(jobs: &dyn Jobs, usage: &dyn UsageStore, f
     let (due_at, why) = (fixture.later(30), Release::Deferred);
     let released = Event::Released { token: token.clone(), due_at, why, progress, checkpoint };
     let result = JobResult::Export { started_at: fixture.now, files: vec![file(fixture)] };
-    let completed = Event::Completed { token: token.clone(), result, progress };
+    let completed = Event::Completed { token: token.clone(), result, progress, leftovers: true };
     let mut job = accepted;
     for event in
         [Event::SendFailed, acquired(fixture, &token), advanced, released, acquired(fixture, &token), completed]
@@ -223,14 +224,23 @@ async fn every_state_survives_storage(jobs: &dyn Jobs, usage: &dyn UsageStore, f
         assert_eq!(stored.as_ref(), Some(&job));
     }
     assert_eq!(job.result().unwrap().files(), [file(fixture)]);
+    job = job.apply(Event::Deleted, fixture.now).unwrap();
+    update(jobs, fixture, &job, Settlement::None).await.unwrap();
+    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap(), None, "its owner sees it no more");
+    assert_eq!(jobs.read(&fixture.partition, job.id()).await.unwrap(), Some(job));
+    assert!(jobs.list(&fixture.partition, None, fixture.now, 10).await.unwrap().jobs.is_empty());
 
     let window = usage.window(&fixture.partition.tenant).await.unwrap().admit(fixture.now, 5).unwrap();
     let job = fixture.export_job(1);
     jobs.accept(&fixture.partition, &acceptance(fixture, job.clone(), window)).await.unwrap();
     let job = job.apply(acquired(fixture, &token), fixture.now).unwrap();
     update(jobs, fixture, &job, Settlement::None).await.unwrap();
-    let job = job.apply(Event::Failed { token, reason: FailureReason::SourceMissing }, fixture.now).unwrap();
-    update(jobs, fixture, &job, Settlement::Refund(job.reservation().clone())).await.unwrap();
+    let reason = FailureReason::SourceMissing;
+    let failed = job.apply(Event::Failed { token, reason, progress: Progress::default() }, fixture.now).unwrap();
+    let refund = failed.settlement(&job);
+    assert_eq!(refund, Settlement::Refund(job.reservation().clone()));
+    update(jobs, fixture, &failed, refund).await.unwrap();
+    let job = failed;
     let stored = jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap().unwrap();
     assert_eq!(stored.state(), &JobState::Failed(FailureReason::SourceMissing));
     let month = usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap();
@@ -348,9 +358,16 @@ async fn what_is_due_is_found_until_moved(jobs: &dyn Jobs, fixture: &Fixture) {
     let token = Token::new(1);
     let job = job.apply(acquired(fixture, &token), fixture.now).unwrap();
     update(jobs, fixture, &job, Settlement::None).await.unwrap();
-    let group = DueGroup { job_type: JobType::Export, has_started: true };
+    let group = DueGroup { job_type: JobType::Export, stage: Stage::Started };
     assert_eq!(find(10_000).await.unwrap().group, group);
-    let failed = job.apply(Event::Failed { token, reason: FailureReason::FileLost }, fixture.now).unwrap();
+    assert!(jobs.oldest(group).await.unwrap().is_some_and(|oldest| oldest <= job.id().created_at()));
+    let (reason, progress) = (FailureReason::FileLost, Progress::default());
+    let failed = job.apply(Event::Failed { token, reason, progress }, fixture.now).unwrap();
     update(jobs, fixture, &failed, Settlement::None).await.unwrap();
-    assert_eq!(find(10_000).await, None, "an ended job is never due");
+    assert_eq!(find(599).await, None);
+    let due = find(600).await.unwrap();
+    assert_eq!(due.group, DueGroup { stage: Stage::Ended, ..group }, "what its worker has left is cleared away");
+    let cleared = failed.apply(Event::Cleared, fixture.now).unwrap();
+    update(jobs, fixture, &cleared, Settlement::None).await.unwrap();
+    assert_eq!(find(10_000).await, None);
 }

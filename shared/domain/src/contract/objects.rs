@@ -8,7 +8,7 @@ use super::Fixture;
 use crate::files::{KeyPrefix, ObjectKey};
 use crate::identity::{JobId, Token};
 use crate::jobs::Compression;
-use crate::ports::{Fetched, FileRemover, IdSource, MultipartStore, ObjectStore, UploadError, UrlSigner};
+use crate::ports::{Fetched, FileRemover, IdSource, MultipartStore, ObjectStore, UploadError, UploadedPart, UrlSigner};
 
 /// Whatever keeps files.
 pub trait Objects: ObjectStore + MultipartStore + FileRemover + UrlSigner {}
@@ -19,8 +19,7 @@ impl<T: ObjectStore + MultipartStore + FileRemover + UrlSigner> Objects for T {}
 pub async fn objects(objects: &dyn Objects, seed: u64, now: Timestamp) {
     an_object_is_read_as_it_was_written(objects, &Fixture::new(seed, now)).await;
     a_pinned_content_is_read_or_none(objects, &Fixture::new(seed + 5, now)).await;
-    parts_become_visible_together(objects, &Fixture::new(seed + 1, now)).await;
-    an_aborted_upload_leaves_nothing(objects, &Fixture::new(seed + 2, now)).await;
+    chunks_become_visible_together(objects, &Fixture::new(seed + 1, now)).await;
     other_partitions_objects_are_refused(objects, &Fixture::new(seed + 3, now)).await;
     a_download_lasts_an_hour_at_most(objects, &Fixture::new(seed + 4, now)).await;
     a_removal_takes_one_job_s_files(objects, &Fixture::new(seed + 6, now)).await;
@@ -29,16 +28,21 @@ pub async fn objects(objects: &dyn Objects, seed: u64, now: Timestamp) {
 async fn a_removal_takes_one_job_s_files(objects: &dyn Objects, fixture: &Fixture) {
     let (partition, job) = (&fixture.partition, fixture.export_job(1));
     let key = |file| ObjectKey::export(partition, job.id(), &Token::new(1), file, Compression::None);
+    let chunk = ObjectKey::chunk(partition, job.id(), &Token::new(1), "0", Some(1));
     let other = file(fixture);
-    for key in [&key(0), &key(1), &other] {
+    for key in [&key(0), &key(1), &other, &chunk] {
         objects.put(partition, key, Bytes::from_static(b"x")).await.unwrap();
     }
     let upload = objects.begin(partition, &key(2)).await.unwrap();
-    objects.upload_part(partition, &key(2), &upload, 1, Bytes::from_static(b"x")).await.unwrap();
-    let prefix = KeyPrefix::of_results(&job);
-    assert!(objects.remove(&fixture.live(), &prefix).await.is_err(), "another partition");
-    assert_eq!(objects.remove(partition, &prefix).await.unwrap(), 3);
-    assert_eq!(objects.remove(partition, &prefix).await.unwrap(), 0);
+    objects.copy_part(partition, &key(2), &upload, 1, &chunk).await.unwrap();
+    let [files, chunks] = KeyPrefix::of_results(partition, job.id(), job.job_type());
+    assert!(objects.remove(&fixture.live(), &files, &[]).await.is_err(), "another partition");
+    assert_eq!(objects.remove(partition, &files, &[key(1)]).await.unwrap(), 2);
+    assert_eq!(content(objects, fixture, &key(1)).await, Some(b"x".to_vec()), "kept");
+    assert_eq!(objects.remove(partition, &files, &[]).await.unwrap(), 1);
+    assert_eq!(objects.remove(partition, &files, &[]).await.unwrap(), 0);
+    assert_eq!(content(objects, fixture, &chunk).await, Some(b"x".to_vec()), "chunks lie elsewhere");
+    assert_eq!(objects.remove(partition, &chunks, &[]).await.unwrap(), 1);
     assert_eq!(
         (content(objects, fixture, &key(0)).await, content(objects, fixture, &other).await),
         (None, Some(b"x".to_vec()))
@@ -76,7 +80,7 @@ async fn a_pinned_content_is_read_or_none(objects: &dyn Objects, fixture: &Fixtu
     assert_eq!(head.size, 5);
     let rest = objects.get(partition, &key, Some(&head.etag), 2).await.unwrap();
     let Fetched::Content { etag, size, body } = rest else { panic!("the content is as it was") };
-    assert_eq!(etag, head.etag);
+    assert_eq!((etag, size), (head.etag.clone(), 5), "of the whole object");
     assert_eq!(body.try_collect::<Vec<Bytes>>().await.unwrap().concat(), b"rst", "from the third byte on");
     objects.put(partition, &key, Bytes::from_static(b"other")).await.unwrap();
     let changed = objects.get(partition, &key, Some(&head.etag), 0).await.unwrap();
@@ -85,28 +89,31 @@ async fn a_pinned_content_is_read_or_none(objects: &dyn Objects, fixture: &Fixtu
     assert!(signed.expires_at <= fixture.later(3_600));
 }
 
-async fn parts_become_visible_together(objects: &dyn Objects, fixture: &Fixture) {
+async fn chunks_become_visible_together(objects: &dyn Objects, fixture: &Fixture) {
     let (partition, key) = (&fixture.partition, file(fixture));
+    let job = JobId::new(fixture.now, fixture.ids.random());
+    let chunk = |number| ObjectKey::chunk(partition, &job, &Token::new(1), "0", Some(number));
+    let (large, tail) = (Bytes::from(vec![b'a'; 5 << 20]), Bytes::from_static(b"tail"));
+    objects.put(partition, &chunk(1), large.clone()).await.unwrap();
+    objects.put(partition, &chunk(2), tail.clone()).await.unwrap();
     let upload = objects.begin(partition, &key).await.unwrap();
-    let large = Bytes::from(vec![b'a'; 5 << 20]);
-    let tail = Bytes::from_static(b"tail");
-    let second = objects.upload_part(partition, &key, &upload, 2, tail.clone()).await.unwrap();
-    let first = objects.upload_part(partition, &key, &upload, 1, large.clone()).await.unwrap();
+    assert_eq!(objects.list_parts(partition, &key, &upload).await.unwrap(), []);
+    for number in [2, 1, 1] {
+        objects.copy_part(partition, &key, &upload, number, &chunk(number)).await.unwrap();
+    }
+    let missing = objects.copy_part(partition, &key, &upload, 3, &chunk(3)).await;
+    assert!(matches!(missing, Err(UploadError::SourceMissing)), "{missing:?}");
     assert_eq!(content(objects, fixture, &key).await, None, "nothing is visible before it is whole");
     let listed = objects.list_parts(partition, &key, &upload).await.unwrap();
-    assert_eq!(listed, [first.clone(), second.clone()]);
-    let (parts, size) = ([first, second], (5 << 20) + 4);
-    objects.complete(partition, &key, &upload, &parts, size).await.unwrap();
+    assert_eq!(listed.iter().map(|part| part.number).collect::<Vec<_>>(), [1, 2]);
+    let size = (5 << 20) + 4;
+    let other = |part: &UploadedPart| UploadedPart { etag: "\"other\"".to_owned(), ..part.clone() };
+    let wrong: Vec<_> = listed.iter().map(other).collect();
+    let refused = objects.complete(partition, &key, &upload, &wrong, size).await;
+    assert!(matches!(refused, Err(UploadError::InvalidPart)), "{refused:?}");
+    objects.complete(partition, &key, &upload, &listed, size).await.unwrap();
     assert_eq!(content(objects, fixture, &key).await, Some([large, tail].concat()));
-}
-
-async fn an_aborted_upload_leaves_nothing(objects: &dyn Objects, fixture: &Fixture) {
-    let (partition, key) = (&fixture.partition, file(fixture));
-    let upload = objects.begin(partition, &key).await.unwrap();
-    objects.upload_part(partition, &key, &upload, 1, Bytes::from_static(b"x")).await.unwrap();
-    objects.abort(partition, &key, &upload).await.unwrap();
-    assert_eq!(content(objects, fixture, &key).await, None);
-    let late = objects.upload_part(partition, &key, &upload, 2, Bytes::from_static(b"x")).await;
+    let late = objects.copy_part(partition, &key, &upload, 2, &chunk(2)).await;
     assert!(matches!(late, Err(UploadError::Ended)), "{late:?}");
     let listed = objects.list_parts(partition, &key, &upload).await;
     assert!(matches!(listed, Err(UploadError::Ended)), "{listed:?}");

@@ -1,4 +1,4 @@
-//! Where an export goes on: decided once, and moved on with every part that has arrived.
+//! Where an export goes on: decided once, and moved on with every chunk that has arrived.
 
 use std::fmt;
 
@@ -6,16 +6,12 @@ use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{ObjectKey, Parts};
-use crate::jobs::ResultFile;
+use crate::files::{Chunks, ObjectKey};
+use crate::jobs::{Progress, ResultFile};
 use crate::ports::{MultipartId, Stamp};
 
-/// Part numbers that one worker may have in use beyond the checkpoint; a takeover skips so many, since a zombie's
-/// uploads may still arrive.
-pub const MAX_PARTS_AHEAD: u32 = 16;
-
 /// The form of a checkpoint. The saved digest can be read by this version of `sha2` only.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where an export goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +23,12 @@ pub struct ExportCheckpoint {
     pub files: Vec<ResultFile>,
     /// The position of the file that is written, among all files of the job.
     pub next_file: u32,
-    /// That file, once parts of it have arrived.
+    /// That file, once something of it is written down.
     pub open: Option<OpenFile>,
+    /// Whether any chunk was written, so that there is something to clear away.
+    pub is_chunked: bool,
+    /// How often the file that is written was begun anew, since something of it was gone.
+    pub restarts: u32,
 }
 
 /// How an export reads: decided once, before anything is read, and changed by no takeover.
@@ -45,23 +45,43 @@ pub struct ExportPlan {
     pub by_log: Vec<ResourceType>,
 }
 
-/// A file of which parts have arrived.
+/// A file in the making.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenFile {
-    pub key: ObjectKey,
-    pub upload: MultipartId,
-    /// The next part number.
-    pub next_number: u32,
-    pub(crate) parts: Parts,
-    pub(super) position: Position,
+    pub(crate) chunks: Chunks,
+    /// Of the bytes in the chunks.
     pub(super) digest: SavedDigest,
-    /// Lines in the parts.
-    pub records: u64,
-    /// Bytes in the parts.
-    pub bytes: u64,
-    /// Whether the file is read to its end: nothing of it is read or uploaded again.
-    pub is_whole: bool,
+    /// Lines in the chunks.
+    pub(super) records: u64,
+    /// Bytes in the chunks.
+    pub(super) bytes: u64,
+    /// What follows the chunks, and is read back by whoever goes on.
+    pub(super) tail: Option<Tail>,
+    /// Where reading goes on, behind chunks and tail.
+    pub(super) position: Position,
+    /// Once the file is read to its end: how it is put together. The list of chunks does not change any more.
+    pub(super) assembly: Option<AssemblyState>,
+}
+
+/// What a worker had appended when it stopped, too little for a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tail {
+    pub(super) key: ObjectKey,
+    pub(super) bytes: u64,
+    pub(super) records: u64,
+}
+
+/// A file that is put together inside the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AssemblyState {
+    pub(super) key: ObjectKey,
+    pub(super) upload: MultipartId,
+    /// Chunks that are copied.
+    pub(super) copied: u32,
+    /// Assemblies of this file that were begun before, and whose upload is gone.
+    pub(super) earlier: u32,
 }
 
 /// A digest's state, part of which may be text of a record: never shown.
@@ -78,7 +98,7 @@ impl fmt::Debug for SavedDigest {
 /// Where reading goes on, behind what has been appended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// The lanes that are read, each with its cursor.
     pub(super) open: Vec<OpenLane>,
     /// The next lane to open.
@@ -104,7 +124,7 @@ pub(super) enum Cursor {
 impl ExportCheckpoint {
     #[must_use]
     pub fn new(plan: ExportPlan) -> Self {
-        Self { v: VERSION, plan, files: Vec::new(), next_file: 0, open: None }
+        Self { v: VERSION, plan, files: Vec::new(), next_file: 0, open: None, is_chunked: false, restarts: 0 }
     }
 
     /// The checkpoint as this version can go on from it: the open file of another version is written anew.
@@ -115,14 +135,32 @@ impl ExportCheckpoint {
 
     /// Records in the files so far.
     pub(super) fn records(&self) -> u64 {
-        let open = self.open.as_ref().map_or(0, |open| open.records);
+        let open = self.open.as_ref().map_or(0, OpenFile::records_in_all);
         self.files.iter().map(|file| file.records).sum::<u64>() + open
+    }
+
+    /// What the job tells of it.
+    pub(super) fn progress(&self) -> Progress {
+        Progress { total: self.plan.counted, processed: self.records(), ..Progress::default() }
+    }
+
+    /// Grows with every whole file, chunk, record and copied part, and with nothing else.
+    pub(crate) fn measure(&self) -> (u32, u32, u64, u32) {
+        let open = self.open.as_ref();
+        let copied = open.and_then(|open| open.assembly.as_ref()).map_or(0, |assembly| assembly.copied);
+        (self.next_file, open.map_or(0, |open| open.chunks.len()), self.records(), copied)
     }
 }
 
 impl OpenFile {
-    pub(crate) fn skip_part_numbers(&mut self) {
-        self.next_number += MAX_PARTS_AHEAD;
+    /// Bytes in its chunks.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn records_in_all(&self) -> u64 {
+        self.records + self.tail.as_ref().map_or(0, |tail| tail.records)
     }
 }
 
@@ -143,21 +181,26 @@ impl Position {
 /// An open file with all that one can have.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn open_file_for_tests(partition: &crate::identity::Partition, job: &crate::identity::JobId) -> OpenFile {
-    let mut parts = Parts::default();
-    parts.push(&crate::ports::UploadedPart { number: 1, etag: "\"tag\"".to_owned() });
+    let mut chunks = Chunks::default();
+    for token in [1, 1, 2] {
+        chunks.push(&crate::identity::Token::new(token));
+    }
     let mut position = Position { open: Vec::new(), next_lane: 3 };
     position.set(0, None);
     position.set(1, "r-1".to_owned().try_into().ok().map(Cursor::Record));
     position.set(2, Some(Cursor::Change { stamp: Stamp::first_of(Timestamp::UNIX_EPOCH), done: 7 }));
     OpenFile {
-        key: ObjectKey::import(partition, job),
-        upload: MultipartId("upload-1".to_owned()),
-        next_number: 2,
-        parts,
-        position,
+        chunks,
         digest: SavedDigest("00".to_owned()),
         records: 40,
         bytes: 9 << 20,
-        is_whole: false,
+        tail: Some(Tail { key: ObjectKey::import(partition, job), bytes: 3, records: 1 }),
+        position,
+        assembly: Some(AssemblyState {
+            key: ObjectKey::import(partition, job),
+            upload: MultipartId("upload-1".to_owned()),
+            copied: 2,
+            earlier: 1,
+        }),
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{JobId, Partition, Token, UploadId};
-use crate::jobs::{Compression, ImportSource, Job, JobType};
+use crate::jobs::{Compression, ImportSource, JobType};
 
 /// The key of an object: `<kind>/<tenant>/<environment>/…`.
 ///
@@ -17,7 +17,7 @@ use crate::jobs::{Compression, ImportSource, Job, JobType};
 pub struct ObjectKey(String);
 
 /// What objects are for.
-const KINDS: [&str; 4] = ["imports", "exports", "reports", "uploads"];
+const KINDS: [&str; 5] = ["imports", "exports", "reports", "uploads", "chunks"];
 
 fn prefix(kind: &str, partition: &Partition) -> String {
     format!("{kind}/{}/{}/", partition.tenant, partition.environment)
@@ -41,6 +41,16 @@ impl ObjectKey {
     #[must_use]
     pub fn report(partition: &Partition, job: &JobId, token: &Token, report: Report) -> Self {
         Self::new("reports", partition, format_args!("{job}/{}/{}", token.as_str(), report.file_name()))
+    }
+
+    /// A chunk of a file in the making, or (without a number) its tail. `file` tells the files of a job apart.
+    #[must_use]
+    pub(crate) fn chunk(partition: &Partition, job: &JobId, token: &Token, file: &str, number: Option<u32>) -> Self {
+        let token = token.as_str();
+        match number {
+            Some(number) => Self::new("chunks", partition, format_args!("{job}/{token}/{file}/{number}")),
+            None => Self::new("chunks", partition, format_args!("{job}/{token}/{file}/tail")),
+        }
     }
 
     /// What a client uploads for an import.
@@ -82,14 +92,14 @@ impl KeyPrefix {
         KINDS.iter().map(|kind| Self(prefix(kind, partition)))
     }
 
-    /// All that the workers of a job have written.
+    /// All that the workers of a job have written: its files, and what they were made of.
     #[must_use]
-    pub fn of_results(job: &Job) -> Self {
-        let kind = match job.job_type() {
+    pub fn of_results(partition: &Partition, job: &JobId, job_type: JobType) -> [Self; 2] {
+        let kind = match job_type {
             JobType::Import => "reports",
             JobType::Export => "exports",
         };
-        Self(format!("{}{}/", prefix(kind, job.partition()), job.id()))
+        [kind, "chunks"].map(|kind| Self(format!("{}{job}/", prefix(kind, partition))))
     }
 
     /// What an import reads: ids have one length, so that no other key begins so.

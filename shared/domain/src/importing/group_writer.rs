@@ -1,36 +1,35 @@
 //! Writing records: first what is about to change, then the records, at the pace that the store takes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use records::{RecordId, ResourceType, StoredLine};
 use tokio::time::Instant;
 
-use super::ImportWorker;
 use super::rate_limiter::RateLimiter;
-use crate::identity::Partition;
 use crate::jobs::{LeaseGuard, WorkError};
 use crate::metrics::METRICS;
-use crate::ports::{ChangeGroup, MAX_BATCH, MAX_STAMP_AGE, PortError};
+use crate::ports::{ChangeGroup, Clock, IdSource, MAX_BATCH, MAX_STAMP_AGE, PortError, RecordWriter};
 use crate::retry::{Backoff, RetryPolicy};
 
 /// Tries of one write without any of it getting through before the job is deferred.
 const TRIES: RetryPolicy = RetryPolicy::new(10, 50, 5_000);
 
 /// Writes the groups of one import.
-pub(super) struct GroupWriter<'a> {
-    pub(super) worker: &'a ImportWorker,
-    pub(super) guard: &'a LeaseGuard,
-    pub(super) partition: &'a Partition,
+pub(super) struct GroupWriter {
+    pub(super) records: Arc<dyn RecordWriter>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn IdSource>,
+    pub(super) guard: LeaseGuard,
     pub(super) resource_type: ResourceType,
     pub(super) limiter: Mutex<RateLimiter>,
 }
 
-impl GroupWriter<'_> {
+impl GroupWriter {
     /// Writes a group, as often as it takes. What is left when its stamp is too old forms a new group: no try starts
     /// under an old stamp, so that soon after a stamp every write with it has landed.
     pub(super) async fn write(&self, mut lines: Vec<StoredLine>) -> Result<(), WorkError> {
-        let (clock, ids) = (&self.worker.driver.clock, self.worker.driver.ids.as_ref());
+        let (clock, ids) = (&self.clock, self.ids.as_ref());
         // Of all stamps: a store that takes nothing at all is down.
         let mut backoff = Backoff::new(TRIES, ids);
         while !lines.is_empty() {
@@ -70,11 +69,11 @@ impl GroupWriter<'_> {
     ) -> Result<bool, WorkError> {
         let changed: Vec<RecordId> = lines.iter().map(|line| line.id().clone()).collect();
         loop {
-            self.guard.check()?;
+            self.guard.may_call().await;
             if !is_fresh() {
                 return Ok(false);
             }
-            match self.worker.records.log_changes(self.partition, group, &changed).await {
+            match self.records.log_changes(self.guard.job().partition(), group, &changed).await {
                 Ok(()) => return Ok(true),
                 Err(error) if error.is_transient() => {
                     if matches!(error, PortError::Throttled { .. }) {
@@ -96,19 +95,19 @@ impl GroupWriter<'_> {
         mut lines: Vec<StoredLine>,
         is_fresh: impl Fn() -> bool,
     ) -> Result<Vec<StoredLine>, WorkError> {
-        let mut backoff = Backoff::new(TRIES, self.worker.driver.ids.as_ref());
+        let mut backoff = Backoff::new(TRIES, self.ids.as_ref());
         let mut is_first = true;
         loop {
             if !std::mem::take(&mut is_first) {
                 let slot = self.limiter().slot(lines.len(), Instant::now());
                 tokio::time::sleep_until(slot).await;
             }
-            self.guard.check()?;
+            self.guard.may_call().await;
             if !is_fresh() {
                 return Ok(lines);
             }
             let sent = lines.len();
-            match self.worker.records.write_batch(self.partition, &group, &mut lines).await {
+            match self.records.write_batch(self.guard.job().partition(), &group, &mut lines).await {
                 Ok(outcome) => {
                     let refused = outcome.unwritten.len();
                     self.limiter().ended(sent - refused, refused, Instant::now());
@@ -127,7 +126,7 @@ impl GroupWriter<'_> {
                 }
                 // A broken connection says nothing of the store's pace.
                 Err(PortError::Unavailable { .. }) => {}
-                Err(error @ PortError::Defect { .. }) => return Err(error.into()),
+                Err(error @ (PortError::Refused { .. } | PortError::Defect { .. })) => return Err(error.into()),
             }
             if !backoff.wait().await {
                 return Ok(lines);

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::future::select_all;
 use records::Violation;
 use serde::Serialize;
+use tokio::time::Instant;
 
-use crate::files::{CompleteError, FileDigest, MultipartWriter, ObjectKey, Report};
-use crate::identity::Partition;
-use crate::jobs::{FailureReason, LeaseGuard, LineViolation, ResultFile, WorkError};
-use crate::ports::{MultipartStore, ObjectStore};
+use super::{ImportWorker, Step};
+use crate::files::{AssembledFile, Assembly, AssemblyError, ChunkSize, FileWriter, ObjectKey, Report, SentChunk};
+use crate::identity::Token;
+use crate::jobs::{Compression, FailureReason, LeaseGuard, LineViolation, ResultFile, Tasks, WorkError};
+use crate::ports::{ObjectStore, PortError};
 
-/// The size of a report's parts: the least that S3 takes, since three reports are written at once.
-const PART_SIZE: usize = 5 << 20;
+/// The size of a report's chunks: the least that S3 takes as a part, since three reports are written at once.
+const CHUNK_SIZE: ChunkSize = ChunkSize::new(5 << 20);
 
-/// Parts of one report that are uploaded at once.
+/// Chunks of one report that are sent at once.
 const MAX_CONCURRENCY: usize = 1;
+
+/// How often putting a report together is begun anew, its upload being gone.
+const MAX_ASSEMBLIES: u32 = 3;
 
 /// A line of the results report.
 #[derive(Serialize)]
@@ -39,78 +42,87 @@ struct ErrorLine<'a> {
 /// One report. Nobody sees it before the job names it.
 struct ReportFile {
     report: Report,
-    writer: MultipartWriter<()>,
-    buffer: Vec<u8>,
-    digest: FileDigest,
-    lines: u64,
-    /// In all parts that were cut.
-    bytes: u64,
+    file: FileWriter<()>,
 }
 
 impl ReportFile {
     fn push_line(&mut self, line: &impl Serialize) {
-        // Writing to a Vec cannot fail, and structs of strings and numbers always serialise.
-        let _ = serde_json::to_writer(&mut self.buffer, line);
-        self.end_line();
-    }
-
-    fn end_line(&mut self) {
-        self.buffer.push(b'\n');
-        self.lines += 1;
-    }
-
-    fn is_full(&self) -> bool {
-        self.buffer.len() >= PART_SIZE
-    }
-
-    /// Begins to upload what fills a part, if there is room.
-    fn cut_full(&mut self) {
-        if self.is_full() && self.writer.has_room() {
-            let content = self.take();
-            self.writer.cut(content, ());
-        }
-    }
-
-    fn take(&mut self) -> Bytes {
-        let content = Bytes::from(std::mem::take(&mut self.buffer));
-        self.digest.update(&content);
-        self.bytes += content.len() as u64;
-        content
-    }
-
-    async fn arrived(&mut self) -> Result<(), WorkError> {
-        if let Some(arrived) = self.writer.arrived().await {
-            arrived?;
-        }
-        Ok(())
+        // Writing to memory cannot fail, and structs of strings and numbers always serialise.
+        let _written = serde_json::to_writer(&mut self.file, line);
+        self.file.end_line();
     }
 
     /// Makes the report whole.
-    async fn finish(&mut self, objects: &dyn ObjectStore, partition: &Partition) -> Result<ResultFile, WorkError> {
-        let rest = self.take();
-        if self.writer.has_begun() {
-            while !self.writer.is_idle() {
-                self.arrived().await?;
-            }
-            if !rest.is_empty() {
-                self.writer.cut(rest, ());
-                self.arrived().await?;
-            }
-            self.writer.complete(objects, self.bytes).await.map_err(|error| match error {
-                CompleteError::Lost => WorkError::Impossible(FailureReason::FileLost),
-                CompleteError::Port(error) => error.into(),
-            })?;
+    async fn finish(mut self, end: &ReportsEnd<'_>) -> Result<ResultFile, WorkError> {
+        let (report, records) = (self.report, self.file.appended());
+        let key = |token: &Token| ObjectKey::report(end.guard.job().partition(), end.guard.job().id(), token, report);
+        let (key, AssembledFile { bytes, sha256, .. }) = if self.file.is_chunked() {
+            self.send_rest(end.deadline).await?;
+            end.assemble(&self.file, key).await?
         } else {
-            objects.put(partition, self.writer.key(), rest).await?;
+            let key = key(end.guard.token());
+            (key.clone(), self.file.put_whole(&key).await?)
+        };
+        Ok(ResultFile { name: report.file_name().to_owned(), key, resource_type: None, records, bytes, sha256 })
+    }
+
+    /// Sends what is left as the last chunk. No other is in flight.
+    async fn send_rest(&mut self, deadline: Instant) -> Result<(), WorkError> {
+        if self.file.has_lines() {
+            let sending = self.file.cut(()).ok_or(WorkError::Impossible(FailureReason::FileLost))?;
+            let sent = tokio::time::timeout_at(deadline, sending).await.map_err(|_elapsed| WorkError::TimeOver)?;
+            self.file.sent(sent?);
         }
-        Ok(ResultFile {
-            name: self.report.file_name().to_owned(),
-            key: self.writer.key().clone(),
-            resource_type: None,
-            records: self.lines,
-            bytes: self.bytes,
-            sha256: std::mem::take(&mut self.digest).finish(),
-        })
+        Ok(())
+    }
+}
+
+/// What reports are made whole with.
+pub(super) struct ReportsEnd<'a> {
+    pub(super) worker: &'a ImportWorker,
+    pub(super) guard: &'a LeaseGuard,
+    pub(super) deadline: Instant,
+}
+
+impl ReportsEnd<'_> {
+    /// Puts a report together out of its chunks.
+    async fn assemble(
+        &self,
+        file: &FileWriter<()>,
+        key: impl Fn(&Token) -> ObjectKey,
+    ) -> Result<(ObjectKey, AssembledFile), WorkError> {
+        let ImportWorker { driver, objects, multipart, .. } = self.worker;
+        let gone = || PortError::unavailable("complete report", "chunk is gone");
+        let cut = file.arrived().ok_or_else(gone)?;
+        for _ in 0..MAX_ASSEMBLIES {
+            let key = key(&Token::new(driver.ids.random()));
+            self.guard.may_call().await;
+            let upload = multipart.begin(self.guard.job().partition(), &key).await?;
+            let assembly = Assembly {
+                objects,
+                store: multipart,
+                ids: &driver.ids,
+                guard: self.guard,
+                name: file.name(),
+                chunks: &cut.chunks,
+                key: &key,
+                upload: &upload,
+                bytes: cut.bytes,
+                slice_ends: self.deadline,
+                complete_by: self.deadline,
+            };
+            match assembly.run(|_copied| {}).await {
+                Ok(()) => {
+                    let sha256 = cut.digest.clone().finish();
+                    return Ok((key, AssembledFile { records: cut.records, bytes: cut.bytes, sha256 }));
+                }
+                Err(AssemblyError::UploadGone) => {}
+                Err(AssemblyError::ChunkMissing) => return Err(gone().into()),
+                Err(AssemblyError::TimeOver) => return Err(WorkError::TimeOver),
+                Err(AssemblyError::Port(error)) => return Err(error.into()),
+            }
+        }
+        Err(WorkError::Impossible(FailureReason::FileLost))
     }
 }
 
@@ -122,18 +134,11 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    pub(super) fn new(
-        store: &Arc<dyn MultipartStore>,
-        partition: &Partition,
-        key: impl Fn(Report) -> ObjectKey,
-    ) -> Self {
-        let file = |report| ReportFile {
-            report,
-            writer: MultipartWriter::new(store.clone(), partition, key(report), MAX_CONCURRENCY),
-            buffer: Vec::new(),
-            digest: FileDigest::default(),
-            lines: 0,
-            bytes: 0,
+    pub(super) fn new(objects: &Arc<dyn ObjectStore>, guard: &LeaseGuard) -> Self {
+        let file = |report: Report| {
+            let name = report.file_name().to_owned();
+            let file = FileWriter::new(objects, guard, name, CHUNK_SIZE, Compression::None, MAX_CONCURRENCY);
+            ReportFile { report, file }
         };
         Self { errors: file(Report::Errors), rejected: file(Report::Rejected), results: file(Report::Results) }
     }
@@ -159,56 +164,47 @@ impl Reports {
 
     /// Bytes of a skipped line; the last ones end it.
     pub(super) fn rejected_bytes(&mut self, bytes: &[u8], last: bool) {
-        self.rejected.buffer.extend_from_slice(bytes);
+        self.rejected.file.push(bytes);
         if last {
-            self.rejected.end_line();
+            self.rejected.file.end_line();
         }
     }
 
-    /// Begins to upload what fills a part. False while a full part has to wait: no further lines should be read.
-    pub(super) fn upload(&mut self, guard: &LeaseGuard) -> Result<bool, WorkError> {
-        if self.files().iter().any(|file| file.is_full() && file.writer.has_room()) {
-            guard.check()?;
-        }
-        Ok(self.files().into_iter().all(|file| {
-            file.cut_full();
+    /// Begins to send what fills a chunk. False while a full one has to wait: no further lines should be read.
+    pub(super) fn send_full(&mut self, steps: &mut Tasks<Step>) -> bool {
+        self.files().into_iter().all(|ReportFile { report, file }| {
+            let report = *report;
+            if file.is_full()
+                && file.has_room()
+                && let Some(sending) = file.cut(())
+            {
+                steps.begin(async move { Step::Sent(report, sending.await) });
+            }
             !file.is_full()
-        }))
+        })
     }
 
-    pub(super) fn is_uploading(&mut self) -> bool {
-        self.files().iter().any(|file| !file.writer.is_idle())
-    }
-
-    /// Waits until a part of any report has arrived.
-    pub(super) async fn arrived(&mut self) -> Result<(), WorkError> {
-        let uploading = self.files().into_iter().filter(|file| !file.writer.is_idle());
-        let uploading: Vec<_> = uploading.map(|file| Box::pin(file.arrived())).collect();
-        if uploading.is_empty() {
-            return Ok(());
+    /// A chunk of a report has arrived.
+    pub(super) fn sent(&mut self, report: Report, sent: SentChunk) {
+        for file in self.files().into_iter().filter(|file| file.report == report) {
+            file.file.sent(sent);
+            return;
         }
-        select_all(uploading).await.0
+    }
+
+    /// Whether any of them has chunks.
+    pub(super) fn are_chunked(&self) -> bool {
+        [&self.errors, &self.rejected, &self.results].iter().any(|file| file.file.is_chunked())
     }
 
     /// Makes the reports whole; those of rejected lines only when there are any.
-    pub(super) async fn finish(
-        &mut self,
-        objects: &dyn ObjectStore,
-        partition: &Partition,
-    ) -> Result<Vec<ResultFile>, WorkError> {
+    pub(super) async fn finish(self, end: &ReportsEnd<'_>) -> Result<Vec<ResultFile>, WorkError> {
         let mut files = Vec::new();
-        for file in self.files() {
-            if file.lines > 0 || matches!(file.report, Report::Results) {
-                files.push(file.finish(objects, partition).await?);
+        for file in [self.errors, self.rejected, self.results] {
+            if file.file.appended() > 0 || matches!(file.report, Report::Results) {
+                files.push(file.finish(end).await?);
             }
         }
         Ok(files)
-    }
-
-    /// Aborts the uploads that were begun.
-    pub(super) async fn abort(self) {
-        self.errors.writer.abort().await;
-        self.rejected.writer.abort().await;
-        self.results.writer.abort().await;
     }
 }

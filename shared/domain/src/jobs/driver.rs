@@ -7,16 +7,26 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::lease_guard::{AcquireOutcome, JobAccess, LeaseError};
-use super::{Event, FailureReason, Job, JobResult, JobState, LeaseGuard, Progress, Refusal, Release};
+use super::heartbeat::{AcquireOutcome, Beaten, Heartbeat, JobAccess};
+use super::lease_guard::{Ending, MonthFull};
+use super::state::cleared_at;
+use super::tasks::{Either, either};
+use super::{Event, FailureReason, Job, JobResult, JobState, LeaseGuard, Progress, Release};
 use crate::files::KeyPrefix;
-use crate::identity::{JobId, Partition};
-use crate::metrics::job_deferred;
-use crate::ports::{Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, Settlement, UploadError};
+use crate::identity::{JobId, Partition, Token};
+use crate::metrics::{Deferral, job_deferred};
+use crate::ports::{Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, Settlement, UpdateError};
+use crate::retry::{Backoff, RetryPolicy, retry};
 use crate::timings::Timings;
 
 /// How long sending a message may take; then the sweeper sends it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Looking at a job whose lease was lost, and settling it.
+const LOOKS: RetryPolicy = RetryPolicy::new(8, 50, 2_000);
+
+/// A job that is not as it should be fails when it was deferred for that so often in a row.
+const MAX_DEFECTS: u32 = 3;
 
 /// What a processor of either type of job works with.
 #[derive(Clone)]
@@ -46,6 +56,8 @@ pub enum Delivery {
     Yielded,
     /// Another worker goes on, or the sweeper redrives the job.
     LeaseLost,
+    /// What the workers of an ended job had left is cleared away.
+    Cleared,
 }
 
 impl Delivery {
@@ -59,6 +71,7 @@ impl Delivery {
             Self::Deferred => "deferred",
             Self::Yielded => "yielded",
             Self::LeaseLost => "lease_lost",
+            Self::Cleared => "cleared",
         }
     }
 }
@@ -74,14 +87,12 @@ pub trait JobWorker: Send + Sync {
     async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError>;
 }
 
-/// Why work stopped before its end.
+/// Why work stopped before its end. A lost lease is none: work is dropped then, wherever it waits.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkError {
-    #[error("lease was lost")]
-    LeaseLost,
     /// The time slice, or the invocation's time, is over.
     #[error("time is over")]
-    TimeOver(Release),
+    TimeOver,
     /// The job cannot be done, now or later.
     #[error("job cannot be done: {}", .0.code())]
     Impossible(FailureReason),
@@ -89,30 +100,25 @@ pub(crate) enum WorkError {
     Port(#[from] PortError),
 }
 
-impl From<LeaseError> for WorkError {
-    fn from(error: LeaseError) -> Self {
-        match error {
-            LeaseError::Lost => Self::LeaseLost,
-            LeaseError::MonthFull => Self::Impossible(FailureReason::MonthlyQuotaExceeded),
-            LeaseError::Port(error) => Self::Port(error),
-        }
+impl From<MonthFull> for WorkError {
+    fn from(_: MonthFull) -> Self {
+        Self::Impossible(FailureReason::MonthlyQuotaExceeded)
     }
 }
 
-impl From<UploadError> for WorkError {
-    fn from(error: UploadError) -> Self {
-        match error {
-            UploadError::Ended => Self::Impossible(FailureReason::FileLost),
-            UploadError::Port(error) => Self::Port(error),
-        }
-    }
+/// What work that is done leaves behind.
+pub(crate) struct Worked {
+    pub(crate) result: JobResult,
+    pub(crate) progress: Progress,
+    /// Whether it has written objects that none of its files needs any more.
+    pub(crate) leftovers: bool,
 }
 
 /// What the driver drives.
 #[async_trait]
 pub(crate) trait Work: Send + Sync {
     /// Works on the job that the guard holds, until `deadline`.
-    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<(JobResult, Progress), WorkError>;
+    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError>;
 }
 
 impl JobDriver {
@@ -129,83 +135,165 @@ impl JobDriver {
             ids: self.ids.clone(),
             timings: self.timings,
         };
-        let guard = match LeaseGuard::acquire(access, partition, id).await? {
-            AcquireOutcome::Acquired(guard) => guard,
-            AcquireOutcome::Absent | AcquireOutcome::Refused(Refusal::Ended) => return Ok(Delivery::AlreadyEnded),
-            AcquireOutcome::Refused(_) => return Ok(Delivery::Busy),
-            AcquireOutcome::Failed(job) => {
+        let (heartbeat, guard) = match Heartbeat::acquire(access, partition, id).await {
+            Ok(AcquireOutcome::Acquired(heartbeat, guard)) => (heartbeat, guard),
+            Ok(AcquireOutcome::Absent) => return Ok(Delivery::AlreadyEnded),
+            Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),
+            Ok(AcquireOutcome::Ended(job)) => return self.clear(&job).await,
+            Ok(AcquireOutcome::Failed(job)) => {
                 tracing::error!(job_id = %id, "job is too old or was taken over too often");
                 remove_results(self.files.as_ref(), &job).await;
                 return Ok(Delivery::Done);
             }
+            Err(error) => {
+                job_deferred(&Deferral { job_type: None, partition, id, in_a_row: 1, error: &error });
+                return Err(error);
+            }
         };
-        // In a fixed order, here and below, so that a simulation's seed always gives the same run.
-        let worked = tokio::select! {
-            biased;
-            worked = work.work(&guard, deadline) => worked,
-            lost = guard.keep_alive() => Err(lost.into()),
+        let mut beating = Box::pin(heartbeat.run());
+        let mut working = Box::pin(work.work(&guard, deadline));
+        let (beaten, delivery) = match either(&mut working, &mut beating).await {
+            Either::Second(beaten) => {
+                drop(working);
+                (beaten, Delivery::LeaseLost)
+            }
+            Either::First(worked) => {
+                drop(working);
+                let (ending, delivery) = self.ending(&guard, worked);
+                guard.end(ending);
+                (beating.await, delivery)
+            }
         };
-        Ok(match self.end(&guard, worked).await {
-            Ok(delivery) => delivery,
-            Err(error) => self.lease_lost(partition, id, &error).await,
-        })
+        match beaten {
+            Beaten::Lost => Ok(self.lease_lost(&guard).await),
+            Beaten::Stored(job) => {
+                if matches!(job.state(), JobState::Failed(_)) {
+                    remove_results(self.files.as_ref(), &job).await;
+                }
+                if delivery == Delivery::Yielded {
+                    send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &job).await;
+                }
+                Ok(delivery)
+            }
+        }
     }
 
-    /// A worker that may not write to the job any more. Nothing is lost: either the job was cancelled, and its files
-    /// are cleared away, or the lease expires, and the sweeper redrives the job.
-    async fn lease_lost(&self, partition: &Partition, id: &JobId, error: &LeaseError) -> Delivery {
-        match self.jobs.get(partition, id, self.clock.now()).await {
+    /// How the job goes on from what came of the work.
+    fn ending(&self, guard: &LeaseGuard, worked: Result<Worked, WorkError>) -> (Ending, Delivery) {
+        let job = guard.job();
+        match worked {
+            Ok(Worked { result, progress, leftovers }) => {
+                (Ending::Complete { result, progress, leftovers }, Delivery::Done)
+            }
+            Err(WorkError::Impossible(reason)) => (Ending::Fail(reason), Delivery::Done),
+            Err(WorkError::TimeOver) => {
+                (Ending::Release { why: Release::Yielded, rest: self.timings.redrive }, Delivery::Yielded)
+            }
+            Err(WorkError::Port(error)) => {
+                let before = if guard.has_advanced() { 0 } else { job.deferrals() };
+                let in_a_row = before + 1;
+                job_deferred(&Deferral {
+                    job_type: Some(job.job_type()),
+                    partition: job.partition(),
+                    id: job.id(),
+                    in_a_row,
+                    error: &error,
+                });
+                if matches!(error, PortError::Defect { .. }) && in_a_row >= MAX_DEFECTS {
+                    tracing::error!(job_id = %job.id(), error = &error as &dyn std::error::Error, "job is defective");
+                    return (Ending::Fail(FailureReason::InternalError), Delivery::Done);
+                }
+                let rest = self.timings.deferral(before, &error);
+                tracing::warn!(job_id = %job.id(), rest_seconds = rest.as_secs(),
+                    error = &error as &dyn std::error::Error, "defer job");
+                (Ending::Release { why: Release::Deferred, rest }, Delivery::Deferred)
+            }
+        }
+    }
+
+    /// A worker that may not write to the job any more. Nothing is lost: either the job was ended by somebody else, or
+    /// the lease expires, and the sweeper redrives the job. Whoever finds it completed by another deletes nothing.
+    async fn lease_lost(&self, guard: &LeaseGuard) -> Delivery {
+        let (partition, id) = (guard.job().partition(), guard.job().id());
+        let look = || self.jobs.read(partition, id);
+        match retry(LOOKS, self.ids.as_ref(), PortError::is_transient, look).await {
             Ok(Some(job)) if matches!(job.state(), JobState::Failed(_)) => {
+                self.settle(job.clone(), guard.token(), guard.begun()).await;
                 remove_results(self.files.as_ref(), &job).await;
                 Delivery::AlreadyEnded
             }
-            Ok(_) | Err(_) => {
-                tracing::warn!(job_id = %id, error = error as &dyn std::error::Error, "leave job to the sweeper");
+            Ok(_) => {
+                tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
+                Delivery::LeaseLost
+            }
+            Err(error) => {
+                tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "look at job");
                 Delivery::LeaseLost
             }
         }
     }
 
-    async fn end(
-        &self,
-        guard: &LeaseGuard,
-        worked: Result<(JobResult, Progress), WorkError>,
-    ) -> Result<Delivery, LeaseError> {
-        match worked {
-            Ok((result, progress)) => {
-                guard.complete(&result, progress).await?;
-                Ok(Delivery::Done)
+    /// Gives the month back what an import that was cancelled under this lease had not begun to write. A worker that
+    /// cannot say it leaves the charge as it is.
+    async fn settle(&self, mut job: Job, token: &Token, begun: u64) {
+        let mut backoff = Backoff::new(LOOKS, self.ids.as_ref());
+        while job.awaits_settlement_by(token) {
+            let Ok(settled) = job.apply(Event::Settled { token: token.clone(), begun }, self.clock.now()) else {
+                return;
+            };
+            match self.jobs.update(job.partition(), &settled, &settled.settlement(&job)).await {
+                Ok(()) => return,
+                Err(UpdateError::Port(error)) => {
+                    tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "settle job");
+                }
+                Err(UpdateError::Conflict | UpdateError::MonthFull) => {}
             }
-            Err(WorkError::Impossible(reason)) => {
-                guard.fail(reason).await?;
-                remove_results(self.files.as_ref(), &guard.job().await).await;
-                Ok(Delivery::Done)
+            if !backoff.wait().await {
+                return;
             }
-            Err(WorkError::Port(error)) => {
-                let job = guard.job().await;
-                let rest = self.timings.deferral(job.deferrals());
-                job_deferred(&job, &error);
-                tracing::warn!(job_id = %job.id(), rest_seconds = rest.as_secs(),
-                    error = &error as &dyn std::error::Error, "defer job until dependency is back");
-                guard.release(Release::Deferred, rest).await?;
-                Ok(Delivery::Deferred)
+            if let Ok(found) = self.jobs.read(job.partition(), job.id()).await {
+                let Some(found) = found else { return };
+                job = found;
             }
-            Err(WorkError::TimeOver(why)) => {
-                guard.release(why, self.timings.redrive).await?;
-                let job = guard.job().await;
-                send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &job).await;
-                Ok(Delivery::Yielded)
-            }
-            Err(WorkError::LeaseLost) => Err(LeaseError::Lost),
         }
+    }
+
+    /// Clears away what the workers of an ended job have left, once whatever was on its way has arrived. A job that its
+    /// owner has deleted goes with it.
+    async fn clear(&self, job: &Job) -> Result<Delivery, PortError> {
+        // A message of before the end is no reason to clear: the sweeper sends one when it is time, and moves the moment.
+        let is_time = job.completed_at().is_some_and(|ended| self.clock.now() >= cleared_at(ended));
+        if job.due_at().is_none() || !is_time {
+            return Ok(Delivery::AlreadyEnded);
+        }
+        remove_leftovers(self.files.as_ref(), job).await?;
+        if job.is_deleted() {
+            self.jobs.delete(job.partition(), job.id()).await?;
+        } else if let Ok(cleared) = job.apply(Event::Cleared, self.clock.now()) {
+            match self.jobs.update(job.partition(), &cleared, &Settlement::None).await {
+                Ok(()) | Err(UpdateError::Conflict | UpdateError::MonthFull) => {}
+                Err(UpdateError::Port(error)) => return Err(error),
+            }
+        }
+        Ok(Delivery::Cleared)
     }
 }
 
-/// Clears away what the workers of a failed job have written. What stays behind goes with the bucket's lifecycle.
+/// Clears away what the workers of a job have written that has failed. What arrives later is cleared away once more.
 pub(crate) async fn remove_results(files: &dyn FileRemover, job: &Job) {
-    if let Err(error) = files.remove(job.partition(), &KeyPrefix::of_results(job)).await {
+    if let Err(error) = remove_leftovers(files, job).await {
         tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "remove files");
     }
+}
+
+/// Removes all that the workers of an ended job have written, but for the files that it names.
+pub(crate) async fn remove_leftovers(files: &dyn FileRemover, job: &Job) -> Result<(), PortError> {
+    let named = job.result().filter(|_| !job.is_deleted()).map(JobResult::files).unwrap_or_default();
+    let keep: Vec<_> = named.iter().map(|file| file.key.clone()).collect();
+    for prefix in KeyPrefix::of_results(job.partition(), job.id(), job.job_type()) {
+        files.remove(job.partition(), &prefix, &keep).await?;
+    }
+    Ok(())
 }
 
 /// Sends the message about a job. When that fails the job is due at once, and the sweeper sends it; when even that

@@ -15,10 +15,12 @@ pub enum FailureReason {
     /// The upload begins like gzip, and is not.
     UploadUnreadable,
     MonthlyQuotaExceeded,
-    /// All part numbers of a file are used up.
+    /// A file has as many chunks as S3 puts together.
     ExportTooLarge,
-    /// The file's multipart upload is gone.
+    /// The file could not be put together.
     FileLost,
+    /// The job is not as it should be: its item, its source or its counts.
+    InternalError,
     /// By its owner.
     Cancelled,
 }
@@ -47,6 +49,7 @@ impl FailureReason {
                 ("export_too_large", "The records do not fit one file; export fewer types, or use since")
             }
             Self::FileLost => ("file_lost", "The file could not be completed; start the job again"),
+            Self::InternalError => ("internal_error", "Internal error; quote the job's id when you contact support"),
             Self::Cancelled => ("cancelled", "The job was cancelled"),
         }
     }
@@ -65,7 +68,7 @@ impl FailureReason {
     #[must_use]
     pub fn is_service_fault(self) -> bool {
         match self {
-            Self::AttemptsExhausted | Self::TooOld | Self::SourceMissing | Self::FileLost => true,
+            Self::AttemptsExhausted | Self::TooOld | Self::SourceMissing | Self::FileLost | Self::InternalError => true,
             Self::UploadChanged
             | Self::TooManyRecords
             | Self::UploadTooLarge

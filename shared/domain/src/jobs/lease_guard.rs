@@ -1,378 +1,187 @@
-//! Holding a job's lease: the only place that acquires, renews, checks and ends it, and so the only one that
-//! writes to a job that is at work.
+//! What work on a job knows of its lease: that it may begin a call, and where to say how far it is.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Event, FailureReason, IllegalTransition, Job, JobResult, LeaseRequest, Progress, Refusal, Release};
-use crate::exporting::ExportCheckpoint;
-use crate::identity::{JobId, Partition, Token};
-use crate::metrics::{METRICS, job_ended};
-use crate::ports::{Clock, IdSource, JobStore, PortError, Settlement, UpdateError};
-use crate::retry::{Backoff, RetryPolicy};
-use crate::timings::{Timings, after};
+use super::{Checkpoint, FailureReason, Job, JobResult, Progress, Release};
+use crate::identity::Token;
+use crate::timings::Timings;
 
-/// How often progress and checkpoints are written at most: all jobs of a tenant share one key of the table.
-const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// The month has no room for what was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("monthly quota exceeded")]
+pub(crate) struct MonthFull;
 
-/// A write of a job that meets other writes of it.
-const RACES: RetryPolicy = RetryPolicy::new(15, 10, 400);
-
-/// A write under the lease while the store is down: until the lease ends.
-const UNTIL_LEASE_ENDS: RetryPolicy = RetryPolicy::new(1, 100, 2_000).unlimited();
-
-/// What came of trying to acquire a job.
-pub(crate) enum AcquireOutcome {
-    Acquired(Box<LeaseGuard>),
-    Refused(Refusal),
-    /// There is no such job.
-    Absent,
-    /// The job was too old or taken over too often, and has failed by this. As it was before.
-    Failed(Box<Job>),
+/// How a worker ends its work.
+#[derive(Debug, Clone)]
+pub(crate) enum Ending {
+    Complete {
+        result: JobResult,
+        progress: Progress,
+        leftovers: bool,
+    },
+    Fail(FailureReason),
+    /// Gives the lease back, with the newest progress and checkpoint; the job is due after `rest`.
+    Release {
+        why: Release,
+        rest: Duration,
+    },
 }
 
-/// Why a write under the lease had no effect.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LeaseError {
-    /// The lease is lost, or about to end: whoever holds it now goes on.
-    #[error("lease was lost")]
-    Lost,
-    /// The month has no room for what the write reserves.
-    #[error("monthly quota exceeded")]
-    MonthFull,
-    #[error(transparent)]
-    Port(#[from] PortError),
+/// What is to be written of a job: the newest state, whatever the ones before it were. The one cell between the work
+/// and the heartbeat; its number tells which state has been stored.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// Counts the states that were handed over.
+    pub(super) number: u64,
+    /// Up to this state somebody waits for it to be stored.
+    pub(super) awaited: u64,
+    pub(super) progress: Progress,
+    pub(super) checkpoint: Option<Box<Checkpoint>>,
+    /// Counts the demands to renew the lease at once.
+    pub(super) renewals: u64,
+    /// Records that were counted, and the month's limit that they must fit.
+    pub(super) count: Option<(u64, Option<u64>)>,
+    pub(super) ending: Option<Ending>,
 }
 
-/// What a guard needs of the outside.
-#[derive(Clone)]
-pub(crate) struct JobAccess {
-    pub(crate) jobs: Arc<dyn JobStore>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Arc<dyn IdSource>,
-    pub(crate) timings: Timings,
+/// What of it is stored.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) number: u64,
+    /// Demands for renewal that are fulfilled.
+    pub(super) renewals: u64,
+    /// When the lease ends, on this worker's clock.
+    pub(super) valid_until: Instant,
+    /// What became of the count.
+    pub(super) counted: Option<Result<(), MonthFull>>,
 }
 
-/// A job whose lease this worker holds.
+/// A job whose lease this worker holds. Clones are the same lease.
 ///
-/// The worker counts the lease on its own monotonic clock, from before the write that acquired or renewed it was
-/// sent, and starts no call in the lease's last part: no clock needs to be right for that.
+/// It never fails: when the lease is lost the heartbeat ends, and the work is dropped wherever it waits.
+#[derive(Clone)]
 pub(crate) struct LeaseGuard {
-    access: JobAccess,
-    partition: Partition,
+    job: Arc<Job>,
     token: Token,
-    /// Locked across a write, so that writes go one by one.
-    written: tokio::sync::Mutex<Written>,
-    valid_until: Mutex<Instant>,
-}
-
-struct Written {
-    /// The job as last written.
-    job: Job,
-    at: Instant,
-    renewed_at: Instant,
-    /// How far the work is, to be written next.
-    progress: Progress,
-    checkpoint: Option<Box<ExportCheckpoint>>,
-}
-
-/// Whether a write of progress renews the lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Renewal {
-    WhenDue,
-    Now,
-}
-
-/// Whether a write is tried again while the store is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WhenDown {
-    Fail,
-    RetryUntilLeaseEnds,
+    timings: Timings,
+    wanted: Arc<watch::Sender<Wanted>>,
+    stored: watch::Receiver<Stored>,
 }
 
 impl LeaseGuard {
-    /// Acquires the lease, if it can be had.
-    pub(crate) async fn acquire(
-        access: JobAccess,
-        partition: &Partition,
-        id: &JobId,
-    ) -> Result<AcquireOutcome, PortError> {
-        let JobAccess { jobs, clock, ids, timings } = &access;
-        let token = Token::new(ids.random());
-        let began = Instant::now();
-        let mut backoff = Backoff::new(RACES, ids.as_ref());
-        loop {
-            let sent = Instant::now();
-            let now = clock.now();
-            let Some(found) = jobs.get(partition, id, now).await? else { return Ok(AcquireOutcome::Absent) };
-            if found.lease().is_some_and(|lease| lease.token == token) {
-                // An earlier try whose answer was lost; it may have been the first.
-                return Ok(AcquireOutcome::Acquired(Box::new(Self::new(access, token, found, began))));
-            }
-            let next = match found.apply(Event::Acquired(request(&token, timings, now)), now) {
-                Ok(next) => next,
-                Err(IllegalTransition { refusal, .. }) => return Ok(AcquireOutcome::Refused(refusal)),
-            };
-            match jobs.update(partition, &next, &next.settlement()).await {
-                Ok(()) if next.has_ended() => {
-                    job_ended(&next, now);
-                    return Ok(AcquireOutcome::Failed(Box::new(found)));
-                }
-                Ok(()) => {
-                    if next.lease().is_some_and(|lease| lease.attempt > 0) {
-                        tracing::warn!(target: METRICS, job_id = %id, tenant = %partition.tenant, lease_takeovers = 1);
-                    }
-                    return Ok(AcquireOutcome::Acquired(Box::new(Self::new(access, token, next, sent))));
-                }
-                Err(UpdateError::Port(error @ PortError::Defect { .. })) => return Err(error),
-                // Neither acquiring nor failing reserves anything: the month is never full for them.
-                Err(UpdateError::Conflict | UpdateError::MonthFull | UpdateError::Port(_)) => {}
-            }
-            if !backoff.wait().await {
-                return Ok(AcquireOutcome::Refused(Refusal::Leased));
-            }
-        }
+    /// The guard of a job that was acquired, and the two ends that the heartbeat holds.
+    pub(super) fn new(
+        job: &Job,
+        token: Token,
+        timings: Timings,
+        valid_until: Instant,
+    ) -> (Self, watch::Receiver<Wanted>, watch::Sender<Stored>) {
+        let wanted = Wanted {
+            number: 0,
+            awaited: 0,
+            progress: job.progress(),
+            checkpoint: job.checkpoint().cloned().map(Box::new),
+            renewals: 0,
+            count: None,
+            ending: None,
+        };
+        let (wanted, handed_over) = watch::channel(wanted);
+        let (told, stored) = watch::channel(Stored { number: 0, renewals: 0, valid_until, counted: None });
+        let guard = Self { job: Arc::new(job.clone()), token, timings, wanted: Arc::new(wanted), stored };
+        (guard, handed_over, told)
     }
 
-    /// A guard of the lease that was written with this token, not before `sent`.
-    fn new(access: JobAccess, token: Token, job: Job, sent: Instant) -> Self {
-        Self {
-            valid_until: Mutex::new(sent + access.timings.lease),
-            partition: job.partition().clone(),
-            token,
-            written: tokio::sync::Mutex::new(Written {
-                at: sent,
-                renewed_at: sent,
-                progress: job.progress(),
-                checkpoint: job.checkpoint().cloned().map(Box::new),
-                job,
-            }),
-            access,
-        }
-    }
-
-    /// The job as last written.
-    pub(crate) async fn job(&self) -> Job {
-        self.written.lock().await.job.clone()
+    /// The job as it was acquired.
+    pub(crate) fn job(&self) -> &Job {
+        &self.job
     }
 
     pub(crate) fn token(&self) -> &Token {
         &self.token
     }
 
-    /// Whether a call may still be started. To be asked before every call that the lease does not fence.
-    pub(crate) fn check(&self) -> Result<(), LeaseError> {
-        let valid_until = *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if Instant::now() + self.access.timings.lease_margin() < valid_until { Ok(()) } else { Err(LeaseError::Lost) }
+    /// Waits until a call may begin that the lease does not fence: in the lease's last part, until it is renewed.
+    pub(crate) async fn may_call(&self) {
+        let margin = self.timings.lease_margin();
+        self.stored(|stored| Instant::now() + margin < stored.valid_until).await;
     }
 
-    /// Renews the lease until it is lost; run beside the work, which is dropped when this ends.
-    pub(crate) async fn keep_alive(&self) -> LeaseError {
-        loop {
-            let renewed = self.written.lock().await.renewed_at;
-            tokio::time::sleep_until(renewed + self.access.timings.renew_every()).await;
-            let mut written = self.written.lock().await;
-            if written.renewed_at > renewed {
-                continue;
-            }
-            match self.write_progress(&mut written, Renewal::WhenDue, WhenDown::Fail).await {
-                Ok(()) => {}
-                Err(error @ (LeaseError::Lost | LeaseError::MonthFull)) => return error,
-                Err(LeaseError::Port(error)) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "renew lease");
-                    drop(written);
-                    tokio::time::sleep(self.access.timings.lease / 30).await;
-                }
-            }
-        }
+    /// Hands over how far the work is, without waiting: it is written within a second or two.
+    pub(crate) fn report(&self, progress: Progress, checkpoint: Checkpoint) {
+        self.hand_over(progress, checkpoint);
     }
 
-    /// Renews the lease now: whether it still stands.
-    pub(crate) async fn renew(&self) -> Result<(), LeaseError> {
-        let mut written = self.written.lock().await;
-        self.write_progress(&mut written, Renewal::Now, WhenDown::RetryUntilLeaseEnds).await
+    /// Hands over how far the work is, and waits until this or a later state is stored: what follows relies on it.
+    pub(crate) async fn save(&self, progress: Progress, checkpoint: Checkpoint) {
+        let number = self.hand_over(progress, checkpoint);
+        self.wanted.send_modify(|wanted| wanted.awaited = number);
+        self.stored(|stored| stored.number >= number).await;
     }
 
-    /// Reports how far the work is. Written at most once a second; true when it was.
-    pub(crate) async fn advance(
-        &self,
-        progress: Progress,
-        checkpoint: Option<ExportCheckpoint>,
-    ) -> Result<bool, LeaseError> {
-        let mut written = self.written.lock().await;
-        written.progress = progress;
-        written.checkpoint = checkpoint.map(Box::new);
-        if written.at.elapsed() < WRITE_INTERVAL {
-            return Ok(false);
-        }
-        match self.write_progress(&mut written, Renewal::WhenDue, WhenDown::Fail).await {
-            Ok(()) => Ok(true),
-            // Progress can wait; the lease is watched by `keep_alive`.
-            Err(LeaseError::Port(error)) if error.is_transient() => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes a checkpoint at once: what follows relies on it.
-    pub(crate) async fn save(&self, progress: Progress, checkpoint: ExportCheckpoint) -> Result<(), LeaseError> {
-        let mut written = self.written.lock().await;
-        written.progress = progress;
-        written.checkpoint = Some(Box::new(checkpoint));
-        self.write_progress(&mut written, Renewal::WhenDue, WhenDown::RetryUntilLeaseEnds).await
-    }
-
-    /// When [`advance`](Self::advance) writes again.
-    pub(crate) async fn next_write(&self) -> Instant {
-        self.written.lock().await.at + WRITE_INTERVAL
-    }
-
-    /// Progress and checkpoint, and every 20 s the renewal of the lease, are one write.
-    async fn write_progress(
-        &self,
-        written: &mut Written,
-        renewal: Renewal,
-        when_down: WhenDown,
-    ) -> Result<(), LeaseError> {
-        let timings = &self.access.timings;
-        let began = Instant::now();
-        let renew_at = match renewal {
-            Renewal::Now => began,
-            Renewal::WhenDue => written.renewed_at + timings.renew_every(),
-        };
-        let (progress, checkpoint) = (written.progress, written.checkpoint.clone());
-        // A try that renews may follow tries that do not, while the store is down.
-        let first_renewal = Mutex::new(None);
-        let advanced = |now| {
-            let sent = Instant::now();
-            let renews = sent >= renew_at;
-            if renews {
-                first_renewal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(sent);
-            }
-            Event::Advanced {
-                token: self.token.clone(),
-                renewal: renews.then(|| request(&self.token, timings, now)),
-                progress,
-                checkpoint: checkpoint.clone(),
-            }
-        };
-        let ends_before = written.job.lease().map(|lease| lease.expires_at);
-        self.write(written, when_down, advanced, Job::settlement).await?;
-        written.at = began;
-        let sent = first_renewal.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sent) = sent.filter(|_| written.job.lease().map(|lease| lease.expires_at) != ends_before) {
-            written.renewed_at = sent;
-            *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = sent + timings.lease;
-        }
-        Ok(())
+    /// Waits until the lease is renewed: whether it still stands.
+    pub(crate) async fn renew(&self) {
+        let mut number = 0;
+        self.wanted.send_modify(|wanted| {
+            wanted.renewals += 1;
+            number = wanted.renewals;
+        });
+        self.stored(|stored| stored.renewals >= number).await;
     }
 
     /// Writes down how many records there are to import, and reserves them in the month, once.
-    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), LeaseError> {
-        let mut written = self.written.lock().await;
-        if written.job.is_counted() {
-            return Ok(());
+    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), MonthFull> {
+        self.wanted.send_modify(|wanted| {
+            wanted.count = Some((records, limit));
+            wanted.progress.total = records;
+        });
+        self.stored(|stored| stored.counted.is_some()).await.counted.unwrap_or(Ok(()))
+    }
+
+    /// Says how the work has ended: the heartbeat writes it, and ends.
+    pub(super) fn end(&self, ending: Ending) {
+        self.wanted.send_modify(|wanted| wanted.ending = Some(ending));
+    }
+
+    /// The last line that an import had begun to write.
+    pub(super) fn begun(&self) -> u64 {
+        match self.wanted.borrow().checkpoint.as_deref() {
+            Some(Checkpoint::Import { begun }) => *begun,
+            Some(Checkpoint::Export(_)) | None => 0,
         }
-        let counted = |_now| Event::Counted { token: self.token.clone(), records };
-        self.write(&mut written, WhenDown::Fail, counted, |_| Settlement::Reserve { limit }).await?;
-        written.progress = written.job.progress();
-        Ok(())
     }
 
-    pub(crate) async fn complete(&self, result: &JobResult, progress: Progress) -> Result<(), LeaseError> {
-        self.end(|_now| Event::Completed { token: self.token.clone(), result: result.clone(), progress }).await
+    /// Whether what was handed over last is further than what the job was acquired with.
+    pub(super) fn has_advanced(&self) -> bool {
+        let wanted = self.wanted.borrow();
+        let reached = wanted.checkpoint.as_deref();
+        wanted.progress.processed > self.job.progress().processed
+            || reached.is_some_and(|reached| reached.has_advanced_from(self.job.checkpoint()))
     }
 
-    pub(crate) async fn fail(&self, reason: FailureReason) -> Result<(), LeaseError> {
-        self.end(|_now| Event::Failed { token: self.token.clone(), reason }).await
+    fn hand_over(&self, progress: Progress, checkpoint: Checkpoint) -> u64 {
+        let mut number = 0;
+        self.wanted.send_modify(|wanted| {
+            wanted.number += 1;
+            (wanted.progress, wanted.checkpoint) = (progress, Some(Box::new(checkpoint)));
+            number = wanted.number;
+        });
+        number
     }
 
-    /// Gives the lease back, with the latest progress and checkpoint; the job is due after `rest`.
-    pub(crate) async fn release(&self, why: Release, rest: Duration) -> Result<(), LeaseError> {
-        let (progress, checkpoint) = {
-            let written = self.written.lock().await;
-            (written.progress, written.checkpoint.clone())
-        };
-        self.end(|now| Event::Released {
-            token: self.token.clone(),
-            due_at: after(now, rest),
-            why,
-            progress,
-            checkpoint: checkpoint.clone(),
-        })
-        .await
-    }
-
-    async fn end(&self, event: impl Fn(Timestamp) -> Event) -> Result<(), LeaseError> {
-        let mut written = self.written.lock().await;
-        self.write(&mut written, WhenDown::RetryUntilLeaseEnds, event, Job::settlement).await?;
-        job_ended(&written.job, self.access.clock.now());
-        Ok(())
-    }
-
-    /// Makes the next revision and stores it, whatever came of earlier tries of the same write.
-    async fn write(
-        &self,
-        written: &mut Written,
-        when_down: WhenDown,
-        event: impl Fn(Timestamp) -> Event,
-        settlement: impl Fn(&Job) -> Settlement,
-    ) -> Result<(), LeaseError> {
-        let JobAccess { jobs, clock, ids, .. } = &self.access;
-        let mut tried: Vec<Job> = Vec::new();
-        let mut races = Backoff::new(RACES, ids.as_ref());
-        let mut outage = Backoff::new(UNTIL_LEASE_ENDS, ids.as_ref());
+    /// Waits until what is stored is so; for ever when the heartbeat has ended.
+    async fn stored(&self, is_so: impl Fn(&Stored) -> bool) -> Stored {
+        let mut stored = self.stored.clone();
         loop {
-            self.check()?;
-            let now = clock.now();
-            let next = match written.job.apply(event(now), now) {
-                Ok(next) => next,
-                // An earlier try whose answer was lost, under a renewal that came after it.
-                Err(IllegalTransition { refusal: Refusal::AlreadyCounted, .. }) => return Ok(()),
-                Err(illegal) => {
-                    tracing::info!(error = &illegal as &dyn std::error::Error, "write under lost lease");
-                    return Err(LeaseError::Lost);
-                }
-            };
-            tried.push(next.clone());
-            match jobs.update(&self.partition, &next, &settlement(&next)).await {
-                Ok(()) => {
-                    written.job = next;
-                    return Ok(());
-                }
-                Err(UpdateError::MonthFull) => return Err(LeaseError::MonthFull),
-                Err(UpdateError::Port(error)) if error.is_transient() && when_down == WhenDown::RetryUntilLeaseEnds => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "write under lease");
-                    outage.wait().await;
-                }
-                Err(UpdateError::Port(error)) => return Err(LeaseError::Port(error)),
-                Err(UpdateError::Conflict) => {
-                    let stored = jobs.get(&self.partition, written.job.id(), now).await?.ok_or(LeaseError::Lost)?;
-                    // A try of this write whose answer was lost.
-                    if tried.contains(&stored) {
-                        written.job = stored;
-                        return Ok(());
-                    }
-                    if stored.lease().is_none_or(|lease| lease.token != self.token) {
-                        return Err(LeaseError::Lost);
-                    }
-                    written.job = stored;
-                    if !races.wait().await {
-                        return Err(LeaseError::Lost);
-                    }
-                }
+            if let Some(stored) = Some(stored.borrow_and_update().clone()).filter(|stored| is_so(stored)) {
+                return stored;
+            }
+            if stored.changed().await.is_err() {
+                return std::future::pending().await;
             }
         }
-    }
-}
-
-fn request(token: &Token, timings: &Timings, now: Timestamp) -> LeaseRequest {
-    LeaseRequest {
-        token: token.clone(),
-        expires_at: after(now, timings.lease),
-        due_at: after(now, timings.lease + timings.due_grace()),
-        oldest: now - jiff::SignedDuration::try_from(timings.max_age).unwrap_or_default(),
     }
 }

@@ -1,10 +1,9 @@
 //! The states of a job, and every way from one to another.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{FailureReason, Job, JobResult, Lease, LeaseRequest, MAX_TAKEOVERS, Progress};
-use crate::exporting::ExportCheckpoint;
+use super::{Checkpoint, FailureReason, Job, JobResult, JobType, Lease, LeaseRequest, MAX_TAKEOVERS, Progress};
 use crate::identity::Token;
 
 /// Where a job stands.
@@ -14,11 +13,7 @@ pub enum JobState {
     /// Set when the job is accepted. Promises: a message is under way, or the job is due.
     Pending,
     /// Set by the first worker that acquires the job. Promises: a worker holds the lease, or the job is due.
-    Processing {
-        lease: Option<Lease>,
-        /// Where an export goes on; an import goes on where its progress stands.
-        checkpoint: Option<Box<ExportCheckpoint>>,
-    },
+    Processing { lease: Option<Lease>, checkpoint: Option<Box<Checkpoint>> },
     /// Set by the worker that did the last step. Promises: the files are whole, and never change.
     Completed(JobResult),
     /// Set by the worker that found that the job cannot be done, or by its owner who cancelled it. Promises: no worker
@@ -42,14 +37,21 @@ impl JobState {
     }
 }
 
+/// How long after its end a job is looked at once more, when a worker may have left objects: whatever was on its way
+/// then has arrived.
+const SECOND_CLEARING: SignedDuration = SignedDuration::from_mins(10);
+
+/// When what the workers of a job have left is cleared away that ended then.
+pub(super) fn cleared_at(ended: Timestamp) -> Timestamp {
+    ended.saturating_add(SECOND_CLEARING).unwrap_or(Timestamp::MAX)
+}
+
 /// Why a worker releases a job that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// Its time is over. All its uploads have ended, and the checkpoint covers them.
+    /// Its time is over.
     Yielded,
-    /// Its time is over, with parts in flight that may still arrive.
-    Interrupted,
-    /// A dependency is down. Parts may be in flight.
+    /// A dependency is down.
     Deferred,
 }
 
@@ -63,7 +65,7 @@ pub enum Event {
         token: Token,
         renewal: Option<LeaseRequest>,
         progress: Progress,
-        checkpoint: Option<Box<ExportCheckpoint>>,
+        checkpoint: Option<Box<Checkpoint>>,
     },
     /// The holder has counted what is to be imported; its requests are reserved with this write.
     Counted {
@@ -76,21 +78,33 @@ pub enum Event {
         due_at: Timestamp,
         why: Release,
         progress: Progress,
-        checkpoint: Option<Box<ExportCheckpoint>>,
+        checkpoint: Option<Box<Checkpoint>>,
     },
     Completed {
         token: Token,
         result: JobResult,
         progress: Progress,
+        /// Whether objects are left that no file needs.
+        leftovers: bool,
     },
     Failed {
         token: Token,
         reason: FailureReason,
+        progress: Progress,
     },
     /// The message could not be sent: the sweeper is to send it at once.
     SendFailed,
     /// The owner does not want it any more, whoever holds the lease.
     Cancelled,
+    /// The holder of the lease under which an import was cancelled tells the last line that it had begun to write.
+    Settled {
+        token: Token,
+        begun: u64,
+    },
+    /// The owner deletes a job that has ended, and of which objects may be left.
+    Deleted,
+    /// What the workers of an ended job have left is cleared away.
+    Cleared,
 }
 
 impl Event {
@@ -104,6 +118,9 @@ impl Event {
             Self::Failed { .. } => "failed",
             Self::SendFailed => "send_failed",
             Self::Cancelled => "cancelled",
+            Self::Settled { .. } => "settled",
+            Self::Deleted => "deleted",
+            Self::Cleared => "cleared",
         }
     }
 
@@ -115,7 +132,12 @@ impl Event {
             | Self::Released { token, .. }
             | Self::Completed { token, .. }
             | Self::Failed { token, .. } => Some(token),
-            Self::Acquired(_) | Self::SendFailed | Self::Cancelled => None,
+            Self::Acquired(_)
+            | Self::SendFailed
+            | Self::Cancelled
+            | Self::Settled { .. }
+            | Self::Deleted
+            | Self::Cleared => None,
         }
     }
 }
@@ -144,6 +166,9 @@ pub enum Refusal {
     /// To count again would reserve twice.
     #[error("records are counted already")]
     AlreadyCounted,
+    /// Only a job that has ended, and of which something is left, can go through this.
+    #[error("job has not ended")]
+    NotEnded,
 }
 
 impl Job {
@@ -168,6 +193,14 @@ impl Job {
         let mut next = self.clone();
         next.revision += 1;
         match (&mut next.state, event) {
+            (Completed(_) | Failed(_), Event::Deleted) if self.due_at.is_some() => next.deleted = true,
+            (Completed(_) | Failed(_), Event::Cleared) if self.due_at.is_some() => next.due_at = None,
+            (Failed(FailureReason::Cancelled), Event::Settled { token, begun })
+                if self.awaits_settlement_by(&token) =>
+            {
+                next.unsettled = None;
+                next.refund_unwritten(begun);
+            }
             (Completed(_) | Failed(_), _) => return Err(illegal(Refusal::Ended)),
 
             (Pending, Event::Acquired(request)) => next.acquire(None, None, request, now),
@@ -184,7 +217,9 @@ impl Job {
                 Event::Advanced { renewal, progress, checkpoint: reached, token: _ },
             ) => {
                 let progress = progress.no_less_than(self.progress);
-                if progress.processed > self.progress.processed || *checkpoint != reached {
+                let reaches_further =
+                    reached.as_ref().is_some_and(|reached| reached.has_advanced_from(checkpoint.as_deref()));
+                if progress.processed > self.progress.processed || reaches_further {
                     held.attempt = 0;
                     next.deferrals = 0;
                 }
@@ -207,22 +242,30 @@ impl Job {
                 Processing { lease, checkpoint },
                 Event::Released { due_at, why, progress, checkpoint: reached, token: _ },
             ) => {
+                let reaches_further =
+                    reached.as_ref().is_some_and(|reached| reached.has_advanced_from(checkpoint.as_deref()));
+                let progress = progress.no_less_than(self.progress);
+                let has_advanced = progress.processed > self.progress.processed || reaches_further;
                 *lease = None;
                 *checkpoint = reached;
-                if why != Release::Yielded {
-                    skip_part_numbers(checkpoint);
-                }
-                next.deferrals = if why == Release::Deferred { self.deferrals.saturating_add(1) } else { 0 };
-                next.progress = progress.no_less_than(self.progress);
+                next.deferrals = match why {
+                    Release::Yielded => 0,
+                    Release::Deferred if has_advanced => 1,
+                    Release::Deferred => self.deferrals.saturating_add(1),
+                };
+                next.progress = progress;
                 next.due_at = Some(due_at);
             }
-            (Processing { .. }, Event::Completed { result, progress, .. }) => {
-                next.end(Completed(result), now);
+            (Processing { .. }, Event::Completed { result, progress, leftovers, .. }) => {
+                next.end(Completed(result), leftovers, now);
                 next.progress = progress;
             }
-            (Processing { .. }, Event::Failed { reason, .. }) => next.end(Failed(reason), now),
+            (Processing { .. }, Event::Failed { reason, progress, .. }) => {
+                next.fail(reason, now);
+                next.progress = progress.no_less_than(self.progress);
+            }
 
-            (Pending | Processing { .. }, Event::Cancelled) => next.end(Failed(FailureReason::Cancelled), now),
+            (Pending | Processing { .. }, Event::Cancelled) => next.cancel(now),
 
             (Pending | Processing { lease: None, .. }, Event::SendFailed) => next.due_at = Some(now),
             (Processing { .. }, Event::SendFailed) => return Err(illegal(Refusal::Leased)),
@@ -234,6 +277,9 @@ impl Job {
                 | Event::Completed { .. }
                 | Event::Failed { .. },
             ) => return Err(illegal(Refusal::LeaseLost)),
+            (Pending | Processing { .. }, Event::Settled { .. } | Event::Deleted | Event::Cleared) => {
+                return Err(illegal(Refusal::NotEnded));
+            }
         }
         Ok(next)
     }
@@ -243,19 +289,17 @@ impl Job {
     fn acquire(
         &mut self,
         expired: Option<&Lease>,
-        mut checkpoint: Option<Box<ExportCheckpoint>>,
+        checkpoint: Option<Box<Checkpoint>>,
         request: LeaseRequest,
         now: Timestamp,
     ) {
+        self.worker_died |= expired.is_some();
         let attempt = expired.map_or(0, |expired| expired.attempt + 1);
         if self.created_at < request.oldest {
-            return self.end(JobState::Failed(FailureReason::TooOld), now);
+            return self.fail(FailureReason::TooOld, now);
         }
         if attempt >= MAX_TAKEOVERS {
-            return self.end(JobState::Failed(FailureReason::AttemptsExhausted), now);
-        }
-        if expired.is_some() {
-            skip_part_numbers(&mut checkpoint);
+            return self.fail(FailureReason::AttemptsExhausted, now);
         }
         self.started_at.get_or_insert(now);
         self.due_at = Some(request.due_at);
@@ -263,17 +307,54 @@ impl Job {
         self.state = JobState::Processing { lease: Some(lease), checkpoint };
     }
 
-    fn end(&mut self, state: JobState, now: Timestamp) {
+    /// A job that fails gives all of its reservation back.
+    fn fail(&mut self, reason: FailureReason, now: Timestamp) {
+        self.refund_all_but(0);
+        self.end(JobState::Failed(reason), true, now);
+    }
+
+    /// A cancelled import gives back what it certainly has not stored: all, when no worker was ever at it; what its last
+    /// worker had not begun to write; or, while a worker may be at it, what that one says when it notices.
+    fn cancel(&mut self, now: Timestamp) {
+        let requests = self.reservation.requests;
+        match (self.job_type(), &self.state) {
+            (JobType::Export, _) | (_, JobState::Pending) => self.refund_all_but(0),
+            (JobType::Import, JobState::Processing { lease: Some(lease), .. }) => {
+                self.unsettled = Some(lease.token.clone());
+            }
+            (JobType::Import, JobState::Processing { lease: None, checkpoint }) => {
+                let begun = match checkpoint.as_deref() {
+                    Some(Checkpoint::Import { begun }) => *begun,
+                    Some(Checkpoint::Export(_)) => requests,
+                    None => 0,
+                };
+                self.refund_unwritten(begun);
+            }
+            (JobType::Import, JobState::Completed(_) | JobState::Failed(_)) => {}
+        }
+        self.end(JobState::Failed(FailureReason::Cancelled), true, now);
+    }
+
+    /// Gives back what follows the last line that was begun to be written, unless a worker has died: nobody knows how far
+    /// that one was.
+    fn refund_unwritten(&mut self, begun: u64) {
+        if !self.worker_died {
+            self.refund_all_but(begun);
+        }
+    }
+
+    fn refund_all_but(&mut self, requests: u64) {
+        if self.counted {
+            self.refunded = self.reservation.requests.saturating_sub(requests);
+        }
+    }
+
+    fn end(&mut self, state: JobState, leftovers: bool, now: Timestamp) {
+        // Once started, whatever a worker has sent may still arrive.
+        let is_untidy = leftovers && self.started_at.is_some() || self.worker_died;
+        self.due_at = is_untidy.then(|| cleared_at(now));
         self.state = state;
         self.completed_at = Some(now);
-        self.due_at = None;
-    }
-}
-
-/// Parts of the last holder may still arrive: their numbers are never used for other bytes.
-fn skip_part_numbers(checkpoint: &mut Option<Box<ExportCheckpoint>>) {
-    if let Some(open) = checkpoint.as_mut().and_then(|checkpoint| checkpoint.open.as_mut()) {
-        open.skip_part_numbers();
     }
 }
 

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 
 use super::Memory;
 use crate::identity::{JobId, Partition};
-use crate::jobs::{Job, JobState, Reservation};
+use crate::jobs::{Job, Reservation};
 use crate::ports::{
     AcceptError, Acceptance, AcceptanceStore, Cancellation, DueCursor, DueGroup, DueJob, DuePage, DueStore, JobStore,
-    ListedJobs, PortError, Settlement, UpdateError,
+    ListedJobs, PortError, Settlement, Stage, UpdateError,
 };
 
 #[async_trait]
@@ -55,10 +55,8 @@ impl AcceptanceStore for Memory {
 
 #[async_trait]
 impl JobStore for Memory {
-    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
-        let state = self.lock();
-        let job = state.jobs.get(&(partition.clone(), id.clone()));
-        Ok(job.filter(|job| job.expires_at() > now).cloned())
+    async fn read(&self, partition: &Partition, id: &JobId) -> Result<Option<Job>, PortError> {
+        Ok(self.lock().jobs.get(&(partition.clone(), id.clone())).cloned())
     }
 
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
@@ -101,7 +99,7 @@ impl JobStore for Memory {
         let has_more = jobs.len() > limit;
         jobs.truncate(limit);
         let next = jobs.last().filter(|_| has_more).map(|job| job.id().clone());
-        Ok(ListedJobs { jobs: jobs.into_iter().filter(|job| job.expires_at() > now).cloned().collect(), next })
+        Ok(ListedJobs { jobs: jobs.into_iter().filter(|job| job.is_shown(now)).cloned().collect(), next })
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
@@ -120,10 +118,8 @@ impl DueStore for Memory {
         limit: usize,
     ) -> Result<DuePage, PortError> {
         let state = self.lock();
-        let of_group = state
-            .jobs
-            .values()
-            .filter(|job| job.job_type() == group.job_type && (*job.state() != JobState::Pending) == group.has_started);
+        let of_group =
+            state.jobs.values().filter(|job| job.job_type() == group.job_type && Stage::of(job) == group.stage);
         let place = |due: &DueJob| (due.due_at, due.partition.to_string(), due.job_id.to_string());
         let after = after.map(|after| (after.due_at, after.partition.clone(), after.job_id.clone()));
         let mut due: Vec<_> = of_group
@@ -142,6 +138,13 @@ impl DueStore for Memory {
             DueCursor { due_at, partition, job_id }
         });
         Ok(DuePage { jobs: due, unreadable: 0, next })
+    }
+
+    async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError> {
+        let state = self.lock();
+        let of_group =
+            state.jobs.values().filter(|job| job.job_type() == group.job_type && Stage::of(job) == group.stage);
+        Ok(of_group.filter(|job| job.due_at().is_some()).map(|job| job.id().created_at()).min())
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {

@@ -19,7 +19,8 @@ use crate::timings::after;
 
 pub(super) struct Multipart {
     key: ObjectKey,
-    parts: BTreeMap<u32, Bytes>,
+    /// Each with an ETag of its own, whatever its bytes: as S3 has it with KMS.
+    parts: BTreeMap<u32, (String, Bytes)>,
 }
 
 /// The size of the chunks in which an object is read: odd, so that lines are cut anywhere.
@@ -80,21 +81,24 @@ impl MultipartStore for Memory {
         Ok(MultipartId(id))
     }
 
-    async fn upload_part(
+    async fn copy_part(
         &self,
         partition: &Partition,
         key: &ObjectKey,
         upload: &MultipartId,
         number: u32,
-        content: Bytes,
-    ) -> Result<UploadedPart, UploadError> {
+        from: &ObjectKey,
+    ) -> Result<(), UploadError> {
         check(partition, key)?;
+        check(partition, from)?;
         let mut state = self.lock();
+        let content = state.objects.get(from).cloned();
+        state.copies += 1;
+        let etag = format!("copy-{}", state.copies);
         let multipart = state.multiparts.get_mut(&upload.0).filter(|multipart| multipart.key == *key);
         let multipart = multipart.ok_or(UploadError::Ended)?;
-        let etag = etag_of(&content);
-        multipart.parts.insert(number, content);
-        Ok(UploadedPart { number, etag })
+        multipart.parts.insert(number, (etag, content.ok_or(UploadError::SourceMissing)?));
+        Ok(())
     }
 
     async fn list_parts(
@@ -107,7 +111,7 @@ impl MultipartStore for Memory {
         let state = self.lock();
         let multipart = state.multiparts.get(&upload.0).filter(|multipart| multipart.key == *key);
         let parts = multipart.ok_or(UploadError::Ended)?.parts.iter();
-        Ok(parts.map(|(number, content)| UploadedPart { number: *number, etag: etag_of(content) }).collect())
+        Ok(parts.map(|(number, (etag, _))| UploadedPart { number: *number, etag: etag.clone() }).collect())
     }
 
     async fn complete(
@@ -128,9 +132,8 @@ impl MultipartStore for Memory {
         }
         let mut content = Vec::new();
         for (index, part) in parts.iter().enumerate() {
-            let bytes = multipart.parts.get(&part.number);
-            let bytes = bytes.filter(|bytes| part.etag == etag_of(bytes));
-            let bytes = bytes.ok_or_else(|| defect("complete upload", "no such part"))?;
+            let found = multipart.parts.get(&part.number).filter(|(etag, _)| part.etag == *etag);
+            let (_, bytes) = found.ok_or(UploadError::InvalidPart)?;
             if bytes.len() < least_part && index + 1 < parts.len() {
                 return Err(defect("complete upload", "part is too small").into());
             }
@@ -143,23 +146,17 @@ impl MultipartStore for Memory {
         state.objects.insert(key.clone(), content.into());
         Ok(())
     }
-
-    async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError> {
-        check(partition, key)?;
-        self.lock().multiparts.remove(&upload.0);
-        Ok(())
-    }
 }
 
 #[async_trait]
 impl FileRemover for Memory {
-    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError> {
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix, keep: &[ObjectKey]) -> Result<u64, PortError> {
         if !prefix.belongs_to(partition) {
             return Err(defect("remove files", "prefix of another partition"));
         }
         let mut state = self.lock();
         let before = state.objects.len() + state.multiparts.len();
-        state.objects.retain(|key, _| !key.as_str().starts_with(prefix.as_str()));
+        state.objects.retain(|key, _| !key.as_str().starts_with(prefix.as_str()) || keep.contains(key));
         state.multiparts.retain(|_, multipart| !multipart.key.as_str().starts_with(prefix.as_str()));
         Ok((before - state.objects.len() - state.multiparts.len()) as u64)
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::PortError;
 use crate::accepting::{IdempotencyEntry, IdempotencyKey};
 use crate::identity::{JobId, Partition, UploadId};
-use crate::jobs::{Job, JobType, Reservation};
+use crate::jobs::{Job, JobState, JobType, Reservation};
 use crate::limits::Window;
 
 /// Why a job was not updated.
@@ -71,20 +71,44 @@ pub struct Cancellation {
     pub contention: bool,
 }
 
-/// Jobs with work left are kept in four groups by when they are due.
+/// Jobs that somebody has to look at are kept in groups by when they are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueGroup {
     pub job_type: JobType,
-    /// Whether a worker has ever acquired them.
-    pub has_started: bool,
+    pub stage: Stage,
+}
+
+/// How far a job is, roughly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// No worker has ever acquired it.
+    Pending,
+    Started,
+    /// It has ended, and what its workers have left is to be cleared away.
+    Ended,
+}
+
+impl Stage {
+    /// The stage of a job.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        match job.state() {
+            JobState::Pending => Self::Pending,
+            JobState::Processing { .. } => Self::Started,
+            JobState::Completed(_) | JobState::Failed(_) => Self::Ended,
+        }
+    }
 }
 
 impl DueGroup {
-    pub const ALL: [Self; 4] = [
-        Self { job_type: JobType::Import, has_started: true },
-        Self { job_type: JobType::Export, has_started: true },
-        Self { job_type: JobType::Import, has_started: false },
-        Self { job_type: JobType::Export, has_started: false },
+    /// All groups, the most urgent first.
+    pub const ALL: [Self; 6] = [
+        Self { job_type: JobType::Import, stage: Stage::Started },
+        Self { job_type: JobType::Export, stage: Stage::Started },
+        Self { job_type: JobType::Import, stage: Stage::Pending },
+        Self { job_type: JobType::Export, stage: Stage::Pending },
+        Self { job_type: JobType::Import, stage: Stage::Ended },
+        Self { job_type: JobType::Export, stage: Stage::Ended },
     ];
 }
 
@@ -145,14 +169,19 @@ pub trait AcceptanceStore: Send + Sync {
 /// Keeps jobs.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// The job as it is now (strongly consistent), unless there is none or it has expired by `now`.
-    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError>;
+    /// The job as it is now (strongly consistent), whatever has become of it: for those who work on it.
+    async fn read(&self, partition: &Partition, id: &JobId) -> Result<Option<Job>, PortError>;
+
+    /// The job as its owner sees it at `now`: one that was deleted or has expired is none.
+    async fn get(&self, partition: &Partition, id: &JobId, now: Timestamp) -> Result<Option<Job>, PortError> {
+        Ok(self.read(partition, id).await?.filter(|job| job.is_shown(now)))
+    }
 
     /// Writes the job's next revision and the settlement, in one transaction.
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError>;
 
-    /// Up to `limit` jobs of the partition, newest first, from the newest on or behind a job: those that have expired
-    /// by `now` are left out.
+    /// Up to `limit` jobs of the partition, newest first, from the newest on or behind a job: those that were deleted
+    /// or have expired by `now` are left out.
     async fn list(
         &self,
         partition: &Partition,
@@ -176,6 +205,9 @@ pub trait DueStore: Send + Sync {
         after: Option<&DueCursor>,
         limit: usize,
     ) -> Result<DuePage, PortError>;
+
+    /// When the oldest job of a group was created that has not been looked after for good: of all, due or not.
+    async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError>;
 
     /// Moves what is due to `until`; false when it is no longer due as it was found.
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError>;

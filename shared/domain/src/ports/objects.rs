@@ -48,6 +48,12 @@ pub enum UploadError {
     /// There is no such upload: it was completed or aborted.
     #[error("multipart upload has ended")]
     Ended,
+    /// What is to be copied does not exist.
+    #[error("source of the copy does not exist")]
+    SourceMissing,
+    /// A part that was named is not there, or not in that content.
+    #[error("part is not there")]
+    InvalidPart,
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -86,20 +92,20 @@ pub trait ObjectStore: Send + Sync {
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError>;
 }
 
-/// Writes objects in parts. Nothing is visible before an upload is completed.
+/// Puts whole objects together inside the store. Nothing is visible before an upload is completed.
 #[async_trait]
 pub trait MultipartStore: Send + Sync {
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError>;
 
-    /// Uploads one part; all but the last have at least 5 MiB.
-    async fn upload_part(
+    /// Copies a whole object, of at least 5 MiB unless it is the last, as one part.
+    async fn copy_part(
         &self,
         partition: &Partition,
         key: &ObjectKey,
         upload: &MultipartId,
         number: u32,
-        content: Bytes,
-    ) -> Result<UploadedPart, UploadError>;
+        from: &ObjectKey,
+    ) -> Result<(), UploadError>;
 
     /// All parts that have arrived, by number.
     async fn list_parts(
@@ -109,7 +115,8 @@ pub trait MultipartStore: Send + Sync {
         upload: &MultipartId,
     ) -> Result<Vec<UploadedPart>, UploadError>;
 
-    /// Makes the object of these parts, in order and `size` bytes in all, visible at once.
+    /// Makes the object of these parts, in order and `size` bytes in all, visible at once. Whether it is there is only
+    /// known by looking.
     async fn complete(
         &self,
         partition: &Partition,
@@ -118,16 +125,14 @@ pub trait MultipartStore: Send + Sync {
         parts: &[UploadedPart],
         size: u64,
     ) -> Result<(), UploadError>;
-
-    async fn abort(&self, partition: &Partition, key: &ObjectKey, upload: &MultipartId) -> Result<(), PortError>;
 }
 
 /// Deletes files.
 #[async_trait]
 pub trait FileRemover: Send + Sync {
-    /// Deletes all objects whose keys begin so and aborts all multipart uploads to such keys. Returns how many there
-    /// were; may be repeated.
-    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix) -> Result<u64, PortError>;
+    /// Deletes all objects whose keys begin so, but for those to keep, and aborts all multipart uploads to such keys.
+    /// Returns how many there were; may be repeated.
+    async fn remove(&self, partition: &Partition, prefix: &KeyPrefix, keep: &[ObjectKey]) -> Result<u64, PortError>;
 }
 
 /// Signs URLs: arithmetic, no call.

@@ -57,6 +57,7 @@ pub(crate) async fn chain(world: &mut World) {
         while !world.job(&id).await.has_ended() {
             world.step().await;
             if let JobState::Processing { checkpoint: Some(checkpoint), .. } = world.job(&id).await.state()
+                && let Some(checkpoint) = checkpoint.export()
                 && !checkpoint.plan.by_log.is_empty()
             {
                 until = Some(Stamp::last_of(checkpoint.plan.until));

@@ -5,12 +5,12 @@ use std::io::Read;
 use std::time::Duration;
 
 use domain::ports::Clock;
-use domain::{Compression, ExportRequest, ExportSpec, FileLayout, Job, JobId, JobResult, JobSpec, MAX_PARTS_AHEAD};
+use domain::{Compression, ExportRequest, ExportSpec, FileLayout, Job, JobId, JobResult, JobSpec};
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 use records::ResourceType;
 
-use crate::world::{Call, SIZES, World};
+use crate::world::{CHUNK, Call, World};
 
 /// Starts an export of patients and accounts, of which there are none.
 pub(crate) async fn start(world: &mut World, since: Option<Timestamp>) -> JobId {
@@ -103,12 +103,13 @@ pub(crate) async fn whole(world: &mut World) {
     let missing: Vec<_> = (0..records).map(|n| format!("old-{n}")).filter(|id| !found.contains_key(id)).collect();
     assert!(missing.is_empty(), "seed {}: missing: {missing:?}", world.seed);
     if world.calm {
-        // A kill repeats no more than the parts in hand; gzip makes smaller parts of the same lines.
+        // A kill repeats no more than a second's worth of chunks; each slice has a tail for each file.
         let files = job.result().unwrap().files();
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        let most = bytes / SIZES.least_part + 2 + world.killed * u64::from(MAX_PARTS_AHEAD);
-        let sent = world.network.seen().parts;
-        assert!(sent <= most, "seed {}: {sent} parts sent for {bytes} bytes, {} killed", world.seed, world.killed);
+        let slices = 2 + world.network.seen().job_writes;
+        let most = bytes / CHUNK + slices + world.killed * 40;
+        let sent = world.network.seen().objects;
+        assert!(sent <= most, "seed {}: {sent} objects for {bytes} bytes, {} killed", world.seed, world.killed);
     }
 }
 

@@ -49,7 +49,8 @@ fn simulate(seed: u64) -> (Duration, Seen) {
         let ended = began.elapsed();
         world.settled().await;
         if let Some(id) = cancelled {
-            cancels::leave_nothing(&world, &id).await;
+            cancels::charge_what_is_stored(&world, &id).await;
+            cancels::leave_nothing(&mut world, &id).await;
         }
         (ended, world.network.seen())
     })

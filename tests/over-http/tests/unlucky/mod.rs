@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::ports::{Clock, JobQueue, ObjectStore};
-use domain::{Authenticator, ExportSizes, Job, JobId, ObjectKey, Partition, UploadId, Uploader};
+use domain::{Authenticator, ChunkSize, Job, JobId, ObjectKey, Partition, UploadId, Uploader};
 use http::{Api, Body, Gate, Request, RequestExt, Response};
 use in_process::faulty::LosingQueue;
 use in_process::jobs::export_of;
@@ -82,7 +82,7 @@ impl Unlucky {
 
     /// Looks once at the job, as a message would.
     pub(crate) async fn deliver(&self, id: &JobId) {
-        let sizes = ExportSizes { part: 2_000, least_part: 1_000 };
+        let sizes = ChunkSize::new(2_000);
         // The type of a job never changes: it is read past the faults.
         let job_type = Service::new().await.job(&self.tenant.partition, id).await.job_type();
         let worker = self.inner.worker(job_type, self.dlq(), sizes);

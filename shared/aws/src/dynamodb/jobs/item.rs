@@ -1,8 +1,8 @@
 //! Jobs as items, and back.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::ports::PortError;
-use domain::{Job, JobState, JobType};
+use domain::Job;
+use domain::ports::{DueGroup, PortError, Stage};
 use jiff::Timestamp;
 
 use crate::dynamodb::{Item, VERSION, check_version, number, partition_key, read_number, text, time_to_live};
@@ -21,7 +21,7 @@ pub(super) fn job_item(job: &Job) -> Result<Item, PortError> {
         ("expiresAt".to_owned(), time_to_live(job.expires_at())),
     ]);
     if let Some(due_at) = job.due_at() {
-        item.insert("dueBucket".to_owned(), text(bucket(job.job_type(), *job.state() != JobState::Pending)));
+        item.insert("dueBucket".to_owned(), text(bucket(DueGroup { job_type: job.job_type(), stage: Stage::of(job) })));
         item.insert("dueAt".to_owned(), number(due_at.as_millisecond()));
     }
     Ok(item)
@@ -41,7 +41,12 @@ pub(super) fn milliseconds(value: &AttributeValue) -> Option<Timestamp> {
     Timestamp::from_millisecond(value.as_n().ok()?.parse().ok()?).ok()
 }
 
-/// One of the four partitions of the index of due jobs: the sweeper learns from it all that it needs.
-pub(super) fn bucket(job_type: JobType, has_started: bool) -> String {
-    format!("{}#{}", job_type.as_str(), if has_started { "started" } else { "pending" })
+/// One of the six partitions of the index of due jobs: the sweeper learns from it all that it needs.
+pub(super) fn bucket(DueGroup { job_type, stage }: DueGroup) -> String {
+    let stage = match stage {
+        Stage::Pending => "pending",
+        Stage::Started => "started",
+        Stage::Ended => "ended",
+    };
+    format!("{}#{stage}", job_type.as_str())
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::exporting::{ExportPlan, MAX_PARTS_AHEAD, open_file_for_tests};
+use crate::exporting::{ExportCheckpoint, ExportPlan};
 use crate::files::ObjectKey;
 use crate::identity::{JobId, Partition};
 use crate::jobs::{Compression, ExportSpec, FileLayout, ImportSource, JobSpec, NewJob, Reservation};
@@ -67,7 +67,7 @@ fn advanced(token: u128, now: i64, processed: u64) -> Event {
 
 fn completed(token: u128) -> Event {
     let result = JobResult::Import { violations: Vec::new(), violation_count: 0, files: Vec::new() };
-    Event::Completed { token: Token::new(token), result, progress: progress(3) }
+    Event::Completed { token: Token::new(token), result, progress: progress(3), leftovers: false }
 }
 
 fn refusal(result: Result<Job, IllegalTransition>) -> Refusal {
@@ -99,7 +99,7 @@ fn the_fifth_takeover_without_progress_fails_the_job() {
     }
     let failed = job.apply(acquired(0, 300), at(300)).unwrap();
     assert_eq!(failed.state(), &JobState::Failed(FailureReason::AttemptsExhausted));
-    assert_eq!(failed.due_at(), None);
+    assert_eq!(failed.due_at(), Some(at(900)), "what the five have left is cleared away later");
 }
 
 #[test]
@@ -121,48 +121,101 @@ fn a_job_that_is_too_old_fails_unless_a_worker_is_at_it() {
 }
 
 #[test]
-fn part_numbers_are_skipped_unless_all_uploads_have_ended() {
+fn only_records_chunks_copies_and_files_are_an_advance() {
     let plan = ExportPlan { started_at: at(0), counted: 3, until: at(0), by_log: Vec::new() };
-    let mut checkpoint = ExportCheckpoint::new(plan);
-    checkpoint.open = Some(open_file_for_tests(&partition(), &JobId::new(at(0), 1)));
-    let checkpoint = Some(Box::new(checkpoint));
-    let (token, progress) = (Token::new(1), progress(1));
-    let leased = new_export().apply(acquired(1, 0), at(0)).unwrap();
-    let advanced = Event::Advanced { token: token.clone(), renewal: None, progress, checkpoint: checkpoint.clone() };
-    let working = leased.apply(advanced, at(1)).unwrap();
-    let number = |job: &Job| job.checkpoint().unwrap().open.as_ref().unwrap().next_number;
-    assert_eq!(number(&working), 2);
-    assert_eq!(number(&working.apply(acquired(2, 60), at(60)).unwrap()), 2 + MAX_PARTS_AHEAD, "a takeover");
-    let expected = [(Release::Yielded, 2), (Release::Interrupted, 18), (Release::Deferred, 18)];
-    for (why, next) in expected {
-        let released =
-            Event::Released { token: token.clone(), due_at: at(9), why, progress, checkpoint: checkpoint.clone() };
-        let released = working.apply(released, at(2)).unwrap();
-        assert_eq!(number(&released), next);
-        assert_eq!(number(&released.apply(acquired(2, 3), at(3)).unwrap()), next, "once");
+    let planned = ExportCheckpoint::new(plan);
+    let of = |job: &Job, checkpoint: &ExportCheckpoint| {
+        let checkpoint = Some(Box::new(Checkpoint::Export(checkpoint.clone())));
+        job.apply(Event::Advanced { token: Token::new(2), renewal: None, progress: progress(0), checkpoint }, at(61))
+            .unwrap()
+    };
+    let job = new_export().apply(acquired(1, 0), at(0)).unwrap().apply(acquired(2, 60), at(60)).unwrap();
+    let job = of(&job, &planned);
+    assert_eq!(job.lease().unwrap().attempt, 0, "a plan is one");
+    let job = job.apply(acquired(2, 122), at(122)).unwrap();
+    let mut reached = planned.clone();
+    (reached.restarts, reached.is_chunked) = (1, true);
+    assert_eq!(of(&job, &reached).lease().unwrap().attempt, 1, "a file that is begun anew is none");
+    reached.next_file = 1;
+    assert_eq!(of(&job, &reached).lease().unwrap().attempt, 0);
+}
+
+fn refund(before: &Job, job: &Job) -> u64 {
+    match job.settlement(before) {
+        Settlement::Refund(refund) => refund.requests,
+        Settlement::None | Settlement::Reserve { .. } => 0,
     }
 }
 
-#[test]
-fn an_owner_ends_a_job_whoever_is_at_it_and_gets_back_what_was_not_reached() {
-    let import = new_import().apply(acquired(1, 0), at(0)).unwrap().apply(advanced(1, 1, 2), at(1)).unwrap();
-    let cancelled = import.apply(Event::Cancelled, at(2)).unwrap();
+fn cancel(job: &Job, now: i64) -> Job {
+    let cancelled = job.apply(Event::Cancelled, at(now)).unwrap();
     assert_eq!(cancelled.outcome(), Some(crate::jobs::JobOutcome::Cancelled));
-    let refund = |job: &Job| match job.settlement() {
-        Settlement::Refund(refund) => refund.requests,
-        Settlement::None | Settlement::Reserve { .. } => 0,
-    };
-    assert_eq!(refund(&cancelled), 1, "of 3 reserved, 2 were reached");
-    assert_eq!(refund(&new_import().apply(Event::Cancelled, at(1)).unwrap()), 3);
-    assert_eq!(refund(&new_export().apply(Event::Cancelled, at(1)).unwrap()), 3);
+    cancelled
+}
+
+#[test]
+fn an_owner_ends_a_job_whoever_is_at_it() {
+    let import = new_import().apply(acquired(1, 0), at(0)).unwrap().apply(advanced(1, 1, 2), at(1)).unwrap();
+    let cancelled = cancel(&import, 2);
     assert_eq!(refusal(cancelled.apply(Event::Cancelled, at(3))), Refusal::Ended);
     for late in [completed(1), advanced(1, 3, 3), acquired(2, 90)] {
         assert_eq!(refusal(cancelled.apply(late, at(90))), Refusal::Ended, "nothing revives it");
     }
 }
 
+#[test]
+fn a_cancelled_import_gives_back_what_certainly_is_not_stored() {
+    let settled = |token, begun| Event::Settled { token: Token::new(token), begun };
+    let new = new_import();
+    assert_eq!(refund(&new, &cancel(&new, 1)), 3, "nobody was ever at it");
+
+    let leased = new.apply(acquired(1, 0), at(0)).unwrap().apply(advanced(1, 1, 1), at(1)).unwrap();
+    let cancelled = cancel(&leased, 2);
+    assert_eq!(refund(&leased, &cancelled), 0, "its worker knows, once it notices");
+    assert_eq!(refusal(cancelled.apply(settled(2, 0), at(3))), Refusal::Ended, "and nobody else");
+    let told = cancelled.apply(settled(1, 2), at(3)).unwrap();
+    assert_eq!((refund(&cancelled, &told), told.charged()), (1, 2), "of 3 reserved, 2 were begun to be written");
+    assert_eq!(refusal(told.apply(settled(1, 0), at(4))), Refusal::Ended, "once");
+
+    let checkpoint = Some(Box::new(Checkpoint::Import { begun: 2 }));
+    let (due_at, why) = (at(30), Release::Deferred);
+    let released = Event::Released { token: Token::new(1), due_at, why, progress: progress(1), checkpoint };
+    let released = leased.apply(released, at(2)).unwrap();
+    assert_eq!(refund(&released, &cancel(&released, 3)), 1, "it was written down when its worker stopped");
+
+    let taken_over = leased.apply(acquired(2, 62), at(62)).unwrap();
+    let cancelled = cancel(&taken_over, 63);
+    let told = cancelled.apply(settled(2, 2), at(64)).unwrap();
+    assert_eq!((refund(&cancelled, &told), told.charged()), (0, 3), "nobody knows what the dead worker had begun");
+
+    let export = new_export();
+    assert_eq!(refund(&export, &cancel(&export, 1)), 3);
+    let failed = Event::Failed { token: Token::new(2), reason: FailureReason::SourceMissing, progress: progress(2) };
+    let failed = taken_over.apply(failed, at(65)).unwrap();
+    assert_eq!(refund(&taken_over, &failed), 3, "a failed one gives all of it back");
+    assert_eq!(failed.progress().succeeded, 2, "and says what it has stored");
+}
+
+#[test]
+fn an_ended_job_is_looked_at_once_more_when_a_worker_may_have_left_something() {
+    let pending = new_import();
+    assert_eq!(cancel(&pending, 5).due_at(), None);
+    let working = pending.apply(acquired(1, 0), at(0)).unwrap();
+    assert_eq!(working.apply(completed(1), at(5)).unwrap().due_at(), None, "one worker, no chunks");
+    let taken_over = working.apply(acquired(2, 60), at(60)).unwrap();
+    for ended in [cancel(&working, 5), taken_over.apply(completed(2), at(65)).unwrap()] {
+        let ended_at = ended.completed_at().unwrap();
+        assert_eq!(ended.due_at(), Some(ended_at + SECOND_CLEARING));
+        let hidden = ended.apply(Event::Deleted, at(70)).unwrap();
+        assert!(ended.is_shown(at(70)) && !hidden.is_shown(at(70)));
+        let cleared = ended.apply(Event::Cleared, at(700)).unwrap();
+        assert_eq!(cleared.due_at(), None);
+        assert_eq!(refusal(cleared.apply(Event::Deleted, at(701))), Refusal::Ended, "nothing is left: it can go");
+    }
+}
+
 fn any_event() -> impl Strategy<Value = (u8, u128, u64, i64)> {
-    (0u8..9, 0u128..3, 0u64..4, 0i64..50)
+    (0u8..12, 0u128..3, 0u64..4, 0i64..50)
 }
 
 proptest! {
@@ -184,18 +237,24 @@ proptest! {
                     token: own, due_at: at(now + 30), why, progress: progress(processed), checkpoint: None,
                 },
                 4 => completed(token),
-                5 => Event::Failed { token: own, reason: FailureReason::SourceMissing },
+                5 => Event::Failed {
+                    token: own, reason: FailureReason::SourceMissing, progress: progress(processed),
+                },
                 6 => Event::SendFailed,
                 7 => Event::Cancelled,
+                8 => Event::Settled { token: own, begun: processed },
+                9 => Event::Deleted,
+                10 => Event::Cleared,
                 _ => Event::Counted { token: own, records: 3 },
             };
             match job.apply(event, at(now)) {
                 Err(_) => {}
                 Ok(next) => {
-                    prop_assert!(!job.has_ended(), "an ended job changed");
+                    prop_assert!(!job.has_ended() || next.state() == job.state(), "an ended job changed");
                     prop_assert_eq!(next.revision(), job.revision() + 1);
                     prop_assert!(next.progress().processed >= job.progress().processed);
-                    prop_assert_eq!(next.due_at().is_none(), next.has_ended());
+                    prop_assert!(next.due_at().is_some() || next.has_ended());
+                    prop_assert!(next.charged() <= next.reservation().requests, "more is given back than was reserved");
                     prop_assert_eq!(next.completed_at().is_some(), next.has_ended());
                     job = next;
                 }
