@@ -4,10 +4,11 @@ use std::io::{BufRead, Write, stderr, stdin};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use domain::ports::{ChangeLog, Clock, Shard};
+use domain::ports::{ChangeLog, Clock, Shard, UsageStore};
 use domain::{Partition, TenantId};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
 use records::ResourceType;
 use runtime::SystemClock;
 use serde::Serialize;
@@ -30,6 +31,9 @@ pub(super) struct Purged {
     /// Idempotency entries and uploads.
     calls: u64,
     files: u64,
+    /// When to purge again: URLs of uploads that work until then, and keys in the functions' caches, may still write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again_after: Option<Timestamp>,
 }
 
 impl Purged {
@@ -46,7 +50,10 @@ pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, store
     if working > 0 {
         bail!("{working} jobs of {partition} have not ended; revoke the tenant's keys, and wait for them");
     }
-    let mut purged = Purged::default();
+    let now = SystemClock.now();
+    let open = stores.usage()?.open_uploads(partition, now).await?.uploads;
+    let again_after = (!open.is_empty()).then(|| now + SignedDuration::from_hours(1));
+    let mut purged = Purged { again_after, ..Purged::default() };
     for _ in 0..MAX_RUNS {
         let found = once(partition, stores).await?;
         if found.is_nothing() {
@@ -105,5 +112,5 @@ async fn once(partition: &Partition, stores: &Stores) -> Result<Purged> {
     bar.inc(1);
     let files = purge.files(partition).await?;
     bar.finish_and_clear();
-    Ok(Purged { records, changes, jobs, calls, files })
+    Ok(Purged { records, changes, jobs, calls, files, again_after: None })
 }

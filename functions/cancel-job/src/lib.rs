@@ -45,5 +45,5 @@ fn audit(call: &Call, event: &'static str, job: &Job) {
     tracing::info!(audit = event, request_id = %call.request_id, tenant = %partition.tenant,
         environment = %partition.environment, key_id, job_id = %job.id(), job_type = job.job_type().as_str(),
         types = ResourceType::names(job.spec().resource_types()), records = job.progress().processed,
-        status = job.state().name(), "job ended by its owner");
+        total = job.progress().total, charged = job.charged(), status = job.state().name(), "job ended by its owner");
 }

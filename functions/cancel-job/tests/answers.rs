@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use cancel_job::CancelJob;
 use domain::ports::UsageStore;
-use domain::{Event, JobManager, JobSpec, Month, ObjectKey, Pool, Progress, Report, Token};
+use domain::{Checkpoint, Event, JobManager, JobSpec, Month, ObjectKey, Pool, Progress, Release, Report, Token};
 use http::Api;
 use in_process::jobs::{acquired, an_export, an_import, service_with};
 use in_process::{Service, job_id, payload_tests, request, shown, test_partition};
@@ -46,11 +46,14 @@ async fn used(service: &Service) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_import_gives_back_what_its_progress_had_not_reached_once() {
+async fn a_cancelled_import_gives_back_what_its_worker_had_not_begun_to_write_once() {
     let (service, job) = service_with(an_import(), 100).await;
     let progress = Progress { total: 100, processed: 30, succeeded: 28, failed: 2 };
-    let advanced = Event::Advanced { token: Token::new(1), renewal: None, progress, checkpoint: None };
-    service.happens(job, [acquired(), advanced]).await;
+    // Its worker has stopped, and has said how far it was.
+    let checkpoint = Some(Box::new(Checkpoint::Import { begun: 30 }));
+    let (due_at, why) = (Service::at(30), Release::Deferred);
+    let released = Event::Released { token: Token::new(1), due_at, why, progress, checkpoint };
+    service.happens(job, [acquired(), released]).await;
     let before = used(&service).await;
     for calls in 1..=3 {
         let answer = answer_of(&service, "cancel").await;

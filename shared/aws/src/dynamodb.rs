@@ -20,7 +20,7 @@ pub use keys::DynamoKeys;
 pub use records::DynamoRecords;
 pub(crate) use records::{log_key, shard_key};
 pub use usage::DynamoUsage;
-pub(crate) use usage::tenant_prefixes;
+pub(crate) use usage::{tenant_prefixes, usage_of};
 
 type Item = HashMap<String, AttributeValue>;
 

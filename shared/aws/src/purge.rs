@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::S3Objects;
-use crate::dynamodb::{log_key, partition_key, shard_key, tenant_prefixes, text};
+use crate::dynamodb::{log_key, partition_key, shard_key, tenant_prefixes, text, usage_of};
 use crate::error::{port_error, unreadable};
 
 /// Deletes of one call (`BatchWriteItem`'s limit).
@@ -42,7 +42,7 @@ impl Purge {
     pub async fn calls(&self, partition: &Partition) -> Result<u64, PortError> {
         let mut deleted = 0;
         for prefix in tenant_prefixes(partition) {
-            let tenant = text(partition.tenant.as_str());
+            let tenant = usage_of(&partition.tenant);
             deleted += self.items("delete calls", &self.usage_table, tenant, &prefix).await?;
         }
         Ok(deleted)

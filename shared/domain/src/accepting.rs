@@ -195,7 +195,9 @@ impl JobAcceptor {
         let (month, pool) = (Month::of(now), who.tenant.plan.pool(who.partition.environment));
         let month_limit = who.tenant.refusing_limit(who.partition.environment);
         let used = self.usage.month(&who.partition.tenant, &month).await?.of(pool);
-        if month_limit.is_some_and(|limit| used.saturating_add(draft.requests) > limit) {
+        // An upload's records are counted later, and are one at least.
+        let least = draft.requests.max(1);
+        if month_limit.is_some_and(|limit| used.saturating_add(least) > limit) {
             return Err(AcceptJobError::MonthFull);
         }
         let hourly = who.tenant.bulk_operations_per_hour;

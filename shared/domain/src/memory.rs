@@ -47,6 +47,7 @@ struct State {
     months: HashMap<(TenantId, Pool, Month), u64>,
     idempotency: HashMap<(Partition, String), IdempotencyEntry>,
     uploads: HashMap<(Partition, UploadId), Upload>,
+    upload_versions: HashMap<Partition, u64>,
 }
 
 impl Default for Memory {
@@ -84,6 +85,7 @@ impl Memory {
             months: HashMap::new(),
             idempotency: HashMap::new(),
             uploads: HashMap::new(),
+            upload_versions: HashMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }

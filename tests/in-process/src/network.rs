@@ -12,10 +12,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::memory::{Memory, SeededIds};
 use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, BatchOutcome, ByteStream, ChangeGroup, ChangeItem, ChangeLog, CountPage,
-    DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, IdSource, JobQueue, JobStore,
-    KeptRecord, ListedJobs, MonthUsage, MultipartId, MultipartStore, ObjectHead, ObjectStore, Page, PortError,
-    RecordReader, RecordWriter, Settlement, Shard, Stamp, UpdateError, UploadError, UploadedPart, UsageStore,
+    AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, ByteStream, ChangeGroup, ChangeItem,
+    ChangeLog, CountPage, DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, IdSource,
+    JobQueue, JobStore, KeptRecord, ListedJobs, MonthUsage, MultipartId, MultipartStore, ObjectHead, ObjectStore,
+    OpenUploads, Page, PortError, RecordReader, RecordWriter, Settlement, Shard, Stamp, UpdateError, UploadError,
+    UploadedPart, UsageStore,
 };
 use domain::{
     IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
@@ -93,6 +94,17 @@ pub struct Network {
     weather: Arc<Mutex<Weather>>,
     seen: Arc<Mutex<Seen>>,
     fuse: Arc<Mutex<Option<Fuse>>>,
+    hanging: Arc<Mutex<Vec<(Dependency, Instant)>>>,
+}
+
+/// What a call goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependency {
+    Jobs,
+    Records,
+    Usage,
+    Objects,
+    Queue,
 }
 
 fn unavailable() -> PortError {
@@ -119,6 +131,7 @@ impl Network {
             weather: Arc::new(Mutex::new(weather)),
             seen: Arc::default(),
             fuse: Arc::default(),
+            hanging: Arc::default(),
         }
     }
 
@@ -160,6 +173,19 @@ impl Network {
         Duration::from_millis(self.below(most))
     }
 
+    /// From now on calls to a dependency wait until then.
+    pub fn hang(&self, dependency: Dependency, until: Instant) {
+        self.hanging.lock().unwrap().push((dependency, until));
+    }
+
+    async fn hangs(&self, dependency: Dependency) {
+        let until =
+            self.hanging.lock().unwrap().iter().filter(|(of, _)| *of == dependency).map(|(_, until)| *until).max();
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
     fn fate(&self) -> Fate {
         let Weather { refused, throttled, answer_lost, .. } = *self.weather.lock().unwrap();
         match self.below(1_000) {
@@ -192,10 +218,15 @@ impl Network {
     }
 
     /// A call that only reads.
-    async fn read<T>(&self, call: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+    async fn read<T>(
+        &self,
+        dependency: Dependency,
+        call: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<T, PortError> {
         if self.burn().is_some() {
             return std::future::pending().await;
         }
+        self.hangs(dependency).await;
         tokio::time::sleep(self.delay()).await;
         match self.fate() {
             Fate::Good => call.await,
@@ -205,7 +236,11 @@ impl Network {
     }
 
     /// A call with an effect, which takes place even when nobody waits for it any more.
-    async fn write<T, E>(&self, call: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+    async fn write<T, E>(
+        &self,
+        dependency: Dependency,
+        call: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<PortError> + Send + 'static,
@@ -220,7 +255,9 @@ impl Network {
         let most = if self.below(2) == 0 { 3_000 } else { 300_000 };
         let there = if is_late { Duration::from_millis(self.below(most)) } else { self.delay() };
         let back = self.delay();
+        let network = self.clone();
         let arriving = tokio::spawn(async move {
+            network.hangs(dependency).await;
             tokio::time::sleep(there).await;
             match fate {
                 Fate::Good | Fate::AnswerLost => call.await,
@@ -269,21 +306,21 @@ impl Network {
 impl AcceptanceStore for Network {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
         let (memory, partition, acceptance) = (self.memory.clone(), partition.clone(), acceptance.clone());
-        self.write(async move { memory.accept(&partition, &acceptance).await }).await
+        self.write(Dependency::Jobs, async move { memory.accept(&partition, &acceptance).await }).await
     }
 }
 
 #[async_trait]
 impl JobStore for Network {
     async fn read(&self, partition: &Partition, id: &JobId) -> Result<Option<Job>, PortError> {
-        Network::read(self, JobStore::read(&self.memory, partition, id)).await
+        Network::read(self, Dependency::Jobs, JobStore::read(&self.memory, partition, id)).await
     }
 
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
         self.seen.lock().unwrap().job_writes += 1;
         let (memory, partition) = (self.memory.clone(), partition.clone());
         let (job, settlement) = (job.clone(), settlement.clone());
-        self.write(async move { memory.update(&partition, &job, &settlement).await }).await
+        self.write(Dependency::Jobs, async move { memory.update(&partition, &job, &settlement).await }).await
     }
 
     async fn list(
@@ -293,12 +330,12 @@ impl JobStore for Network {
         now: Timestamp,
         limit: usize,
     ) -> Result<ListedJobs, PortError> {
-        Network::read(self, self.memory.list(partition, behind, now, limit)).await
+        Network::read(self, Dependency::Jobs, self.memory.list(partition, behind, now, limit)).await
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
         let (memory, partition, id) = (self.memory.clone(), partition.clone(), id.clone());
-        self.write(async move { memory.delete(&partition, &id).await }).await
+        self.write(Dependency::Jobs, async move { memory.delete(&partition, &id).await }).await
     }
 }
 
@@ -311,16 +348,16 @@ impl DueStore for Network {
         after: Option<&DueCursor>,
         limit: usize,
     ) -> Result<DuePage, PortError> {
-        Network::read(self, self.memory.due(group, now, after, limit)).await
+        Network::read(self, Dependency::Jobs, self.memory.due(group, now, after, limit)).await
     }
 
     async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError> {
-        Network::read(self, self.memory.oldest(group)).await
+        Network::read(self, Dependency::Jobs, self.memory.oldest(group)).await
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
         let (memory, due) = (self.memory.clone(), due.clone());
-        self.write(async move { memory.postpone(&due, until).await }).await
+        self.write(Dependency::Jobs, async move { memory.postpone(&due, until).await }).await
     }
 }
 
@@ -328,7 +365,7 @@ impl DueStore for Network {
 impl RecordWriter for Network {
     async fn log_changes(&self, partition: &Partition, group: &ChangeGroup, ids: &[RecordId]) -> Result<(), PortError> {
         let (memory, partition, group, ids) = (self.memory.clone(), partition.clone(), *group, ids.to_vec());
-        self.write(async move { memory.log_changes(&partition, &group, &ids).await }).await
+        self.write(Dependency::Records, async move { memory.log_changes(&partition, &group, &ids).await }).await
     }
 
     async fn write_batch(
@@ -348,7 +385,7 @@ impl RecordWriter for Network {
         let weather = *self.weather.lock().unwrap();
         let lag = Duration::from_millis(self.below(weather.lag));
         let (seen, began) = (self.seen.clone(), Instant::now());
-        self.write(async move {
+        self.write(Dependency::Records, async move {
             tokio::time::sleep(lag).await;
             if began.elapsed() > WRITE_TIMEOUT {
                 seen.lock().unwrap().late.extend(sent.iter().map(|line| line.id().clone()));
@@ -370,7 +407,8 @@ impl RecordReader for Network {
         shard: Shard,
         after: Option<&RecordId>,
     ) -> Result<Page<KeptRecord>, PortError> {
-        let mut page = Network::read(self, RecordReader::read(&self.memory, partition, shard, after)).await?;
+        let mut page =
+            Network::read(self, Dependency::Records, RecordReader::read(&self.memory, partition, shard, after)).await?;
         // Pages of a real store end anywhere.
         let cut = 1 + usize::try_from(self.below(10)).unwrap();
         page.has_more |= cut < page.items.len();
@@ -384,11 +422,11 @@ impl RecordReader for Network {
         shard: Shard,
         after: Option<&RecordId>,
     ) -> Result<CountPage<RecordId>, PortError> {
-        Network::read(self, RecordReader::count(&self.memory, partition, shard, after)).await
+        Network::read(self, Dependency::Records, RecordReader::count(&self.memory, partition, shard, after)).await
     }
 
     async fn newest_change(&self, partition: &Partition, log: ChangeLog) -> Result<Option<Stamp>, PortError> {
-        Network::read(self, self.memory.newest_change(partition, log)).await
+        Network::read(self, Dependency::Records, self.memory.newest_change(partition, log)).await
     }
 
     async fn changes(
@@ -398,7 +436,7 @@ impl RecordReader for Network {
         from: Stamp,
         until: Stamp,
     ) -> Result<Page<ChangeItem>, PortError> {
-        Network::read(self, self.memory.changes(partition, log, from, until)).await
+        Network::read(self, Dependency::Records, self.memory.changes(partition, log, from, until)).await
     }
 
     async fn count_changes(
@@ -408,7 +446,7 @@ impl RecordReader for Network {
         from: Stamp,
         until: Stamp,
     ) -> Result<CountPage<Stamp>, PortError> {
-        Network::read(self, self.memory.count_changes(partition, log, from, until)).await
+        Network::read(self, Dependency::Records, self.memory.count_changes(partition, log, from, until)).await
     }
 
     async fn find(
@@ -417,7 +455,7 @@ impl RecordReader for Network {
         resource_type: ResourceType,
         ids: &[RecordId],
     ) -> Result<FoundRecords, PortError> {
-        Network::read(self, self.memory.find(partition, resource_type, ids)).await
+        Network::read(self, Dependency::Records, self.memory.find(partition, resource_type, ids)).await
     }
 }
 
@@ -432,7 +470,7 @@ impl ObjectStore for Network {
             seen.key_used_twice |= before.is_some_and(|before| before != hash);
         }
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
-        self.write(async move { memory.put(&partition, &key, content).await }).await
+        self.write(Dependency::Objects, async move { memory.put(&partition, &key, content).await }).await
     }
 
     async fn get(
@@ -442,14 +480,18 @@ impl ObjectStore for Network {
         etag: Option<&str>,
         from: u64,
     ) -> Result<Fetched, PortError> {
-        Ok(match Network::read(self, ObjectStore::get(&self.memory, partition, key, etag, from)).await? {
-            Fetched::Content { etag, size, body } => Fetched::Content { etag, size, body: self.breaking(body) },
-            other => other,
-        })
+        Ok(
+            match Network::read(self, Dependency::Objects, ObjectStore::get(&self.memory, partition, key, etag, from))
+                .await?
+            {
+                Fetched::Content { etag, size, body } => Fetched::Content { etag, size, body: self.breaking(body) },
+                other => other,
+            },
+        )
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
-        Network::read(self, self.memory.head(partition, key)).await
+        Network::read(self, Dependency::Objects, self.memory.head(partition, key)).await
     }
 }
 
@@ -457,7 +499,7 @@ impl ObjectStore for Network {
 impl MultipartStore for Network {
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
-        self.write(async move { memory.begin(&partition, &key).await }).await
+        self.write(Dependency::Objects, async move { memory.begin(&partition, &key).await }).await
     }
 
     async fn copy_part(
@@ -470,7 +512,8 @@ impl MultipartStore for Network {
     ) -> Result<(), UploadError> {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
         let (upload, from) = (upload.clone(), from.clone());
-        self.write(async move { memory.copy_part(&partition, &key, &upload, number, &from).await }).await
+        self.write(Dependency::Objects, async move { memory.copy_part(&partition, &key, &upload, number, &from).await })
+            .await
     }
 
     async fn list_parts(
@@ -480,7 +523,7 @@ impl MultipartStore for Network {
         upload: &MultipartId,
     ) -> Result<Vec<UploadedPart>, UploadError> {
         let listed = self.memory.list_parts(partition, key, upload).await;
-        Network::read(self, async { Ok(()) }).await?;
+        Network::read(self, Dependency::Objects, async { Ok(()) }).await?;
         listed
     }
 
@@ -495,7 +538,8 @@ impl MultipartStore for Network {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
         let (upload, parts) = (upload.clone(), parts.to_vec());
         self.completes();
-        self.write(async move { memory.complete(&partition, &key, &upload, &parts, size).await }).await
+        self.write(Dependency::Objects, async move { memory.complete(&partition, &key, &upload, &parts, size).await })
+            .await
     }
 }
 
@@ -504,7 +548,7 @@ impl FileRemover for Network {
     async fn remove(&self, partition: &Partition, prefix: &KeyPrefix, keep: &[ObjectKey]) -> Result<u64, PortError> {
         let (memory, partition, prefix) = (self.memory.clone(), partition.clone(), prefix.clone());
         let keep = keep.to_vec();
-        self.write(async move { memory.remove(&partition, &prefix, &keep).await }).await
+        self.write(Dependency::Objects, async move { memory.remove(&partition, &prefix, &keep).await }).await
     }
 }
 
@@ -512,37 +556,37 @@ impl FileRemover for Network {
 impl JobQueue for Network {
     async fn send(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
         let (memory, partition, id) = (self.memory.clone(), partition.clone(), id.clone());
-        self.write(async move { memory.send(&partition, &id).await }).await
+        self.write(Dependency::Queue, async move { memory.send(&partition, &id).await }).await
     }
 }
 
 #[async_trait]
 impl UsageStore for Network {
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
-        Network::read(self, self.memory.tenant(tenant)).await
+        Network::read(self, Dependency::Usage, self.memory.tenant(tenant)).await
     }
 
     async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
         let (memory, tenant) = (self.memory.clone(), tenant.clone());
-        self.write(async move { memory.save_tenant(&tenant).await }).await
+        self.write(Dependency::Usage, async move { memory.save_tenant(&tenant).await }).await
     }
 
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {
         let (memory, tenant) = (self.memory.clone(), tenant.clone());
-        self.write(async move { memory.count_minute(&tenant, now).await }).await
+        self.write(Dependency::Usage, async move { memory.count_minute(&tenant, now).await }).await
     }
 
     async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError> {
-        Network::read(self, self.memory.month(tenant, month)).await
+        Network::read(self, Dependency::Usage, self.memory.month(tenant, month)).await
     }
 
     async fn count_month(&self, tenant: &TenantId, pool: Pool, month: &Month) -> Result<u64, PortError> {
         let (memory, tenant, month) = (self.memory.clone(), tenant.clone(), month.clone());
-        self.write(async move { memory.count_month(&tenant, pool, &month).await }).await
+        self.write(Dependency::Usage, async move { memory.count_month(&tenant, pool, &month).await }).await
     }
 
     async fn window(&self, tenant: &TenantId) -> Result<Window, PortError> {
-        Network::read(self, self.memory.window(tenant)).await
+        Network::read(self, Dependency::Usage, self.memory.window(tenant)).await
     }
 
     async fn create_upload(
@@ -551,18 +595,22 @@ impl UsageStore for Network {
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-    ) -> Result<bool, PortError> {
+        version: u64,
+    ) -> Result<(), AddUploadError> {
         let (memory, partition, upload) = (self.memory.clone(), partition.clone(), upload.clone());
         let reservation = reservation.clone();
-        self.write(async move { memory.create_upload(&partition, &upload, &reservation, month_limit).await }).await
+        self.write(Dependency::Usage, async move {
+            memory.create_upload(&partition, &upload, &reservation, month_limit, version).await
+        })
+        .await
     }
 
-    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError> {
-        Network::read(self, self.memory.open_uploads(partition, now)).await
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
+        Network::read(self, Dependency::Usage, self.memory.open_uploads(partition, now)).await
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
-        Network::read(self, self.memory.upload(partition, id, now)).await
+        Network::read(self, Dependency::Usage, self.memory.upload(partition, id, now)).await
     }
 
     async fn idempotency(
@@ -571,6 +619,6 @@ impl UsageStore for Network {
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<IdempotencyEntry>, PortError> {
-        Network::read(self, self.memory.idempotency(partition, key, now)).await
+        Network::read(self, Dependency::Usage, self.memory.idempotency(partition, key, now)).await
     }
 }

@@ -2,7 +2,9 @@
 //! clients and the real network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -33,6 +35,20 @@ pub enum Fault {
     Cut,
     /// The call has its effect, and the answer is lost.
     AnswerLost,
+    /// The answer's body breaks in its middle.
+    BodyCut,
+    /// The answer's body ends in its middle, as if it were whole.
+    BodyEnds,
+    /// The answer's body stands still in its middle, for ever.
+    BodyStalls,
+    /// The answer is of another range than was asked for: of objects alone.
+    OtherRange,
+    /// The answer is of another content than before: of objects alone.
+    OtherETag,
+    /// The answer is a 200 that holds an error: of copies and of completing uploads alone.
+    ErrorInside,
+    /// The call has its effect after 30 s.
+    Hangs,
     /// Another transaction is at work on the same items: of writes to tables that transactions write to.
     Contended,
     /// The service answers that it has taken nothing: of `BatchWriteItem` alone.
@@ -172,6 +188,21 @@ impl HttpConnector for FaultyConnector {
             Fault::Unprocessed => {
                 Ok(answer(200, &json!({"UnprocessedItems": body(&request).get("RequestItems")}).to_string()))
             }
+            Fault::ErrorInside => Ok(answer(
+                200,
+                "<?xml version=\"1.0\"?><Error><Code>InternalError</Code><Message>try again</Message></Error>",
+            )),
+            Fault::Hangs => {
+                let call = self.inner.call(request);
+                return HttpConnectorFuture::new(async move {
+                    tokio::time::sleep(Duration::from_secs(30)).await;
+                    call.await
+                });
+            }
+            Fault::BodyCut | Fault::BodyEnds | Fault::BodyStalls | Fault::OtherRange | Fault::OtherETag => {
+                let call = self.inner.call(request);
+                return HttpConnectorFuture::new(async move { Ok(spoilt(call.await?, fault)) });
+            }
             Fault::AnswerLost => {
                 let call = self.inner.call(request);
                 return HttpConnectorFuture::new(async move {
@@ -192,6 +223,58 @@ impl HttpConnector for FaultyConnector {
             }
         };
         HttpConnectorFuture::ready(answer)
+    }
+}
+
+/// An answer of which something is wrong behind its status.
+fn spoilt(mut response: HttpResponse, fault: Fault) -> HttpResponse {
+    match fault {
+        Fault::OtherRange => {
+            let range = response.headers().get("content-range").map(|range| range.replacen("bytes ", "bytes 9", 1));
+            response.headers_mut().insert("content-range", range.unwrap_or_else(|| "bytes 9-9/10".to_owned()));
+        }
+        Fault::OtherETag => {
+            response.headers_mut().insert("etag", "\"another\"");
+        }
+        _ => {
+            let length = response.headers().get("content-length").and_then(|length| length.parse().ok());
+            let left = length.unwrap_or(1_usize) / 2;
+            return response.map(|inner| SdkBody::from_body_1_x(BrokenBody { inner, left, fault }));
+        }
+    }
+    response
+}
+
+/// A body that is as it should be up to its middle.
+struct BrokenBody {
+    inner: SdkBody,
+    /// Bytes that come before it breaks.
+    left: usize,
+    fault: Fault,
+}
+
+impl http_body::Body for BrokenBody {
+    type Data = bytes::Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        if self.left == 0 {
+            return match self.fault {
+                Fault::BodyCut => Poll::Ready(Some(Err("connection broke, as the test wants it".into()))),
+                Fault::BodyStalls => Poll::Pending,
+                _ => Poll::Ready(None),
+            };
+        }
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Some(Ok(frame)) = frame else { return Poll::Ready(frame) };
+        Poll::Ready(Some(Ok(frame.map_data(|mut data| {
+            data.truncate(self.left);
+            self.left -= data.len();
+            data
+        }))))
     }
 }
 

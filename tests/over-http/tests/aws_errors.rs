@@ -20,7 +20,11 @@ mod unlucky;
 
 use unlucky::{Call, Tenant, Unlucky, body, data};
 
-const FAULTS: [Fault; 5] = [Fault::Throttled, Fault::ServerError, Fault::TimedOut, Fault::Cut, Fault::AnswerLost];
+const FAULTS: [Fault; 6] =
+    [Fault::Throttled, Fault::ServerError, Fault::TimedOut, Fault::Cut, Fault::AnswerLost, Fault::BodyCut];
+
+/// What may be wrong with the content of an object.
+const OF_OBJECTS: [Fault; 4] = [Fault::BodyEnds, Fault::BodyStalls, Fault::OtherRange, Fault::OtherETag];
 
 /// Once, and for as long as it is tried.
 const TIMES: [u32; 2] = [1, u32::MAX];
@@ -58,7 +62,10 @@ fn cases(operations: &[String]) -> Vec<Case> {
         let is_contended =
             ["PutItem", "UpdateItem", "TransactWriteItems"].iter().any(|write| operation.starts_with(write));
         let contended = is_contended.then_some(Fault::Contended);
-        for fault in FAULTS.into_iter().chain(unprocessed).chain(contended) {
+        let of_objects = OF_OBJECTS.into_iter().filter(|_| operation == "GetObject");
+        let is_slow = ["UploadPartCopy", "CompleteMultipartUpload"].contains(&operation.as_str());
+        let inside = is_slow.then_some(Fault::ErrorInside);
+        for fault in FAULTS.into_iter().chain(unprocessed).chain(contended).chain(of_objects).chain(inside) {
             cases.extend(TIMES.map(|times| Case { operation: operation.clone(), fault, times }));
         }
     }

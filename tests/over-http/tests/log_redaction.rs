@@ -177,6 +177,7 @@ fn nothing_of_a_record_a_key_or_a_body_is_told_where_it_does_not_belong() {
             whence == format!("table {}", setting("RECORDS_TABLE"))
                 || whence.starts_with("file imports/")
                 || whence.starts_with("file exports/")
+                || whence.starts_with("file chunks/")
                 || whence.starts_with("file uploads/")
                 || (whence.starts_with("file reports/") && whence.ends_with("/rejected.ndjson"))
                 || (whence.starts_with("file reports/") && whence.ends_with("/results.ndjson") && mark == ID)

@@ -257,7 +257,13 @@ async fn answer(state: Shared, request: Request<Incoming>) -> Result<Response<Fu
         }
         (_, Some((_, operation))) => answer_dynamodb(&state, operation, &body).await?,
         (path, None) => {
-            let request = s3::Request { path, query, range: header("range"), if_match: header("if-match") };
+            let request = s3::Request {
+                path,
+                query,
+                range: header("range"),
+                if_match: header("if-match"),
+                copy_source: header("x-amz-copy-source"),
+            };
             s3::answer(&mut lock(&state), &head.method, &request, body)
         }
     };

@@ -44,6 +44,7 @@ pub(super) struct Request<'a> {
     pub(super) query: &'a str,
     pub(super) range: Option<&'a str>,
     pub(super) if_match: Option<&'a str>,
+    pub(super) copy_source: Option<&'a str>,
 }
 
 pub(super) fn answer(state: &mut State, method: &Method, request: &Request<'_>, body: Bytes) -> Answer {
@@ -62,12 +63,18 @@ pub(super) fn answer(state: &mut State, method: &Method, request: &Request<'_>, 
             let (Some(number), Some(parts)) = (number, objects.uploads.get_mut(upload)) else {
                 return no_such_upload();
             };
+            // A part is a copy of a whole object: the service sends none.
+            let source = request.copy_source.map(|source| format!("/{}", source.trim_start_matches('/')));
+            let Some(content) =
+                source.and_then(|source| objects.whole.get(&source)).map(|object| object.content.clone())
+            else {
+                return error(StatusCode::NOT_FOUND, "NoSuchKey");
+            };
             stats.parts += 1;
-            stats.bytes_stored += body.len();
-            let part = Object::new(body);
-            let answer = Answer::new("").header("etag", part.quoted_etag());
+            let part = Object::new(content);
+            let etag = part.quoted_etag();
             parts.insert(number, part);
-            answer
+            xml(format!("<CopyPartResult><ETag>{etag}</ETag></CopyPartResult>"))
         }
         (&Method::GET, Some(upload)) => {
             stats.part_lists += 1;

@@ -65,11 +65,6 @@ pub(super) fn other(operation: &'static str, reasons: &[Reason]) -> PortError {
     worst.unwrap_or_else(|| PortError::unavailable(operation, "transaction was cancelled"))
 }
 
-/// Whether nothing but another transaction at work on the same items stood in the way.
-pub(super) fn is_contended<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
-    reasons(error).is_some_and(|all| all.contains(&Reason::Contention) && !all.contains(&Reason::Condition))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,6 +37,8 @@ impl KeyStore for DynamoKeys {
             .get_item()
             .table_name(&self.table)
             .key("pk", text(hash.as_str()))
+            // A key that was revoked is found revoked: what then still lets it in is the functions' cache alone.
+            .consistent_read(true)
             .send()
             .await
             .map_err(|error| port_error("read key", &error))?;

@@ -2,7 +2,7 @@
 //!
 //! A record: `pk` is partition, type and shard, `sk` the record's id, `t` its stamp. A change item: `pk` is partition,
 //! type and log, `sk` the stamp, `n` how many ids it names, `e` its time to live. The stored line, or the ids, are in
-//! `b` as text or in `z` deflated. The names are short, since DynamoDB bills them.
+//! `b` as text or in `z` deflated, in bytes both. The names are short, since DynamoDB bills them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -53,7 +53,8 @@ impl DynamoRecords {
     /// The line as the attribute that takes fewer write units, the rest of the item being of `other` bytes.
     fn pack(&self, line: &str, other: usize) -> (String, AttributeValue) {
         match self.packer.lock().unwrap_or_else(PoisonError::into_inner).pack(line, other) {
-            PackedLine::Text(line) => ("b".to_owned(), AttributeValue::S(line)),
+            // As bytes: the SDK writes them as base64, where a string would be escaped, every quote of it.
+            PackedLine::Text(line) => ("b".to_owned(), AttributeValue::B(Blob::new(line))),
             PackedLine::Deflated(deflated) => ("z".to_owned(), AttributeValue::B(Blob::new(deflated))),
         }
     }
@@ -115,7 +116,7 @@ fn read_text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
 
 fn read_packed(item: &mut Item) -> Option<PackedLine> {
     match (item.remove("b"), item.remove("z")) {
-        (Some(AttributeValue::S(line)), None) => Some(PackedLine::Text(line)),
+        (Some(AttributeValue::B(line)), None) => String::from_utf8(line.into_inner()).ok().map(PackedLine::Text),
         (None, Some(AttributeValue::B(deflated))) => Some(PackedLine::Deflated(deflated.into_inner())),
         _ => None,
     }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
-use domain::ports::{IdSource, MonthUsage, PortError, UsageStore};
+use domain::ports::{AddUploadError, IdSource, MonthUsage, OpenUploads, PortError, UsageStore};
 use domain::{
     IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Reservation, RetryPolicy, Tenant, TenantId, Upload,
     UploadId, Window, after, retry,
@@ -14,7 +14,7 @@ use domain::{
 use jiff::Timestamp;
 use std::time::Duration;
 
-use super::cancelled::{Reason, is_contended, other, reasons};
+use super::cancelled::{Reason, other, reasons};
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
@@ -82,8 +82,18 @@ impl DynamoUsage {
 /// Counts `:requests` in an item that may not exist yet.
 const COUNT: &str = "ADD used :requests SET expiresAt = :forget, v = :v";
 
+/// The tenant's plan has a key of its own: functions may write what tenants use, and never their plans.
+fn plan_key(tenant: &TenantId) -> Item {
+    Item::from([("pk".to_owned(), text(tenant.as_str())), ("sk".to_owned(), text("plan"))])
+}
+
+/// Under which all else of a tenant lies. No tenant's id has a `#`.
+pub(crate) fn usage_of(tenant: &TenantId) -> AttributeValue {
+    text(format!("{tenant}#usage"))
+}
+
 fn key(tenant: &TenantId, sort: impl Into<String>) -> Item {
-    Item::from([("pk".to_owned(), text(tenant.as_str())), ("sk".to_owned(), text(sort))])
+    Item::from([("pk".to_owned(), usage_of(tenant)), ("sk".to_owned(), text(sort))])
 }
 
 pub(super) fn month_key(tenant: &TenantId, pool: Pool, month: &Month) -> Item {
@@ -122,6 +132,11 @@ fn counted(partition: &Partition, reservation: &Reservation, requests: Attribute
 
 pub(super) fn upload_key(partition: &Partition, upload: &UploadId) -> Item {
     key(&partition.tenant, format!("upload#{}#{upload}", partition.environment))
+}
+
+/// Counts the uploads that were ever added: what is written on its condition follows all of them.
+fn uploads_key(partition: &Partition) -> Item {
+    key(&partition.tenant, format!("uploads#{}", partition.environment))
 }
 
 fn read_upload(operation: &'static str, mut item: Item) -> Result<Upload, PortError> {
@@ -173,7 +188,7 @@ pub(super) fn idempotency_item(
 #[async_trait]
 impl UsageStore for DynamoUsage {
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
-        let Some(mut item) = self.get("read tenant", key(tenant, "plan")).await? else { return Ok(None) };
+        let Some(mut item) = self.get("read tenant", plan_key(tenant)).await? else { return Ok(None) };
         let content = item.remove("tenant").ok_or_else(|| unreadable("read tenant", "item cannot be read"))?;
         let read = serde_dynamo::from_attribute_value(content);
         read.map(Some).map_err(|_| unreadable("read tenant", "item cannot be read"))
@@ -182,7 +197,7 @@ impl UsageStore for DynamoUsage {
     async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
         let content = serde_dynamo::to_attribute_value(tenant)
             .map_err(|_| unreadable("save tenant", "tenant cannot be put into an item"))?;
-        let mut item = key(&tenant.id, "plan");
+        let mut item = plan_key(&tenant.id);
         item.insert("v".to_owned(), number(VERSION));
         item.insert("tenant".to_owned(), content);
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
@@ -247,10 +262,13 @@ impl UsageStore for DynamoUsage {
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-    ) -> Result<bool, PortError> {
+        version: u64,
+    ) -> Result<(), AddUploadError> {
         const OPERATION: &str = "create upload";
         let broken = |_| unreadable(OPERATION, "request cannot be built");
-        let Some(month) = reserved(partition, reservation, month_limit, &self.table) else { return Ok(false) };
+        let Some(month) = reserved(partition, reservation, month_limit, &self.table) else {
+            return Err(AddUploadError::MonthFull);
+        };
         let content = serde_dynamo::to_attribute_value(upload)
             .map_err(|_| unreadable(OPERATION, "upload cannot be put into an item"))?;
         let mut item = upload_key(partition, &upload.id);
@@ -259,30 +277,43 @@ impl UsageStore for DynamoUsage {
         item.insert("used".to_owned(), AttributeValue::Bool(upload.used));
         item.insert("expiresAt".to_owned(), time_to_live(after(upload.expires_at, HOUR)));
         let put = Put::builder().table_name(&self.table).set_item(Some(item)).build().map_err(broken)?;
+        let list = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(uploads_key(partition)))
+            .update_expression("SET version = :next, v = :v")
+            .condition_expression(if version == 0 { "attribute_not_exists(pk)" } else { "version = :before" })
+            .expression_attribute_values(":next", number(version + 1))
+            .expression_attribute_values(":v", number(VERSION));
+        let list = if version == 0 { list } else { list.expression_attribute_values(":before", number(version)) };
         let create = self
             .client
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().put(put).build())
-            .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build());
-        let Err(error) = retry(CONTENDED, &SdkRandom, is_contended, || create.clone().send()).await else {
-            return Ok(true);
-        };
-        match reasons(&error) {
-            Some(reasons) if reasons.get(1) == Some(&Reason::Condition) => Ok(false),
-            Some(reasons) => Err(other(OPERATION, &reasons)),
-            None => Err(port_error(OPERATION, &error)),
-        }
+            .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build())
+            .transact_items(TransactWriteItem::builder().update(list.build().map_err(broken)?).build());
+        let Err(error) = create.send().await else { return Ok(()) };
+        Err(match reasons(&error) {
+            Some(reasons) if reasons.get(2) == Some(&Reason::Condition) || reasons.contains(&Reason::Contention) => {
+                AddUploadError::Conflict
+            }
+            Some(reasons) if reasons.get(1) == Some(&Reason::Condition) => AddUploadError::MonthFull,
+            Some(reasons) => other(OPERATION, &reasons).into(),
+            None => port_error(OPERATION, &error).into(),
+        })
     }
 
-    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError> {
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
         const OPERATION: &str = "list uploads";
+        // Read first: whoever adds one behind it is noticed.
+        let list = self.get(OPERATION, uploads_key(partition)).await?;
+        let version = list.and_then(|list| read_number(&list, "version")).unwrap_or(0);
         let sort_key = |id: &str| text(format!("upload#{}#{id}", partition.environment));
         let mut items = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("pk = :tenant AND sk BETWEEN :first AND :last")
-            .expression_attribute_values(":tenant", text(partition.tenant.as_str()))
+            .expression_attribute_values(":tenant", usage_of(&partition.tenant))
             .expression_attribute_values(":first", sort_key(Upload::oldest_open(now).as_str()))
             .expression_attribute_values(":last", sort_key("~"))
             .consistent_read(true)
@@ -293,7 +324,7 @@ impl UsageStore for DynamoUsage {
         while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
             open.extend(Some(read_upload(OPERATION, item)?).filter(|upload| upload.is_open(now)));
         }
-        Ok(open)
+        Ok(OpenUploads { uploads: open, version })
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {

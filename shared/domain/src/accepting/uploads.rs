@@ -10,7 +10,8 @@ use crate::files::ObjectKey;
 use crate::identity::{Principal, UploadId};
 use crate::jobs::Reservation;
 use crate::limits::Month;
-use crate::ports::{Clock, IdSource, PortError, SignedUrl, UrlSigner, UsageStore};
+use crate::ports::{AddUploadError, Clock, IdSource, OpenUploads, PortError, SignedUrl, UrlSigner, UsageStore};
+use crate::retry::{Backoff, RetryPolicy};
 use crate::timings::after;
 
 /// The most bytes of an upload, as it is uploaded and once inflated (openapi.yaml).
@@ -25,6 +26,9 @@ const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
 /// Uploads of a partition whose URLs still work and that no import has used: a key that has leaked must not fill the
 /// bucket.
 const MAX_OPEN_UPLOADS: usize = 20;
+
+/// Uploads that are created at once.
+const RACES: RetryPolicy = RetryPolicy::new(20, 10, 400);
 
 /// A place that a client may upload one batch to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,19 +89,32 @@ impl Uploader {
     /// A new upload of the caller's, of just so many bytes, and the URL to put it to.
     pub async fn create(&self, who: &Principal, bytes: u64) -> Result<(UploadId, SignedUrl), CreateUploadError> {
         let now = self.clock.now();
-        let open = self.usage.open_uploads(&who.partition, now).await?;
-        if open.len() >= MAX_OPEN_UPLOADS {
-            // The oldest ones close first.
-            let closes_at = open.iter().map(closes_at).min().unwrap_or(now);
-            return Err(CreateUploadError::TooManyOpen { until: closes_at });
-        }
         let id = UploadId::new(now, self.ids.random());
         let upload = Upload { id: id.clone(), expires_at: after(now, UPLOAD_LIFETIME), used: false };
         let pool = who.tenant.plan.pool(who.partition.environment);
         let reservation = Reservation { pool, month: Month::of(now), requests: 1 };
         let limit = who.tenant.refusing_limit(who.partition.environment);
-        if !self.usage.create_upload(&who.partition, &upload, &reservation, limit).await? {
-            return Err(CreateUploadError::MonthFull);
+        let mut races = Backoff::new(RACES, self.ids.as_ref());
+        loop {
+            let OpenUploads { uploads, version } = self.usage.open_uploads(&who.partition, now).await?;
+            if uploads.len() >= MAX_OPEN_UPLOADS {
+                // The oldest ones close first.
+                let closes_at = uploads.iter().map(closes_at).min().unwrap_or(now);
+                return Err(CreateUploadError::TooManyOpen { until: closes_at });
+            }
+            match self.usage.create_upload(&who.partition, &upload, &reservation, limit, version).await {
+                Ok(()) => break,
+                Err(AddUploadError::MonthFull) => return Err(CreateUploadError::MonthFull),
+                Err(AddUploadError::Port(error)) => return Err(error.into()),
+                Err(AddUploadError::Conflict) => {}
+            }
+            // The try whose answer was lost may have been this call's own.
+            if self.usage.upload(&who.partition, &id, now).await?.is_some() {
+                break;
+            }
+            if !races.wait().await {
+                return Err(PortError::unavailable("create upload", "lost every race").into());
+            }
         }
         let key = ObjectKey::upload(&who.partition, &id);
         let url = self.signer.sign_upload(&who.partition, &key, bytes, now, after(now, URL_LIFETIME)).await?;

@@ -13,8 +13,8 @@ use crate::jobs::{
 };
 use crate::limits::Window;
 use crate::ports::{
-    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueGroup, DueJob, DueStore, IdSource, IdempotencyWrite,
-    JobStore, Settlement, Stage, UpdateError, UsageStore,
+    AcceptError, Acceptance, AcceptanceStore, AddUploadError, Cancellation, DueGroup, DueJob, DueStore, IdSource,
+    IdempotencyWrite, JobStore, Settlement, Stage, UpdateError, UsageStore,
 };
 
 /// Whatever keeps jobs.
@@ -308,8 +308,12 @@ async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture
     };
     let first = upload(60);
     let reservation = fixture.export_job(1).reservation().clone();
-    assert!(usage.create_upload(partition, &first, &reservation, Some(1)).await.unwrap());
-    assert!(!usage.create_upload(partition, &upload(60), &reservation, Some(1)).await.unwrap(), "the month is full");
+    usage.create_upload(partition, &first, &reservation, Some(1), 0).await.unwrap();
+    let full = usage.create_upload(partition, &upload(60), &reservation, Some(1), 1).await;
+    assert!(matches!(full, Err(AddUploadError::MonthFull)), "{full:?}");
+    let late = usage.create_upload(partition, &upload(60), &reservation, None, 0).await;
+    assert!(matches!(late, Err(AddUploadError::Conflict)), "{late:?}");
+    assert_eq!(usage.open_uploads(partition, *now).await.unwrap().version, 1);
     assert_eq!(usage.upload(partition, &first.id, *now).await.unwrap(), Some(first.clone()));
     assert_eq!(usage.upload(&fixture.live(), &first.id, *now).await.unwrap(), None);
     assert_eq!(usage.upload(partition, &first.id, fixture.later(60)).await.unwrap(), None);

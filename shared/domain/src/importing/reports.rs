@@ -186,9 +186,8 @@ impl Reports {
 
     /// A chunk of a report has arrived.
     pub(super) fn sent(&mut self, report: Report, sent: SentChunk) {
-        for file in self.files().into_iter().filter(|file| file.report == report) {
+        if let Some(file) = self.files().into_iter().find(|file| file.report == report) {
             file.file.sent(sent);
-            return;
         }
     }
 

@@ -6,6 +6,7 @@ use crate::exporting::ExportCheckpoint;
 
 /// Where work on a job goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a job holds it in a box")]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Checkpoint {
     /// An import goes on where its progress stands.

@@ -166,9 +166,8 @@ impl Heartbeat {
                 either(&mut changed, &mut sleep).await;
                 continue;
             }
-            match self.write().await {
-                Some(ended) => return ended,
-                None => {}
+            if let Some(ended) = self.write().await {
+                return ended;
             }
         }
     }
@@ -230,7 +229,7 @@ impl Heartbeat {
                             }
                             match found {
                                 Some(found) if found.lease().is_some_and(|lease| lease.token == self.token) => {
-                                    self.job = found
+                                    self.job = found;
                                 }
                                 Some(_) | None => return Some(Beaten::Lost),
                             }

@@ -134,11 +134,11 @@ impl LeaseGuard {
 
     /// Writes down how many records there are to import, and reserves them in the month, once.
     pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), MonthFull> {
-        self.wanted.send_modify(|wanted| {
-            wanted.count = Some((records, limit));
-            wanted.progress.total = records;
-        });
-        self.stored(|stored| stored.counted.is_some()).await.counted.unwrap_or(Ok(()))
+        self.wanted.send_modify(|wanted| wanted.count = Some((records, limit)));
+        self.stored(|stored| stored.counted.is_some()).await.counted.unwrap_or(Ok(()))?;
+        // Of a job that reserves nothing no total is told.
+        self.wanted.send_modify(|wanted| wanted.progress.total = records);
+        Ok(())
     }
 
     /// Says how the work has ended: the heartbeat writes it, and ends.

@@ -1,6 +1,6 @@
-//! Steps that run side by side. The one place of the engine that selects.
+//! Steps that run side by side. The one place of the engine that waits for the first of several.
 
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
@@ -47,15 +47,13 @@ pub(crate) enum Either<A, B> {
 }
 
 /// Waits for the first of two. In a fixed order, so that a simulation's seed always gives the same run.
-#[expect(clippy::disallowed_macros, reason = "the one place: both are left where they are")]
 pub(crate) async fn either<A, B>(
     first: &mut (impl Future<Output = A> + Unpin),
     second: &mut (impl Future<Output = B> + Unpin),
 ) -> Either<A, B> {
-    tokio::select! {
-        biased;
-        ended = first => Either::First(ended),
-        ended = second => Either::Second(ended),
+    match future::select(first, second).await {
+        future::Either::Left((ended, _)) => Either::First(ended),
+        future::Either::Right((ended, _)) => Either::Second(ended),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::accepting::{IdempotencyEntry, IdempotencyKey, Upload};
 use crate::identity::{Partition, TenantId, UploadId};
 use crate::jobs::Reservation;
 use crate::limits::{Month, Pool, Tenant, Window};
-use crate::ports::{MonthUsage, PortError, UsageStore};
+use crate::ports::{AddUploadError, MonthUsage, OpenUploads, PortError, UsageStore};
 
 #[async_trait]
 impl UsageStore for Memory {
@@ -51,22 +51,28 @@ impl UsageStore for Memory {
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-    ) -> Result<bool, PortError> {
+        version: u64,
+    ) -> Result<(), AddUploadError> {
         let mut state = self.lock();
+        if state.upload_versions.get(partition).copied().unwrap_or(0) != version {
+            return Err(AddUploadError::Conflict);
+        }
         let month = (partition.tenant.clone(), reservation.pool, reservation.month.clone());
         let used = state.months.entry(month).or_default();
         if month_limit.is_some_and(|limit| *used + reservation.requests > limit) {
-            return Ok(false);
+            return Err(AddUploadError::MonthFull);
         }
         *used += reservation.requests;
+        state.upload_versions.insert(partition.clone(), version + 1);
         state.uploads.insert((partition.clone(), upload.id.clone()), upload.clone());
-        Ok(true)
+        Ok(())
     }
 
-    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError> {
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
         let state = self.lock();
         let of_partition = state.uploads.iter().filter(|((of, _), _)| of == partition).map(|(_, upload)| upload);
-        Ok(of_partition.filter(|upload| upload.is_open(now)).cloned().collect())
+        let uploads = of_partition.filter(|upload| upload.is_open(now)).cloned().collect();
+        Ok(OpenUploads { uploads, version: state.upload_versions.get(partition).copied().unwrap_or(0) })
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {

@@ -45,6 +45,27 @@ impl MonthUsage {
     }
 }
 
+/// Uploads that are open, all that there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenUploads {
+    pub uploads: Vec<Upload>,
+    /// Changes with every upload that is added.
+    pub version: u64,
+}
+
+/// Why an upload was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddUploadError {
+    /// The month has no room for it.
+    #[error("monthly quota exceeded")]
+    MonthFull,
+    /// Another one was added meanwhile.
+    #[error("uploads were changed meanwhile")]
+    Conflict,
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
 /// Keeps tenants' plans and counts what they use.
 #[async_trait]
 pub trait UsageStore: Send + Sync {
@@ -66,17 +87,19 @@ pub trait UsageStore: Send + Sync {
     /// The rolling hour of bulk operations (strongly consistent).
     async fn window(&self, tenant: &TenantId) -> Result<Window, PortError>;
 
-    /// Adds an upload, and counts it in the month; false when the month has no room.
+    /// Adds an upload and counts it in the month, in one transaction, on condition that no other was added since the
+    /// list of this version was read.
     async fn create_upload(
         &self,
         partition: &Partition,
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-    ) -> Result<bool, PortError>;
+        version: u64,
+    ) -> Result<(), AddUploadError>;
 
     /// The partition's uploads that are open at `now`.
-    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<Vec<Upload>, PortError>;
+    async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError>;
 
     /// An upload (strongly consistent), unless it has expired by `now`.
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError>;

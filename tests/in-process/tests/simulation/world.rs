@@ -11,7 +11,7 @@ use domain::{
     Fingerprint, IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId,
     JobState, JobType, JobWorker, Month, Partition, Plan, Pool, Principal, Scope, Sweeper, Tenant, Timings,
 };
-use in_process::network::{Death, Network, Weather};
+use in_process::network::{Death, Dependency, Network, Weather};
 use jiff::{SignedDuration, Timestamp};
 use records::{ResourceType, StoredLine};
 use tokio::task::JoinHandle;
@@ -42,6 +42,8 @@ pub(crate) struct World {
     running: Vec<Running>,
     next_sweep: Instant,
     fair_from: Instant,
+    /// Whether dependencies stop answering now and then.
+    hangs: bool,
 }
 
 /// A job, and what of it was seen last.
@@ -113,6 +115,7 @@ impl World {
             running: Vec::new(),
             next_sweep: now,
             fair_from: now + Duration::from_mins(20),
+            hangs: !calm && seed % 3 == 0,
         }
     }
 
@@ -270,6 +273,12 @@ impl World {
         }
         if now > self.fair_from {
             self.network.set(Weather::FAIR);
+        } else if self.hangs && self.draw(600) == 0 {
+            // A dependency gives no answer for half a minute.
+            let all =
+                [Dependency::Jobs, Dependency::Records, Dependency::Usage, Dependency::Objects, Dependency::Queue];
+            let dependency = all[self.draw(all.len() as u64) as usize];
+            self.network.hang(dependency, now + Duration::from_secs(30));
         }
         let step = if self.running.is_empty() { 1_000 } else { 100 };
         tokio::time::sleep(Duration::from_millis(step)).await;

@@ -37,7 +37,15 @@ fn one_alarm_pages_for_what_cannot_wait() {
     assert_eq!(page["AlarmActions"], json!([topic]));
     assert!(Template::new().properties("PageAlarm")["AlarmActions"].is_null());
     let rule = page["AlarmRule"]["Fn::Sub"].as_str().unwrap();
-    let expected = ["ApiErrorsAlarm", "FailedJobsAlarm", "QueueAgeAlarm", "SweeperAlarm"];
+    let expected = [
+        "ApiErrorsAlarm",
+        "FailedJobsAlarm",
+        "QueueAgeAlarm",
+        "SweeperAlarm",
+        "ServiceDefectsAlarm",
+        "DeferralsAlarm",
+        "OldestJobAlarm",
+    ];
     assert_eq!(rule, expected.map(|name| format!("ALARM(\"${{{name}}}\")")).join(" OR "));
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
         assert!(alarm["AlarmActions"].is_null(), "{name} pages by itself");

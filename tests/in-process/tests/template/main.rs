@@ -98,11 +98,11 @@ fn the_bucket_is_private_and_forgets() {
     for prefix in ["imports/", "exports/", "reports/"] {
         assert_eq!(days(prefix), "9", "{prefix}");
     }
-    assert_eq!(days("uploads/"), 2);
+    assert_eq!((days("uploads/"), days("chunks/")), (json!(2), json!(2)));
     let unfinished = rules.iter().find(|rule| !rule["AbortIncompleteMultipartUpload"].is_null()).unwrap();
     assert_eq!(unfinished["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"], 2);
     assert_eq!((&unfinished["Status"], &unfinished["Prefix"]), (&json!("Enabled"), &Value::Null));
-    assert_eq!(rules.len(), 5);
+    assert_eq!(rules.len(), 6);
     let policy = &template.properties("BucketPolicy")["PolicyDocument"]["Statement"];
     let tls_only = json!([{
         "Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*",

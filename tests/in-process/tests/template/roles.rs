@@ -62,17 +62,17 @@ fn roles_reach_what_they_need_and_no_more() {
             assert!(!action.contains('*'), "{name}: {permission}");
             assert!(resource != "*" || action.starts_with("xray:Put"), "{name}: {permission}");
             assert!(!action.starts_with("dynamodb:Scan"), "{name}: {permission}");
-            // A job is deleted by its owner's call, its files also by the worker that finds it cancelled; records never.
+            // A job and its files are deleted by its owner's call, and by the worker that clears away; records never.
+            let deletes = ["CancelJobRole", "RunImportRole", "RunExportRole"].contains(name);
             match action {
-                "dynamodb:DeleteItem" => assert_eq!((*name, resource), ("CancelJobRole", "JobsTable")),
+                "dynamodb:DeleteItem" => assert!(deletes && resource == "JobsTable", "{name}: {permission}"),
                 "s3:DeleteObject" => {
-                    let kind = match *name {
-                        "RunImportRole" => "reports/*",
-                        "RunExportRole" => "exports/*",
-                        _ => "/*",
+                    let kinds = match *name {
+                        "RunImportRole" => ["reports/*", "chunks/*"],
+                        "RunExportRole" => ["exports/*", "chunks/*"],
+                        _ => ["/*"; 2],
                     };
-                    assert!(["CancelJobRole", "RunImportRole", "RunExportRole"].contains(name), "{name}");
-                    assert!(resource.ends_with(kind), "{name}: {permission}");
+                    assert!(deletes && kinds.iter().any(|kind| resource.ends_with(kind)), "{name}: {permission}");
                 }
                 _ => assert!(!action.contains("Delete") || action == "sqs:DeleteMessage", "{name}: {permission}"),
             }
@@ -109,6 +109,22 @@ fn an_import_writes_single_items_into_the_change_log_only() {
     let [put] = puts.as_slice() else { panic!("{puts:?}") };
     let only = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["*#changes#*"]}});
     assert_eq!(put["Condition"], only);
+}
+
+#[test]
+fn functions_write_what_tenants_use_and_never_their_plans() {
+    let template = Template::new();
+    let only = json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["*#usage"]}});
+    for (name, role) in template.of_type("AWS::IAM::Role") {
+        for statement in listed(&role["Policies"][0]["PolicyDocument"]["Statement"]) {
+            let actions = texts(&statement["Action"]);
+            let writes = actions.iter().any(|action| action.contains("Put") || action.contains("Update"));
+            if statement["Resource"] == arn("UsageTable") && writes {
+                assert_eq!(statement["Condition"], only, "{name}");
+                assert!(actions.iter().all(|action| !action.contains("Get")), "{name}: plans are read");
+            }
+        }
+    }
 }
 
 #[test]
