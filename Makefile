@@ -47,6 +47,7 @@ soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 se
 	cargo test --workspace --locked --no-run
 	SEEDS=10000 cargo test --workspace --locked --test simulation
 	@$(PYTHON) tests/in-process/mutants.py
+	@$(STACK) exec -- $(VENV)/bin/python local/test-broken.py --hang
 	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
 	@$(STACK) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
 	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh

@@ -1,4 +1,4 @@
-"""Takes a rule of the engine out and expects the simulation to find it: a test of the test.
+"""Takes a rule of the engine out and expects the simulation, or the flows, to find it: a test of the test.
 
     python3 tests/in-process/mutants.py [NAME…]     all rules, or those named; some ten minutes
 
@@ -35,19 +35,6 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "no settling": [
         ("shared/domain/src/exporting/plan.rs", "                self.settle(plan.until).await;\n", ""),
     ],
-    "no skipped numbers": [
-        ("shared/domain/src/exporting/checkpoint.rs", "self.next_number += MAX_PARTS_AHEAD;", "let _ = self;"),
-    ],
-    "the skip kept in memory": [
-        ("shared/domain/src/jobs/state.rs",
-         "        if expired.is_some() {\n            skip_part_numbers(&mut checkpoint);\n        }\n",
-         "        checkpoint = checkpoint.take();\n"),
-        ("shared/domain/src/exporting.rs",
-         "Some(checkpoint) => checkpoint.clone().readable(),",
-         "Some(checkpoint) => {\n                let mut checkpoint = checkpoint.clone().readable();\n"
-         "                if let Some(open) = &mut checkpoint.open {\n                    open.skip_part_numbers();\n"
-         "                }\n                checkpoint\n            }"),
-    ],
     "writes on the token alone": [
         ("shared/domain/src/memory/jobs.rs",
          "if state.jobs.get(&key).map_or(0, Job::revision) + 1 != job.revision() {",
@@ -57,34 +44,75 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "        if !is_holder && stored.map_or(0, Job::revision) + 1 != job.revision() {"),
     ],
     "a cancelled import gives everything back": [
-        ("shared/domain/src/jobs.rs",
-         "(FailureReason::Cancelled, JobType::Import) => self.progress.processed,",
-         "(FailureReason::Cancelled, JobType::Import) => 0,"),
+        ("shared/domain/src/jobs/state.rs",
+         "        if !self.worker_died {\n            self.refund_all_but(begun);",
+         "        let _ = begun;\n        if !self.worker_died {\n            self.refund_all_but(0);"),
+    ],
+    "a cancelled import gives back what a dead worker may have written": [
+        ("shared/domain/src/jobs/state.rs", "        if !self.worker_died {\n", "        {\n"),
+    ],
+    "a line is told as begun when its write has ended": [
+        ("shared/domain/src/importing.rs",
+         "            self.begun = self.begun.max(upto.processed);\n",
+         "            self.begun = self.begun.max(self.watermark.reached().map_or(0, |done| done.processed));\n"),
     ],
     "a cancellation forgets the progress": [
         ("shared/domain/src/jobs/state.rs",
-         "(Pending | Processing { .. }, Event::Cancelled) => next.end(Failed(FailureReason::Cancelled), now),",
+         "(Pending | Processing { .. }, Event::Cancelled) => next.cancel(now),",
          "(Pending | Processing { .. }, Event::Cancelled) => {\n"
          "                next.progress = Progress::default();\n"
-         "                next.end(Failed(FailureReason::Cancelled), now);\n            }"),
+         "                next.cancel(now);\n            }"),
     ],
-    "files of a cancelled job stay": [
+    "no second clearing": [
         ("shared/domain/src/jobs/driver.rs",
-         "                remove_results(self.files.as_ref(), &job).await;\n                Delivery::AlreadyEnded",
-         "                Delivery::AlreadyEnded"),
+         "        remove_leftovers(self.files.as_ref(), job).await?;\n        if job.is_deleted()",
+         "        if job.is_deleted()"),
+    ],
+    "a clearing takes the files along": [
+        ("shared/domain/src/jobs/driver.rs",
+         "job.result().filter(|_| !job.is_deleted())", "job.result().filter(|_| false)"),
     ],
     "stamps not compared": [
         ("shared/domain/src/exporting/lane.rs", ".filter(|record| record.stamp == stamp)", ".filter(|_| true)"),
     ],
     "cursors of the fetched page": [
-        ("shared/domain/src/exporting.rs",
-         "                if let Some(behind) = behind.take() {\n                    position.set(lane, Some(behind));\n",
-         "                if behind.take().is_some() {\n                    position.set(lane, chunk.behind.clone());\n"),
+        ("shared/domain/src/exporting/reading.rs",
+         "self.position.set(lane, Some(row.behind));", "self.position.set(lane, page.behind.clone());"),
     ],
-    "no final checkpoint": [
+    "the source forgets its error": [
+        ("shared/domain/src/files/object_reader.rs",
+         "Err(ReadError::Port(error)) if error.is_transient() => error,",
+         "Err(ReadError::Port(error)) if error.is_transient() => {\n"
+         "                    let _ = error;\n                    return Ok(None);\n                }"),
+        ("shared/domain/src/files/object_reader.rs",
+         "            self.body = None;\n            tracing::info!(read = self.read, error = &error as &dyn std::error::Error, \"read object on by range\");\n"
+         "            if !backoff.wait().await {\n                return Err(error.into());\n            }\n",
+         "            let _: PortError = error;\n            let _ = &mut backoff;\n"),
+        ("shared/domain/src/files/object_reader.rs",
+         "            let error = match self.piece().await {", "            let error: PortError = match self.piece().await {"),
+        ("shared/domain/src/importing.rs", "if outcome.progress.processed != self.lines {", "if false {"),
+    ],
+    "the total is not compared": [
+        ("shared/domain/src/importing.rs", "if outcome.progress.processed != self.lines {", "if false {"),
+    ],
+    "a chunk is named that has not arrived": [
+        ("shared/domain/src/files/file_writer.rs", "self.under_way.push_back((false, Cut", "self.under_way.push_back((true, Cut"),
+    ],
+    "the tail is not read back": [
         ("shared/domain/src/exporting.rs",
-         "            self.guard.save(self.progress(), self.checkpoint.clone()).await?;\n        }\n        self.guard.check()?;\n        let size",
-         "        }\n        self.guard.check()?;\n        let size"),
+         "Ok(bytes) => (bytes, tail.records),", "Ok(_) => (BytesMut::new(), tail.records),"),
+    ],
+    "the upload is not stored before the first copy": [
+        ("shared/domain/src/exporting.rs",
+         "        self.save().await;\n        Ok(())\n    }\n\n    fn assembly", "        Ok(())\n    }\n\n    fn assembly"),
+    ],
+    "a try that is found stored confirms the newest state": [
+        ("shared/domain/src/jobs/heartbeat.rs",
+         "stored.number = wanted.number;", "stored.number = self.wanted.borrow().number;"),
+    ],
+    "a deferral without a metric": [
+        ("shared/domain/src/metrics.rs", "pub(crate) fn job_deferred(deferral: &Deferral<'_>) {",
+         "pub(crate) fn job_deferred(deferral: &Deferral<'_>) {\n    if deferral.in_a_row > 0 {\n        return;\n    }"),
     ],
 }
 
@@ -101,7 +129,7 @@ def copy() -> None:
 
 def simulate() -> subprocess.CompletedProcess:
     environment = os.environ | {"CARGO_TARGET_DIR": str(COPY / "target"), "RUST_BACKTRACE": "0", "RUSTFLAGS": "-Awarnings"}
-    command = ["cargo", "test", "--quiet", "--locked", "--package", "in-process", "--test", "simulation"]
+    command = ["cargo", "test", "--quiet", "--locked", "--package", "in-process", "--test", "simulation", "--test", "flows"]
     return subprocess.run(command, cwd=COPY, env=environment, capture_output=True, text=True)
 
 

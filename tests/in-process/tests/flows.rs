@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
-use std::sync::Arc;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::ports::{JobStore, Settlement};
@@ -17,6 +18,8 @@ use in_process::network::{Dependency, Network, Weather};
 use in_process::{Service, test_partition};
 use records::ResourceType;
 use tokio::time::Instant;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Delivers, and kills the processor when the time is over.
 async fn deliver_for(
@@ -439,4 +442,46 @@ async fn a_defective_job_fails_after_three_tries() {
     let job = service.job(&id).await;
     assert_eq!(job.state(), &JobState::Failed(FailureReason::InternalError));
     assert_eq!(service.used().await, before - 30, "its requests come back");
+}
+
+/// Keeps the metrics that are told on this thread.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Fields(String);
+        impl tracing::field::Visit for Fields {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                write!(self.0, "{}={value:?} ", field.name()).unwrap();
+            }
+        }
+        if event.metadata().target() == domain::METRICS {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_waits_says_so() {
+    let told = Told::default();
+    let _told = tracing_subscriber::registry().with(told.clone()).set_default();
+    let service = Service::start().await;
+    let id = service.begin_import(&patients(30)).await;
+    for in_a_row in 1..=3 {
+        let down = FaultyRecords::new(&service.memory, [Fault::Down; 100]);
+        assert_eq!(deliver(&worker_with(&service, down), &id).await, Delivery::Deferred);
+        let metrics = std::mem::take(&mut *told.0.lock().unwrap());
+        let expected = format!("cause=\"unavailable\" jobs_deferred=1 deferrals_in_a_row={in_a_row} service_defects=0");
+        assert!(metrics.iter().any(|metric| metric.contains(&expected)), "{metrics:?}");
+    }
+    // A table of jobs that is away: the job cannot even be looked at, and the message comes again.
+    let network = Network::new(&service.memory, 7, Weather { refused: 1_000, ..Weather::FAIR });
+    let (import, _) = networked(&service, &network);
+    let deadline = Instant::now() + Duration::from_hours(1);
+    assert!(import.deliver(&test_partition(), &id, deadline).await.is_err());
+    let metrics = told.0.lock().unwrap().clone();
+    assert!(metrics.iter().any(|metric| metric.contains("jobs_deferred=1")), "{metrics:?}");
 }

@@ -4,16 +4,19 @@
 
 use std::future::poll_fn;
 use std::io::Write;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use domain::ports::UsageStore;
 use domain::{
-    AcceptJobError, Delivery, FailureReason, ImportData, ImportRequest, JobId, JobState, JobWorker, MAX_UPLOAD_BYTES,
-    ObjectKey, Plan, Principal, UploadId,
+    AcceptJobError, CreateUploadError, Delivery, FailureReason, ImportData, ImportRequest, JobId, JobState, JobWorker,
+    MAX_UPLOAD_BYTES, Month, ObjectKey, Plan, Pool, Principal, UploadId, Uploader,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use in_process::jobs::{caller, patients};
+use in_process::network::{Network, Weather};
 use in_process::{Service, test_partition};
 use records::ResourceType;
 use tokio::time::Instant;
@@ -158,4 +161,37 @@ async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &late), patients(5));
     tokio::time::advance(Duration::from_hours(24)).await;
     assert!(matches!(try_with(&pro(), &late).await, Err(AcceptJobError::UploadUnusable)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_calls_at_once_get_twenty_uploads() {
+    let service = Service::start().await;
+    let who = caller(Plan::Pro);
+    // Behind a network each call takes its time, so that all of them look before any of them writes.
+    let network = Arc::new(Network::new(&service.memory, 7, Weather::FAIR));
+    let uploaders: Vec<_> = (0..60).map(|_| Uploader { usage: network.clone(), ..service.uploader() }).collect();
+    let created = futures::future::join_all(uploaders.iter().map(|uploader| uploader.create(&who, 100))).await;
+    let counted = created.iter().filter(|created| created.is_ok()).count();
+    assert_eq!(counted, 20);
+    for refused in created.into_iter().filter_map(Result::err) {
+        assert!(matches!(refused, CreateUploadError::TooManyOpen { .. } | CreateUploadError::Port(_)), "{refused:?}");
+    }
+    assert_eq!(service.used().await, 20, "each is one request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exactly_full_month_refuses_an_upload_s_import_before_it_begins() {
+    let service = Service::start().await;
+    let who = caller(Plan::Sandbox);
+    let (upload, _) = service.uploader().create(&who, 3).await.unwrap();
+    service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), "{}\n");
+    let limit = Plan::Sandbox.per_month().unwrap();
+    let month = Month::of(Service::at(0));
+    while service.memory.month(&who.partition.tenant, &month).await.unwrap().of(Pool::Shared) < limit {
+        service.memory.count_month(&who.partition.tenant, Pool::Shared, &month).await.unwrap();
+    }
+    let data = ImportData::Upload(upload);
+    let import = ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None };
+    let refused = service.import_starter().start(&who, &import).await;
+    assert!(matches!(refused, Err(AcceptJobError::MonthFull)), "{refused:?}");
 }

@@ -67,7 +67,7 @@ mod tests {
     fn a_slice_ends_and_only_waiting_stalls() {
         let began = Instant::now();
         let second = |number| began + Duration::from_secs(number);
-        let mut deadlines = Deadlines::new(began, second(120), Duration::from_secs(60));
+        let mut deadlines = Deadlines::new(began, second(120), Duration::from_mins(1));
         assert_eq!(deadlines.due(second(100)), Due::Nothing(second(120)), "work is no stall");
         deadlines.wait(true, second(30));
         assert_eq!(deadlines.due(second(40)), Due::Nothing(second(90)));

@@ -33,10 +33,16 @@ impl FailureReason {
                 ("attempts_exhausted", "Processing was interrupted too often; start the job again")
             }
             Self::TooOld => ("too_old", "Processing did not finish within 24 hours; start the job again"),
-            Self::SourceMissing => ("source_missing", "The data to import no longer exists; start the job again"),
-            Self::UploadChanged => {
-                ("upload_changed", "The upload was changed after the import had started; upload again")
-            }
+            Self::SourceMissing => (
+                "source_missing",
+                "The data to import no longer exists; succeededRecords says how many records were stored at least; \
+                     start the job again",
+            ),
+            Self::UploadChanged => (
+                "upload_changed",
+                "The upload was changed after the import had started; succeededRecords says how many records were \
+                     stored at least; upload again",
+            ),
             Self::TooManyRecords => ("too_many_records", "The upload has more than 10000 records; nothing was stored"),
             Self::UploadTooLarge => {
                 ("upload_too_large", "The upload has more than 104857600 bytes once inflated; nothing was stored")

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lease_guard::{Ending, LeaseGuard, MonthFull, Stored, Wanted};
-use super::tasks::either;
+use super::tasks::{Either, either};
 use super::{Event, IllegalTransition, Job, LeaseRequest, Refusal};
 use crate::identity::{JobId, Partition, Token};
 use crate::metrics::{METRICS, job_ended, job_store_refuses};
@@ -102,43 +102,39 @@ impl Heartbeat {
         loop {
             let sent = Instant::now();
             let now = clock.now();
-            let Some(found) = in_time("read job", jobs.read(partition, id)).await? else {
-                return Ok(AcquireOutcome::Absent);
-            };
-            // An earlier try whose answer was lost; it may have been the first.
-            if tried.contains(&found) && found.has_ended() {
-                job_ended(&found, now);
-                return Ok(AcquireOutcome::Failed(Box::new(found)));
-            }
-            if found.lease().is_some_and(|lease| lease.token == token) {
-                return Ok(Self::acquired(access, token, found, began));
-            }
-            let next = match found.apply(Event::Acquired(request(&token, timings, now)), now) {
-                Ok(next) => next,
-                Err(IllegalTransition { refusal: Refusal::Leased, .. }) => return Ok(AcquireOutcome::Busy),
-                Err(_ended) => return Ok(AcquireOutcome::Ended(Box::new(found))),
-            };
-            tried.push(next.clone());
-            let written = in_time("acquire job", jobs.update(partition, &next, &next.settlement(&found))).await;
-            let error = match written {
-                Ok(()) if next.has_ended() => {
-                    job_ended(&next, now);
-                    return Ok(AcquireOutcome::Failed(Box::new(next)));
+            let error = match in_time("read job", jobs.read(partition, id)).await {
+                Ok(None) => return Ok(AcquireOutcome::Absent),
+                // An earlier try whose answer was lost; it may have been the first.
+                Ok(Some(found)) if tried.contains(&found) && found.has_ended() => {
+                    job_ended(&found, now);
+                    return Ok(AcquireOutcome::Failed(Box::new(found)));
                 }
-                Ok(()) => {
-                    if next.lease().is_some_and(|lease| lease.attempt > 0) {
-                        tracing::warn!(target: METRICS, job_id = %id, tenant = %partition.tenant, lease_takeovers = 1);
+                Ok(Some(found)) if found.lease().is_some_and(|lease| lease.token == token) => {
+                    return Ok(Self::acquired(access, token, found, began));
+                }
+                Ok(Some(found)) => {
+                    let next = match found.apply(Event::Acquired(request(&token, timings, now)), now) {
+                        Ok(next) => next,
+                        Err(IllegalTransition { refusal: Refusal::Leased, .. }) => return Ok(AcquireOutcome::Busy),
+                        Err(_ended) => return Ok(AcquireOutcome::Ended(Box::new(found))),
+                    };
+                    tried.push(next.clone());
+                    match in_time("acquire job", jobs.update(partition, &next, &next.settlement(&found))).await {
+                        Ok(()) if next.has_ended() => {
+                            job_ended(&next, now);
+                            return Ok(AcquireOutcome::Failed(Box::new(next)));
+                        }
+                        Ok(()) => return Ok(Self::acquired(access, token, next, sent)),
+                        Err(UpdateError::Port(error)) => error,
+                        // Neither acquiring nor failing reserves anything: the month is never full for them.
+                        Err(UpdateError::Conflict | UpdateError::MonthFull) => {
+                            PortError::unavailable("acquire job", "lost every race")
+                        }
                     }
-                    return Ok(Self::acquired(access, token, next, sent));
                 }
-                Err(UpdateError::Port(error)) if !error.is_transient() => return Err(error),
-                Err(UpdateError::Port(error)) => error,
-                // Neither acquiring nor failing reserves anything: the month is never full for them.
-                Err(UpdateError::Conflict | UpdateError::MonthFull) => {
-                    PortError::unavailable("acquire job", "lost every race")
-                }
+                Err(error) => error,
             };
-            if !backoff.wait().await {
+            if !error.is_transient() || !backoff.wait().await {
                 return Err(error);
             }
         }
@@ -147,6 +143,10 @@ impl Heartbeat {
     /// The lease that was written with this token, not before `sent`.
     fn acquired(access: JobAccess, token: Token, job: Job, sent: Instant) -> AcquireOutcome {
         let timings = access.timings;
+        if job.lease().is_some_and(|lease| lease.attempt > 0) {
+            let (job_id, tenant) = (job.id(), &job.partition().tenant);
+            tracing::warn!(target: METRICS, %job_id, %tenant, lease_takeovers = 1);
+        }
         let (guard, wanted, stored) = LeaseGuard::new(&job, token.clone(), timings, sent + timings.lease);
         let (written_at, renewed_at) = (sent, sent);
         let heartbeat = Self { access, token, job, written_at, renewed_at, wanted, stored, is_told: false };
@@ -162,8 +162,10 @@ impl Heartbeat {
                 let changed = std::pin::pin!(self.wanted.changed());
                 let sleep = std::pin::pin!(tokio::time::sleep_until(due));
                 let (mut changed, mut sleep) = (changed, sleep);
-                // Both may be dropped: the cell keeps what was handed over.
-                either(&mut changed, &mut sleep).await;
+                // Both may be dropped: the cell keeps what was handed over. Without a worker there is nothing to renew.
+                if let Either::First(Err(_)) = either(&mut changed, &mut sleep).await {
+                    return Beaten::Lost;
+                }
                 continue;
             }
             if let Some(ended) = self.write().await {

@@ -115,7 +115,7 @@ impl World {
             running: Vec::new(),
             next_sweep: now,
             fair_from: now + Duration::from_mins(20),
-            hangs: !calm && seed % 3 == 0,
+            hangs: !calm && seed.is_multiple_of(3),
         }
     }
 

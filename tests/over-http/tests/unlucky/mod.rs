@@ -107,7 +107,7 @@ impl Unlucky {
     /// An upload of the tenant's with these bytes in it.
     pub(crate) async fn uploaded(&self, content: &str) -> UploadId {
         let made = Call::CreateUpload.make(self, "", "unused").await;
-        let id = data(&made)["uploadId"].as_str().unwrap().parse().unwrap();
+        let id = data(&made)["uploadId"].as_str().unwrap_or_else(|| panic!("{}", body(&made))).parse().unwrap();
         let key = ObjectKey::upload(&self.tenant.partition, &id);
         self.inner.objects().put(&self.tenant.partition, &key, content.to_owned().into()).await.unwrap();
         id
