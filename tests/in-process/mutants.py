@@ -135,6 +135,9 @@ def simulate() -> subprocess.CompletedProcess:
 
 def main() -> int:
     missed = []
+    copy()
+    if "test result: FAILED" in simulate().stdout:
+        raise SystemExit("the tests fail without any mutant")
     for name in sys.argv[1:] or MUTANTS:
         copy()
         for file, old, new in MUTANTS[name]:

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ports::{JobStore, UrlSigner};
-use domain::{FileLayout, Job, JobResult, JobSpec, Principal, Report, ResultFile, Scope, after};
+use domain::{
+    Checkpoint, ExportCheckpoint, FileLayout, Job, JobResult, JobSpec, Principal, Report, ResultFile, Scope, after,
+};
 use http::{
     ApiError, Billing, Call, Endpoint, JobReport, Link, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
     job_id,
@@ -131,5 +133,7 @@ fn retry_after(job: &Job, now: Timestamp) -> Option<u64> {
         0 => elapsed / 4,
         processed => elapsed.saturating_mul(left) / processed,
     };
-    Some((milliseconds / 1_000).clamp(1, 30))
+    // While a file is put together no record is read any more: that takes its time.
+    let is_assembling = job.checkpoint().and_then(Checkpoint::export).is_some_and(ExportCheckpoint::is_assembling);
+    Some((milliseconds / 1_000).clamp(if is_assembling { 5 } else { 1 }, 30))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::ports::UsageStore;
 use domain::{Month, Plan, Pool, Tenant};
 use http::Api;
-use in_process::faulty::{AcceptFault, FaultyAcceptances};
+use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, request, shown};
 use serde_json::Value;
 use start_export::StartExport;
@@ -176,8 +176,8 @@ async fn a_replay_takes_nothing_and_works_when_everything_is_used_up() {
     assert_ne!(later["body"]["data"]["jobId"], first["body"]["data"]["jobId"], "after a day the key is free again");
 }
 
-fn api_with(service: &Service, script: impl IntoIterator<Item = AcceptFault>) -> Api<StartExport> {
-    let acceptances = FaultyAcceptances::new(&service.memory, script);
+fn api_with(service: &Service, script: impl IntoIterator<Item = Fate, IntoIter: Send + 'static>) -> Api<StartExport> {
+    let acceptances = Network::scripted(&service.memory, Operation::Accept, script);
     let starter = domain::ExportStarter { acceptor: domain::JobAcceptor { acceptances, ..service.acceptor() } };
     Api::new(service.gate(), StartExport { starter })
 }
@@ -185,14 +185,14 @@ fn api_with(service: &Service, script: impl IntoIterator<Item = AcceptFault>) ->
 #[tokio::test(start_paused = true)]
 async fn a_lost_race_is_run_again() {
     let service = Service::start().await;
-    let answer = call(&api_with(&service, [AcceptFault::Contention; 15])).await;
+    let answer = call(&api_with(&service, [Fate::Contended; 15])).await;
     assert_eq!((&answer["status"], &answer["body"]["meta"]["rateLimitRemaining"]), (&202.into(), &4.into()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_loses_every_race_is_told_to_come_again_and_nothing_is_counted() {
     let service = Service::start().await;
-    let answer = call(&api_with(&service, [AcceptFault::Contention; 100])).await;
+    let answer = call(&api_with(&service, [Fate::Contended; 100])).await;
     assert_eq!((&answer["status"], &answer["body"]["code"]), (&503.into(), &"UNAVAILABLE".into()));
     assert_ne!(header(&answer, "retry-after"), "absent");
     assert!(service.memory.take_messages().is_empty());
@@ -202,7 +202,7 @@ async fn who_loses_every_race_is_told_to_come_again_and_nothing_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn an_acceptance_whose_answer_is_lost_counts_once() {
     let service = Service::start().await;
-    let answer = call(&api_with(&service, [AcceptFault::AnswerLost])).await;
+    let answer = call(&api_with(&service, [Fate::AnswerLost])).await;
     assert_eq!((&answer["status"], header(&answer, "x-sandbox-used")), (&202.into(), "1".into()));
     assert_eq!(service.memory.take_messages().len(), 1);
     assert_eq!(call(&api(&service)).await["body"]["meta"]["rateLimitRemaining"], 3);
@@ -211,7 +211,7 @@ async fn an_acceptance_whose_answer_is_lost_counts_once() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_is_a_503() {
     let service = Service::start().await;
-    let answer = call(&api_with(&service, [AcceptFault::Down; 10])).await;
+    let answer = call(&api_with(&service, [Fate::Refused; 10])).await;
     assert_eq!((&answer["status"], &answer["body"]["code"]), (&503.into(), &"UNAVAILABLE".into()));
     assert_eq!(answer["body"]["message"], "Temporarily unavailable; try again");
 }

@@ -318,6 +318,10 @@ impl ExportRun<'_> {
             self.next_sent(out).await?;
         }
         self.cover(out, None);
+        // What was promised is compared: what was appended is in the chunks.
+        if out.file.arrived().is_none_or(|cut| cut.records != out.file.appended()) {
+            return Err(PortError::defect("write file", "records in chunks differ from records appended").into());
+        }
         Ok(())
     }
 

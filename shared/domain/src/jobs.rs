@@ -91,7 +91,8 @@ pub struct ResultFile {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum JobResult {
     Import {
-        /// The first violations, at most [`MAX_INLINE_VIOLATIONS`].
+        /// The first violations, at most [`MAX_INLINE_VIOLATIONS`]. Lists of jobs leave them out.
+        #[serde(default)]
         violations: Vec<LineViolation>,
         /// All violations counted.
         violation_count: u64,
@@ -368,6 +369,15 @@ impl Job {
     #[must_use]
     pub fn charged(&self) -> u64 {
         if self.counted { self.reservation.requests.saturating_sub(self.refunded) } else { 0 }
+    }
+
+    /// The job as lists tell of it: without its violations.
+    #[must_use]
+    pub fn in_list(mut self) -> Self {
+        if let JobState::Completed(JobResult::Import { violations, .. }) = &mut self.state {
+            violations.clear();
+        }
+        self
     }
 
     /// Whether its owner sees it at that moment: it was not deleted, and has not expired.

@@ -1,6 +1,9 @@
 //! What the client is told of a job, by every route that shows one.
 
-use domain::{Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation, ResultFile, transaction_time};
+use domain::{
+    Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile,
+    transaction_time,
+};
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Serialize, Serializer};
@@ -141,7 +144,7 @@ impl JobReport {
             succeeded_records: of_import(progress.succeeded),
             failed_records: of_import(progress.failed),
             download: None,
-            errors_truncated: error_count > errors.len() as u64,
+            errors_truncated: error_count > MAX_INLINE_VIOLATIONS as u64,
             error_count,
             errors: Some(errors),
             errors_url: None,

@@ -9,7 +9,6 @@
     reason = "helpers of tests"
 )]
 
-pub mod faulty;
 pub mod jobs;
 pub mod network;
 

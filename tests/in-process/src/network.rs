@@ -1,4 +1,4 @@
-//! A network between the engine and its ports, as bad as a seed makes it.
+//! A network between the engine and its ports, as bad as a seed makes it, or as a test's script says.
 //!
 //! Every call that changes something runs on its own, whatever becomes of its caller, as a request that has left a
 //! machine does: it may arrive late, after the caller has died, or arrive and have its answer lost. A process may die
@@ -12,11 +12,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::memory::{Memory, SeededIds};
 use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, ByteStream, ChangeGroup, ChangeItem,
-    ChangeLog, CountPage, DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, IdSource,
-    JobQueue, JobStore, KeptRecord, ListedJobs, MonthUsage, MultipartId, MultipartStore, ObjectHead, ObjectStore,
-    OpenUploads, Page, PortError, RecordReader, RecordWriter, Settlement, Shard, Stamp, UpdateError, UploadError,
-    UploadedPart, UsageStore,
+    AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, ByteStream, Cancellation, ChangeGroup,
+    ChangeItem, ChangeLog, CountPage, DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover,
+    FoundRecords, IdSource, JobQueue, JobStore, KeptRecord, ListedJobs, MonthUsage, MultipartId, MultipartStore,
+    ObjectHead, ObjectStore, OpenUploads, Page, PortError, RecordReader, RecordWriter, Settlement, Shard, Stamp,
+    UpdateError, UploadError, UploadedPart, UsageStore,
 };
 use domain::{
     IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
@@ -42,11 +42,17 @@ pub struct Weather {
     pub broken_bodies: u64,
     /// For so long, in milliseconds, a batch of records is on its way at most, beside any other delay.
     pub lag: u64,
+    /// One way of any other call takes so long at most, in milliseconds.
+    pub delay: u64,
 }
 
 impl Weather {
+    /// Nothing goes wrong, and nothing takes any time.
+    pub const STILL: Self = Self { delay: 0, ..Self::FAIR };
+
     /// Nothing goes wrong.
-    pub const FAIR: Self = Self { refused: 0, throttled: 0, answer_lost: 0, slow: 0, broken_bodies: 0, lag: 0 };
+    pub const FAIR: Self =
+        Self { refused: 0, throttled: 0, answer_lost: 0, slow: 0, broken_bodies: 0, lag: 0, delay: 60 };
 }
 
 /// What has been seen of the calls.
@@ -54,8 +60,12 @@ impl Weather {
 pub struct Seen {
     /// Objects that were written: sources, chunks, tails and small files.
     pub objects: u64,
+    /// Batches of records that were sent.
+    pub batches: u64,
     /// Records that were sent, in batches.
     pub records: u64,
+    /// Calls that read records.
+    pub reads: u64,
     /// Writes of jobs.
     pub job_writes: u64,
     /// What was written under which key: hashes of the bytes.
@@ -95,6 +105,35 @@ pub struct Network {
     seen: Arc<Mutex<Seen>>,
     fuse: Arc<Mutex<Option<Fuse>>>,
     hanging: Arc<Mutex<Vec<(Dependency, Instant)>>>,
+    scripts: Arc<Mutex<BTreeMap<Operation, Script>>>,
+}
+
+/// What is to become of the calls of an operation, one after the other.
+type Script = Box<dyn Iterator<Item = Fate> + Send>;
+
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    Accept,
+    Job,
+    LogChanges,
+    WriteBatch,
+    ReadRecords,
+    Objects,
+    Send,
+    Usage,
+}
+
+impl Operation {
+    fn dependency(self) -> Dependency {
+        match self {
+            Self::Accept | Self::Job => Dependency::Jobs,
+            Self::LogChanges | Self::WriteBatch | Self::ReadRecords => Dependency::Records,
+            Self::Objects => Dependency::Objects,
+            Self::Send => Dependency::Queue,
+            Self::Usage => Dependency::Usage,
+        }
+    }
 }
 
 /// What a call goes to.
@@ -108,16 +147,26 @@ pub enum Dependency {
 }
 
 fn unavailable() -> PortError {
-    PortError::unavailable("call", "as the seed wants it")
+    PortError::unavailable("call", "as the test wants it")
 }
 
-/// What is to become of a call.
+/// What is to become of a call: by a script, or by the dice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub enum Fate {
     Good,
+    /// The dependency is down: nothing is done.
     Refused,
     Throttled,
+    /// It is done, and the answer is lost.
     AnswerLost,
+    /// Half of a batch is not taken.
+    Partial,
+    /// Another transaction is at work on the same items: of acceptances.
+    Contended,
+    /// It is done after so long.
+    Late(Duration),
+    /// It never ends: the caller is dead to the world.
+    Hangs,
 }
 
 impl Network {
@@ -132,7 +181,20 @@ impl Network {
             seen: Arc::default(),
             fuse: Arc::default(),
             hanging: Arc::default(),
+            scripts: Arc::default(),
         }
+    }
+
+    /// A network that takes no time and does as this script says with one operation, and all else well.
+    #[must_use]
+    pub fn scripted(
+        memory: &Memory,
+        operation: Operation,
+        script: impl IntoIterator<Item = Fate, IntoIter: Send + 'static>,
+    ) -> Arc<Self> {
+        let network = Self::new(memory, 0, Weather::STILL);
+        network.scripts.lock().unwrap().insert(operation, Box::new(script.into_iter()));
+        Arc::new(network)
     }
 
     /// The network as one process has it, which dies before or after a call if told so.
@@ -168,8 +230,8 @@ impl Network {
 
     /// How long one way of a call takes.
     fn delay(&self) -> Duration {
-        let slow = self.weather.lock().unwrap().slow;
-        let most = if self.below(1_000) < slow { 20_000 } else { 60 };
+        let Weather { slow, delay, .. } = *self.weather.lock().unwrap();
+        let most = if self.below(1_000) < slow { 20_000 } else { delay };
         Duration::from_millis(self.below(most))
     }
 
@@ -186,14 +248,19 @@ impl Network {
         }
     }
 
-    fn fate(&self) -> Fate {
+    /// What becomes of the next call of an operation, and whether the dice have said so.
+    fn fate(&self, operation: Operation) -> (Fate, bool) {
+        if let Some(fate) = self.scripts.lock().unwrap().get_mut(&operation).and_then(Iterator::next) {
+            return (fate, false);
+        }
         let Weather { refused, throttled, answer_lost, .. } = *self.weather.lock().unwrap();
-        match self.below(1_000) {
+        let fate = match self.below(1_000) {
             n if n < refused => Fate::Refused,
             n if n < refused + throttled => Fate::Throttled,
             n if n < refused + throttled + answer_lost => Fate::AnswerLost,
             _ => Fate::Good,
-        }
+        };
+        (fate, true)
     }
 
     /// The next call is the one that makes a file visible.
@@ -220,25 +287,44 @@ impl Network {
     /// A call that only reads.
     async fn read<T>(
         &self,
-        dependency: Dependency,
+        operation: Operation,
         call: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, PortError> {
         if self.burn().is_some() {
             return std::future::pending().await;
         }
-        self.hangs(dependency).await;
+        self.hangs(operation.dependency()).await;
         tokio::time::sleep(self.delay()).await;
-        match self.fate() {
-            Fate::Good => call.await,
-            Fate::Throttled => Err(PortError::throttled("call", "as the seed wants it")),
+        match self.fate(operation).0 {
+            Fate::Good | Fate::Partial | Fate::Contended => call.await,
+            Fate::Throttled => Err(PortError::throttled("call", "as the test wants it")),
             Fate::Refused | Fate::AnswerLost => Err(unavailable()),
+            Fate::Hangs => std::future::pending().await,
+            Fate::Late(time) => {
+                tokio::time::sleep(time).await;
+                call.await
+            }
         }
     }
 
     /// A call with an effect, which takes place even when nobody waits for it any more.
     async fn write<T, E>(
         &self,
-        dependency: Dependency,
+        operation: Operation,
+        call: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<PortError> + Send + 'static,
+    {
+        let fate = self.fate(operation);
+        self.write_as(fate, operation, call).await
+    }
+
+    async fn write_as<T, E>(
+        &self,
+        (fate, is_diced): (Fate, bool),
+        operation: Operation,
         call: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -246,23 +332,26 @@ impl Network {
         E: From<PortError> + Send + 'static,
     {
         let death = self.burn();
-        if death == Some(false) {
+        if death == Some(false) || fate == Fate::Hangs {
             return std::future::pending().await;
         }
-        let fate = self.fate();
         // The caller may hear of an error long before what it sent has its effect.
-        let is_late = fate == Fate::AnswerLost && self.below(2) == 0;
+        let is_late = is_diced && fate == Fate::AnswerLost && self.below(2) == 0;
         let most = if self.below(2) == 0 { 3_000 } else { 300_000 };
-        let there = if is_late { Duration::from_millis(self.below(most)) } else { self.delay() };
+        let there = match fate {
+            Fate::Late(time) => time,
+            _ if is_late => Duration::from_millis(self.below(most)),
+            _ => self.delay(),
+        };
         let back = self.delay();
         let network = self.clone();
         let arriving = tokio::spawn(async move {
-            network.hangs(dependency).await;
+            network.hangs(operation.dependency()).await;
             tokio::time::sleep(there).await;
             match fate {
-                Fate::Good | Fate::AnswerLost => call.await,
-                Fate::Throttled => Err(PortError::throttled("call", "as the seed wants it").into()),
+                Fate::Throttled => Err(PortError::throttled("call", "as the test wants it").into()),
                 Fate::Refused => Err(unavailable().into()),
+                _ => call.await,
             }
         });
         if death.is_some() {
@@ -279,6 +368,11 @@ impl Network {
 }
 
 impl Network {
+    async fn read_records<T>(&self, call: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+        self.seen.lock().unwrap().reads += 1;
+        Network::read(self, Operation::ReadRecords, call).await
+    }
+
     /// A body as it comes over this network: it takes its time, stands still for a minute, breaks with an error, or ends
     /// too early as if it were whole.
     fn breaking(&self, body: ByteStream) -> ByteStream {
@@ -306,21 +400,25 @@ impl Network {
 impl AcceptanceStore for Network {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
         let (memory, partition, acceptance) = (self.memory.clone(), partition.clone(), acceptance.clone());
-        self.write(Dependency::Jobs, async move { memory.accept(&partition, &acceptance).await }).await
+        let fate = self.fate(Operation::Accept);
+        if fate.0 == Fate::Contended {
+            return Err(AcceptError::Cancelled(Cancellation { contention: true, ..Cancellation::default() }));
+        }
+        self.write_as(fate, Operation::Accept, async move { memory.accept(&partition, &acceptance).await }).await
     }
 }
 
 #[async_trait]
 impl JobStore for Network {
     async fn read(&self, partition: &Partition, id: &JobId) -> Result<Option<Job>, PortError> {
-        Network::read(self, Dependency::Jobs, JobStore::read(&self.memory, partition, id)).await
+        Network::read(self, Operation::Job, JobStore::read(&self.memory, partition, id)).await
     }
 
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
         self.seen.lock().unwrap().job_writes += 1;
         let (memory, partition) = (self.memory.clone(), partition.clone());
         let (job, settlement) = (job.clone(), settlement.clone());
-        self.write(Dependency::Jobs, async move { memory.update(&partition, &job, &settlement).await }).await
+        self.write(Operation::Job, async move { memory.update(&partition, &job, &settlement).await }).await
     }
 
     async fn list(
@@ -330,12 +428,12 @@ impl JobStore for Network {
         now: Timestamp,
         limit: usize,
     ) -> Result<ListedJobs, PortError> {
-        Network::read(self, Dependency::Jobs, self.memory.list(partition, behind, now, limit)).await
+        Network::read(self, Operation::Job, self.memory.list(partition, behind, now, limit)).await
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
         let (memory, partition, id) = (self.memory.clone(), partition.clone(), id.clone());
-        self.write(Dependency::Jobs, async move { memory.delete(&partition, &id).await }).await
+        self.write(Operation::Job, async move { memory.delete(&partition, &id).await }).await
     }
 }
 
@@ -348,16 +446,16 @@ impl DueStore for Network {
         after: Option<&DueCursor>,
         limit: usize,
     ) -> Result<DuePage, PortError> {
-        Network::read(self, Dependency::Jobs, self.memory.due(group, now, after, limit)).await
+        Network::read(self, Operation::Job, self.memory.due(group, now, after, limit)).await
     }
 
     async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError> {
-        Network::read(self, Dependency::Jobs, self.memory.oldest(group)).await
+        Network::read(self, Operation::Job, self.memory.oldest(group)).await
     }
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
         let (memory, due) = (self.memory.clone(), due.clone());
-        self.write(Dependency::Jobs, async move { memory.postpone(&due, until).await }).await
+        self.write(Operation::Job, async move { memory.postpone(&due, until).await }).await
     }
 }
 
@@ -365,7 +463,7 @@ impl DueStore for Network {
 impl RecordWriter for Network {
     async fn log_changes(&self, partition: &Partition, group: &ChangeGroup, ids: &[RecordId]) -> Result<(), PortError> {
         let (memory, partition, group, ids) = (self.memory.clone(), partition.clone(), *group, ids.to_vec());
-        self.write(Dependency::Records, async move { memory.log_changes(&partition, &group, &ids).await }).await
+        self.write(Operation::LogChanges, async move { memory.log_changes(&partition, &group, &ids).await }).await
     }
 
     async fn write_batch(
@@ -374,9 +472,16 @@ impl RecordWriter for Network {
         group: &ChangeGroup,
         batch: &mut [StoredLine],
     ) -> Result<BatchOutcome, PortError> {
-        self.seen.lock().unwrap().records += batch.len() as u64;
+        {
+            let mut seen = self.seen.lock().unwrap();
+            seen.batches += 1;
+            seen.records += batch.len() as u64;
+        }
+        let fate = self.fate(Operation::WriteBatch);
         // Some of a batch may not be taken.
-        let taken = if self.below(1_000) < self.weather.lock().unwrap().throttled {
+        let taken = if fate.0 == Fate::Partial {
+            batch.len() / 2
+        } else if self.below(1_000) < self.weather.lock().unwrap().throttled {
             usize::try_from(self.below(batch.len() as u64)).unwrap()
         } else {
             batch.len()
@@ -385,7 +490,7 @@ impl RecordWriter for Network {
         let weather = *self.weather.lock().unwrap();
         let lag = Duration::from_millis(self.below(weather.lag));
         let (seen, began) = (self.seen.clone(), Instant::now());
-        self.write(Dependency::Records, async move {
+        self.write_as(fate, Operation::WriteBatch, async move {
             tokio::time::sleep(lag).await;
             if began.elapsed() > WRITE_TIMEOUT {
                 seen.lock().unwrap().late.extend(sent.iter().map(|line| line.id().clone()));
@@ -407,8 +512,7 @@ impl RecordReader for Network {
         shard: Shard,
         after: Option<&RecordId>,
     ) -> Result<Page<KeptRecord>, PortError> {
-        let mut page =
-            Network::read(self, Dependency::Records, RecordReader::read(&self.memory, partition, shard, after)).await?;
+        let mut page = self.read_records(RecordReader::read(&self.memory, partition, shard, after)).await?;
         // Pages of a real store end anywhere.
         let cut = 1 + usize::try_from(self.below(10)).unwrap();
         page.has_more |= cut < page.items.len();
@@ -422,11 +526,11 @@ impl RecordReader for Network {
         shard: Shard,
         after: Option<&RecordId>,
     ) -> Result<CountPage<RecordId>, PortError> {
-        Network::read(self, Dependency::Records, RecordReader::count(&self.memory, partition, shard, after)).await
+        self.read_records(RecordReader::count(&self.memory, partition, shard, after)).await
     }
 
     async fn newest_change(&self, partition: &Partition, log: ChangeLog) -> Result<Option<Stamp>, PortError> {
-        Network::read(self, Dependency::Records, self.memory.newest_change(partition, log)).await
+        self.read_records(self.memory.newest_change(partition, log)).await
     }
 
     async fn changes(
@@ -436,7 +540,7 @@ impl RecordReader for Network {
         from: Stamp,
         until: Stamp,
     ) -> Result<Page<ChangeItem>, PortError> {
-        Network::read(self, Dependency::Records, self.memory.changes(partition, log, from, until)).await
+        self.read_records(self.memory.changes(partition, log, from, until)).await
     }
 
     async fn count_changes(
@@ -446,7 +550,7 @@ impl RecordReader for Network {
         from: Stamp,
         until: Stamp,
     ) -> Result<CountPage<Stamp>, PortError> {
-        Network::read(self, Dependency::Records, self.memory.count_changes(partition, log, from, until)).await
+        self.read_records(self.memory.count_changes(partition, log, from, until)).await
     }
 
     async fn find(
@@ -455,7 +559,7 @@ impl RecordReader for Network {
         resource_type: ResourceType,
         ids: &[RecordId],
     ) -> Result<FoundRecords, PortError> {
-        Network::read(self, Dependency::Records, self.memory.find(partition, resource_type, ids)).await
+        self.read_records(self.memory.find(partition, resource_type, ids)).await
     }
 }
 
@@ -470,7 +574,7 @@ impl ObjectStore for Network {
             seen.key_used_twice |= before.is_some_and(|before| before != hash);
         }
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
-        self.write(Dependency::Objects, async move { memory.put(&partition, &key, content).await }).await
+        self.write(Operation::Objects, async move { memory.put(&partition, &key, content).await }).await
     }
 
     async fn get(
@@ -481,7 +585,7 @@ impl ObjectStore for Network {
         from: u64,
     ) -> Result<Fetched, PortError> {
         Ok(
-            match Network::read(self, Dependency::Objects, ObjectStore::get(&self.memory, partition, key, etag, from))
+            match Network::read(self, Operation::Objects, ObjectStore::get(&self.memory, partition, key, etag, from))
                 .await?
             {
                 Fetched::Content { etag, size, body } => Fetched::Content { etag, size, body: self.breaking(body) },
@@ -491,7 +595,7 @@ impl ObjectStore for Network {
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
-        Network::read(self, Dependency::Objects, self.memory.head(partition, key)).await
+        Network::read(self, Operation::Objects, self.memory.head(partition, key)).await
     }
 }
 
@@ -499,7 +603,7 @@ impl ObjectStore for Network {
 impl MultipartStore for Network {
     async fn begin(&self, partition: &Partition, key: &ObjectKey) -> Result<MultipartId, PortError> {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
-        self.write(Dependency::Objects, async move { memory.begin(&partition, &key).await }).await
+        self.write(Operation::Objects, async move { memory.begin(&partition, &key).await }).await
     }
 
     async fn copy_part(
@@ -512,7 +616,7 @@ impl MultipartStore for Network {
     ) -> Result<(), UploadError> {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
         let (upload, from) = (upload.clone(), from.clone());
-        self.write(Dependency::Objects, async move { memory.copy_part(&partition, &key, &upload, number, &from).await })
+        self.write(Operation::Objects, async move { memory.copy_part(&partition, &key, &upload, number, &from).await })
             .await
     }
 
@@ -523,7 +627,7 @@ impl MultipartStore for Network {
         upload: &MultipartId,
     ) -> Result<Vec<UploadedPart>, UploadError> {
         let listed = self.memory.list_parts(partition, key, upload).await;
-        Network::read(self, Dependency::Objects, async { Ok(()) }).await?;
+        Network::read(self, Operation::Objects, async { Ok(()) }).await?;
         listed
     }
 
@@ -538,7 +642,7 @@ impl MultipartStore for Network {
         let (memory, partition, key) = (self.memory.clone(), partition.clone(), key.clone());
         let (upload, parts) = (upload.clone(), parts.to_vec());
         self.completes();
-        self.write(Dependency::Objects, async move { memory.complete(&partition, &key, &upload, &parts, size).await })
+        self.write(Operation::Objects, async move { memory.complete(&partition, &key, &upload, &parts, size).await })
             .await
     }
 }
@@ -548,7 +652,7 @@ impl FileRemover for Network {
     async fn remove(&self, partition: &Partition, prefix: &KeyPrefix, keep: &[ObjectKey]) -> Result<u64, PortError> {
         let (memory, partition, prefix) = (self.memory.clone(), partition.clone(), prefix.clone());
         let keep = keep.to_vec();
-        self.write(Dependency::Objects, async move { memory.remove(&partition, &prefix, &keep).await }).await
+        self.write(Operation::Objects, async move { memory.remove(&partition, &prefix, &keep).await }).await
     }
 }
 
@@ -556,37 +660,37 @@ impl FileRemover for Network {
 impl JobQueue for Network {
     async fn send(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
         let (memory, partition, id) = (self.memory.clone(), partition.clone(), id.clone());
-        self.write(Dependency::Queue, async move { memory.send(&partition, &id).await }).await
+        self.write(Operation::Send, async move { memory.send(&partition, &id).await }).await
     }
 }
 
 #[async_trait]
 impl UsageStore for Network {
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
-        Network::read(self, Dependency::Usage, self.memory.tenant(tenant)).await
+        Network::read(self, Operation::Usage, self.memory.tenant(tenant)).await
     }
 
     async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
         let (memory, tenant) = (self.memory.clone(), tenant.clone());
-        self.write(Dependency::Usage, async move { memory.save_tenant(&tenant).await }).await
+        self.write(Operation::Usage, async move { memory.save_tenant(&tenant).await }).await
     }
 
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {
         let (memory, tenant) = (self.memory.clone(), tenant.clone());
-        self.write(Dependency::Usage, async move { memory.count_minute(&tenant, now).await }).await
+        self.write(Operation::Usage, async move { memory.count_minute(&tenant, now).await }).await
     }
 
     async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError> {
-        Network::read(self, Dependency::Usage, self.memory.month(tenant, month)).await
+        Network::read(self, Operation::Usage, self.memory.month(tenant, month)).await
     }
 
     async fn count_month(&self, tenant: &TenantId, pool: Pool, month: &Month) -> Result<u64, PortError> {
         let (memory, tenant, month) = (self.memory.clone(), tenant.clone(), month.clone());
-        self.write(Dependency::Usage, async move { memory.count_month(&tenant, pool, &month).await }).await
+        self.write(Operation::Usage, async move { memory.count_month(&tenant, pool, &month).await }).await
     }
 
     async fn window(&self, tenant: &TenantId) -> Result<Window, PortError> {
-        Network::read(self, Dependency::Usage, self.memory.window(tenant)).await
+        Network::read(self, Operation::Usage, self.memory.window(tenant)).await
     }
 
     async fn create_upload(
@@ -599,18 +703,18 @@ impl UsageStore for Network {
     ) -> Result<(), AddUploadError> {
         let (memory, partition, upload) = (self.memory.clone(), partition.clone(), upload.clone());
         let reservation = reservation.clone();
-        self.write(Dependency::Usage, async move {
+        self.write(Operation::Usage, async move {
             memory.create_upload(&partition, &upload, &reservation, month_limit, version).await
         })
         .await
     }
 
     async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
-        Network::read(self, Dependency::Usage, self.memory.open_uploads(partition, now)).await
+        Network::read(self, Operation::Usage, self.memory.open_uploads(partition, now)).await
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
-        Network::read(self, Dependency::Usage, self.memory.upload(partition, id, now)).await
+        Network::read(self, Operation::Usage, self.memory.upload(partition, id, now)).await
     }
 
     async fn idempotency(
@@ -619,6 +723,6 @@ impl UsageStore for Network {
         key: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<IdempotencyEntry>, PortError> {
-        Network::read(self, Dependency::Usage, self.memory.idempotency(partition, key, now)).await
+        Network::read(self, Operation::Usage, self.memory.idempotency(partition, key, now)).await
     }
 }

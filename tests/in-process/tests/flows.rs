@@ -7,14 +7,14 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use domain::memory::Memory;
 use domain::ports::{JobStore, Settlement};
 use domain::{
     ChunkSize, Delivery, Event, ExportStarter, ExportWorker, FailureReason, ImportWorker, JobAcceptor, JobDriver,
     JobId, JobSpec, JobState, JobWorker, Plan, Release, Sweeper, Timings,
 };
-use in_process::faulty::{DeadQueue, Fault, FaultyRecords, HangingQueue, ThrottlingReader};
 use in_process::jobs::{caller, deliver, export_of, patients};
-use in_process::network::{Dependency, Network, Weather};
+use in_process::network::{Dependency, Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
 use records::ResourceType;
 use tokio::time::Instant;
@@ -30,7 +30,22 @@ async fn deliver_for(
     tokio::time::timeout(time, deliver(worker, id)).await
 }
 
-fn worker_with(service: &Service, records: Arc<FaultyRecords>) -> ImportWorker {
+/// A queue that takes no message.
+fn dead_queue() -> Arc<Network> {
+    Network::scripted(&Memory::new(), Operation::Send, std::iter::repeat(Fate::Refused))
+}
+
+/// A queue that never answers.
+fn hanging_queue() -> Arc<Network> {
+    Network::scripted(&Memory::new(), Operation::Send, std::iter::repeat(Fate::Hangs))
+}
+
+/// How many batches were sent, and how many records in them.
+fn sent(network: &Network) -> (u64, u64) {
+    (network.seen().batches, network.seen().records)
+}
+
+fn worker_with(service: &Service, records: Arc<Network>) -> ImportWorker {
     ImportWorker { records, ..service.import_worker() }
 }
 
@@ -92,15 +107,15 @@ async fn a_dead_worker_s_job_is_taken_over_after_its_lease_and_goes_on_where_it_
     let id = service.begin_import(&patients(1_000)).await;
     let _first_message = service.memory.take_messages();
     // Five groups of four batches are written, then the store hangs, and the process dies a little later.
-    let mut script = vec![Fault::None; 20];
-    script.extend([Fault::Hangs; 20]);
-    let dying = worker_with(&service, FaultyRecords::new(&service.memory, script));
+    let mut script = vec![Fate::Good; 20];
+    script.extend([Fate::Hangs; 20]);
+    let dying = worker_with(&service, Network::scripted(&service.memory, Operation::WriteBatch, script));
     let died = deliver_for(&dying, &id, Duration::from_secs(25)).await;
     assert!(died.is_err());
     let left = service.job(&id).await;
     assert_eq!(left.progress().processed, 500, "the renewal told how far it was");
 
-    let healthy = FaultyRecords::new(&service.memory, []);
+    let healthy = Network::scripted(&service.memory, Operation::WriteBatch, []);
     assert_eq!(deliver(&worker_with(&service, healthy.clone()), &id).await, Delivery::Busy);
     assert_eq!(service.sweep().await.redriven, 0, "a live lease is not touched");
     tokio::time::advance(Duration::from_secs(70)).await;
@@ -108,7 +123,7 @@ async fn a_dead_worker_s_job_is_taken_over_after_its_lease_and_goes_on_where_it_
     assert_eq!(swept.redriven, 1);
     assert_eq!(service.memory.take_messages().len(), 1);
     assert_eq!(deliver(&worker_with(&service, healthy.clone()), &id).await, Delivery::Done);
-    assert_eq!(healthy.sent(), (20, 500), "what was written is not written again");
+    assert_eq!(sent(&healthy), (20, 500), "what was written is not written again");
     let job = service.job(&id).await;
     assert_eq!((job.progress().succeeded, job.progress().failed), (1_000, 0));
     assert_eq!(service.exported().await.len(), 1_000);
@@ -117,7 +132,9 @@ async fn a_dead_worker_s_job_is_taken_over_after_its_lease_and_goes_on_where_it_
 #[tokio::test(start_paused = true)]
 async fn a_kill_repeats_no_more_than_was_written_since_the_last_progress() {
     // Each batch takes 200 ms, and six groups of a hundred are under way: 3,000 records a second.
-    let slow = |service: &Service| FaultyRecords::new(&service.memory, [Fault::Late(Duration::from_millis(200)); 400]);
+    let slow = |service: &Service| {
+        Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Late(Duration::from_millis(200)); 400])
+    };
     for milliseconds in [150, 900, 1_250, 1_990, 2_010, 3_100] {
         let service = Service::start().await;
         let id = service.begin_import(&patients(10_000)).await;
@@ -131,7 +148,7 @@ async fn a_kill_repeats_no_more_than_was_written_since_the_last_progress() {
         let written = service.memory.count_records(&test_partition(), ResourceType::Patient);
         assert_eq!(written, 10_000);
         // A second's worth, and what was under way.
-        let repeated = first.sent().1 + second.sent().1 - written;
+        let repeated = sent(&first).1 + sent(&second).1 - written as u64;
         assert!(repeated <= 3_000 + 6 * 100, "killed after {milliseconds} ms at {told}: {repeated} again");
     }
 }
@@ -140,7 +157,7 @@ async fn a_kill_repeats_no_more_than_was_written_since_the_last_progress() {
 async fn a_processor_that_lost_its_lease_stops_by_itself() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(100)).await;
-    let hanging = worker_with(&service, FaultyRecords::new(&service.memory, [Fault::Hangs; 8]));
+    let hanging = worker_with(&service, Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Hangs; 8]));
     let usual = service.import_worker();
     let taken_over = async {
         // The first processor is cut off from the jobs' store, and does not know it.
@@ -168,7 +185,7 @@ async fn a_processor_that_lost_its_lease_stops_by_itself() {
 async fn a_long_import_keeps_its_lease() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(25)).await;
-    let slow = worker_with(&service, FaultyRecords::new(&service.memory, [Fault::Hangs]));
+    let slow = worker_with(&service, Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Hangs]));
     let (outcome, ()) = tokio::join!(deliver_for(&slow, &id, Duration::from_mins(5)), async {
         for _ in 0..28 {
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -182,8 +199,8 @@ async fn a_long_import_keeps_its_lease() {
 async fn unwritten_records_are_written_again_and_only_those() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(100)).await;
-    let faults = [Fault::Partial, Fault::Throttled, Fault::AnswerLost, Fault::Partial, Fault::None, Fault::Partial];
-    let records = FaultyRecords::new(&service.memory, faults);
+    let faults = [Fate::Partial, Fate::Throttled, Fate::AnswerLost, Fate::Partial, Fate::Good, Fate::Partial];
+    let records = Network::scripted(&service.memory, Operation::WriteBatch, faults);
     assert_eq!(deliver(&worker_with(&service, records), &id).await, Delivery::Done);
     assert_eq!(service.job(&id).await.progress().succeeded, 100);
     assert_eq!(service.exported().await.len(), 100);
@@ -196,10 +213,10 @@ async fn the_largest_records_are_written_though_each_of_their_bytes_is_two_on_th
     let lines: String =
         (0..60).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\",\"note\":\"{note}\"}}\n")).collect();
     let id = service.begin_import(&lines).await;
-    let records = FaultyRecords::new(&service.memory, []);
+    let records = Network::scripted(&service.memory, Operation::WriteBatch, []);
     assert_eq!(deliver(&worker_with(&service, records.clone()), &id).await, Delivery::Done);
     assert_eq!(service.job(&id).await.progress().succeeded, 60);
-    assert_eq!(records.sent().1, 60, "none was refused");
+    assert_eq!(sent(&records).1, 60, "none was refused");
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +224,7 @@ async fn a_store_that_stays_down_defers_the_job_and_does_not_fail_it() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(50)).await;
     let _message = service.memory.take_messages();
-    let down = FaultyRecords::new(&service.memory, [Fault::Throttled; 1_000]);
+    let down = Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Throttled; 1_000]);
     assert_eq!(deliver(&worker_with(&service, down), &id).await, Delivery::Deferred);
     let deferred = service.job(&id).await;
     assert_eq!(deferred.deferrals(), 1);
@@ -221,7 +238,7 @@ async fn a_store_that_stays_down_defers_the_job_and_does_not_fail_it() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_cannot_be_sent_is_sent_by_the_sweeper() {
     let service = Service::start().await;
-    let queues: [Arc<dyn domain::ports::JobQueue>; 2] = [Arc::new(DeadQueue), Arc::new(HangingQueue)];
+    let queues: [Arc<dyn domain::ports::JobQueue>; 2] = [dead_queue(), hanging_queue()];
     for queue in queues {
         let starter = ExportStarter { acceptor: JobAcceptor { queue, ..service.acceptor() } };
         let began = Instant::now();
@@ -268,7 +285,7 @@ async fn a_job_whose_processors_die_again_and_again_fails() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(10)).await;
     for _ in 0..5 {
-        let dying = worker_with(&service, FaultyRecords::new(&service.memory, [Fault::Hangs]));
+        let dying = worker_with(&service, Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Hangs]));
         let died = deliver_for(&dying, &id, Duration::from_secs(10)).await;
         assert!(died.is_err());
         tokio::time::advance(Duration::from_secs(70)).await;
@@ -317,8 +334,8 @@ async fn a_job_that_waits_in_a_long_queue_is_redriven_ever_more_seldom() {
 
 #[tokio::test(start_paused = true)]
 async fn one_write_that_fails_hardly_slows_an_import() {
-    let latency = Fault::Late(Duration::from_millis(10));
-    let time_of = async |faults: &[(usize, Fault)]| {
+    let latency = Fate::Late(Duration::from_millis(10));
+    let time_of = async |faults: &[(usize, Fate)]| {
         let service = Service::start().await;
         let id = service.begin_import(&patients(10_000)).await;
         let mut script = vec![latency; 500];
@@ -326,13 +343,13 @@ async fn one_write_that_fails_hardly_slows_an_import() {
             script[*index] = *fault;
         }
         let began = Instant::now();
-        let worker = worker_with(&service, FaultyRecords::new(&service.memory, script));
+        let worker = worker_with(&service, Network::scripted(&service.memory, Operation::WriteBatch, script));
         assert_eq!(deliver(&worker, &id).await, Delivery::Done);
         began.elapsed().as_millis()
     };
     let undisturbed = time_of(&[]).await;
     for index in [0, 7, 399] {
-        for fault in [Fault::Down, Fault::AnswerLost, Fault::Partial, Fault::Throttled] {
+        for fault in [Fate::Refused, Fate::AnswerLost, Fate::Partial, Fate::Throttled] {
             let disturbed = time_of(&[(index, fault)]).await;
             assert!(disturbed < undisturbed + 400, "{fault:?} at {index}: {disturbed} instead of {undisturbed} ms");
         }
@@ -345,13 +362,14 @@ async fn throttled_pages_defer_no_export() {
     service.begin_import(&patients(2_000)).await;
     service.work().await;
     let id = service.begin_export().await;
-    let records = ThrottlingReader::new(&service.memory);
+    let records =
+        Network::scripted(&service.memory, Operation::ReadRecords, [Fate::Throttled, Fate::Good].into_iter().cycle());
     let worker = ExportWorker { records: records.clone(), ..service.export_worker() };
     assert_eq!(deliver(&worker, &id).await, Delivery::Done);
     let job = service.job(&id).await;
     assert_eq!((job.progress().total, job.deferrals()), (2_000, 0));
     assert_eq!(service.file(&job).lines().count(), 2_000);
-    assert!(records.calls() > 2 * 16, "16 shards are read, each refused once at least");
+    assert!(records.seen().reads > 2 * 16, "16 shards are read, each refused once at least");
 }
 
 #[tokio::test(start_paused = true)]
@@ -359,11 +377,11 @@ async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
     let service = Service::start().await;
     let (hung, other) = (service.begin_export().await, service.begin_import(&patients(1)).await);
     tokio::time::advance(Duration::from_mins(10)).await;
-    let dead = Sweeper { exports: Arc::new(DeadQueue), ..service.sweeper() };
+    let dead = Sweeper { exports: dead_queue(), ..service.sweeper() };
     let swept = dead.sweep(Instant::now() + Duration::from_mins(1)).await.unwrap();
     assert_eq!((swept.redriven, swept.errors), (1, 1), "{other} is redriven beside {hung}");
     tokio::time::advance(Duration::from_hours(1)).await;
-    let hanging = Sweeper { imports: Arc::new(HangingQueue), ..service.sweeper() };
+    let hanging = Sweeper { imports: hanging_queue(), ..service.sweeper() };
     let began = Instant::now();
     hanging.sweep(began + Duration::from_secs(30)).await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(30));
@@ -395,7 +413,8 @@ async fn half_a_minute_without_an_answer_costs_no_lease() {
         let (import, _) = networked(&service, &network);
         let id = service.begin_import(&patients(2_000)).await;
         // A store that takes ten minutes for all, so that the lease has to be renewed again and again.
-        let slow = FaultyRecords::new(&service.memory, vec![Fault::Late(Duration::from_secs(4)); 80]);
+        let slow =
+            Network::scripted(&service.memory, Operation::WriteBatch, vec![Fate::Late(Duration::from_secs(4)); 80]);
         let import = if dependency == Dependency::Records { import } else { ImportWorker { records: slow, ..import } };
         let began = Instant::now();
         let silence = async {
@@ -471,7 +490,7 @@ async fn whatever_waits_says_so() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(30)).await;
     for in_a_row in 1..=3 {
-        let down = FaultyRecords::new(&service.memory, [Fault::Down; 100]);
+        let down = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Refused));
         assert_eq!(deliver(&worker_with(&service, down), &id).await, Delivery::Deferred);
         let metrics = std::mem::take(&mut *told.0.lock().unwrap());
         let expected = format!("cause=\"unavailable\" jobs_deferred=1 deferrals_in_a_row={in_a_row} service_defects=0");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use domain::{Delivery, ImportWorker, Job, JobResult, Report};
 use in_process::Service;
-use in_process::faulty::{Fault, FaultyRecords};
 use in_process::jobs::{deliver, patients, report};
+use in_process::network::{Fate, Network, Operation};
 
 /// A report's text; its lines, bytes and hash are as the job tells.
 fn text(service: &Service, job: &Job, of: Report) -> String {
@@ -102,9 +102,12 @@ async fn a_takeover_rebuilds_the_reports() {
     let service = Service::start().await;
     let data = (patients(40) + "no json\n").repeat(5);
     let id = service.begin_import(&data).await;
-    let mut script = vec![Fault::None; 3];
-    script.extend([Fault::Hangs; 20]);
-    let dying = ImportWorker { records: FaultyRecords::new(&service.memory, script), ..service.import_worker() };
+    let mut script = vec![Fate::Good; 3];
+    script.extend([Fate::Hangs; 20]);
+    let dying = ImportWorker {
+        records: Network::scripted(&service.memory, Operation::WriteBatch, script),
+        ..service.import_worker()
+    };
     assert!(tokio::time::timeout(Duration::from_secs(25), deliver(&dying, &id)).await.is_err());
     tokio::time::advance(Duration::from_secs(70)).await;
     assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Done);

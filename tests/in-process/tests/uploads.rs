@@ -18,6 +18,8 @@ use flate2::write::GzEncoder;
 use in_process::jobs::{caller, patients};
 use in_process::network::{Network, Weather};
 use in_process::{Service, test_partition};
+use ndjson::LineCounter;
+use proptest::prelude::*;
 use records::ResourceType;
 use tokio::time::Instant;
 
@@ -194,4 +196,48 @@ async fn an_exactly_full_month_refuses_an_upload_s_import_before_it_begins() {
     let import = ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None };
     let refused = service.import_starter().start(&who, &import).await;
     assert!(matches!(refused, Err(AcceptJobError::MonthFull)), "{refused:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The API's counter, the first pass and the reader agree, however the bytes are cut, plain and gzip.
+    #[test]
+    fn lines_are_counted_as_they_are_read(
+        pieces in prop::collection::vec(
+            prop_oneof![
+                Just("\n"), Just("\r\n"), Just("\r"), Just("{}"), Just("\u{feff}"), Just("\""), Just(" "),
+                Just("{\"firstName\":\"J\",\"lastName\":\"D\"}\n"),
+            ],
+            1..400,
+        ),
+    ) {
+        let content = pieces.concat().into_bytes();
+        let mut counter = LineCounter::default();
+        for piece in content.chunks(7) {
+            counter.push(piece);
+        }
+        let lines = counter.count();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let read = |content: Vec<u8>| runtime.block_on(async {
+            let service = Service::start().await;
+            let (id, _) = start_upload(&service, &content).await;
+            service.work().await;
+            let job = service.job(&id).await;
+            (job.state().name(), job.progress().total, job.progress().processed, job.charged())
+        });
+        let expected = ("completed", lines, lines, lines);
+        prop_assert_eq!(read(content.clone()), expected);
+        prop_assert_eq!(read(gzip(&content)), expected);
+        let inline = runtime.block_on(async {
+            let service = Service::start().await;
+            let data = ImportData::Inline { ndjson: content.into(), lines };
+            let import = ImportRequest { data, ..import_of(UploadId::new(Service::at(0), 0)) };
+            let id = service.begin(&pro(), import).await;
+            service.work().await;
+            let job = service.job(&id).await;
+            (job.state().name(), job.progress().total, job.progress().processed, job.charged())
+        });
+        prop_assert_eq!(inline, expected);
+    }
 }

@@ -9,7 +9,8 @@
     reason = "test"
 )]
 
-use std::sync::Arc;
+use domain::memory::Memory;
+use in_process::network::{Fate, Network, Operation};
 use std::time::Duration;
 
 use over_http::{Answer, Client, Request, Service, admin, setting};
@@ -369,7 +370,7 @@ async fn a_job_whose_message_could_not_be_sent_is_found_by_the_sweeper() {
     let client = pro("unsent");
     let partition: domain::Partition = format!("unsent-{:x}#test", std::process::id()).parse().unwrap();
     let export = Request::Export(in_process::jobs::export_of(records::ResourceType::Patient));
-    let dead = Arc::new(in_process::faulty::DeadQueue);
+    let dead = Network::scripted(&Memory::new(), Operation::Send, std::iter::repeat(Fate::Refused));
     let id = Service::new().await.start(&partition, export, Some(dead)).await;
     // The schedule of the deployed sweeper fires once a minute.
     let job = tokio::task::block_in_place(|| client.ended(id.as_str()));

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::memory::Memory;
 use domain::ports::{Clock, JobStore, Settlement};
 use domain::{ChunkSize, Delivery, Event, JobId, JobMessage, JobType, LeaseRequest, MAX_TAKEOVERS, Partition, Token};
-use in_process::faulty::LosingQueue;
 use in_process::jobs::{export_of, import_of};
 use jiff::{SignedDuration, Timestamp};
 use over_http::faults::{Fault, Faults, aws_with};
@@ -73,7 +73,7 @@ fn in_service<T>(clock: impl Clock + 'static, work: impl AsyncFnOnce(Service) ->
 /// A job whose message is lost, so many minutes old.
 fn lost(partition: &Partition, request: Request, minutes: i64) -> JobId {
     let clock = Skewed(SignedDuration::from_mins(-minutes));
-    in_service(clock, async |service| service.start(partition, request, Some(Arc::new(LosingQueue))).await)
+    in_service(clock, async |service| service.start(partition, request, Some(Arc::new(Memory::new()))).await)
 }
 
 fn import() -> Request {
@@ -171,7 +171,7 @@ fn patients(count: usize) -> String {
 /// An export that five workers in a row have died of.
 fn exhausted(partition: &Partition) -> JobId {
     in_service(SystemClock, async |service| {
-        let id = service.start(partition, export(), Some(Arc::new(LosingQueue))).await;
+        let id = service.start(partition, export(), Some(Arc::new(Memory::new()))).await;
         for worker in 0..MAX_TAKEOVERS {
             let now = Timestamp::now();
             let oldest = now - SignedDuration::from_hours(24);
@@ -186,14 +186,14 @@ fn exhausted(partition: &Partition) -> JobId {
 /// An export whose parts are all there, and whose file cannot be put together for now.
 fn unfinished(partition: &Partition) -> JobId {
     in_service(SystemClock, async |service| {
-        let id = service.start(partition, export(), Some(Arc::new(LosingQueue))).await;
+        let id = service.start(partition, export(), Some(Arc::new(Memory::new()))).await;
         let faults = Faults::default();
         faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
         let unlucky = Service { aws: aws_with(&faults).await, ..service };
         // Parts of a record or two.
         let sizes = ChunkSize::new(200);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        let worker = unlucky.worker(JobType::Export, Arc::new(LosingQueue), sizes);
+        let worker = unlucky.worker(JobType::Export, Arc::new(Memory::new()), sizes);
         let delivery = worker.deliver(partition, &id, deadline).await.unwrap();
         assert_eq!(delivery, Delivery::Deferred);
         id

@@ -20,7 +20,7 @@ use crate::error::{port_error, unreadable};
 
 mod item;
 
-use item::{bucket, job_item, milliseconds, read_job};
+use item::{LISTED, bucket, job_item, milliseconds, read_job};
 
 /// Finds due jobs: sparse, since only items with work left have its keys.
 const BY_DUE: &str = "byDue";
@@ -214,6 +214,7 @@ impl JobStore for DynamoJobs {
             .expression_attribute_values(":partition", partition_key(partition))
             .scan_index_forward(false)
             .consistent_read(true)
+            .projection_expression(LISTED)
             .set_exclusive_start_key(behind)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()

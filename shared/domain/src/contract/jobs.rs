@@ -8,14 +8,15 @@ use crate::exporting::{ExportCheckpoint, ExportPlan};
 use crate::files::ObjectKey;
 use crate::identity::{Token, UploadId};
 use crate::jobs::{
-    Checkpoint, Event, FailureReason, Job, JobResult, JobState, JobType, LeaseRequest, Progress, Refusal, Release,
-    ResultFile,
+    Checkpoint, Event, FailureReason, Job, JobResult, JobState, JobType, LeaseRequest, LineViolation, Progress,
+    Refusal, Release, ResultFile,
 };
 use crate::limits::Window;
 use crate::ports::{
     AcceptError, Acceptance, AcceptanceStore, AddUploadError, Cancellation, DueGroup, DueJob, DueStore, IdSource,
     IdempotencyWrite, JobStore, Settlement, Stage, UpdateError, UsageStore,
 };
+use records::Violation;
 
 /// Whatever keeps jobs.
 pub trait Jobs: AcceptanceStore + JobStore + DueStore {}
@@ -33,6 +34,7 @@ pub async fn jobs(jobs: &dyn Jobs, usage: &dyn UsageStore, seed: u64, now: Times
     what_is_due_is_found_until_moved(jobs, &Fixture::new(seed + 4, now)).await;
     an_entry_of_a_job_that_is_gone_is_replaced(jobs, usage, &Fixture::new(seed + 7, now)).await;
     jobs_are_listed_newest_first_until_deleted(jobs, &Fixture::new(seed + 8, now)).await;
+    violations_are_kept_and_no_list_reads_them(jobs, &Fixture::new(seed + 9, now)).await;
 }
 
 async fn jobs_are_listed_newest_first_until_deleted(jobs: &dyn Jobs, fixture: &Fixture) {
@@ -245,6 +247,23 @@ async fn every_state_survives_storage(jobs: &dyn Jobs, usage: &dyn UsageStore, f
     assert_eq!(stored.state(), &JobState::Failed(FailureReason::SourceMissing));
     let month = usage.month(&fixture.partition.tenant, &job.reservation().month).await.unwrap();
     assert_eq!(month.test, 1, "a failed job gives its reservation back");
+}
+
+async fn violations_are_kept_and_no_list_reads_them(jobs: &dyn Jobs, fixture: &Fixture) {
+    let job = accepted_as(jobs, fixture, fixture.import_job(1)).await;
+    let token = Token::new(1);
+    let violations = (1..=3).map(|line| LineViolation { line, violation: Violation::duplicate_id(line) }).collect();
+    let result = JobResult::Import { violations, violation_count: 3, files: vec![file(fixture)] };
+    let progress = Progress { total: 3, processed: 3, succeeded: 0, failed: 3 };
+    let completed = Event::Completed { token: token.clone(), result, progress, leftovers: false };
+    let mut job = job;
+    for event in [acquired(fixture, &token), completed] {
+        job = job.apply(event, fixture.now).unwrap();
+        update(jobs, fixture, &job, Settlement::None).await.unwrap();
+    }
+    assert_eq!(jobs.get(&fixture.partition, job.id(), fixture.now).await.unwrap().as_ref(), Some(&job));
+    let listed = jobs.list(&fixture.partition, None, fixture.now, 10).await.unwrap().jobs;
+    assert_eq!(listed, [job.in_list()]);
 }
 
 async fn a_reservation_fits_the_month_or_nothing_is_written(

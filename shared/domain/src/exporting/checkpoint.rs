@@ -133,6 +133,12 @@ impl ExportCheckpoint {
         Self { v: VERSION, open, ..self }
     }
 
+    /// Whether the file that is written is being put together: nothing more is read for it.
+    #[must_use]
+    pub fn is_assembling(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.assembly.is_some())
+    }
+
     /// Records in the files so far.
     pub(super) fn records(&self) -> u64 {
         let open = self.open.as_ref().map_or(0, OpenFile::records_in_all);

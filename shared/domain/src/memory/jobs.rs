@@ -99,7 +99,10 @@ impl JobStore for Memory {
         let has_more = jobs.len() > limit;
         jobs.truncate(limit);
         let next = jobs.last().filter(|_| has_more).map(|job| job.id().clone());
-        Ok(ListedJobs { jobs: jobs.into_iter().filter(|job| job.is_shown(now)).cloned().collect(), next })
+        Ok(ListedJobs {
+            jobs: jobs.into_iter().filter(|job| job.is_shown(now)).cloned().map(Job::in_list).collect(),
+            next,
+        })
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {

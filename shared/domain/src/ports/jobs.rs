@@ -181,7 +181,7 @@ pub trait JobStore: Send + Sync {
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError>;
 
     /// Up to `limit` jobs of the partition, newest first, from the newest on or behind a job: those that were deleted
-    /// or have expired by `now` are left out.
+    /// or have expired by `now` are left out, and so are the violations of the others.
     async fn list(
         &self,
         partition: &Partition,

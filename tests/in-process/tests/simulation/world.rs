@@ -94,7 +94,7 @@ impl World {
                 answer_lost: draw(60),
                 slow: draw(15),
                 broken_bodies: draw(150),
-                lag: 0,
+                ..Weather::FAIR
             }
         };
         let kills = draw(5);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use domain::memory::Memory;
 use domain::ports::{Clock, JobQueue, ObjectStore};
 use domain::{Authenticator, ChunkSize, Job, JobId, ObjectKey, Partition, UploadId, Uploader};
 use http::{Api, Body, Gate, Request, RequestExt, Response};
-use in_process::faulty::LosingQueue;
 use in_process::jobs::export_of;
 use jiff::{SignedDuration, Timestamp};
 use over_http::faults::{Faults, aws_with};
@@ -73,7 +73,7 @@ impl Unlucky {
 
     /// Starts a job that the test delivers by itself.
     pub(crate) async fn begin(&self, request: over_http::Request) -> JobId {
-        self.inner.start(&self.tenant.partition, request, Some(Arc::new(LosingQueue))).await
+        self.inner.start(&self.tenant.partition, request, Some(Arc::new(Memory::new()))).await
     }
 
     pub(crate) async fn job(&self, id: &JobId) -> Job {
