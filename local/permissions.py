@@ -33,8 +33,6 @@ NOT_SHOWN = [
     ("Run.*", "sqs:(ReceiveMessage|DeleteMessage|ChangeMessageVisibility|GetQueueAttributes)", ".*",
      "the platform's poller needs them; the emulator's asks nobody"),
     (".*Role", "s3:ListBucket", ".*", "the emulator says 404 of an absent object to everybody, AWS 403 to whoever may not list"),
-    ("RunImportRole", "s3:GetObject", "reports",
-     "asked when the answer of a report's completion was lost; the emulator completes twice, AWS says NoSuchUpload"),
 ]
 
 

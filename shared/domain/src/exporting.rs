@@ -217,11 +217,15 @@ impl ExportRun<'_> {
     /// slice.
     async fn keep(&mut self, mut out: Out, position: Position) {
         let until = Instant::now() + DRAIN_TIME;
-        while out.file.in_flight() > 0 {
+        while !out.chunks.is_empty() {
             match out.chunks.next(until).await {
                 Some(Ok(sent)) => self.sent(&mut out, sent),
                 Some(Err(_)) | None => return,
             }
+        }
+        if out.file.in_flight() > 0 {
+            // One of them has failed before: what follows it is read again.
+            return;
         }
         let tail = match out.file.tail() {
             None => None,

@@ -169,7 +169,7 @@ impl<'a> Import<'a> {
             watermark: Watermark::default(),
             groups_in_flight: 0,
             bytes_in_flight: 0,
-            begun: job.progress().processed,
+            begun: job.progress().processed.max(job.checkpoint().map_or(0, Checkpoint::begun)),
             bytes_read: 0,
         }
     }

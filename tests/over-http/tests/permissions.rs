@@ -103,12 +103,13 @@ assert not uploads.get('Uploads'), 'an upload was not aborted'",
     ));
 }
 
-/// What a worker of the job has written: a file, and one that is being written in parts.
+/// What a worker of the job has written: a file, a chunk, and an upload that is being put together.
 fn leave_files(kind: &str, partition: &Partition, id: &str) {
     boto3(&format!(
         "import boto3, os
 s3, bucket, key = boto3.client('s3'), os.environ['BUCKET'], '{kind}/{}/test/{id}/token/file'
 s3.put_object(Bucket=bucket, Key=key, Body=b'x')
+s3.put_object(Bucket=bucket, Key=key.replace('{kind}', 'chunks', 1), Body=b'x')
 s3.create_multipart_upload(Bucket=bucket, Key=key)",
         partition.tenant
     ));
@@ -121,6 +122,7 @@ fn no_file_is_left(kind: &str, partition: &Partition, id: &str) {
 s3, bucket, prefix = boto3.client('s3'), os.environ['BUCKET'], '{kind}/{}/test/{id}'
 for _ in range(20):
     left = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get('Contents')
+    left = left or s3.list_objects_v2(Bucket=bucket, Prefix=prefix.replace('{kind}', 'chunks', 1)).get('Contents')
     left = left or s3.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get('Uploads')
     if not left: break
     time.sleep(0.25)
@@ -183,14 +185,44 @@ fn exhausted(partition: &Partition) -> JobId {
     })
 }
 
-/// An export whose parts are all there, and whose file cannot be put together for now.
+/// A job that its owner has cancelled and deleted a while ago: its worker may still have written something then.
+fn deleted(partition: &Partition, request: Request) -> JobId {
+    let clock = Skewed(SignedDuration::from_mins(-11));
+    in_service(clock, async |service| {
+        let id = service.start(partition, request, Some(Arc::new(Memory::new()))).await;
+        let now = service.clock.now();
+        let oldest = now - SignedDuration::from_hours(24);
+        let request = LeaseRequest { token: Token::new(1), expires_at: now, due_at: now, oldest };
+        let mut job = service.job(partition, &id).await;
+        for event in [Event::Acquired(request), Event::Cancelled, Event::Deleted] {
+            job = job.apply(event, now).unwrap();
+            service.jobs().update(partition, &job, &Settlement::None).await.unwrap();
+        }
+        id
+    })
+}
+
+/// The job's item is not in the table any more.
+fn no_item_is_left(partition: &Partition, id: &JobId) {
+    boto3(&format!(
+        "import boto3, os, time
+key = {{'pk': {{'S': '{partition}'}}, 'sk': {{'S': '{id}'}}}}
+for _ in range(40):
+    left = boto3.client('dynamodb').get_item(TableName=os.environ['JOBS_TABLE'], Key=key, ConsistentRead=True).get('Item')
+    if not left: break
+    time.sleep(0.25)
+assert not left, 'the item of a deleted job is left'"
+    ));
+}
+
+/// An export whose chunks are all there, and whose file cannot be put together for now.
 fn unfinished(partition: &Partition) -> JobId {
     in_service(SystemClock, async |service| {
         let id = service.start(partition, export(), Some(Arc::new(Memory::new()))).await;
         let faults = Faults::default();
         faults.inject("CompleteMultipartUpload", Fault::ServerError, u32::MAX);
         let unlucky = Service { aws: aws_with(&faults).await, ..service };
-        // Parts of a record or two.
+        // Chunks of a record or two.
         let sizes = ChunkSize::new(200);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         let worker = unlucky.worker(JobType::Export, Arc::new(Memory::new()), sizes);
@@ -326,6 +358,13 @@ boto3.client('s3').delete_object(Bucket=os.environ['BUCKET'], Key='imports/{}/te
     let yielded = |line: &Evidence| line.text.contains(&id) && line.text.contains("yielded");
     assert!(evidence(&["logs"]).iter().any(yielded), "one invocation was enough");
     no_upload_is_left("reports", &partition);
+
+    // What is left of a deleted job is cleared away later, and its item goes with it.
+    let id = deleted(&partition, import());
+    leave_files("reports", &partition, id.as_str());
+    send("IMPORT_QUEUE_URL", &partition, &id);
+    no_item_is_left(&partition, &id);
+    no_file_is_left("reports", &partition, id.as_str());
 }
 
 #[test]
@@ -347,8 +386,8 @@ fn run_export() {
     assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "attempts_exhausted");
     no_file_is_left("exports", &partition, id.as_str());
 
-    // An upload that has ended is one that was completed, if the file is there: it is looked for. One record alone is no
-    // file of several parts.
+    // An upload that has ended is one that was completed, if the file is there; else the file is put together anew. One
+    // record alone is no file of several chunks.
     let more: String = (0..5).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\"}}\n")).collect();
     let _job = completed(&client, &client.import("Patient", &more));
     let id = unfinished(&partition);
@@ -360,7 +399,21 @@ s3.abort_multipart_upload(Bucket=bucket, Key=upload['Key'], UploadId=upload['Upl
         partition.tenant
     ));
     send("EXPORT_QUEUE_URL", &partition, &id);
-    assert_eq!(ended(&client, id.as_str())["errors"][0]["code"], "file_lost");
+    assert_eq!(ended(&client, id.as_str())["processedRecords"], 6);
+
+    // A file of more than one chunk of the deployed size.
+    let body = json!({"resourceType": "Patient", "uploadId": client.uploaded(patients(1_000).as_bytes())["uploadId"]});
+    let job = ended_within(&client, &client.post("/v1/bulk/import", &body).job_id(), Duration::from_secs(40));
+    assert_eq!(job["succeededRecords"], 1_000, "{job}");
+    let job = ended_within(&client, &client.export(&["Patient"], None).job_id(), Duration::from_secs(40));
+    assert!(job["files"][0]["bytes"].as_u64() > Some(8 << 20), "{job}");
+
+    // What is left of a deleted job is cleared away later, and its item goes with it.
+    let id = deleted(&partition, export());
+    leave_files("exports", &partition, id.as_str());
+    send("EXPORT_QUEUE_URL", &partition, &id);
+    no_item_is_left(&partition, &id);
+    no_file_is_left("exports", &partition, id.as_str());
 }
 
 #[test]

@@ -112,15 +112,9 @@ impl<M: Clone> FileWriter<M> {
 
     /// Appends bytes of a line.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let (size, compression) = (self.size.of(self.next_number), self.compression);
-        let encoder = self.encoder.get_or_insert_with(|| {
-            let mut buffer = self.spare.pop().unwrap_or_default();
-            buffer.extend_from_slice(&std::mem::take(&mut self.carried));
-            Encoder::new(compression, buffer)
-        });
-        encoder.push(bytes);
-        if encoder.len() > SMALL_FILE {
-            encoder.make_room_for(size.saturating_add(MAX_STORED_LINE as u64 + 1));
+        match &mut self.encoder {
+            Some(encoder) => encoder.push(bytes),
+            None => self.begin_chunk().push(bytes),
         }
     }
 
@@ -128,6 +122,17 @@ impl<M: Clone> FileWriter<M> {
     pub(crate) fn end_line(&mut self) {
         self.push(b"\n");
         self.lines += 1;
+        let room = self.size.of(self.next_number).saturating_add(MAX_STORED_LINE as u64 + 1);
+        if let Some(encoder) = self.encoder.as_mut().filter(|encoder| encoder.len() > SMALL_FILE) {
+            encoder.make_room_for(room);
+        }
+    }
+
+    /// A buffer for the next chunk, behind what is carried over.
+    fn begin_chunk(&mut self) -> &mut Encoder {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.extend_from_slice(&std::mem::take(&mut self.carried));
+        self.encoder.insert(Encoder::new(self.compression, buffer))
     }
 
     /// All lines appended so far.
@@ -241,16 +246,5 @@ impl<M: Clone> FileWriter<M> {
             None if self.carried.is_empty() => Encoder::new(self.compression, BytesMut::new()).finish(),
             None => std::mem::take(&mut self.carried).freeze(),
         }
-    }
-}
-
-impl<M: Clone> std::io::Write for FileWriter<M> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.push(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

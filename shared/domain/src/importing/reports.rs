@@ -43,12 +43,16 @@ struct ErrorLine<'a> {
 struct ReportFile {
     report: Report,
     file: FileWriter<()>,
+    /// A line while it is made.
+    line: Vec<u8>,
 }
 
 impl ReportFile {
     fn push_line(&mut self, line: &impl Serialize) {
+        self.line.clear();
         // Writing to memory cannot fail, and structs of strings and numbers always serialise.
-        let _written = serde_json::to_writer(&mut self.file, line);
+        let _written = serde_json::to_writer(&mut self.line, line);
+        self.file.push(&self.line);
         self.file.end_line();
     }
 
@@ -138,7 +142,7 @@ impl Reports {
         let file = |report: Report| {
             let name = report.file_name().to_owned();
             let file = FileWriter::new(objects, guard, name, CHUNK_SIZE, Compression::None, MAX_CONCURRENCY);
-            ReportFile { report, file }
+            ReportFile { report, file, line: Vec::new() }
         };
         Self { errors: file(Report::Errors), rejected: file(Report::Rejected), results: file(Report::Results) }
     }
@@ -172,7 +176,7 @@ impl Reports {
 
     /// Begins to send what fills a chunk. False while a full one has to wait: no further lines should be read.
     pub(super) fn send_full(&mut self, steps: &mut Tasks<Step>) -> bool {
-        self.files().into_iter().all(|ReportFile { report, file }| {
+        self.files().into_iter().all(|ReportFile { report, file, .. }| {
             let report = *report;
             if file.is_full()
                 && file.has_room()

@@ -29,6 +29,15 @@ impl Checkpoint {
         }
     }
 
+    /// The last line that an import had begun to write.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        match self {
+            Self::Import { begun } => *begun,
+            Self::Export(_) => 0,
+        }
+    }
+
     /// The checkpoint of an export.
     #[must_use]
     pub fn export(&self) -> Option<&ExportCheckpoint> {

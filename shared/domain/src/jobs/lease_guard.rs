@@ -148,10 +148,7 @@ impl LeaseGuard {
 
     /// The last line that an import had begun to write.
     pub(super) fn begun(&self) -> u64 {
-        match self.wanted.borrow().checkpoint.as_deref() {
-            Some(Checkpoint::Import { begun }) => *begun,
-            Some(Checkpoint::Export(_)) | None => 0,
-        }
+        self.wanted.borrow().checkpoint.as_deref().map_or(0, Checkpoint::begun)
     }
 
     /// Whether what was handed over last is further than what the job was acquired with.

@@ -316,18 +316,13 @@ impl Job {
     /// A cancelled import gives back what it certainly has not stored: all, when no worker was ever at it; what its last
     /// worker had not begun to write; or, while a worker may be at it, what that one says when it notices.
     fn cancel(&mut self, now: Timestamp) {
-        let requests = self.reservation.requests;
         match (self.job_type(), &self.state) {
             (JobType::Export, _) | (_, JobState::Pending) => self.refund_all_but(0),
             (JobType::Import, JobState::Processing { lease: Some(lease), .. }) => {
                 self.unsettled = Some(lease.token.clone());
             }
             (JobType::Import, JobState::Processing { lease: None, checkpoint }) => {
-                let begun = match checkpoint.as_deref() {
-                    Some(Checkpoint::Import { begun }) => *begun,
-                    Some(Checkpoint::Export(_)) => requests,
-                    None => 0,
-                };
+                let begun = checkpoint.as_deref().map_or(0, Checkpoint::begun);
                 self.refund_unwritten(begun);
             }
             (JobType::Import, JobState::Completed(_) | JobState::Failed(_)) => {}
