@@ -3,23 +3,23 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
-use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+mod charging;
+mod waiting;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::memory::Memory;
 use domain::ports::{JobStore, Settlement};
 use domain::{
-    ChunkSize, Delivery, Event, ExportStarter, ExportWorker, FailureReason, ImportWorker, JobAcceptor, JobDriver,
-    JobId, JobManager, JobSpec, JobState, JobWorker, Plan, Release, Sweeper, Timings,
+    Delivery, Event, ExportStarter, ExportWorker, FailureReason, ImportWorker, JobAcceptor, JobId, JobState, JobWorker,
+    Plan, Release, Sweeper, Timings,
 };
 use in_process::jobs::{caller, deliver, export_of, patients};
-use in_process::network::{Dependency, Fate, Network, Operation, Weather};
+use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, test_partition};
 use records::ResourceType;
 use tokio::time::Instant;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// Delivers, and kills the processor when the time is over.
 async fn deliver_for(
@@ -385,165 +385,4 @@ async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
     let began = Instant::now();
     hanging.sweep(began + Duration::from_secs(30)).await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(30));
-}
-
-/// Workers of the service behind a network that is fair but for what a test does to it.
-fn networked(service: &Service, network: &Network) -> (ImportWorker, ExportWorker) {
-    let network = Arc::new(network.clone());
-    let driver = JobDriver {
-        jobs: network.clone(),
-        queue: network.clone(),
-        files: network.clone(),
-        ..service.import_worker().driver
-    };
-    let (objects, multipart) = (network.clone(), network.clone());
-    let import = ImportWorker { driver: driver.clone(), records: network.clone(), objects, multipart };
-    let (objects, multipart) = (network.clone(), network.clone());
-    let chunk_size = ChunkSize::new(5 << 20);
-    (import, ExportWorker { driver, records: network, objects, multipart, chunk_size })
-}
-
-#[tokio::test(start_paused = true)]
-async fn half_a_minute_without_an_answer_costs_no_lease() {
-    let dependencies = [Dependency::Jobs, Dependency::Records, Dependency::Objects];
-    // The lease is renewed 20 s after it was acquired: the silence begins before, at and after that.
-    for (dependency, after) in dependencies.into_iter().flat_map(|of| [0, 3, 19, 20, 21].map(|after| (of, after))) {
-        let service = Service::start().await;
-        let network = Network::new(&service.memory, 7, Weather::FAIR);
-        let (import, _) = networked(&service, &network);
-        let id = service.begin_import(&patients(2_000)).await;
-        // A store that takes ten minutes for all, so that the lease has to be renewed again and again.
-        let slow =
-            Network::scripted(&service.memory, Operation::WriteBatch, vec![Fate::Late(Duration::from_secs(4)); 80]);
-        let import = if dependency == Dependency::Records { import } else { ImportWorker { records: slow, ..import } };
-        let began = Instant::now();
-        let silence = async {
-            tokio::time::sleep(Duration::from_secs(after)).await;
-            network.hang(dependency, Instant::now() + Duration::from_secs(30));
-        };
-        let (delivery, ()) = tokio::join!(deliver(&import, &id), silence);
-        assert_eq!(delivery, Delivery::Done, "{dependency:?} after {after} s");
-        let job = service.job(&id).await;
-        assert_eq!(job.progress().succeeded, 2_000, "{dependency:?} after {after} s, {:?}", began.elapsed());
-        assert_eq!(job.due_at(), None, "no worker has taken it over");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_write_of_the_job_that_hangs_delays_no_other_call() {
-    let service = Service::start().await;
-    let network = Network::new(&service.memory, 7, Weather::FAIR);
-    let (import, _) = networked(&service, &network);
-    let id = service.begin_import(&patients(5_000)).await;
-    let acquired = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        network.hang(Dependency::Jobs, Instant::now() + Duration::from_secs(30));
-        tokio::time::sleep(Duration::from_secs(20)).await;
-        service.memory.count_records(&test_partition(), ResourceType::Patient)
-    };
-    let (delivery, written) = tokio::join!(deliver(&import, &id), acquired);
-    assert_eq!((delivery, written), (Delivery::Done, 5_000), "all was written while the table of jobs was silent");
-}
-
-/// A store in which the promise of a job is broken: its source has fewer lines than were counted.
-#[tokio::test(start_paused = true)]
-async fn a_defective_job_fails_after_three_tries() {
-    let service = Service::start().await;
-    let id = service.begin_import(&patients(30)).await;
-    let before = service.used().await;
-    let JobSpec::Import { source, .. } = service.job(&id).await.spec().clone() else { panic!("an import") };
-    service.memory.put_object(source.key(), patients(29));
-    for deferrals in 1..3 {
-        assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Deferred);
-        assert_eq!(service.job(&id).await.deferrals(), deferrals);
-    }
-    assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Done);
-    let job = service.job(&id).await;
-    assert_eq!(job.state(), &JobState::Failed(FailureReason::InternalError));
-    assert_eq!(service.used().await, before - 30, "its requests come back");
-}
-
-/// Keeps the metrics that are told on this thread.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        struct Fields(String);
-        impl tracing::field::Visit for Fields {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                write!(self.0, "{}={value:?} ", field.name()).unwrap();
-            }
-        }
-        if event.metadata().target() == domain::METRICS {
-            let mut fields = Fields(String::new());
-            event.record(&mut fields);
-            self.0.lock().unwrap().push(fields.0);
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn whatever_waits_says_so() {
-    let told = Told::default();
-    let _told = tracing_subscriber::registry().with(told.clone()).set_default();
-    let service = Service::start().await;
-    let id = service.begin_import(&patients(30)).await;
-    for in_a_row in 1..=3 {
-        let down = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Refused));
-        assert_eq!(deliver(&worker_with(&service, down), &id).await, Delivery::Deferred);
-        let metrics = std::mem::take(&mut *told.0.lock().unwrap());
-        let expected = format!("cause=\"unavailable\" jobs_deferred=1 deferrals_in_a_row={in_a_row} service_defects=0");
-        assert!(metrics.iter().any(|metric| metric.contains(&expected)), "{metrics:?}");
-    }
-    // A table of jobs that is away: the job cannot even be looked at, and the message comes again.
-    let network = Network::new(&service.memory, 7, Weather { refused: 1_000, ..Weather::FAIR });
-    let (import, _) = networked(&service, &network);
-    let deadline = Instant::now() + Duration::from_hours(1);
-    assert!(import.deliver(&test_partition(), &id, deadline).await.is_err());
-    let metrics = told.0.lock().unwrap().clone();
-    assert!(metrics.iter().any(|metric| metric.contains("jobs_deferred=1")), "{metrics:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_an_earlier_worker_had_begun_stays_charged() {
-    let service = Service::start().await;
-    let id = service.begin_import(&patients(600)).await;
-    // The first group is refused for good, the five behind it are stored: the watermark stays at the beginning.
-    let script = [vec![Fate::Refused; 4], vec![Fate::Good; 20]].concat().into_iter();
-    let script = script.chain(std::iter::repeat(Fate::Refused));
-    let first = Network::scripted(&service.memory, Operation::WriteBatch, script);
-    assert_eq!(deliver(&worker_with(&service, first), &id).await, Delivery::Deferred);
-    let stored = service.memory.count_records(&test_partition(), ResourceType::Patient) as u64;
-    assert!(stored > 100 && service.job(&id).await.progress().processed == 0, "{stored} are stored");
-    let charged = charged_when_cancelled(&service, &id).await;
-    assert!(charged >= stored, "{stored} stored, {charged} charged");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_dead_worker_may_have_written_stays_charged() {
-    let service = Service::start().await;
-    let id = service.begin_import(&patients(600)).await;
-    // It dies while its writes are on their way; they arrive all the same.
-    let first = Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Late(Duration::from_secs(2)); 24]);
-    assert!(deliver_for(&worker_with(&service, first), &id, Duration::from_secs(1)).await.is_err(), "it was killed");
-    tokio::time::sleep(Duration::from_secs(70)).await;
-    assert_eq!(service.memory.count_records(&test_partition(), ResourceType::Patient), 600);
-    assert_eq!(charged_when_cancelled(&service, &id).await, 600);
-}
-
-/// What is charged for an import that is cancelled while its next worker is at its first group.
-async fn charged_when_cancelled(service: &Service, id: &JobId) -> u64 {
-    let hanging = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Hangs));
-    let memory = Arc::new(service.memory.clone());
-    let driver = service.import_worker().driver;
-    let manager = JobManager { jobs: memory.clone(), files: memory, clock: driver.clock, ids: driver.ids };
-    let cancelled = async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        manager.cancel(&test_partition(), id).await.unwrap();
-    };
-    let worker = worker_with(service, hanging);
-    let (delivery, ()) = tokio::join!(deliver(&worker, id), cancelled);
-    assert_eq!(delivery, Delivery::AlreadyEnded);
-    service.job(id).await.charged()
 }

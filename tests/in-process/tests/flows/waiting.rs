@@ -1,0 +1,134 @@
+//! Dependencies that are down, silent or wrong: what waits says so, and what hangs holds up nothing else.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::{ChunkSize, Delivery, ExportWorker, FailureReason, ImportWorker, JobDriver, JobSpec, JobState, JobWorker};
+use in_process::jobs::{deliver, patients};
+use in_process::network::{Dependency, Fate, Network, Operation, Weather};
+use in_process::{Service, test_partition};
+use records::ResourceType;
+use tokio::time::Instant;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::worker_with;
+
+/// Workers of the service behind a network that is fair but for what a test does to it.
+fn networked(service: &Service, network: &Network) -> (ImportWorker, ExportWorker) {
+    let network = Arc::new(network.clone());
+    let driver = JobDriver {
+        jobs: network.clone(),
+        queue: network.clone(),
+        files: network.clone(),
+        ..service.import_worker().driver
+    };
+    let (objects, multipart) = (network.clone(), network.clone());
+    let import = ImportWorker { driver: driver.clone(), records: network.clone(), objects, multipart };
+    let (objects, multipart) = (network.clone(), network.clone());
+    let chunk_size = ChunkSize::new(5 << 20);
+    (import, ExportWorker { driver, records: network, objects, multipart, chunk_size })
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_minute_without_an_answer_costs_no_lease() {
+    let dependencies = [Dependency::Jobs, Dependency::Records, Dependency::Objects];
+    // The lease is renewed 20 s after it was acquired: the silence begins before, at and after that.
+    for (dependency, after) in dependencies.into_iter().flat_map(|of| [0, 3, 19, 20, 21].map(|after| (of, after))) {
+        let service = Service::start().await;
+        let network = Network::new(&service.memory, 7, Weather::FAIR);
+        let (import, _) = networked(&service, &network);
+        let id = service.begin_import(&patients(2_000)).await;
+        // A store that takes ten minutes for all, so that the lease has to be renewed again and again.
+        let slow =
+            Network::scripted(&service.memory, Operation::WriteBatch, vec![Fate::Late(Duration::from_secs(4)); 80]);
+        let import = if dependency == Dependency::Records { import } else { ImportWorker { records: slow, ..import } };
+        let began = Instant::now();
+        let silence = async {
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            network.hang(dependency, Instant::now() + Duration::from_secs(30));
+        };
+        let (delivery, ()) = tokio::join!(deliver(&import, &id), silence);
+        assert_eq!(delivery, Delivery::Done, "{dependency:?} after {after} s");
+        let job = service.job(&id).await;
+        assert_eq!(job.progress().succeeded, 2_000, "{dependency:?} after {after} s, {:?}", began.elapsed());
+        assert_eq!(job.due_at(), None, "no worker has taken it over");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_the_job_that_hangs_delays_no_other_call() {
+    let service = Service::start().await;
+    let network = Network::new(&service.memory, 7, Weather::FAIR);
+    let (import, _) = networked(&service, &network);
+    let id = service.begin_import(&patients(5_000)).await;
+    let acquired = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        network.hang(Dependency::Jobs, Instant::now() + Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        service.memory.count_records(&test_partition(), ResourceType::Patient)
+    };
+    let (delivery, written) = tokio::join!(deliver(&import, &id), acquired);
+    assert_eq!((delivery, written), (Delivery::Done, 5_000), "all was written while the table of jobs was silent");
+}
+
+/// A store in which the promise of a job is broken: its source has fewer lines than were counted.
+#[tokio::test(start_paused = true)]
+async fn a_defective_job_fails_after_three_tries() {
+    let service = Service::start().await;
+    let id = service.begin_import(&patients(30)).await;
+    let before = service.used().await;
+    let JobSpec::Import { source, .. } = service.job(&id).await.spec().clone() else { panic!("an import") };
+    service.memory.put_object(source.key(), patients(29));
+    for deferrals in 1..3 {
+        assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Deferred);
+        assert_eq!(service.job(&id).await.deferrals(), deferrals);
+    }
+    assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Done);
+    let job = service.job(&id).await;
+    assert_eq!(job.state(), &JobState::Failed(FailureReason::InternalError));
+    assert_eq!(service.used().await, before - 30, "its requests come back");
+}
+
+/// Keeps the metrics that are told on this thread.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Fields(String);
+        impl tracing::field::Visit for Fields {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                write!(self.0, "{}={value:?} ", field.name()).unwrap();
+            }
+        }
+        if event.metadata().target() == domain::METRICS {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_waits_says_so() {
+    let told = Told::default();
+    let _told = tracing_subscriber::registry().with(told.clone()).set_default();
+    let service = Service::start().await;
+    let id = service.begin_import(&patients(30)).await;
+    for in_a_row in 1..=3 {
+        let down = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Refused));
+        assert_eq!(deliver(&worker_with(&service, down), &id).await, Delivery::Deferred);
+        let metrics = std::mem::take(&mut *told.0.lock().unwrap());
+        let expected = format!("cause=\"unavailable\" jobs_deferred=1 deferrals_in_a_row={in_a_row} service_defects=0");
+        assert!(metrics.iter().any(|metric| metric.contains(&expected)), "{metrics:?}");
+    }
+    // A table of jobs that is away: the job cannot even be looked at, and the message comes again.
+    let network = Network::new(&service.memory, 7, Weather { refused: 1_000, ..Weather::FAIR });
+    let (import, _) = networked(&service, &network);
+    let deadline = Instant::now() + Duration::from_hours(1);
+    assert!(import.deliver(&test_partition(), &id, deadline).await.is_err());
+    let metrics = told.0.lock().unwrap().clone();
+    assert!(metrics.iter().any(|metric| metric.contains("jobs_deferred=1")), "{metrics:?}");
+}
