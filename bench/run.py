@@ -122,10 +122,10 @@ def import_and_export(table: Table) -> None:
         verdict = f"1/{1 / ratio:.1f}" + (f" ({wanted})" if wanted else "")
         table.add(goal, what, cpu[ours][1], cpu[peer][1], verdict, ratio <= 1 / most if most else None)
 
-    compare("1", f"import CPU, {RECORDS:,} observations, beside Node", "import", "import, Node", 7, 8)
-    compare("1", "the same, beside Python", "import", "import, Python", 31)
-    compare("2", "export CPU, beside Node with map items", "export", "export, Node, maps", 15)
-    compare("2", "the same, beside Node with raw lines", "export", "export, Node, raw lines", 3.5, 4)
+    compare("1", f"import CPU, {RECORDS:,} observations, beside Node", "import", "import, Node", 8, 10)
+    compare("1", "the same, beside Python", "import", "import, Python", 36)
+    compare("2", "export CPU, beside Node with map items", "export", "export, Node, maps", 18)
+    compare("2", "the same, beside Node with raw lines", "export", "export, Node, raw lines", 4.5, 6)
     compare("2", "the same, beside Python with map items", "export", "export, Python, maps")
     compare("2", "the same, beside Python with raw lines", "export", "export, Python, raw lines")
 
@@ -136,7 +136,7 @@ def import_and_export(table: Table) -> None:
     pages = up(exported["query_bytes"], MIB) + SHARDS
     at_most(table, "6", "queries of an export that read", exported["queries"], pages, "⌈bytes of items/1 MiB⌉ + shards")
     at_most(table, "6", "queries of an export that count", exported["counts"], pages, "the same")
-    at_most(table, "6", "parts of an export", exported["parts"], up(len(ours), 8 * MIB) + 2, "⌈bytes/8 MiB⌉ + 2")
+    at_most(table, "6", "chunks of an export, copied", exported["parts"], up(len(ours), 8 * MIB) + 2, "⌈bytes/8 MiB⌉ + 2")
     time_slices = 1 + exported["messages"]
     most = int(results["export"][-1].wall) + 4 + 2 * time_slices + 1
     at_most(table, "6", "job writes of an export", exported["job_writes"], most, "seconds + 4 + 2 per time slice + 1")
@@ -171,7 +171,7 @@ def kept_hash(line: bytes) -> int:
 
 def memory(table: Table) -> None:
     """Goal 3: peaks from 10,000 to a million records, of fresh processes, and one hash for what went in and came out."""
-    full = 50_000  # From here on an export has parts enough to fill all its buffers.
+    full = MANY // 5  # So many that chunks are cut in plain and gzip files: all buffers are at work.
     sizes = sorted({10_000, full, 100_000, MANY})
     peaks: dict[str, dict[int, float]] = {"import": {}, "export": {}, "gzip export": {}}
     for count in sizes:
@@ -468,7 +468,8 @@ def lines(table: Table) -> None:
                     nanoseconds = json.loads(estimates.read_text())["mean"]["point_estimate"]
                     speeds["grammar" if "serde" in directory.name else "ours"] = size / nanoseconds * 1_000
     table.add("10", "framing, validating, stored line, one core", f"{speeds['ours']:.0f} MB/s", f"{speeds['grammar']:.0f} MB/s, serde_json's grammar alone",
-              f"{speeds['ours'] / speeds['grammar']:.2f} (goal 700 MB/s)", speeds["ours"] >= 700)
+              f"{speeds['ours'] / speeds['grammar']:.2f} (goal 800 MB/s and 0.75)",
+              speeds["ours"] >= 800 and speeds["ours"] >= 0.75 * speeds["grammar"])
 
 
 def accept(table: Table) -> None:

@@ -45,11 +45,11 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "a cancelled import gives everything back": [
         ("shared/domain/src/jobs/state.rs",
-         "        if !self.worker_died {\n            self.refund_all_but(begun);",
-         "        let _ = begun;\n        if !self.worker_died {\n            self.refund_all_but(0);"),
+         "        if self.earlier < EarlierWorkers::Died {\n            self.refund_all_but(begun);",
+         "        let _ = begun;\n        if self.earlier < EarlierWorkers::Died {\n            self.refund_all_but(0);"),
     ],
     "a cancelled import gives back what a dead worker may have written": [
-        ("shared/domain/src/jobs/state.rs", "        if !self.worker_died {\n", "        {\n"),
+        ("shared/domain/src/jobs/state.rs", "        if self.earlier < EarlierWorkers::Died {\n", "        {\n"),
     ],
     "a line is told as begun when its write has ended": [
         ("shared/domain/src/importing.rs",

@@ -38,9 +38,10 @@ enum Kind {
 /// The codes that we know, sorted. The first two kinds are those of the SDK's own lists
 /// (<https://docs.rs/aws-runtime/latest/aws_runtime/retries/classifiers/>) and of the services' pages of common errors;
 /// inside a cancelled transaction DynamoDB has names of its own.
-const CODES: [(&str, Kind); 62] = [
+const CODES: [(&str, Kind); 63] = [
     ("AccessDenied", Kind::Refused),
     ("AccessDeniedException", Kind::Refused),
+    ("BadDigest", Kind::Unavailable),
     ("BandwidthLimitExceeded", Kind::Throttled),
     ("EC2ThrottledException", Kind::Throttled),
     ("EntityTooLarge", Kind::Defect),
@@ -108,6 +109,7 @@ const CODES: [(&str, Kind); 62] = [
 fn kind_of(code: &str, status: u16) -> Kind {
     match CODES.binary_search_by(|(known, _)| (*known).cmp(code)) {
         Ok(index) => CODES.get(index).map_or(Kind::Defect, |(_, kind)| *kind),
+        Err(_) if status == 429 => Kind::Throttled,
         Err(_) if status >= 500 => Kind::Unavailable,
         Err(_) => Kind::Refused,
     }
@@ -180,6 +182,7 @@ mod tests {
         assert_eq!(kind_of("InternalError", 200), Kind::Unavailable, "an error inside a 200");
         assert_eq!(kind_of("AccessDenied", 503), Kind::Refused);
         assert_eq!(kind_of("SomethingNew", 500), Kind::Unavailable);
+        assert_eq!(kind_of("SomethingNew", 429), Kind::Throttled);
         assert_eq!(kind_of("SomethingNew", 400), Kind::Refused);
         assert_eq!(
             refusal("write records", "SlowDown", 503).to_string(),

@@ -68,8 +68,7 @@ impl Work for ExportWorker {
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
         let began = Instant::now();
         let slice_ends = (began + self.driver.timings.time_slice).min(deadline);
-        // The last step of a file begins only when all of its time is left; in a short invocation it has half of it.
-        let complete_by = deadline - self.driver.timings.complete.min((deadline - began) / 2);
+        let complete_by = self.driver.timings.complete_by(began, deadline);
         let job = guard.job();
         let JobSpec::Export(spec) = job.spec() else {
             return Err(PortError::defect("export records", "job is no export").into());
@@ -124,12 +123,15 @@ impl ExportRun<'_> {
         if self.assembly().is_none()
             && let Err(stopped) = reading.run(self, &mut out).await
         {
-            self.keep(out, reading.position).await;
-            return Err(stopped);
+            return Err(self.stop(&mut out, reading.position, stopped).await);
         }
-        let written = match self.make_visible(index, out, reading.position, plan).await {
+        let position = reading.position;
+        let written = match self.make_visible(index, &mut out, &position, plan).await {
             Err(Unmade::Gone) => return self.begin_anew().await,
-            Err(Unmade::Stopped(error)) => return Err(error),
+            Err(Unmade::Stopped(stopped)) if self.assembly().is_none() => {
+                return Err(self.stop(&mut out, position, stopped).await);
+            }
+            Err(Unmade::Stopped(stopped)) => return Err(stopped),
             Ok(written) => written,
         };
         if let Some((key, AssembledFile { records, bytes, sha256 })) = written {
@@ -213,19 +215,29 @@ impl ExportRun<'_> {
         });
     }
 
+    /// Stops before the file is whole. A slice after which nothing could be kept, since the store did not answer, is no
+    /// slice but a deferral.
+    async fn stop(&mut self, out: &mut Out, position: Position, stopped: WorkError) -> WorkError {
+        let is_kept = self.keep(out, position).await;
+        match stopped {
+            WorkError::TimeOver if !is_kept => PortError::unavailable("write chunk", "no answer in time").into(),
+            stopped => stopped,
+        }
+    }
+
     /// Keeps what is appended for whoever goes on, as far as the store answers in time: so an export advances in every
-    /// slice.
-    async fn keep(&mut self, mut out: Out, position: Position) {
+    /// slice. False when it did not answer.
+    async fn keep(&mut self, out: &mut Out, position: Position) -> bool {
         let until = Instant::now() + DRAIN_TIME;
         while !out.chunks.is_empty() {
             match out.chunks.next(until).await {
-                Some(Ok(sent)) => self.sent(&mut out, sent),
-                Some(Err(_)) | None => return,
+                Some(Ok(sent)) => self.sent(out, sent),
+                Some(Err(_)) | None => return false,
             }
         }
         if out.file.in_flight() > 0 {
             // One of them has failed before: what follows it is read again.
-            return;
+            return false;
         }
         let tail = match out.file.tail() {
             None => None,
@@ -235,21 +247,22 @@ impl ExportRun<'_> {
                     self.guard.may_call().await;
                     self.worker.objects.put(self.guard.job().partition(), &key, content).await
                 };
-                let Ok(Ok(())) = tokio::time::timeout_at(until, put).await else { return };
+                let Ok(Ok(())) = tokio::time::timeout_at(until, put).await else { return false };
                 Some(Tail { key, bytes, records })
             }
         };
         match tail {
-            Some(tail) => self.cover(&out, Some((tail, position))),
+            Some(tail) => self.cover(out, Some((tail, position))),
             // Nothing is appended behind the chunks, but cursors may be further.
             None => {
-                self.cover(&out, None);
+                self.cover(out, None);
                 if let Some(open) = &mut self.checkpoint.open {
                     open.position = position;
                 }
             }
         }
         self.report();
+        true
     }
 
     /// Makes the file visible: written whole if it never filled a chunk, else put together. A type without records has
@@ -257,8 +270,8 @@ impl ExportRun<'_> {
     async fn make_visible(
         &mut self,
         index: u32,
-        mut out: Out,
-        position: Position,
+        out: &mut Out,
+        position: &Position,
         plan: &FilePlan,
     ) -> Result<Option<(ObjectKey, AssembledFile)>, Unmade> {
         if !out.file.is_chunked() {
@@ -269,7 +282,7 @@ impl ExportRun<'_> {
             return Ok(Some((key.clone(), out.file.put_whole(&key).await?)));
         }
         if self.assembly().is_none() {
-            self.send_rest(&mut out, position).await?;
+            self.send_rest(out, position.clone()).await?;
             self.begin_assembly(index, 0).await?;
         }
         loop {
@@ -330,7 +343,8 @@ impl ExportRun<'_> {
     }
 
     async fn next_sent(&mut self, out: &mut Out) -> Result<(), WorkError> {
-        let sent = out.chunks.next(self.deadline).await.ok_or(WorkError::TimeOver)?;
+        let no_answer = || PortError::unavailable("write chunk", "no answer in time");
+        let sent = out.chunks.next(self.deadline).await.ok_or_else(no_answer)?;
         self.sent(out, sent?);
         Ok(())
     }

@@ -66,6 +66,7 @@ impl Work for ImportWorker {
     /// A pure function of the object and the job but for the stamps: done twice it stores the same records. A takeover
     /// reads from the start again, which rebuilds the reports, and writes on from where the last progress ended.
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
+        let complete_by = self.driver.timings.complete_by(Instant::now(), deadline);
         let job = guard.job();
         let JobSpec::Import { resource_type, source } = job.spec() else {
             return Err(PortError::defect("import records", "job is no import").into());
@@ -79,7 +80,7 @@ impl Work for ImportWorker {
         let import = Import::new(self, guard, (&schema, lines), deadline, self.open(job.partition(), source).await?);
         let Outcome { violations, violation_count, progress, reports } = import.run().await?;
         let is_chunked = reports.are_chunked();
-        let end = ReportsEnd { worker: self, guard, deadline };
+        let end = ReportsEnd { worker: self, guard, complete_by, deadline };
         let files = reports.finish(&end).await?;
         let result = JobResult::Import { violations, violation_count, files };
         Ok(Worked { result, progress, leftovers: is_chunked })

@@ -135,6 +135,19 @@ pub struct Reservation {
     pub requests: u64,
 }
 
+/// What became of the workers before the one that is at a job, the worst of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum EarlierWorkers {
+    /// There was none.
+    #[default]
+    None,
+    /// One has stopped: what it had sent may have arrived, and nothing names it.
+    Stopped,
+    /// One has died: nobody knows what it had begun to write.
+    Died,
+}
+
 /// One import or export. Its state changes by [`apply`](Self::apply) alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -160,14 +173,16 @@ pub struct Job {
     /// The lease under which an import was cancelled: its holder gives back what it had not begun to write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unsettled: Option<Token>,
-    /// Whether a worker of this job has died, and nobody knows what it had begun to write.
     #[serde(default)]
-    worker_died: bool,
+    earlier: EarlierWorkers,
     /// Deleted by its owner, and kept until the objects that a worker may still write are cleared away.
     #[serde(default)]
     deleted: bool,
     /// How often in a row the job was deferred.
     deferrals: u32,
+    /// How often the job was found not to be as it should, since a worker last got through its time slice.
+    #[serde(default)]
+    defects: u32,
     /// Counts the writes of the stored job; a write names the one it follows.
     #[serde(skip)]
     revision: u64,
@@ -214,9 +229,10 @@ impl Job {
             counted: new.counted,
             refunded: 0,
             unsettled: None,
-            worker_died: false,
+            earlier: EarlierWorkers::None,
             deleted: false,
             deferrals: 0,
+            defects: 0,
             revision: 1,
             due_at: Some(new.due_at),
         }
@@ -329,6 +345,12 @@ impl Job {
     #[must_use]
     pub fn deferrals(&self) -> u32 {
         self.deferrals
+    }
+
+    /// How often the job was found not to be as it should, since a worker last got through its time slice.
+    #[must_use]
+    pub fn defects(&self) -> u32 {
+        self.defects
     }
 
     /// The number of the write that this job is, or would be.

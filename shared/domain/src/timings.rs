@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::ports::PortError;
 
@@ -58,6 +59,21 @@ impl Timings {
     #[must_use]
     pub fn due_grace(&self) -> Duration {
         self.lease / 6
+    }
+
+    /// Until when a worker that began then may begin the last step of a file: all of its time is left before the deadline.
+    /// An invocation that is shorter than that has half of its time for it.
+    #[must_use]
+    pub fn complete_by(&self, began: Instant, deadline: Instant) -> Instant {
+        let time = deadline.saturating_duration_since(began);
+        began + time.checked_sub(self.complete).filter(|left| !left.is_zero()).unwrap_or(time / 2)
+    }
+
+    /// When no shard has advanced for so long, the record store counts as down: well within a time slice, or nobody would
+    /// ever be told.
+    #[must_use]
+    pub fn stalled(&self) -> Duration {
+        self.stalled.min((self.time_slice / 2).max(Duration::from_secs(10)))
     }
 
     /// How long a job is deferred that was deferred `deferrals` times in a row before: half a lease, doubled each time,

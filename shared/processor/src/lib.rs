@@ -67,6 +67,8 @@ pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant, 
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => {
                     tracing::error!(message_id = id, error = error.as_ref(), "message comes again");
+                    // How often it came is how often its job was deferred in a row.
+                    tracing::info!(target: METRICS, deferrals_in_a_row = received(&message));
                     Some(id)
                 }
                 Err(_panic) => {
@@ -111,6 +113,11 @@ async fn deliver(
     tracing::info!(target: METRICS, deliveries = 1, queue_age_ms = millis(queue_age),
         delivery_duration_ms = duration_ms);
     Ok(())
+}
+
+/// How often a message was received, this time included.
+fn received(message: &SqsMessage) -> u64 {
+    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -63,15 +63,17 @@ pub(super) fn answer(state: &mut State, method: &Method, request: &Request<'_>, 
             let (Some(number), Some(parts)) = (number, objects.uploads.get_mut(upload)) else {
                 return no_such_upload();
             };
-            // A part is a copy of a whole object: the service sends none.
-            let source = request.copy_source.map(|source| format!("/{}", source.trim_start_matches('/')));
-            let Some(content) =
-                source.and_then(|source| objects.whole.get(&source)).map(|object| object.content.clone())
-            else {
-                return error(StatusCode::NOT_FOUND, "NoSuchKey");
-            };
             stats.parts += 1;
-            let part = Object::new(content);
+            // The service copies whole objects as parts, the peers send theirs.
+            let Some(source) = request.copy_source.map(|source| format!("/{}", source.trim_start_matches('/'))) else {
+                stats.bytes_stored += body.len();
+                let part = Object::new(body);
+                let answer = Answer::new("").header("etag", part.quoted_etag());
+                parts.insert(number, part);
+                return answer;
+            };
+            let Some(object) = objects.whole.get(&source) else { return error(StatusCode::NOT_FOUND, "NoSuchKey") };
+            let part = Object::new(object.content.clone());
             let etag = part.quoted_etag();
             parts.insert(number, part);
             xml(format!("<CopyPartResult><ETag>{etag}</ETag></CopyPartResult>"))

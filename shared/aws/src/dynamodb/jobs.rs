@@ -222,8 +222,11 @@ impl JobStore for DynamoJobs {
             .map_err(|error| port_error(OPERATION, &error))?;
         let next = listed.last_evaluated_key().map(|key| key.get("sk").and_then(|id| id.as_s().ok()?.parse().ok()));
         let next = next.map(|id| id.ok_or_else(|| unreadable(OPERATION, "key names no job"))).transpose()?;
-        let jobs: Result<Vec<_>, _> = listed.items.unwrap_or_default().into_iter().map(read_job).collect();
-        Ok(ListedJobs { jobs: jobs?.into_iter().filter(|job| job.is_shown(now)).collect(), next })
+        let items = listed.items.unwrap_or_default().into_iter();
+        // One that cannot be read is in no other's way; whoever works on it or asks for it is told.
+        let jobs =
+            items.filter_map(|item| read_job(item).inspect_err(|error| tracing::error!(%error, "list jobs")).ok());
+        Ok(ListedJobs { jobs: jobs.filter(|job| job.is_shown(now)).collect(), next })
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {

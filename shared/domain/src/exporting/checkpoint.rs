@@ -4,7 +4,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::files::{Chunks, ObjectKey};
 use crate::jobs::{Progress, ResultFile};
@@ -23,11 +24,14 @@ pub struct ExportCheckpoint {
     pub files: Vec<ResultFile>,
     /// The position of the file that is written, among all files of the job.
     pub next_file: u32,
-    /// That file, once something of it is written down.
+    /// That file, once something of it is written down; of another version, it is written anew.
+    #[serde(default, deserialize_with = "of_this_version")]
     pub open: Option<OpenFile>,
     /// Whether any chunk was written, so that there is something to clear away.
+    #[serde(default)]
     pub is_chunked: bool,
     /// How often the file that is written was begun anew, since something of it was gone.
+    #[serde(default)]
     pub restarts: u32,
 }
 
@@ -62,6 +66,20 @@ pub struct OpenFile {
     pub(super) position: Position,
     /// Once the file is read to its end: how it is put together. The list of chunks does not change any more.
     pub(super) assembly: Option<AssemblyState>,
+}
+
+/// The open file, if it has the form of this version: another one must not make the whole job unreadable.
+fn of_this_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OpenFile>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Open(Box<OpenFile>),
+        Other(IgnoredAny),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        Some(Stored::Open(open)) => Some(*open),
+        Some(Stored::Other(_)) | None => None,
+    })
 }
 
 /// What a worker had appended when it stopped, too little for a chunk.

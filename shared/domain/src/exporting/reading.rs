@@ -46,7 +46,7 @@ impl<'a> Reading<'a> {
     /// Reads all lanes to their end and appends what they bring. Ends early when the time slice is over or a store is
     /// down; the file then holds what `position` says.
     pub(super) async fn run(&mut self, run: &mut ExportRun<'_>, out: &mut Out) -> Result<(), WorkError> {
-        let mut deadlines = Deadlines::new(Instant::now(), run.slice_ends, run.worker.driver.timings.stalled);
+        let mut deadlines = Deadlines::new(Instant::now(), run.slice_ends, run.worker.driver.timings.stalled());
         loop {
             self.open_lanes(run);
             if self.position.open.is_empty() {

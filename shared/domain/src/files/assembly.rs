@@ -117,6 +117,8 @@ impl Assembly<'_> {
         let mut copies = Tasks::default();
         let mut concurrency = MIN_CONCURRENCY;
         let mut backoff = Backoff::new(COPIES, self.ids.as_ref());
+        // The last copy's error, if it has failed: a slice that ends so is a deferral.
+        let mut failed = None;
         copied(count(&there));
         loop {
             let makes_room = Instant::now() >= self.slice_ends;
@@ -127,7 +129,11 @@ impl Assembly<'_> {
                 copies.begin(self.copy(number)?);
             }
             if copies.is_empty() {
-                return if missing.is_empty() { Ok(()) } else { Err(AssemblyError::TimeOver) };
+                return match failed {
+                    _ if missing.is_empty() => Ok(()),
+                    Some(error) => Err(AssemblyError::Port(error)),
+                    None => Err(AssemblyError::TimeOver),
+                };
             }
             let Some((number, ended)) = copies.next(far_away()).await else { continue };
             match ended {
@@ -135,6 +141,7 @@ impl Assembly<'_> {
                     there.insert(number);
                     copied(count(&there));
                     backoff.reset();
+                    failed = None;
                     concurrency = (concurrency + 1).min(MAX_CONCURRENCY);
                 }
                 Err(UploadError::SourceMissing) => return Err(AssemblyError::ChunkMissing),
@@ -146,6 +153,7 @@ impl Assembly<'_> {
                     if !error.is_transient() || !backoff.wait().await {
                         return Err(error.into());
                     }
+                    failed = Some(error);
                 }
             }
         }

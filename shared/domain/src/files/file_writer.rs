@@ -225,11 +225,17 @@ impl<M: Clone> FileWriter<M> {
     }
 
     /// Writes a file that never filled a chunk, under this key.
-    pub(crate) async fn put_whole(mut self, key: &ObjectKey) -> Result<AssembledFile, PortError> {
-        let content = self.take();
+    pub(crate) async fn put_whole(&mut self, key: &ObjectKey) -> Result<AssembledFile, PortError> {
+        let content = self.content();
         self.guard.may_call().await;
-        self.objects.put(&self.name.partition, key, content).await?;
-        Ok(AssembledFile { records: self.records, bytes: self.bytes, sha256: self.digest.finish() })
+        if let Err(error) = self.objects.put(&self.name.partition, key, content.clone()).await {
+            // It can still be kept as the tail.
+            self.carried = BytesMut::from(content);
+            return Err(error);
+        }
+        let mut digest = FileDigest::default();
+        digest.update(&content);
+        Ok(AssembledFile { records: self.lines, bytes: content.len() as u64, sha256: digest.finish() })
     }
 
     fn take(&mut self) -> Bytes {

@@ -85,6 +85,7 @@ impl ReportFile {
 pub(super) struct ReportsEnd<'a> {
     pub(super) worker: &'a ImportWorker,
     pub(super) guard: &'a LeaseGuard,
+    pub(super) complete_by: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -112,8 +113,8 @@ impl ReportsEnd<'_> {
                 key: &key,
                 upload: &upload,
                 bytes: cut.bytes,
-                slice_ends: self.deadline,
-                complete_by: self.deadline,
+                slice_ends: self.complete_by,
+                complete_by: self.complete_by,
             };
             match assembly.run(|_copied| {}).await {
                 Ok(()) => {

@@ -139,7 +139,12 @@ impl JobDriver {
             Ok(AcquireOutcome::Acquired(heartbeat, guard)) => (heartbeat, guard),
             Ok(AcquireOutcome::Absent) => return Ok(Delivery::AlreadyEnded),
             Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),
-            Ok(AcquireOutcome::Ended(job)) => return self.clear(&job).await,
+            Ok(AcquireOutcome::Ended(job)) => {
+                return self.clear(&job).await.inspect_err(|error| {
+                    let job_type = Some(job.job_type());
+                    job_deferred(&Deferral { job_type, partition, id, in_a_row: 1, error });
+                });
+            }
             Ok(AcquireOutcome::Failed(job)) => {
                 tracing::error!(job_id = %id, "job is too old or was taken over too often");
                 remove_results(self.files.as_ref(), &job).await;
@@ -199,14 +204,16 @@ impl JobDriver {
                     in_a_row,
                     error: &error,
                 });
-                if matches!(error, PortError::Defect { .. }) && in_a_row >= MAX_DEFECTS {
+                let is_defect = matches!(error, PortError::Defect { .. });
+                if is_defect && job.defects() + 1 >= MAX_DEFECTS {
                     tracing::error!(job_id = %job.id(), error = &error as &dyn std::error::Error, "job is defective");
                     return (Ending::Fail(FailureReason::InternalError), Delivery::Done);
                 }
                 let rest = self.timings.deferral(before, &error);
                 tracing::warn!(job_id = %job.id(), rest_seconds = rest.as_secs(),
                     error = &error as &dyn std::error::Error, "defer job");
-                (Ending::Release { why: Release::Deferred, rest }, Delivery::Deferred)
+                let why = if is_defect { Release::Defective } else { Release::Deferred };
+                (Ending::Release { why, rest }, Delivery::Deferred)
             }
         }
     }

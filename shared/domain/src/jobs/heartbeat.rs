@@ -216,12 +216,13 @@ impl Heartbeat {
             let update = self.access.jobs.update(next.partition(), &next, &settlement);
             match in_time("write job", update).await {
                 Ok(()) => return self.found_stored(tried.pop()),
-                Err(UpdateError::MonthFull) => {
+                // After an earlier try whose answer was lost, the job itself tells first.
+                Err(UpdateError::MonthFull) if tried.len() == 1 => {
                     self.stored.send_modify(|stored| stored.counted = Some(Err(MonthFull)));
                     return None;
                 }
                 Err(UpdateError::Port(error)) => self.tell(&error),
-                Err(UpdateError::Conflict) => {
+                Err(UpdateError::Conflict | UpdateError::MonthFull) => {
                     match in_time("read job", self.access.jobs.read(next.partition(), next.id())).await {
                         Err(error) => self.tell(&error),
                         Ok(found) => {
@@ -231,6 +232,9 @@ impl Heartbeat {
                             }
                             match found {
                                 Some(found) if found.lease().is_some_and(|lease| lease.token == self.token) => {
+                                    if found.is_counted() && !self.job.is_counted() {
+                                        self.stored.send_modify(|stored| stored.counted = Some(Ok(())));
+                                    }
                                     self.job = found;
                                 }
                                 Some(_) | None => return Some(Beaten::Lost),

@@ -3,7 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, FailureReason, Job, JobResult, JobType, Lease, LeaseRequest, MAX_TAKEOVERS, Progress};
+use super::{
+    Checkpoint, EarlierWorkers, FailureReason, Job, JobResult, JobType, Lease, LeaseRequest, MAX_TAKEOVERS, Progress,
+};
 use crate::identity::Token;
 
 /// Where a job stands.
@@ -51,8 +53,10 @@ pub(super) fn cleared_at(ended: Timestamp) -> Timestamp {
 pub enum Release {
     /// Its time is over.
     Yielded,
-    /// A dependency is down.
+    /// A dependency is down, or the deployment has to be mended.
     Deferred,
+    /// The job is not as it should be.
+    Defective,
 }
 
 /// What can happen to a job.
@@ -238,22 +242,8 @@ impl Job {
                 next.progress.total = records;
                 next.reservation.requests = records;
             }
-            (
-                Processing { lease, checkpoint },
-                Event::Released { due_at, why, progress, checkpoint: reached, token: _ },
-            ) => {
-                let reaches_further =
-                    reached.as_ref().is_some_and(|reached| reached.has_advanced_from(checkpoint.as_deref()));
-                let progress = progress.no_less_than(self.progress);
-                let has_advanced = progress.processed > self.progress.processed || reaches_further;
-                *lease = None;
-                *checkpoint = reached;
-                next.deferrals = match why {
-                    Release::Yielded => 0,
-                    Release::Deferred if has_advanced => 1,
-                    Release::Deferred => self.deferrals.saturating_add(1),
-                };
-                next.progress = progress;
+            (Processing { .. }, Event::Released { due_at, why, progress, checkpoint, token: _ }) => {
+                next.release(why, progress, checkpoint);
                 next.due_at = Some(due_at);
             }
             (Processing { .. }, Event::Completed { result, progress, leftovers, .. }) => {
@@ -293,7 +283,9 @@ impl Job {
         request: LeaseRequest,
         now: Timestamp,
     ) {
-        self.worker_died |= expired.is_some();
+        if expired.is_some() {
+            self.earlier = EarlierWorkers::Died;
+        }
         let attempt = expired.map_or(0, |expired| expired.attempt + 1);
         if self.created_at < request.oldest {
             return self.fail(FailureReason::TooOld, now);
@@ -305,6 +297,22 @@ impl Job {
         self.due_at = Some(request.due_at);
         let lease = Lease { token: request.token, expires_at: request.expires_at, attempt };
         self.state = JobState::Processing { lease: Some(lease), checkpoint };
+    }
+
+    /// Gives the lease back, and counts why.
+    fn release(&mut self, why: Release, progress: Progress, reached: Option<Box<Checkpoint>>) {
+        let reaches_further = reached.as_ref().is_some_and(|reached| reached.has_advanced_from(self.checkpoint()));
+        let progress = progress.no_less_than(self.progress);
+        let has_advanced = progress.processed > self.progress.processed || reaches_further;
+        let before = if has_advanced { 0 } else { self.deferrals };
+        (self.deferrals, self.defects) = match why {
+            Release::Yielded => (before, 0),
+            Release::Deferred => (before.saturating_add(1), self.defects),
+            Release::Defective => (before.saturating_add(1), self.defects.saturating_add(1)),
+        };
+        self.earlier = self.earlier.max(EarlierWorkers::Stopped);
+        self.progress = progress;
+        self.state = JobState::Processing { lease: None, checkpoint: reached };
     }
 
     /// A job that fails gives all of its reservation back.
@@ -333,7 +341,7 @@ impl Job {
     /// Gives back what follows the last line that was begun to be written, unless a worker has died: nobody knows how far
     /// that one was.
     fn refund_unwritten(&mut self, begun: u64) {
-        if !self.worker_died {
+        if self.earlier < EarlierWorkers::Died {
             self.refund_all_but(begun);
         }
     }
@@ -346,7 +354,7 @@ impl Job {
 
     fn end(&mut self, state: JobState, leftovers: bool, now: Timestamp) {
         // Once started, whatever a worker has sent may still arrive.
-        let is_untidy = leftovers && self.started_at.is_some() || self.worker_died;
+        let is_untidy = leftovers && self.started_at.is_some() || self.earlier > EarlierWorkers::None;
         self.due_at = is_untidy.then(|| cleared_at(now));
         self.state = state;
         self.completed_at = Some(now);

@@ -73,6 +73,20 @@ async fn a_write_of_the_job_that_hangs_delays_no_other_call() {
     assert_eq!((delivery, written), (Delivery::Done, 5_000), "all was written while the table of jobs was silent");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_of_files_that_does_not_answer_is_a_deferral_and_no_time_slice() {
+    let service = Service::start().await;
+    service.begin_import(&patients(300)).await;
+    service.work().await;
+    let network = Network::new(&service.memory, 7, Weather::FAIR);
+    let (_, export) = networked(&service, &network);
+    let export = ExportWorker { chunk_size: ChunkSize::new(1_500), ..export };
+    let id = service.begin_export().await;
+    network.hang(Dependency::Objects, Instant::now() + Duration::from_hours(1));
+    assert_eq!(deliver(&export, &id).await, Delivery::Deferred);
+    assert_eq!(service.job(&id).await.deferrals(), 1);
+}
+
 /// A store in which the promise of a job is broken: its source has fewer lines than were counted.
 #[tokio::test(start_paused = true)]
 async fn a_defective_job_fails_after_three_tries() {

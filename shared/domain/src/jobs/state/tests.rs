@@ -65,6 +65,11 @@ fn advanced(token: u128, now: i64, processed: u64) -> Event {
     Event::Advanced { token: Token::new(token), renewal, progress: progress(processed), checkpoint: None }
 }
 
+fn released(token: u128, now: i64, why: Release) -> Event {
+    let (token, due_at) = (Token::new(token), at(now + 30));
+    Event::Released { token, due_at, why, progress: progress(0), checkpoint: None }
+}
+
 fn completed(token: u128) -> Event {
     let result = JobResult::Import { violations: Vec::new(), violation_count: 0, files: Vec::new() };
     Event::Completed { token: Token::new(token), result, progress: progress(3), leftovers: false }
@@ -108,6 +113,23 @@ fn progress_resets_the_attempts() {
     let job = job.apply(acquired(1, 60), at(60)).unwrap();
     assert_eq!(job.apply(advanced(1, 61, 0), at(61)).unwrap().lease().unwrap().attempt, 1);
     assert_eq!(job.apply(advanced(1, 61, 2), at(61)).unwrap().lease().unwrap().attempt, 0);
+}
+
+#[test]
+fn an_outage_is_no_defect_of_the_job_and_a_time_slice_forgets_none_of_it() {
+    let mut job = new_import();
+    let expected = [
+        (Release::Deferred, (1, 0)),
+        (Release::Deferred, (2, 0)),
+        (Release::Defective, (3, 1)),
+        (Release::Deferred, (4, 1)),
+        (Release::Defective, (5, 2)),
+        (Release::Yielded, (5, 0)),
+    ];
+    for (now, (why, counted)) in (0..).zip(expected) {
+        job = job.apply(acquired(1, now), at(now)).unwrap().apply(released(1, now, why), at(now)).unwrap();
+        assert_eq!((job.deferrals(), job.defects()), counted, "{why:?}");
+    }
 }
 
 #[test]
@@ -203,7 +225,10 @@ fn an_ended_job_is_looked_at_once_more_when_a_worker_may_have_left_something() {
     let working = pending.apply(acquired(1, 0), at(0)).unwrap();
     assert_eq!(working.apply(completed(1), at(5)).unwrap().due_at(), None, "one worker, no chunks");
     let taken_over = working.apply(acquired(2, 60), at(60)).unwrap();
-    for ended in [cancel(&working, 5), taken_over.apply(completed(2), at(65)).unwrap()] {
+    let released = working.apply(released(1, 2, Release::Deferred), at(2)).unwrap();
+    let gone_on = released.apply(acquired(2, 60), at(60)).unwrap();
+    let after = |job: &Job| job.apply(completed(2), at(65)).unwrap();
+    for ended in [cancel(&working, 5), after(&taken_over), after(&gone_on)] {
         let ended_at = ended.completed_at().unwrap();
         assert_eq!(ended.due_at(), Some(ended_at + SECOND_CLEARING));
         let hidden = ended.apply(Event::Deleted, at(70)).unwrap();
