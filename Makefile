@@ -48,6 +48,7 @@ soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 se
 	SEEDS=10000 cargo test --workspace --locked --test simulation
 	@$(PYTHON) tests/in-process/mutants.py
 	@$(STACK) exec -- $(VENV)/bin/python local/test-broken.py --hang
+	@$(STACK) exec -- cargo test --workspace --locked --test aws_errors -- --ignored
 	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
 	@$(STACK) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
 	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh

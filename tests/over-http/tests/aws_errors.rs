@@ -233,6 +233,14 @@ async fn the_processors_leave_what_they_cannot_do_for_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: run by make soak"]
+async fn any_call_of_a_processor_may_hang_for_half_a_minute() {
+    let tenant = &Tenant::new("faults-hang");
+    let hangs = |operation: &String| Case { operation: operation.clone(), fault: Fault::Hangs, times: 1 };
+    all_survive(tenant, |operations, _| operations.iter().map(hangs).map(Trouble::Fault).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_processor_may_die_before_and_after_any_call() {
     let tenant = &Tenant::new("faults-death");
     let before_and_after =
