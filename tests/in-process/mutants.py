@@ -125,6 +125,11 @@ def copy() -> None:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
+    # What is no longer part of the tree, but for what was built.
+    for kept in COPY.rglob("*.rs"):
+        name = kept.relative_to(COPY)
+        if name.parts[0] != "target" and str(name) not in files:
+            kept.unlink()
 
 
 def simulate() -> subprocess.CompletedProcess:
