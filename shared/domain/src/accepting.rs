@@ -26,8 +26,8 @@ pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, Idempot
 pub use import::{ImportData, ImportRequest, ImportStarter};
 pub use uploads::{CreateUploadError, MAX_UPLOAD_BYTES, Upload, Uploader};
 
-/// A lost race is run again: 50 calls at once took up to 12 tries.
-const RACES: RetryPolicy = RetryPolicy::new(20, 10, 400);
+/// A lost race is run again: 50 calls at once took up to 12 tries on an idle machine, and more on a busy one.
+const RACES: RetryPolicy = RetryPolicy::new(30, 10, 600);
 
 /// Looking whether an acceptance had its effect whose answer was lost.
 const UNKNOWN_OUTCOME: RetryPolicy = RetryPolicy::new(3, 50, 400);

@@ -28,7 +28,7 @@ const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
 const MAX_OPEN_UPLOADS: usize = 20;
 
 /// Uploads that are created at once.
-const RACES: RetryPolicy = RetryPolicy::new(20, 10, 400);
+const RACES: RetryPolicy = RetryPolicy::new(40, 20, 800);
 
 /// A place that a client may upload one batch to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
