@@ -75,9 +75,11 @@ fn cases(operations: &[String]) -> Vec<Case> {
 /// Cases of creating an upload that one tenant may have: a partition has at most 20 open ones.
 const UPLOAD_CASES: usize = 5;
 
-/// Tenants enough for so many cases.
+/// Tenants enough for so many cases; no two cases that run at a time share one, so that they do not race for its uploads.
 fn uploaders(cases: usize) -> Vec<Tenant> {
-    (0..cases.div_ceil(UPLOAD_CASES)).map(|number| Tenant::new(&format!("faults-upload-{number}"))).collect()
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let tenant = |_| Tenant::new(&format!("faults-upload-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    (0..cases.div_ceil(UPLOAD_CASES).max(MAX_CONCURRENCY + 1)).map(tenant).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,12 +94,12 @@ async fn the_api_answers_as_usual_or_says_when_to_come_again() {
         assert!(usual.is_success(), "{call:?}: {usual}");
         let cases = cases(&clean.faults.seen());
         let tenants = match call {
-            Call::CreateUpload => uploaders(cases.len()),
+            Call::CreateUpload | Call::StartImportOfUpload => uploaders(cases.len()),
             _ => vec![tenant.clone()],
         };
         let tenants = &tenants;
         let checked = futures::stream::iter(cases.into_iter().enumerate()).map(async |(index, case)| {
-            let service = Unlucky::new(&tenants[index / UPLOAD_CASES % tenants.len()]).await;
+            let service = Unlucky::new(&tenants[index % tenants.len()]).await;
             let prepared = call.prepare(&service).await;
             let key = format!("case-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
             service.faults.inject(&case.operation, case.fault, case.times);
