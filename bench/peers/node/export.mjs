@@ -24,7 +24,7 @@ async function* lines() {
       );
       let chunk = "";
       for (const item of page.Items) {
-        chunk += (form === "lines" ? item.b.S : JSON.stringify(unmarshall(item).record)) + "\n";
+        chunk += (form === "lines" ? Buffer.from(item.b.B).toString() : JSON.stringify(unmarshall(item).record)) + "\n";
       }
       if (chunk) yield Buffer.from(chunk);
       from = page.LastEvaluatedKey;

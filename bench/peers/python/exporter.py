@@ -28,8 +28,8 @@ def lines(form: str, partition: str, resource_type: str):
         while True:
             page = records.query(**query)
             for item in page["Items"]:
-                line = item["b"] if form == "lines" else json.dumps(item["record"], default=plain)
-                yield line.encode() + b"\n"
+                line = bytes(item["b"]) if form == "lines" else json.dumps(item["record"], default=plain).encode()
+                yield line + b"\n"
             if "LastEvaluatedKey" not in page:
                 break
             query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
