@@ -10,8 +10,8 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::files::{
-    AssembledFile, Assembly, AssemblyError, ChunkSize, Cut, FileDigest, FileWriter, ObjectKey, ObjectReader, ReadError,
-    SentChunk,
+    AssembledFile, Assembly, AssemblyError, ChunkSize, Cut, FileWriter, MAX_ASSEMBLIES, ObjectKey, ObjectReader,
+    ReadError, SentChunk,
 };
 use crate::identity::{JobId, Partition, Token};
 use crate::jobs::{
@@ -42,9 +42,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// How often a file is begun anew of which something is gone.
 const MAX_RESTARTS: u32 = 1;
-
-/// How often putting a file together is begun anew, its upload being gone.
-const MAX_ASSEMBLIES: u32 = 3;
 
 /// Works on exports.
 #[derive(Clone)]
@@ -163,8 +160,7 @@ impl ExportRun<'_> {
                 Err(ReadError::Missing | ReadError::Changed) => return Ok(None),
             },
         };
-        let digest = FileDigest::restore(&open.digest.0);
-        let digest = digest.ok_or_else(|| PortError::defect("read checkpoint", "digest cannot be restored"))?;
+        let digest = open.digest.restore()?;
         let (chunks_so_far, records, bytes) = (open.chunks, open.records, open.bytes);
         let cut = Cut { chunks: chunks_so_far, digest, records, bytes, mark: open.position.clone() };
         Ok(Some((Out { file: new.resume(cut, tail, lines), chunks }, open.position)))
@@ -304,8 +300,8 @@ impl ExportRun<'_> {
             };
             match assembly.run(|copied| self.copied(copied)).await {
                 Ok(()) => {
-                    let digest = FileDigest::restore(&open.digest.0).unwrap_or_default();
-                    let file = AssembledFile { records: open.records, bytes: open.bytes, sha256: digest.finish() };
+                    let sha256 = open.digest.restore()?.finish();
+                    let file = AssembledFile { records: open.records, bytes: open.bytes, sha256 };
                     return Ok(Some((key, file)));
                 }
                 Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {

@@ -9,7 +9,7 @@ mod inflater;
 mod object_key;
 mod object_reader;
 
-pub(crate) use assembly::{AssembledFile, Assembly, AssemblyError};
+pub(crate) use assembly::{AssembledFile, Assembly, AssemblyError, MAX_ASSEMBLIES};
 pub use chunks::ChunkSize;
 pub(crate) use chunks::Chunks;
 pub(crate) use file_digest::FileDigest;

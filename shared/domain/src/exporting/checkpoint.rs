@@ -7,9 +7,9 @@ use records::{RecordId, ResourceType};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::files::{Chunks, ObjectKey};
+use crate::files::{Chunks, FileDigest, ObjectKey};
 use crate::jobs::{Progress, ResultFile};
-use crate::ports::{MultipartId, Stamp};
+use crate::ports::{MultipartId, PortError, Stamp};
 
 /// The form of a checkpoint. The saved digest can be read by this version of `sha2` only.
 const VERSION: u32 = 2;
@@ -106,6 +106,12 @@ pub(super) struct AssemblyState {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct SavedDigest(pub(super) String);
+
+impl SavedDigest {
+    pub(super) fn restore(&self) -> Result<FileDigest, PortError> {
+        FileDigest::restore(&self.0).ok_or_else(|| PortError::defect("read checkpoint", "digest cannot be restored"))
+    }
+}
 
 impl fmt::Debug for SavedDigest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -74,9 +74,8 @@ impl<'a> Reading<'a> {
 
     /// What arrives next: a chunk in the store, or a page from it.
     async fn next(&mut self, out: &mut Out, wake: Instant) -> Option<Either<Result<SentChunk, PortError>, Page>> {
-        let sent = std::pin::pin!(out.chunks.next(wake));
-        let page = std::pin::pin!(self.pages.next(wake));
-        let (mut sent, mut page) = (sent, page);
+        let mut sent = std::pin::pin!(out.chunks.next(wake));
+        let mut page = std::pin::pin!(self.pages.next(wake));
         match either(&mut sent, &mut page).await {
             Either::First(sent) => sent.map(Either::First),
             Either::Second(page) => page.map(Either::Second),

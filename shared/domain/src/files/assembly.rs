@@ -24,6 +24,9 @@ const COPIES: RetryPolicy = RetryPolicy::new(6, 100, 5_000);
 /// Rounds of listing, copying what is missing, and completing.
 const ROUNDS: u32 = 4;
 
+/// How often a file is begun to be put together at most, its upload being gone each time.
+pub(crate) const MAX_ASSEMBLIES: u32 = 3;
+
 /// Looks at an object that may have become visible. A Complete whose answer was lost may take minutes.
 const LOOKS: RetryPolicy = RetryPolicy::new(6, 500, 5_000);
 

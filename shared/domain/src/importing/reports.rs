@@ -7,7 +7,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{ImportWorker, Step};
-use crate::files::{AssembledFile, Assembly, AssemblyError, ChunkSize, FileWriter, ObjectKey, Report, SentChunk};
+use crate::files::{
+    AssembledFile, Assembly, AssemblyError, ChunkSize, FileWriter, MAX_ASSEMBLIES, ObjectKey, Report, SentChunk,
+};
 use crate::identity::Token;
 use crate::jobs::{Compression, FailureReason, LeaseGuard, LineViolation, ResultFile, Tasks, WorkError};
 use crate::ports::{ObjectStore, PortError};
@@ -17,9 +19,6 @@ const CHUNK_SIZE: ChunkSize = ChunkSize::new(5 << 20);
 
 /// Chunks of one report that are sent at once.
 const MAX_CONCURRENCY: usize = 1;
-
-/// How often putting a report together is begun anew, its upload being gone.
-const MAX_ASSEMBLIES: u32 = 3;
 
 /// A line of the results report.
 #[derive(Serialize)]

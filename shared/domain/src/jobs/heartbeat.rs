@@ -159,9 +159,8 @@ impl Heartbeat {
             let wanted = self.wanted.borrow_and_update().clone();
             let due = self.due(&wanted);
             if Instant::now() < due {
-                let changed = std::pin::pin!(self.wanted.changed());
-                let sleep = std::pin::pin!(tokio::time::sleep_until(due));
-                let (mut changed, mut sleep) = (changed, sleep);
+                let mut changed = std::pin::pin!(self.wanted.changed());
+                let mut sleep = std::pin::pin!(tokio::time::sleep_until(due));
                 // Both may be dropped: the cell keeps what was handed over. Without a worker there is nothing to renew.
                 if let Either::First(Err(_)) = either(&mut changed, &mut sleep).await {
                     return Beaten::Lost;
