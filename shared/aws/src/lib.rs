@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::config::retry::RetryPartition;
 
 mod dynamodb;
 mod error;
@@ -24,6 +25,7 @@ pub use sqs::SqsJobQueue;
 /// connections for all clients. Build it once, at the start of a function.
 pub struct Aws {
     config: SdkConfig,
+    retries: Option<RetryPartition>,
 }
 
 /// How long one try of a call may take.
@@ -51,43 +53,51 @@ impl Aws {
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .load()
             .await;
-        Self::with_config(config)
+        Self { config, retries: None }
     }
 
-    /// Takes a configuration as it is.
+    /// Takes a configuration as it is, with a quota of retries of that name. Otherwise all connections of a process have
+    /// one quota, and what cannot be reached over one of them leaves none to the others.
     #[must_use]
-    pub fn with_config(config: SdkConfig) -> Self {
-        Self { config }
+    pub fn with_config(config: SdkConfig, quota: String) -> Self {
+        Self { config, retries: Some(RetryPartition::new(quota)) }
+    }
+
+    fn dynamodb(&self) -> aws_sdk_dynamodb::config::Builder {
+        let mut builder = aws_sdk_dynamodb::config::Builder::from(&self.config);
+        builder.set_retry_partition(self.retries.clone());
+        builder
+    }
+
+    fn dynamodb_client(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::from_conf(self.dynamodb().build())
     }
 
     /// Jobs in their table; acceptance and refunds also write to the usage table.
     #[must_use]
     pub fn jobs(&self, jobs_table: String, usage_table: String) -> DynamoJobs {
-        DynamoJobs::new(aws_sdk_dynamodb::Client::new(&self.config), jobs_table, usage_table)
+        DynamoJobs::new(self.dynamodb_client(), jobs_table, usage_table)
     }
 
     /// Records in their table. Writes are tried once, for 3 s: no try starts under an old stamp.
     #[must_use]
     pub fn records(&self, table: String) -> DynamoRecords {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(WRITE_ATTEMPT_TIMEOUT).build();
-        let writing = aws_sdk_dynamodb::config::Builder::from(&self.config)
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            .build();
-        let reader = aws_sdk_dynamodb::Client::new(&self.config);
+        let writing = self.dynamodb().retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
+        let reader = self.dynamodb_client();
         DynamoRecords::new(reader, aws_sdk_dynamodb::Client::from_conf(writing), table)
     }
 
     /// Keys in their table.
     #[must_use]
     pub fn keys(&self, table: String) -> DynamoKeys {
-        DynamoKeys::new(aws_sdk_dynamodb::Client::new(&self.config), table)
+        DynamoKeys::new(self.dynamodb_client(), table)
     }
 
     /// Plans and counters in their table.
     #[must_use]
     pub fn usage(&self, table: String) -> DynamoUsage {
-        DynamoUsage::new(aws_sdk_dynamodb::Client::new(&self.config), table)
+        DynamoUsage::new(self.dynamodb_client(), table)
     }
 
     /// Files in a bucket.
@@ -96,7 +106,9 @@ impl Aws {
         use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
 
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(UPLOAD_ATTEMPT_TIMEOUT).build();
-        let config = Builder::from(&self.config)
+        let mut config = Builder::from(&self.config);
+        config.set_retry_partition(self.retries.clone());
+        let config = config
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .timeout_config(timeouts)
@@ -107,13 +119,15 @@ impl Aws {
     /// What deletes a partition.
     #[must_use]
     pub fn purge(&self, jobs_table: String, records_table: String, usage_table: String, bucket: String) -> Purge {
-        let dynamodb = aws_sdk_dynamodb::Client::new(&self.config);
+        let dynamodb = self.dynamodb_client();
         Purge { dynamodb, files: self.objects(bucket), jobs_table, records_table, usage_table }
     }
 
     /// The queue of one type of job.
     #[must_use]
     pub fn queue(&self, url: String) -> SqsJobQueue {
-        SqsJobQueue::new(aws_sdk_sqs::Client::new(&self.config), url)
+        let mut config = aws_sdk_sqs::config::Builder::from(&self.config);
+        config.set_retry_partition(self.retries.clone());
+        SqsJobQueue::new(aws_sdk_sqs::Client::from_conf(config.build()), url)
     }
 }

@@ -24,7 +24,7 @@ mod uploads;
 pub use export::{ExportRequest, ExportStarter};
 pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
 pub use import::{ImportData, ImportRequest, ImportStarter};
-pub use uploads::{CreateUploadError, MAX_UPLOAD_BYTES, Upload, Uploader};
+pub use uploads::{CreateUploadError, MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, Upload, Uploader};
 
 /// A lost race is run again: 50 calls at once took up to 12 tries on an idle machine, and more on a busy one.
 const RACES: RetryPolicy = RetryPolicy::new(30, 10, 600);

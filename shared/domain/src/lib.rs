@@ -25,7 +25,7 @@ mod timings;
 pub use accepting::{
     AcceptJobError, Accepted, CreateUploadError, ExportRequest, ExportStarter, Fingerprint, IDEMPOTENCY_WINDOW,
     IdempotencyEntry, IdempotencyKey, ImportData, ImportRequest, ImportStarter, InvalidIdempotencyKey, JobAcceptor,
-    MAX_UPLOAD_BYTES, Upload, Uploader,
+    MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, Upload, Uploader,
 };
 pub use exporting::{ExportCheckpoint, ExportPlan, ExportWorker, OpenFile};
 pub use files::{ChunkSize, Inflater, KeyPrefix, ObjectKey, Report};

@@ -47,7 +47,7 @@ struct State {
     months: HashMap<(TenantId, Pool, Month), u64>,
     idempotency: HashMap<(Partition, String), IdempotencyEntry>,
     uploads: HashMap<(Partition, UploadId), Upload>,
-    upload_versions: HashMap<Partition, u64>,
+    upload_slots: HashMap<(Partition, usize), UploadId>,
 }
 
 impl Default for Memory {
@@ -85,7 +85,7 @@ impl Memory {
             months: HashMap::new(),
             idempotency: HashMap::new(),
             uploads: HashMap::new(),
-            upload_versions: HashMap::new(),
+            upload_slots: HashMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }

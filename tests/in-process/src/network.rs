@@ -16,7 +16,7 @@ use domain::ports::{
     ChangeItem, ChangeLog, CountPage, DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover,
     FoundRecords, IdSource, JobQueue, JobStore, KeptRecord, ListedJobs, MonthUsage, MultipartId, MultipartStore,
     ObjectHead, ObjectStore, OpenUploads, Page, PortError, RecordReader, RecordWriter, Settlement, Shard, Stamp,
-    UpdateError, UploadError, UploadedPart, UsageStore,
+    UpdateError, UploadError, UploadSlot, UploadedPart, UsageStore,
 };
 use domain::{
     IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
@@ -699,12 +699,12 @@ impl UsageStore for Network {
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-        version: u64,
+        slot: &UploadSlot,
     ) -> Result<(), AddUploadError> {
         let (memory, partition, upload) = (self.memory.clone(), partition.clone(), upload.clone());
-        let reservation = reservation.clone();
+        let (reservation, slot) = (reservation.clone(), slot.clone());
         self.write(Operation::Usage, async move {
-            memory.create_upload(&partition, &upload, &reservation, month_limit, version).await
+            memory.create_upload(&partition, &upload, &reservation, month_limit, &slot).await
         })
         .await
     }

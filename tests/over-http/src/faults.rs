@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -148,13 +149,15 @@ impl Faults {
     }
 }
 
-/// AWS as the environment names it, with the faults before the network. Pauses between the SDK's own tries are short.
+/// AWS as the environment names it, with the faults before the network. Pauses between the SDK's own tries are short,
+/// and the quota of retries is this connection's alone, as in a function: cases run side by side.
 pub async fn aws_with(faults: &Faults) -> Aws {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let inner = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
     let client = SharedHttpClient::new(FaultyClient { inner, faults: faults.clone() });
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1));
     let config = aws_config::defaults(aws::behavior()).http_client(client).retry_config(retries);
-    Aws::with_config(config.load().await)
+    Aws::with_config(config.load().await, format!("connection {}", NUMBER.fetch_add(1, Ordering::Relaxed)))
 }
 
 #[derive(Debug)]

@@ -75,11 +75,11 @@ fn cases(operations: &[String]) -> Vec<Case> {
 /// Cases of creating an upload that one tenant may have: a partition has at most 20 open ones.
 const UPLOAD_CASES: usize = 5;
 
-/// Tenants enough for so many cases; no two cases that run at a time share one, so that they do not race for its uploads.
+/// Tenants enough for so many cases.
 fn uploaders(cases: usize) -> Vec<Tenant> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let tenant = |_| Tenant::new(&format!("faults-upload-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-    (0..cases.div_ceil(UPLOAD_CASES).max(MAX_CONCURRENCY + 1)).map(tenant).collect()
+    (0..cases.div_ceil(UPLOAD_CASES)).map(tenant).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

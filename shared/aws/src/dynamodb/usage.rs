@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
-use domain::ports::{AddUploadError, IdSource, MonthUsage, OpenUploads, PortError, UsageStore};
+use domain::ports::{AddUploadError, IdSource, MonthUsage, OpenUploads, PortError, UploadSlot, UsageStore};
 use domain::{
     IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Reservation, RetryPolicy, Tenant, TenantId, Upload,
     UploadId, Window, after, retry,
@@ -134,9 +134,13 @@ pub(super) fn upload_key(partition: &Partition, upload: &UploadId) -> Item {
     key(&partition.tenant, format!("upload#{}#{upload}", partition.environment))
 }
 
-/// Counts the uploads that were ever added: what is written on its condition follows all of them.
-fn uploads_key(partition: &Partition) -> Item {
-    key(&partition.tenant, format!("uploads#{}", partition.environment))
+/// Who holds the slots for open uploads.
+fn slots_key(partition: &Partition) -> Item {
+    key(&partition.tenant, format!("slots#{}", partition.environment))
+}
+
+fn slot_name(number: usize) -> String {
+    format!("slot{number}")
 }
 
 fn read_upload(operation: &'static str, mut item: Item) -> Result<Upload, PortError> {
@@ -262,7 +266,7 @@ impl UsageStore for DynamoUsage {
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-        version: u64,
+        slot: &UploadSlot,
     ) -> Result<(), AddUploadError> {
         const OPERATION: &str = "create upload";
         let broken = |_| unreadable(OPERATION, "request cannot be built");
@@ -277,20 +281,25 @@ impl UsageStore for DynamoUsage {
         item.insert("used".to_owned(), AttributeValue::Bool(upload.used));
         item.insert("expiresAt".to_owned(), time_to_live(after(upload.expires_at, HOUR)));
         let put = Put::builder().table_name(&self.table).set_item(Some(item)).build().map_err(broken)?;
-        let list = Update::builder()
+        let is_held = if slot.holder.is_some() { "#slot = :holder" } else { "attribute_not_exists(#slot)" };
+        let slots = Update::builder()
             .table_name(&self.table)
-            .set_key(Some(uploads_key(partition)))
-            .update_expression("SET version = :next, v = :v")
-            .condition_expression(if version == 0 { "attribute_not_exists(pk)" } else { "version = :before" })
-            .expression_attribute_values(":next", number(version + 1))
+            .set_key(Some(slots_key(partition)))
+            .update_expression("SET #slot = :upload, v = :v")
+            .condition_expression(is_held)
+            .expression_attribute_names("#slot", slot_name(slot.number))
+            .expression_attribute_values(":upload", text(upload.id.as_str()))
             .expression_attribute_values(":v", number(VERSION));
-        let list = if version == 0 { list } else { list.expression_attribute_values(":before", number(version)) };
+        let slots = match &slot.holder {
+            Some(holder) => slots.expression_attribute_values(":holder", text(holder.as_str())),
+            None => slots,
+        };
         let create = self
             .client
             .transact_write_items()
             .transact_items(TransactWriteItem::builder().put(put).build())
             .transact_items(TransactWriteItem::builder().update(month.build().map_err(broken)?).build())
-            .transact_items(TransactWriteItem::builder().update(list.build().map_err(broken)?).build());
+            .transact_items(TransactWriteItem::builder().update(slots.build().map_err(broken)?).build());
         let Err(error) = create.send().await else { return Ok(()) };
         Err(match reasons(&error) {
             Some(reasons) if reasons.get(2) == Some(&Reason::Condition) || reasons.contains(&Reason::Contention) => {
@@ -304,9 +313,10 @@ impl UsageStore for DynamoUsage {
 
     async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
         const OPERATION: &str = "list uploads";
-        // Read first: whoever adds one behind it is noticed.
-        let list = self.get(OPERATION, uploads_key(partition)).await?;
-        let version = list.and_then(|list| read_number(&list, "version")).unwrap_or(0);
+        // Read first: whoever holds a slot here is among the uploads that are read behind it.
+        let slots = self.get(OPERATION, slots_key(partition)).await?.unwrap_or_default();
+        let holder = |number| -> Option<UploadId> { slots.get(&slot_name(number))?.as_s().ok()?.parse().ok() };
+        let holders = std::array::from_fn(holder);
         let sort_key = |id: &str| text(format!("upload#{}#{id}", partition.environment));
         let mut items = self
             .client
@@ -324,7 +334,7 @@ impl UsageStore for DynamoUsage {
         while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
             open.extend(Some(read_upload(OPERATION, item)?).filter(|upload| upload.is_open(now)));
         }
-        Ok(OpenUploads { uploads: open, version })
+        Ok(OpenUploads { uploads: open, holders })
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {

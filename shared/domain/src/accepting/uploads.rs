@@ -10,7 +10,7 @@ use crate::files::ObjectKey;
 use crate::identity::{Principal, UploadId};
 use crate::jobs::Reservation;
 use crate::limits::Month;
-use crate::ports::{AddUploadError, Clock, IdSource, OpenUploads, PortError, SignedUrl, UrlSigner, UsageStore};
+use crate::ports::{AddUploadError, Clock, IdSource, PortError, SignedUrl, UploadSlot, UrlSigner, UsageStore};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::timings::after;
 
@@ -25,9 +25,9 @@ const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
 
 /// Uploads of a partition whose URLs still work and that no import has used: a key that has leaked must not fill the
 /// bucket.
-const MAX_OPEN_UPLOADS: usize = 20;
+pub const MAX_OPEN_UPLOADS: usize = 20;
 
-/// Uploads that are created at once.
+/// Uploads that are created at once draw the same slot now and then.
 const RACES: RetryPolicy = RetryPolicy::new(40, 20, 800);
 
 /// A place that a client may upload one batch to.
@@ -96,13 +96,13 @@ impl Uploader {
         let limit = who.tenant.refusing_limit(who.partition.environment);
         let mut races = Backoff::new(RACES, self.ids.as_ref());
         loop {
-            let OpenUploads { uploads, version } = self.usage.open_uploads(&who.partition, now).await?;
-            if uploads.len() >= MAX_OPEN_UPLOADS {
+            let open = self.usage.open_uploads(&who.partition, now).await?;
+            let Some(slot) = self.draw(open.free_slots()) else {
                 // The oldest ones close first.
-                let closes_at = uploads.iter().map(closes_at).min().unwrap_or(now);
+                let closes_at = open.uploads.iter().map(closes_at).min().unwrap_or(now);
                 return Err(CreateUploadError::TooManyOpen { until: closes_at });
-            }
-            match self.usage.create_upload(&who.partition, &upload, &reservation, limit, version).await {
+            };
+            match self.usage.create_upload(&who.partition, &upload, &reservation, limit, &slot).await {
                 Ok(()) => break,
                 Err(AddUploadError::MonthFull) => return Err(CreateUploadError::MonthFull),
                 Err(AddUploadError::Port(error)) => return Err(error.into()),
@@ -119,5 +119,12 @@ impl Uploader {
         let key = ObjectKey::upload(&who.partition, &id);
         let url = self.signer.sign_upload(&who.partition, &key, bytes, now, after(now, URL_LIFETIME)).await?;
         Ok((id, url))
+    }
+
+    /// Any of the slots: who comes at once should not meet at the first.
+    fn draw(&self, mut free: Vec<UploadSlot>) -> Option<UploadSlot> {
+        let count = free.len() as u128;
+        let drawn = self.ids.random().checked_rem(count)?;
+        Some(free.swap_remove(usize::try_from(drawn).ok()?))
     }
 }

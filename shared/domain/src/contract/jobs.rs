@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Fixture;
-use crate::accepting::{Fingerprint, IdempotencyEntry, IdempotencyKey, Upload};
+use crate::accepting::{Fingerprint, IdempotencyEntry, IdempotencyKey, MAX_OPEN_UPLOADS, Upload};
 use crate::exporting::{ExportCheckpoint, ExportPlan};
 use crate::files::ObjectKey;
 use crate::identity::{Token, UploadId};
@@ -14,7 +14,7 @@ use crate::jobs::{
 use crate::limits::Window;
 use crate::ports::{
     AcceptError, Acceptance, AcceptanceStore, AddUploadError, Cancellation, DueGroup, DueJob, DueStore, IdSource,
-    IdempotencyWrite, JobStore, Settlement, Stage, UpdateError, UsageStore,
+    IdempotencyWrite, JobStore, Settlement, Stage, UpdateError, UploadSlot, UsageStore,
 };
 use records::Violation;
 
@@ -327,12 +327,13 @@ async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture
     };
     let first = upload(60);
     let reservation = fixture.export_job(1).reservation().clone();
-    usage.create_upload(partition, &first, &reservation, Some(1), 0).await.unwrap();
-    let full = usage.create_upload(partition, &upload(60), &reservation, Some(1), 1).await;
+    let free = |number| UploadSlot { number, holder: None };
+    usage.create_upload(partition, &first, &reservation, Some(1), &free(7)).await.unwrap();
+    let full = usage.create_upload(partition, &upload(60), &reservation, Some(1), &free(8)).await;
     assert!(matches!(full, Err(AddUploadError::MonthFull)), "{full:?}");
-    let late = usage.create_upload(partition, &upload(60), &reservation, None, 0).await;
+    let late = usage.create_upload(partition, &upload(60), &reservation, None, &free(7)).await;
     assert!(matches!(late, Err(AddUploadError::Conflict)), "{late:?}");
-    assert_eq!(usage.open_uploads(partition, *now).await.unwrap().version, 1);
+    assert_eq!(usage.open_uploads(partition, *now).await.unwrap().holders[7], Some(first.id.clone()));
     assert_eq!(usage.upload(partition, &first.id, *now).await.unwrap(), Some(first.clone()));
     assert_eq!(usage.upload(&fixture.live(), &first.id, *now).await.unwrap(), None);
     assert_eq!(usage.upload(partition, &first.id, fixture.later(60)).await.unwrap(), None);
@@ -344,6 +345,9 @@ async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture
     let accepted = using(&Window::default(), &first.id);
     jobs.accept(partition, &accepted).await.unwrap();
     assert!(usage.upload(partition, &first.id, *now).await.unwrap().unwrap().used);
+    let open = usage.open_uploads(partition, *now).await.unwrap();
+    assert_eq!((open.uploads.len(), open.free_slots().len()), (0, MAX_OPEN_UPLOADS));
+    usage.create_upload(partition, &upload(60), &reservation, None, &open.free_slots()[7]).await.unwrap();
     for id in [first.id, UploadId::new(*now, 1)] {
         let reasons = cancelled(jobs.accept(partition, &using(&accepted.window, &id)).await);
         assert_eq!(reasons, Cancellation { upload_unusable: true, ..Cancellation::default() });

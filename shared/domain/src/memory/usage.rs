@@ -8,7 +8,7 @@ use crate::accepting::{IdempotencyEntry, IdempotencyKey, Upload};
 use crate::identity::{Partition, TenantId, UploadId};
 use crate::jobs::Reservation;
 use crate::limits::{Month, Pool, Tenant, Window};
-use crate::ports::{AddUploadError, MonthUsage, OpenUploads, PortError, UsageStore};
+use crate::ports::{AddUploadError, MonthUsage, OpenUploads, PortError, UploadSlot, UsageStore};
 
 #[async_trait]
 impl UsageStore for Memory {
@@ -51,10 +51,11 @@ impl UsageStore for Memory {
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-        version: u64,
+        slot: &UploadSlot,
     ) -> Result<(), AddUploadError> {
         let mut state = self.lock();
-        if state.upload_versions.get(partition).copied().unwrap_or(0) != version {
+        let place = (partition.clone(), slot.number);
+        if state.upload_slots.get(&place) != slot.holder.as_ref() {
             return Err(AddUploadError::Conflict);
         }
         let month = (partition.tenant.clone(), reservation.pool, reservation.month.clone());
@@ -63,7 +64,7 @@ impl UsageStore for Memory {
             return Err(AddUploadError::MonthFull);
         }
         *used += reservation.requests;
-        state.upload_versions.insert(partition.clone(), version + 1);
+        state.upload_slots.insert(place, upload.id.clone());
         state.uploads.insert((partition.clone(), upload.id.clone()), upload.clone());
         Ok(())
     }
@@ -72,7 +73,8 @@ impl UsageStore for Memory {
         let state = self.lock();
         let of_partition = state.uploads.iter().filter(|((of, _), _)| of == partition).map(|(_, upload)| upload);
         let uploads = of_partition.filter(|upload| upload.is_open(now)).cloned().collect();
-        Ok(OpenUploads { uploads, version: state.upload_versions.get(partition).copied().unwrap_or(0) })
+        let holder = |number| state.upload_slots.get(&(partition.clone(), number)).cloned();
+        Ok(OpenUploads { uploads, holders: std::array::from_fn(holder) })
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {

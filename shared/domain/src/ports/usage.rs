@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::PortError;
-use crate::accepting::{IdempotencyEntry, IdempotencyKey, Upload};
+use crate::accepting::{IdempotencyEntry, IdempotencyKey, MAX_OPEN_UPLOADS, Upload};
 use crate::identity::{ApiKeyHash, Partition, StoredKey, TenantId, UploadId};
 use crate::jobs::Reservation;
 use crate::limits::{Month, Pool, Tenant, Window};
@@ -45,12 +45,29 @@ impl MonthUsage {
     }
 }
 
-/// Uploads that are open, all that there are.
+/// Uploads that are open, all that there are, and who holds the slots for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenUploads {
     pub uploads: Vec<Upload>,
-    /// Changes with every upload that is added.
-    pub version: u64,
+    /// By slot: the upload that took it last.
+    pub holders: [Option<UploadId>; MAX_OPEN_UPLOADS],
+}
+
+/// A slot that an open upload may take. Whoever takes it says who held it, so that of two at once one gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadSlot {
+    pub number: usize,
+    pub holder: Option<UploadId>,
+}
+
+impl OpenUploads {
+    /// The slots that no open upload holds.
+    #[must_use]
+    pub fn free_slots(&self) -> Vec<UploadSlot> {
+        let is_open = |id: &UploadId| self.uploads.iter().any(|upload| upload.id == *id);
+        let slots = self.holders.iter().cloned().enumerate().map(|(number, holder)| UploadSlot { number, holder });
+        slots.filter(|slot| !slot.holder.as_ref().is_some_and(is_open)).collect()
+    }
 }
 
 /// Why an upload was not added.
@@ -59,8 +76,8 @@ pub enum AddUploadError {
     /// The month has no room for it.
     #[error("monthly quota exceeded")]
     MonthFull,
-    /// Another one was added meanwhile.
-    #[error("uploads were changed meanwhile")]
+    /// Another one took the slot meanwhile.
+    #[error("slot was taken meanwhile")]
     Conflict,
     #[error(transparent)]
     Port(#[from] PortError),
@@ -87,15 +104,15 @@ pub trait UsageStore: Send + Sync {
     /// The rolling hour of bulk operations (strongly consistent).
     async fn window(&self, tenant: &TenantId) -> Result<Window, PortError>;
 
-    /// Adds an upload and counts it in the month, in one transaction, on condition that no other was added since the
-    /// list of this version was read.
+    /// Adds an upload, gives it the slot and counts it in the month, in one transaction, on condition that the slot is
+    /// held as it says.
     async fn create_upload(
         &self,
         partition: &Partition,
         upload: &Upload,
         reservation: &Reservation,
         month_limit: Option<u64>,
-        version: u64,
+        slot: &UploadSlot,
     ) -> Result<(), AddUploadError>;
 
     /// The partition's uploads that are open at `now`.
