@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use domain::ports::{Clock, JobQueue, JobStore};
-use domain::{Checkpoint, Environment, Job, JobId, JobState, JobType, OpenFile, Partition, Progress, TenantId};
 use jiff::Timestamp;
+use model::{Checkpoint, Environment, Job, JobId, JobState, JobType, OpenFile, Partition, Progress, TenantId};
+use ports::{Clock, JobQueue, JobStore};
 use runtime::SystemClock;
 use serde::Serialize;
 

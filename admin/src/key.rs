@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use domain::ports::{Clock, IdSource, KeyStore};
-use domain::{ApiKey, Environment, Partition, Scope, StoredKey};
 use jiff::Timestamp;
+use model::{ApiKey, Environment, Partition, Scope, StoredKey};
+use ports::{Clock, IdSource, KeyStore};
 use runtime::{SystemClock, SystemIds};
 use serde::Serialize;
 

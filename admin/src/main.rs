@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use domain::TenantId;
+use model::TenantId;
 
 mod job;
 mod key;

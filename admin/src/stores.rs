@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use aws::{Aws, DynamoJobs, DynamoKeys, DynamoUsage, Purge, SqsJobQueue};
-use domain::ports::UsageStore;
-use domain::{JobType, Tenant, TenantId};
+use model::{JobType, Tenant, TenantId};
+use ports::UsageStore;
 use runtime::Settings;
 
 /// Each part of the stack: its name in the environment, and the output of the stack that says it.

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use domain::ports::UsageStore;
-use domain::{
+use model::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, Environment, MAX_BULK_OPERATIONS_PER_HOUR, Partition, Plan, Tenant, TenantId,
 };
+use ports::UsageStore;
 
 use crate::TenantArgument;
 use crate::output::OutputFormat;

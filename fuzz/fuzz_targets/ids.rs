@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use domain::{ApiKey, IdempotencyKey, JobId, JobMessage, Partition, TenantId, UploadId};
+use model::{ApiKey, IdempotencyKey, JobId, JobMessage, Partition, TenantId, UploadId};
 use libfuzzer_sys::fuzz_target;
 use records::{RecordId, ResourceType};
 

@@ -17,26 +17,26 @@ COPY = ROOT / "target" / "mutants"
 # By name: the file, and what is replaced by what.
 MUTANTS: dict[str, list[tuple[str, str, str]]] = {
     "change item after its records": [
-        ("shared/domain/src/importing/group_writer.rs",
+        ("shared/engine/src/importing/group_writer.rs",
          "            if !self.log(&group, &lines, is_fresh, &mut backoff).await? {\n                continue;\n            }\n",
          "            let unlogged = lines.clone();\n"),
-        ("shared/domain/src/importing/group_writer.rs",
+        ("shared/engine/src/importing/group_writer.rs",
          "            if lines.len() < before {",
          "            self.log(&group, &unlogged, || true, &mut backoff).await?;\n            if lines.len() < before {"),
     ],
     "one key for two groups": [
-        ("shared/domain/src/ports/records.rs",
+        ("shared/model/src/changes.rs",
          "Self { log: ChangeLog { resource_type, number }, stamp: Stamp::draw(now, random) }",
          "Self { log: ChangeLog { resource_type, number }, stamp: Stamp::draw(now, 0) }"),
     ],
     "no window": [
-        ("shared/domain/src/timings.rs", "SignedDuration::from_mins(6)", "SignedDuration::ZERO"),
+        ("shared/model/src/timings.rs", "SignedDuration::from_mins(6)", "SignedDuration::ZERO"),
     ],
     "no settling": [
-        ("shared/domain/src/exporting/plan.rs", "                self.settle(plan.until).await;\n", ""),
+        ("shared/engine/src/exporting/plan.rs", "                self.settle(plan.until).await;\n", ""),
     ],
     "writes on the token alone": [
-        ("shared/domain/src/memory/jobs.rs",
+        ("shared/testing/src/memory/jobs.rs",
          "if state.jobs.get(&key).map_or(0, Job::revision) + 1 != job.revision() {",
          "let stored = state.jobs.get(&key);\n"
          "        let is_holder = stored.is_some_and(|stored| stored.lease().is_some()\n"
@@ -44,74 +44,74 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "        if !is_holder && stored.map_or(0, Job::revision) + 1 != job.revision() {"),
     ],
     "a cancelled import gives everything back": [
-        ("shared/domain/src/jobs/state.rs",
+        ("shared/model/src/jobs/state.rs",
          "        if self.earlier < EarlierWorkers::Died {\n            self.refund_all_but(begun);",
          "        let _ = begun;\n        if self.earlier < EarlierWorkers::Died {\n            self.refund_all_but(0);"),
     ],
     "a cancelled import gives back what a dead worker may have written": [
-        ("shared/domain/src/jobs/state.rs", "        if self.earlier < EarlierWorkers::Died {\n", "        {\n"),
+        ("shared/model/src/jobs/state.rs", "        if self.earlier < EarlierWorkers::Died {\n", "        {\n"),
     ],
     "a line is told as begun when its write has ended": [
-        ("shared/domain/src/importing.rs",
+        ("shared/engine/src/importing.rs",
          "            self.begun = self.begun.max(upto.processed);\n",
          "            self.begun = self.begun.max(self.watermark.reached().map_or(0, |done| done.processed));\n"),
     ],
     "a cancellation forgets the progress": [
-        ("shared/domain/src/jobs/state.rs",
+        ("shared/model/src/jobs/state.rs",
          "(Pending | Processing { .. }, Event::Cancelled) => next.cancel(now),",
          "(Pending | Processing { .. }, Event::Cancelled) => {\n"
          "                next.progress = Progress::default();\n"
          "                next.cancel(now);\n            }"),
     ],
     "no second clearing": [
-        ("shared/domain/src/jobs/driver.rs",
+        ("shared/engine/src/driver.rs",
          "        remove_leftovers(self.files.as_ref(), job).await?;\n        if job.is_deleted()",
          "        if job.is_deleted()"),
     ],
     "a clearing takes the files along": [
-        ("shared/domain/src/jobs/driver.rs",
+        ("shared/ports/src/results.rs",
          "job.result().filter(|_| !job.is_deleted())", "job.result().filter(|_| false)"),
     ],
     "stamps not compared": [
-        ("shared/domain/src/exporting/lane.rs", ".filter(|record| record.stamp == stamp)", ".filter(|_| true)"),
+        ("shared/engine/src/exporting/lane.rs", ".filter(|record| record.stamp == stamp)", ".filter(|_| true)"),
     ],
     "cursors of the fetched page": [
-        ("shared/domain/src/exporting/reading.rs",
+        ("shared/engine/src/exporting/reading.rs",
          "self.position.set(lane, Some(row.behind));", "self.position.set(lane, page.behind.clone());"),
     ],
     "the source forgets its error": [
-        ("shared/domain/src/files/object_reader.rs",
+        ("shared/engine/src/files/object_reader.rs",
          "Err(ReadError::Port(error)) if error.is_transient() => error,",
          "Err(ReadError::Port(error)) if error.is_transient() => {\n"
          "                    let _ = error;\n                    return Ok(None);\n                }"),
-        ("shared/domain/src/files/object_reader.rs",
+        ("shared/engine/src/files/object_reader.rs",
          "            self.body = None;\n            tracing::info!(read = self.read, error = &error as &dyn std::error::Error, \"read object on by range\");\n"
          "            if !backoff.wait().await {\n                return Err(error.into());\n            }\n",
          "            let _: PortError = error;\n            let _ = &mut backoff;\n"),
-        ("shared/domain/src/files/object_reader.rs",
+        ("shared/engine/src/files/object_reader.rs",
          "            let error = match self.piece().await {", "            let error: PortError = match self.piece().await {"),
-        ("shared/domain/src/importing.rs", "if outcome.progress.processed != self.lines {", "if false {"),
+        ("shared/engine/src/importing.rs", "if outcome.progress.processed != self.lines {", "if false {"),
     ],
     "the total is not compared": [
-        ("shared/domain/src/importing.rs", "if outcome.progress.processed != self.lines {", "if false {"),
+        ("shared/engine/src/importing.rs", "if outcome.progress.processed != self.lines {", "if false {"),
     ],
     "a chunk is named that has not arrived": [
-        ("shared/domain/src/files/file_writer.rs", "self.under_way.push_back((false, Cut", "self.under_way.push_back((true, Cut"),
+        ("shared/engine/src/files/file_writer.rs", "self.under_way.push_back((false, Cut", "self.under_way.push_back((true, Cut"),
     ],
     "the tail is not read back": [
-        ("shared/domain/src/exporting.rs",
+        ("shared/engine/src/exporting.rs",
          "Ok(bytes) => (bytes, tail.records),", "Ok(_) => (BytesMut::new(), tail.records),"),
     ],
     "the upload is not stored before the first copy": [
-        ("shared/domain/src/exporting.rs",
+        ("shared/engine/src/exporting.rs",
          "        self.save().await;\n        Ok(())\n    }\n\n    fn assembly", "        Ok(())\n    }\n\n    fn assembly"),
     ],
     "a try that is found stored confirms the newest state": [
-        ("shared/domain/src/jobs/heartbeat.rs",
+        ("shared/engine/src/driver/heartbeat.rs",
          "stored.number = wanted.number;", "stored.number = self.wanted.borrow().number;"),
     ],
     "a deferral without a metric": [
-        ("shared/domain/src/metrics.rs", "pub(crate) fn job_deferred(deferral: &Deferral<'_>) {",
+        ("shared/engine/src/driver/metrics.rs", "pub(crate) fn job_deferred(deferral: &Deferral<'_>) {",
          "pub(crate) fn job_deferred(deferral: &Deferral<'_>) {\n    if deferral.in_a_row > 0 {\n        return;\n    }"),
     ],
 }

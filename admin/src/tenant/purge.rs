@@ -4,11 +4,11 @@ use std::io::{BufRead, Write, stderr, stdin};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use domain::ports::{ChangeLog, Clock, Shard, UsageStore};
-use domain::{Partition, TenantId};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
+use model::{ChangeLog, Partition, Shard, TenantId};
+use ports::{Clock, UsageStore};
 use records::ResourceType;
 use runtime::SystemClock;
 use serde::Serialize;

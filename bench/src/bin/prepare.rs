@@ -6,12 +6,12 @@
 use std::io::Write;
 use std::path::Path;
 
-use domain::ports::{Acceptance, AcceptanceStore, Clock, IdSource, KeyStore, ObjectStore, UsageStore};
-use domain::{
+use jiff::SignedDuration;
+use model::{
     ApiKey, Compression, ExportSpec, FileLayout, ImportSource, Job, JobId, JobMessage, JobSpec, Month, NewJob,
     ObjectKey, Partition, Plan, Pool, Reservation, Scope, StoredKey, Tenant, Window,
 };
-use jiff::SignedDuration;
+use ports::{Acceptance, AcceptanceStore, Clock, IdSource, KeyStore, ObjectStore, UsageStore};
 use runtime::{SystemClock, SystemIds};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -1,10 +1,11 @@
 //! `POST /v1/bulk/jobs/{jobId}/cancel` and `DELETE /v1/bulk/jobs/{jobId}`: a job's end, by its owner.
 
-use domain::{Job, JobManager, ManageJobError, Principal, Scope};
+use api::{JobManager, ManageJobError};
 use http::{
     ApiError, Billing, Call, Endpoint, ErrorCode, JobReport, Method, Reply, Request, RequestLimitKind, StatusCode,
     job_id,
 };
+use model::{Job, Principal, Scope};
 use records::ResourceType;
 
 /// The endpoint.

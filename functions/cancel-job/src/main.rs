@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use api::JobManager;
 use aws::Aws;
 use cancel_job::CancelJob;
-use domain::JobManager;
 use http::{Api, Gate};
 use runtime::{Settings, SystemClock, SystemIds};
 

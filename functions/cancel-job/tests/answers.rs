@@ -11,12 +11,13 @@
 
 use std::sync::Arc;
 
+use api::JobManager;
 use cancel_job::CancelJob;
-use domain::ports::UsageStore;
-use domain::{Checkpoint, Event, JobManager, JobSpec, Month, ObjectKey, Pool, Progress, Release, Report, Token};
 use http::Api;
 use in_process::jobs::{acquired, an_export, an_import, service_with};
 use in_process::{Service, job_id, payload_tests, request, shown, test_partition};
+use model::{Checkpoint, Event, JobSpec, Month, ObjectKey, Pool, Progress, Release, Report, Token};
+use ports::UsageStore;
 use serde_json::Value;
 
 async fn answer_of(service: &Service, name: &str) -> Value {
@@ -73,7 +74,7 @@ async fn delete_takes_files_source_and_job_along() {
     let report = ObjectKey::report(&test_partition(), &job_id(), &Token::new(1), Report::Results);
     service.memory.put_object(&report, "{}");
     let other =
-        ObjectKey::report(&test_partition(), &domain::JobId::new(Service::at(1), 1), &Token::new(1), Report::Results);
+        ObjectKey::report(&test_partition(), &model::JobId::new(Service::at(1), 1), &Token::new(1), Report::Results);
     service.memory.put_object(&other, "{}");
     assert_eq!(answer_of(&service, "delete").await["body"]["code"], "JOB_NOT_FINISHED");
     service.happens(job, [acquired(), Event::Cancelled]).await;

@@ -1,9 +1,10 @@
 //! `POST /v1/bulk/uploads`: a place to put a batch that is too large for a call.
 
-use domain::{CreateUploadError, MAX_UPLOAD_BYTES, Principal, Scope, UploadId, Uploader};
+use api::{CreateUploadError, Uploader};
 use http::{
     ApiError, Billing, Call, Endpoint, ErrorCode, JsonBody, Reply, Request, RequestLimitKind, StatusCode, given,
 };
+use model::{MAX_UPLOAD_BYTES, Principal, Scope, UploadId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

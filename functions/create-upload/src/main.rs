@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use api::Uploader;
 use aws::Aws;
 use create_upload::CreateUpload;
-use domain::Uploader;
 use http::{Api, Gate};
 use runtime::Settings;
 use runtime::{SystemClock, SystemIds};

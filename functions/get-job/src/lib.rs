@@ -4,19 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::{JobStore, UrlSigner};
-use domain::{
-    Checkpoint, ExportCheckpoint, FileLayout, Job, JobResult, JobSpec, Principal, Report, ResultFile, Scope, after,
-};
+use api::{DOWNLOAD_LIFETIME, LINK_LIFETIME};
 use http::{
     ApiError, Billing, Call, Endpoint, JobReport, Link, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
     job_id,
 };
 use jiff::Timestamp;
+use model::{
+    Checkpoint, ExportCheckpoint, FileLayout, Job, JobResult, JobSpec, Principal, Report, ResultFile, Scope, after,
+};
+use ports::{JobStore, UrlSigner};
 use records::ResourceType;
-
-/// For how long a file can be downloaded where a link leads (openapi.yaml).
-const LINK_LIFETIME: Duration = Duration::from_mins(15);
 
 /// The name under which the hashes of all files are found.
 const HASHES: &str = "SHA256SUMS";
@@ -63,8 +61,7 @@ impl GetJob {
             return Ok(Reply::text(lines.collect::<Vec<_>>().concat(), Billing::Afterwards));
         }
         let file = files.iter().find(|file| file.name == name).ok_or_else(ApiError::not_found)?;
-        let until = after(call.now, LINK_LIFETIME).min(job.expires_at());
-        let link = self.sign(job, file, call.now, until).await?;
+        let link = self.sign(job, file, call.now, LINK_LIFETIME).await?;
         audit(call, job, "link.issued", std::slice::from_ref(file));
         Ok(Reply::empty(StatusCode::TEMPORARY_REDIRECT, Billing::Nothing).header("location", link.url))
     }
@@ -77,18 +74,17 @@ impl GetJob {
         result: &JobResult,
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        let until = job.expires_at();
         match result {
             JobResult::Export { files, .. } => {
                 if let ([file], JobSpec::Export(spec)) = (files.as_slice(), job.spec())
                     && spec.files == FileLayout::Single
                 {
-                    report.download = Some(self.sign(job, file, now, until).await?);
+                    report.download = Some(self.sign(job, file, now, DOWNLOAD_LIFETIME).await?);
                 }
             }
             JobResult::Import { files, .. } => {
                 for file in files {
-                    let url = Some(self.sign(job, file, now, until).await?.url);
+                    let url = Some(self.sign(job, file, now, DOWNLOAD_LIFETIME).await?.url);
                     match Report::of_file_name(&file.name) {
                         Some(Report::Errors) => report.errors_url = url,
                         Some(Report::Rejected) => report.rejected_url = url,
@@ -101,7 +97,9 @@ impl GetJob {
         Ok(())
     }
 
-    async fn sign(&self, job: &Job, file: &ResultFile, now: Timestamp, until: Timestamp) -> Result<Link, ApiError> {
+    async fn sign(&self, job: &Job, file: &ResultFile, now: Timestamp, lifetime: Duration) -> Result<Link, ApiError> {
+        // No longer than the file.
+        let until = after(now, lifetime).min(job.expires_at());
         // Files of several jobs lie side by side where they are downloaded to.
         let id = job.id();
         let name = if file.name.starts_with(id.as_str()) { file.name.clone() } else { format!("{id}-{}", file.name) };

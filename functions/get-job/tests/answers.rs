@@ -9,17 +9,17 @@
     reason = "test"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{
-    Compression, Event, FailureReason, JobResult, LineViolation, ObjectKey, Progress, Report, ResultFile, Token,
-};
 use get_job::GetJob;
 use http::Api;
 use in_process::jobs::{acquired, an_export, an_import, service_with};
 use in_process::{Service, job_id, request, shown, test_partition};
+use model::{
+    Compression, Event, FailureReason, JobResult, LineViolation, ObjectKey, Progress, Report, ResultFile, Token,
+};
 use records::{Violation, ViolationCode};
-use std::sync::Arc;
 
 fn file(name: &str, key: ObjectKey) -> ResultFile {
     ResultFile { name: name.to_owned(), key, resource_type: None, records: 1, bytes: 9, sha256: "00".repeat(32) }

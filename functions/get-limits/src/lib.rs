@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::ports::UsageStore;
-use domain::{Environment, MAX_RECORDS, MAX_UPLOAD_BYTES, Plan, Scope, next_month};
 use http::{ApiError, Billing, Call, Endpoint, MAX_BODY, Reply, Request, RequestLimitKind, StatusCode};
+use model::{Environment, MAX_RECORDS, MAX_UPLOAD_BYTES, Plan, Scope, next_month};
+use ports::UsageStore;
 use serde::Serialize;
 
 /// The endpoint.
@@ -33,8 +33,8 @@ struct SlidingLimit {
     reset_seconds: u64,
 }
 
-impl From<domain::RateLimit> for SlidingLimit {
-    fn from(limit: domain::RateLimit) -> Self {
+impl From<model::RateLimit> for SlidingLimit {
+    fn from(limit: model::RateLimit) -> Self {
         Self { limit: limit.total, remaining: limit.remaining, reset_seconds: limit.reset_seconds }
     }
 }

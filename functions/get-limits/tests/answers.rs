@@ -11,11 +11,11 @@
 
 use std::sync::Arc;
 
-use domain::Plan;
-use domain::ports::UsageStore;
 use get_limits::GetLimits;
 use http::Api;
 use in_process::{Service, payload_tests, request, shown, test_partition};
+use model::Plan;
+use ports::UsageStore;
 use serde_json::Value;
 
 async fn answer_of(service: &Service, name: &str) -> Value {
@@ -38,7 +38,7 @@ payload_tests! {
 async fn unlimited_is_null_and_operations_are_counted() {
     let service = Service::start().await;
     let tenant = service.memory.tenant(&test_partition().tenant).await.unwrap().unwrap();
-    let tenant = domain::Tenant { plan: Plan::Enterprise, ..tenant };
+    let tenant = model::Tenant { plan: Plan::Enterprise, ..tenant };
     service.memory.save_tenant(&tenant).await.unwrap();
     service.begin_export().await;
     let answer = answer_of(&service, "limits").await;

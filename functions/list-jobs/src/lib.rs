@@ -1,9 +1,10 @@
 //! `GET /v1/bulk/jobs`: the partition's jobs, newest first, page by page.
 
-use domain::{JobCursor, JobFilter, JobLister, JobPage, JobState, JobType, MAX_PAGE, Scope};
+use api::{JobCursor, JobFilter, JobLister, JobPage, MAX_PAGE};
 use http::{
     ApiError, Billing, Call, Endpoint, Issues, JobReport, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
 };
+use model::{JobState, JobType, Scope};
 use serde::Serialize;
 
 /// The jobs of a page for which nothing else is asked.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use api::JobLister;
 use aws::Aws;
-use domain::JobLister;
 use http::{Api, Gate};
 use list_jobs::ListJobs;
 use runtime::{Settings, SystemClock};

@@ -11,15 +11,15 @@
 
 use std::sync::Arc;
 
-use domain::{
-    Compression, Event, ExportSpec, FileLayout, JobId, JobLister, JobResult, JobSpec, ObjectKey, Progress, ResultFile,
-    Token,
-};
+use api::JobLister;
 use http::Api;
 use in_process::jobs::{acquired, an_export, an_import, service_with};
 use in_process::{Service, payload_tests, request, shown, test_partition};
 use lambda_http::{Request, RequestExt};
 use list_jobs::ListJobs;
+use model::{
+    Compression, Event, ExportSpec, FileLayout, JobId, JobResult, JobSpec, ObjectKey, Progress, ResultFile, Token,
+};
 use records::ResourceType;
 use serde_json::Value;
 

@@ -1,9 +1,10 @@
-//! Wiring of `run-export`: exports from the queue go to the domain's worker.
+//! Wiring of `run-export`: exports from the queue go to the worker.
 
 use std::sync::Arc;
 
 use aws::Aws;
-use domain::{ChunkSize, ExportWorker, JobDriver};
+use engine::{ExportWorker, JobDriver};
+use model::ChunkSize;
 use runtime::{Settings, SystemClock, SystemIds};
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,9 +1,9 @@
-//! Wiring of `run-import`: imports from the queue go to the domain's worker.
+//! Wiring of `run-import`: imports from the queue go to the worker.
 
 use std::sync::Arc;
 
 use aws::Aws;
-use domain::{ImportWorker, JobDriver};
+use engine::{ImportWorker, JobDriver};
 use runtime::{Settings, SystemClock, SystemIds};
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,11 +1,12 @@
 //! `POST /v1/bulk/export`: checks the call and starts an export.
 
-use domain::{Compression, ExportRequest, ExportSpec, ExportStarter, FileLayout, Fingerprint, JobType, Label, Scope};
+use api::{ExportRequest, ExportStarter};
 use http::{
     ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
     label, option, text,
 };
 use jiff::Timestamp;
+use model::{Compression, ExportSpec, FileLayout, Fingerprint, JobType, Label, Scope};
 use records::ResourceType;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use api::{ExportStarter, JobAcceptor};
 use aws::Aws;
-use domain::{ExportStarter, JobAcceptor};
 use http::{Api, Gate};
 use runtime::{Settings, SystemClock, SystemIds};
 use start_export::StartExport;

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use domain::ports::UsageStore;
-use domain::{Month, Plan, Pool, Tenant};
 use http::Api;
 use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, request, shown};
+use model::{Month, Plan, Pool, Tenant};
+use ports::UsageStore;
 use serde_json::Value;
 use start_export::StartExport;
 
@@ -178,7 +178,7 @@ async fn a_replay_takes_nothing_and_works_when_everything_is_used_up() {
 
 fn api_with(service: &Service, script: impl IntoIterator<Item = Fate, IntoIter: Send + 'static>) -> Api<StartExport> {
     let acceptances = Network::scripted(&service.memory, Operation::Accept, script);
-    let starter = domain::ExportStarter { acceptor: domain::JobAcceptor { acceptances, ..service.acceptor() } };
+    let starter = api::ExportStarter { acceptor: api::JobAcceptor { acceptances, ..service.acceptor() } };
     Api::new(service.gate(), StartExport { starter })
 }
 
@@ -222,8 +222,8 @@ async fn a_revocation_acts_within_a_minute_and_an_unknown_key_is_not_remembered(
     service.tenant("clinic-one", Plan::Pro, 1_000).await;
     let api = api(&service);
     assert_eq!(call(&api).await["status"], 202);
-    let revoke = |key: &mut domain::StoredKey| key.revoked_at = Some(Service::at(0));
-    service.key(in_process::TEST_KEY, "clinic-one#test", vec![domain::Scope::All], revoke).await;
+    let revoke = |key: &mut model::StoredKey| key.revoked_at = Some(Service::at(0));
+    service.key(in_process::TEST_KEY, "clinic-one#test", vec![model::Scope::All], revoke).await;
     tokio::time::advance(Duration::from_secs(59)).await;
     assert_eq!(call(&api).await["status"], 202, "it is remembered for a minute");
     tokio::time::advance(Duration::from_secs(1)).await;
@@ -235,6 +235,6 @@ async fn a_revocation_acts_within_a_minute_and_an_unknown_key_is_not_remembered(
         shown(&api.handle(request).await)
     };
     assert_eq!(late().await["body"]["code"], "INVALID_KEY");
-    service.key("clk_test_LATECOMER", "clinic-one#test", vec![domain::Scope::All], |_| {}).await;
+    service.key("clk_test_LATECOMER", "clinic-one#test", vec![model::Scope::All], |_| {}).await;
     assert_eq!(late().await["status"], 202);
 }

@@ -1,10 +1,11 @@
 //! `POST /v1/bulk/import`: checks the call, counts its lines, and starts an import.
 
-use domain::{Fingerprint, ImportData, ImportRequest, ImportStarter, JobType, Label, Scope, UploadId};
+use api::{ImportData, ImportRequest, ImportStarter};
 use http::{
     ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, batch, given,
     idempotency, label, text,
 };
+use model::{Fingerprint, JobType, Label, Scope, UploadId};
 use records::ResourceType;
 use serde::Deserialize;
 use serde_json::value::RawValue;

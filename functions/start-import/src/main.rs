@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use api::{ImportStarter, JobAcceptor};
 use aws::Aws;
-use domain::{ImportStarter, JobAcceptor};
 use http::{Api, Gate};
 use runtime::{Settings, SystemClock, SystemIds};
 use start_import::StartImport;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::{METRICS, Sweeper, Swept};
+use engine::{Sweeper, Swept};
 use lambda_runtime::{Error, LambdaEvent};
+use ports::METRICS;
 use serde_json::Value;
 use tokio::time::Instant;
 

@@ -1,9 +1,9 @@
-//! Wiring of `sweep-jobs`: every minute the domain's sweeper redrives what is due.
+//! Wiring of `sweep-jobs`: every minute the sweeper redrives what is due.
 
 use std::sync::Arc;
 
 use aws::Aws;
-use domain::Sweeper;
+use engine::Sweeper;
 use runtime::{Settings, SystemClock};
 
 #[tokio::main(flavor = "current_thread")]

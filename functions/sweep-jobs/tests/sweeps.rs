@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use domain::Swept;
+use engine::Swept;
 use in_process::{Service, payload};
 use tokio::time::Instant;
 

@@ -1,9 +1,9 @@
 //! `POST /v1/bulk/validate`: what an import of a batch would find, at once and without storing anything.
 
-use domain::{Scope, Validation};
 use http::{
     ApiError, Billing, Call, Endpoint, Issues, JobError, JsonBody, Reply, Request, RequestLimitKind, StatusCode, batch,
 };
+use model::{Scope, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

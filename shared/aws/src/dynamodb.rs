@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::Partition;
-use domain::ports::PortError;
 use jiff::Timestamp;
+use model::Partition;
+use ports::PortError;
 
 use crate::error::unreadable;
 
@@ -62,8 +62,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use ::records::ResourceType;
-    use domain::ports::{ChangeLog, Shard};
-    use domain::{Compression, IdempotencyKey, JobId, KeyPrefix, ObjectKey, Token, UploadId};
+    use model::{ChangeLog, Shard};
+    use model::{Compression, IdempotencyKey, JobId, KeyPrefix, ObjectKey, Token, UploadId};
     use proptest::prelude::*;
 
     use super::*;

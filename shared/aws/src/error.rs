@@ -4,8 +4,7 @@ use std::fmt;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::display::DisplayErrorContext;
-use domain::METRICS;
-use domain::ports::{Cause, PortError};
+use ports::{Cause, METRICS, PortError};
 
 /// What a service said, boiled down: an error's full text may repeat what was sent.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The ports of the domain on AWS: one module per service. The only crate that names a type of the AWS
+//! The ports on AWS: one module per service. The only crate that names a type of the AWS
 //! SDK; it carries calls out and never decides about a state.
 
 use std::time::Duration;

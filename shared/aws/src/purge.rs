@@ -1,10 +1,11 @@
 //! Forgetting a partition: an operator's work, with an operator's permissions. No function can do it.
 
-use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
-use domain::ports::{ChangeLog, FileRemover, PortError, Shard};
-use domain::{KeyPrefix, Partition};
 use std::collections::HashMap;
 use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
+use model::{ChangeLog, KeyPrefix, Partition, Shard};
+use ports::{FileRemover, PortError};
 
 use crate::S3Objects;
 use crate::dynamodb::{log_key, partition_key, shard_key, tenant_prefixes, text, usage_of};

@@ -12,22 +12,19 @@ use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use bytes::Bytes;
-use domain::ports::{
-    Fetched, FileRemover, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError,
-    UploadedPart, UrlSigner,
-};
-use domain::{KeyPrefix, ObjectKey, Partition, after};
 use futures::StreamExt;
 use futures::stream;
 use jiff::{SignedDuration, Timestamp};
+use model::{KeyPrefix, MultipartId, ObjectKey, Partition};
+use ports::{
+    Fetched, FileRemover, MultipartStore, ObjectHead, ObjectStore, PortError, SignedUrl, UploadError, UploadedPart,
+    UrlSigner,
+};
 
 use crate::error::{HasStatus, port_error, refusal, unreadable};
 
 /// The media type of NDJSON.
 const NDJSON: &str = "application/x-ndjson";
-
-/// For how long a signed URL works at most.
-const URL_LIFETIME: Duration = Duration::from_hours(1);
 
 /// How long completing an upload may take: S3 may work on it for minutes, and sends spaces meanwhile
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
@@ -71,7 +68,7 @@ fn check(operation: &'static str, partition: &Partition, key: &ObjectKey) -> Res
     if key.belongs_to(partition) { Ok(()) } else { Err(unreadable(operation, "key of another partition")) }
 }
 
-/// A signature that works from now until then, for an hour at most.
+/// A signature that works from now until then.
 fn signing(
     operation: &'static str,
     now: Timestamp,
@@ -79,7 +76,7 @@ fn signing(
 ) -> Result<(PresigningConfig, Timestamp), PortError> {
     // S3 counts whole seconds.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let expires_at = after(now, URL_LIFETIME).min(until);
+    let expires_at = Timestamp::from_second(until.as_second()).unwrap_or(until);
     let lifetime = SignedDuration::from_secs(expires_at.as_second() - now.as_second());
     let signing = PresigningConfig::builder()
         .start_time(SystemTime::from(now))

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue};
-use domain::ports::{JobQueue, PortError};
-use domain::{JobId, JobMessage, Partition};
+use model::{JobId, JobMessage, Partition};
+use ports::{JobQueue, PortError};
 
 use crate::error::port_error;
 

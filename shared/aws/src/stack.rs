@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::ports::PortError;
+use ports::PortError;
 
 use crate::Aws;
 use crate::error::port_error;

@@ -1,11 +1,11 @@
 //! The envelope: body and headers of every answer.
 
-use domain::ports::MonthUsage;
-use domain::{Environment, Plan, RateLimit, RequestId, Tenant, next_month};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use lambda_http::http::response::Builder;
 use lambda_http::{Body, Response};
+use model::{Environment, Plan, RateLimit, RequestId, Tenant, next_month};
+use ports::MonthUsage;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 

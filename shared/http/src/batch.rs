@@ -1,7 +1,7 @@
 //! Reading a batch that comes with a call: its type and its lines.
 
 use bytes::Bytes;
-use domain::MAX_RECORDS;
+use model::MAX_RECORDS;
 use ndjson::LineCounter;
 use records::ResourceType;
 use serde_json::value::RawValue;

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use domain::Inflater;
 use lambda_http::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use lambda_http::{Body, Request};
+use ndjson::Inflater;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use domain::ports::{Cause, PortError};
 use lambda_http::http::StatusCode;
+use ports::{Cause, PortError};
 use serde::Serialize;
 
 /// The stable code of an error.

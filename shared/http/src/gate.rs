@@ -4,22 +4,20 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::{Clock, IdSource, KeyStore, MonthUsage, UsageStore};
-use domain::{
-    ApiKey, AuthenticationError, Authenticator, Environment, METRICS, Month, Principal, RateLimit, RequestId, Scope,
-    next_month,
-};
+use api::{AuthenticationError, Authenticator};
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::Method;
 use lambda_http::http::header::AUTHORIZATION;
 use lambda_http::{Body, Request, RequestExt, Response};
+use model::{ApiKey, Environment, Month, Principal, RateLimit, RequestId, Scope, next_month};
+use ports::{Clock, IdSource, KeyStore, METRICS, MonthUsage, UsageStore};
+use runtime::{SystemClock, SystemIds};
 use serde_json::json;
 
 use crate::answer::{Billing, Envelope, Quota, Reply, plain};
 use crate::error::{ApiError, ErrorCode};
 use crate::event::GatewayRequestId;
-use runtime::{SystemClock, SystemIds};
 
 /// One call that has passed the gate.
 pub struct Call {

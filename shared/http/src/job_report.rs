@@ -1,10 +1,10 @@
 //! What the client is told of a job, by every route that shows one.
 
-use domain::{
+use jiff::Timestamp;
+use model::{
     Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile,
     transaction_time,
 };
-use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Serialize, Serializer};
 

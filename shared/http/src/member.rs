@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::Label;
+use model::Label;
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 

@@ -1,7 +1,7 @@
 //! Reading what a route's path names.
 
-use domain::JobId;
 use lambda_http::{Request, RequestExt};
+use model::JobId;
 
 use crate::error::ApiError;
 

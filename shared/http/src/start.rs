@@ -1,8 +1,10 @@
 //! What the two routes that start jobs share: the idempotency key, the start, the answer.
 
-use domain::{AcceptJobError, Accepted, Fingerprint, IdempotencyKey, JobId, JobType, MAX_UPLOAD_BYTES, METRICS};
+use api::{AcceptJobError, Accepted};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
+use model::{Fingerprint, IdempotencyKey, JobId, JobType, MAX_UPLOAD_BYTES};
+use ports::METRICS;
 use records::ResourceType;
 use serde::Serialize;
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use domain::{JobMessage, JobWorker, METRICS};
+use engine::JobWorker;
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use lambda_runtime::{Context, LambdaEvent};
+use model::JobMessage;
+use ports::METRICS;
 use tokio::time::Instant;
 
 /// The end of an invocation that is kept free for putting things in order.

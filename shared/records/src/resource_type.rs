@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{Schema, SchemaError};
-
 macro_rules! resource_types {
     ($($name:ident),* $(,)?) => {
         /// A clinical record type, by its FHIR R4 name.
@@ -54,11 +52,6 @@ impl ResourceType {
     #[must_use]
     pub fn names(types: &[Self]) -> String {
         types.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(",")
-    }
-
-    /// The type's rules, prepared for the scanner. Costs some microseconds: prepare once per job.
-    pub fn schema(self) -> Result<Schema, SchemaError> {
-        Schema::compile(self, self.source())
     }
 }
 

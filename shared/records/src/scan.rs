@@ -6,7 +6,6 @@
 
 use crate::id::RecordId;
 use crate::schema::Schema;
-use crate::stored::TAG_SYSTEM;
 use crate::violation::{Violation, ViolationCode};
 
 mod grammar;
@@ -15,6 +14,9 @@ mod rules;
 
 use grammar::{Cursor, Invalid};
 use report::{Report, Segment};
+
+/// The `system` of the tag that names a record's tenant.
+pub const TAG_SYSTEM: &str = "https://clinikapi.com/tenant";
 
 /// A valid line: its id, and where in the line stand the members that are kept.
 #[derive(Debug)]

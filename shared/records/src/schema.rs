@@ -78,6 +78,13 @@ pub(crate) struct MemberRule {
     pub(crate) rule: Rule,
 }
 
+impl ResourceType {
+    /// The type's rules, prepared for the scanner. Costs some microseconds: prepare once per job.
+    pub fn schema(self) -> Result<Schema, SchemaError> {
+        Schema::compile(self, self.source())
+    }
+}
+
 impl Schema {
     /// The type whose records it describes.
     #[must_use]

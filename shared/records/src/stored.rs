@@ -3,15 +3,12 @@
 use jiff::Timestamp;
 
 use crate::id::RecordId;
-use crate::scan::Record;
+use crate::scan::{Record, TAG_SYSTEM};
 use crate::violation::Violation;
 
 /// The most bytes a stored line may have: a `DynamoDB` item holds 400 KB, keys and names included
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
 pub const MAX_STORED_LINE: usize = 380_000;
-
-/// The `system` of the tag that names a record's tenant.
-pub const TAG_SYSTEM: &str = "https://clinikapi.com/tenant";
 
 /// A placeholder of the stamp's width: RFC 3339, milliseconds, `Z`.
 const NO_STAMP: &str = "0000-00-00T00:00:00.000Z";

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use domain::Timings;
+use model::Timings;
 
 /// Gives a setting's value by its name.
 type Source<'a> = dyn Fn(&str) -> Option<String> + 'a;

@@ -1,7 +1,7 @@
 //! The real clock and the real randomness.
 
-use domain::ports::{Clock, IdSource};
 use jiff::Timestamp;
+use ports::{Clock, IdSource};
 
 /// The system's clock, to the millisecond: what is stored and shown has no finer times.
 #[derive(Debug, Clone, Copy, Default)]

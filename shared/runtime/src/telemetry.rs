@@ -1,7 +1,7 @@
 //! Logs and metrics: JSON lines on standard output, as Lambda collects them.
 //!
 //! A log line names ids, counts and durations; never a value from a record, a body or a key. A metric is a line
-//! in `CloudWatch`'s embedded format, made of an event of [`domain::METRICS`]: no call, no wait, and the ids
+//! in `CloudWatch`'s embedded format, made of an event of [`ports::METRICS`]: no call, no wait, and the ids
 //! that it was about stand beside it.
 
 use std::fmt::{Debug, Write as _};
@@ -38,7 +38,7 @@ fn subscriber<W>(level: LevelFilter, stack: String, function: String, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
-    let is_metric = |metadata: &Metadata<'_>| metadata.target() == domain::METRICS;
+    let is_metric = |metadata: &Metadata<'_>| metadata.target() == ports::METRICS;
     // A level is for logs: metrics and audits are told whatever it is.
     let is_log = move |metadata: &Metadata<'_>| {
         !is_metric(metadata) && (*metadata.level() <= level || metadata.fields().field(AUDIT).is_some())
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_metric_is_one_line_in_the_embedded_format_and_no_log_line() {
         let lines = written_by(|| {
-            tracing::info!(target: domain::METRICS, job_type = "import", job_id = %"job_1",
+            tracing::info!(target: ports::METRICS, job_type = "import", job_id = %"job_1",
                 jobs_completed = 1, file_bytes = 5_u64, job_duration_ms = 7_u128);
         });
         assert_eq!(lines.len(), 1);
@@ -259,7 +259,7 @@ mod tests {
         let lines = written_at(LevelFilter::ERROR, || {
             tracing::info!(status = 202, "answered");
             tracing::info!(audit = "job.started", "job started");
-            tracing::info!(target: domain::METRICS, jobs_started = 1);
+            tracing::info!(target: ports::METRICS, jobs_started = 1);
         });
         assert_eq!(lines.len(), 2);
         assert_eq!((&lines[0]["fields"]["audit"], &lines[1]["JobsStarted"]), (&json!("job.started"), &json!(1)));

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use domain::ports::{Acceptance, AcceptanceStore, JobStore, Settlement, UsageStore};
-use domain::{
-    Compression, Delivery, Event, ExportRequest, ExportSpec, FileLayout, ImportData, ImportRequest, ImportSource, Job,
-    JobId, JobResult, JobSpec, JobWorker, LeaseRequest, Month, NewJob, ObjectKey, Plan, Pool, Principal, Report,
-    Reservation, ResultFile, Scope, Tenant, Token,
+use api::{ExportRequest, ImportData, ImportRequest};
+use engine::{Delivery, JobWorker};
+use model::{
+    Compression, Event, ExportSpec, FileLayout, ImportSource, Job, JobId, JobResult, JobSpec, LeaseRequest, Month,
+    NewJob, ObjectKey, Plan, Pool, Principal, Report, Reservation, ResultFile, Scope, Settlement, Tenant, Token,
 };
+use ports::{Acceptance, AcceptanceStore, JobStore, UsageStore};
 use records::ResourceType;
 use tokio::time::Instant;
 

@@ -16,17 +16,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::memory::{Memory, MemoryClock, SeededIds};
-use domain::ports::{Clock, IdSource, JobStore, KeyStore, UsageStore};
-use domain::{
-    ApiKey, Authenticator, ChunkSize, ExportStarter, ExportWorker, ImportStarter, ImportWorker, JobAcceptor, JobDriver,
-    JobId, JobType, JobWorker, Partition, Plan, Scope, StoredKey, Sweeper, Swept, Tenant, Timings, Uploader,
-};
+use api::{Authenticator, ExportStarter, ImportStarter, JobAcceptor, Uploader};
+use engine::{ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper, Swept};
 use http::{Fallback, Gate};
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::{Body, Request, Response};
+use model::{ApiKey, ChunkSize, JobId, JobType, Partition, Plan, Scope, StoredKey, Tenant, Timings};
+use ports::{Clock, IdSource, JobStore, KeyStore, UsageStore};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use testing::{Memory, MemoryClock, SeededIds};
 use tokio::time::Instant;
 
 /// The keys that the payloads under `events/` show.

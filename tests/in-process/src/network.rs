@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use domain::memory::{Memory, SeededIds};
-use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, ByteStream, Cancellation, ChangeGroup,
-    ChangeItem, ChangeLog, CountPage, DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover,
-    FoundRecords, IdSource, JobQueue, JobStore, KeptRecord, ListedJobs, MonthUsage, MultipartId, MultipartStore,
-    ObjectHead, ObjectStore, OpenUploads, Page, PortError, RecordReader, RecordWriter, Settlement, Shard, Stamp,
-    UpdateError, UploadError, UploadSlot, UploadedPart, UsageStore,
-};
-use domain::{
-    IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, ObjectKey, Partition, Pool, Reservation, Tenant,
-    TenantId, Upload, UploadId, Window,
-};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
+use model::{
+    ChangeGroup, ChangeItem, ChangeLog, IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, MultipartId,
+    ObjectKey, OpenUploads, Partition, Pool, Reservation, Settlement, Shard, Stamp, Tenant, TenantId, Upload, UploadId,
+    UploadSlot, Window,
+};
+use ports::{
+    AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, ByteStream, Cancellation, CountPage,
+    DueCursor, DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, IdSource, JobQueue, JobStore,
+    KeptRecord, ListedJobs, MonthUsage, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader,
+    RecordWriter, UpdateError, UploadError, UploadedPart, UsageStore,
+};
 use records::{RecordId, ResourceType, StoredLine};
+use testing::{Memory, SeededIds};
 use tokio::time::Instant;
 
 /// How bad it is, in thousandths of all calls.
@@ -569,7 +569,7 @@ impl ObjectStore for Network {
         {
             let mut seen = self.seen.lock().unwrap();
             seen.objects += 1;
-            let hash = domain::memory::checksum(&content);
+            let hash = testing::checksum(&content);
             let before = seen.object_bytes.insert(key.as_str().to_owned(), hash);
             seen.key_used_twice |= before.is_some_and(|before| before != hash);
         }

@@ -6,18 +6,18 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use api::{ImportData, ImportRequest};
 use async_trait::async_trait;
 use bytes::Bytes;
-use domain::ports::{
-    Fetched, MultipartId, MultipartStore, ObjectHead, ObjectStore, PortError, UploadError, UploadedPart,
-};
-use domain::{Delivery, FailureReason, ImportData, ImportRequest, ImportWorker, JobState, ObjectKey, Partition, Plan};
+use engine::{Delivery, ImportWorker};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use in_process::jobs::{caller, deliver};
 use in_process::{Service, test_partition};
+use model::{FailureReason, JobState, MultipartId, ObjectKey, Partition, Plan};
+use ports::{Fetched, MultipartStore, ObjectHead, ObjectStore, PortError, UploadError, UploadedPart};
 use records::ResourceType;
 
 /// What one import may need beyond what the process has anyway: a goal for imports with many rejected lines.

@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
-use domain::{Delivery, ImportWorker, Job, JobResult, Report};
+use engine::{Delivery, ImportWorker};
 use in_process::Service;
 use in_process::jobs::{deliver, patients, report};
 use in_process::network::{Fate, Network, Operation};
+use model::{Job, JobResult, Report};
 
 /// A report's text; its lines, bytes and hash are as the job tells.
 fn text(service: &Service, job: &Job, of: Report) -> String {

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Job, JobResult, Plan};
 use in_process::Service;
 use in_process::jobs::{caller, export_of, import_of};
+use model::{Job, JobResult, Plan};
 use proptest::prelude::*;
 use records::ResourceType;
 use serde_json::value::RawValue;

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::{Authenticator, Uploader};
 use async_trait::async_trait;
-use domain::ports::{KeyStore, PortError};
-use domain::{ApiKeyHash, Authenticator, StoredKey, TenantId, Uploader};
 use http::{Api, Gate};
 use in_process::{Service, request, shown};
+use model::{ApiKeyHash, StoredKey, TenantId};
+use ports::{KeyStore, PortError};
 use tokio::time::Instant;
 
 struct Silent;

@@ -8,17 +8,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use domain::ports::UsageStore;
-use domain::{
-    AcceptJobError, CreateUploadError, Delivery, FailureReason, ImportData, ImportRequest, JobId, JobState, JobWorker,
-    MAX_UPLOAD_BYTES, Month, ObjectKey, Plan, Pool, Principal, UploadId, Uploader,
-};
+use api::{AcceptJobError, CreateUploadError, ImportData, ImportRequest, Uploader};
+use engine::{Delivery, JobWorker};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use in_process::jobs::{caller, patients};
 use in_process::network::{Network, Weather};
 use in_process::{Service, test_partition};
+use model::{FailureReason, JobId, JobState, MAX_UPLOAD_BYTES, Month, ObjectKey, Plan, Pool, Principal, UploadId};
 use ndjson::LineCounter;
+use ports::UsageStore;
 use proptest::prelude::*;
 use records::ResourceType;
 use tokio::time::Instant;

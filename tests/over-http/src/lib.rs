@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::ports::Clock;
 use jiff::{SignedDuration, Timestamp};
+use ports::Clock;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::Agent;

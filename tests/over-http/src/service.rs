@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::{ExportRequest, ExportStarter, ImportRequest, ImportStarter, JobAcceptor};
 use aws::{Aws, DynamoJobs, DynamoUsage, S3Objects};
-use domain::ports::{Clock, JobQueue, JobStore, UsageStore};
-use domain::{
-    ChunkSize, ExportRequest, ExportStarter, ExportWorker, ImportRequest, ImportStarter, ImportWorker, Job,
-    JobAcceptor, JobDriver, JobId, JobType, JobWorker, Partition, Principal, Scope, Sweeper, Timings,
-};
+use engine::{ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper};
+use model::{ChunkSize, Job, JobId, JobType, Partition, Principal, Scope, Timings};
+use ports::{Clock, JobQueue, JobStore, UsageStore};
 use runtime::{SystemClock, SystemIds};
 
 use crate::setting;

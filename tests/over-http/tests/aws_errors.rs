@@ -8,12 +8,13 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use domain::ports::{Clock, ObjectStore};
-use domain::{ImportData, ImportRequest, JobResult, ObjectKey};
+use api::{ImportData, ImportRequest};
 use futures::StreamExt;
 use in_process::jobs::{export_of, import_of};
+use model::{JobResult, ObjectKey};
 use over_http::faults::Fault;
 use over_http::{Request, setting};
+use ports::{Clock, ObjectStore};
 use records::ResourceType;
 
 mod unlucky;
@@ -180,7 +181,7 @@ async fn survives(service: &Unlucky, work: Request, trouble: Option<&Trouble>) -
 async fn content(service: &Unlucky, key: &ObjectKey) -> String {
     use futures::TryStreamExt;
     let fetched = service.inner.objects().get(&service.tenant.partition, key, None, 0).await.unwrap();
-    let domain::ports::Fetched::Content { body, .. } = fetched else { panic!("the file is there") };
+    let ports::Fetched::Content { body, .. } = fetched else { panic!("the file is there") };
     let pieces: Vec<_> = body.try_collect().await.unwrap();
     String::from_utf8(pieces.concat()).unwrap()
 }

@@ -12,8 +12,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use aws::Aws;
-use domain::ports::Clock;
 use over_http::setting;
+use ports::Clock;
 use runtime::SystemClock;
 
 /// A seed that no other run against the same stack has.
@@ -25,25 +25,25 @@ fn seed() -> u64 {
 async fn dynamodb_keeps_jobs() {
     let aws = Aws::from_env().await;
     let jobs = aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"));
-    domain::contract::jobs(&jobs, &aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
+    testing::contract::jobs(&jobs, &aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
 }
 
 #[tokio::test]
 async fn dynamodb_keeps_records() {
     let aws = Aws::from_env().await;
     let records = aws.records(setting("RECORDS_TABLE"));
-    domain::contract::records(&records, seed(), SystemClock.now()).await;
+    testing::contract::records(&records, seed(), SystemClock.now()).await;
 }
 
 #[tokio::test]
 async fn dynamodb_keeps_usage_and_keys() {
     let aws = Aws::from_env().await;
-    domain::contract::usage(&aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
-    domain::contract::keys(&aws.keys(setting("API_KEYS_TABLE")), seed(), SystemClock.now()).await;
+    testing::contract::usage(&aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
+    testing::contract::keys(&aws.keys(setting("API_KEYS_TABLE")), seed(), SystemClock.now()).await;
 }
 
 #[tokio::test]
 async fn s3_keeps_objects() {
     let aws = Aws::from_env().await;
-    domain::contract::objects(&aws.objects(setting("BUCKET")), seed(), SystemClock.now()).await;
+    testing::contract::objects(&aws.objects(setting("BUCKET")), seed(), SystemClock.now()).await;
 }

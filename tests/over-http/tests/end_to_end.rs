@@ -9,12 +9,12 @@
     reason = "test"
 )]
 
-use domain::memory::Memory;
-use in_process::network::{Fate, Network, Operation};
 use std::time::Duration;
 
+use in_process::network::{Fate, Network, Operation};
 use over_http::{Answer, Client, Request, Service, admin, setting};
 use serde_json::{Value, json};
+use testing::Memory;
 
 const TWO_PATIENTS: &str = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\",\"gender\":\"female\"}\n{\"firstName\":\"John\",\"lastName\":\"Smith\",\"gender\":\"male\"}";
 
@@ -169,17 +169,17 @@ fn a_download_url_cannot_be_bent() {
 
 #[tokio::test]
 async fn a_download_url_ends_after_its_hour() {
-    use domain::ports::{Clock, ObjectStore, UrlSigner};
-    use domain::{JobId, ObjectKey, Token};
+    use model::{JobId, ObjectKey, Token};
+    use ports::{Clock, ObjectStore, UrlSigner};
     let objects = Service::new().await.objects();
     let partition = "clinic-one#test".parse().unwrap();
     let now = runtime::SystemClock.now();
-    let key = ObjectKey::export(&partition, &JobId::new(now, 1), &Token::new(1), 0, domain::Compression::None);
+    let key = ObjectKey::export(&partition, &JobId::new(now, 1), &Token::new(1), 0, model::Compression::None);
     objects.put(&partition, &key, "x\n".into()).await.unwrap();
     let client = Client::of("API_KEY");
     for (age, status) in [(3_590, 200), (3_601, 403)] {
         let signed_at = now - jiff::SignedDuration::from_secs(age);
-        let until = now + jiff::SignedDuration::from_hours(24);
+        let until = signed_at + jiff::SignedDuration::from_hours(1);
         let signed = objects.sign_download(&partition, &key, "x.ndjson", signed_at, until).await.unwrap();
         let answer = client.fetch(&signed.url);
         assert_eq!(answer.status, status, "signed {age} s ago: {answer:?}");
@@ -238,7 +238,7 @@ fn keys_have_scopes_and_an_end() {
     assert_eq!(writer.export(&["Patient"], None).status, 202);
 
     let soon = runtime::SystemClock;
-    let soon = domain::ports::Clock::now(&soon) + jiff::SignedDuration::from_secs(10);
+    let soon = ports::Clock::now(&soon) + jiff::SignedDuration::from_secs(10);
     let brief = client(&create(&["--expires", &soon.to_string()]));
     assert_eq!(brief.job(somewhere).status, 404);
     std::thread::sleep(Duration::from_secs(10));
@@ -345,7 +345,7 @@ fn gzip_bodies_are_read_where_the_gateway_leaves_them_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_many_times_is_one_import() {
-    let queue = Service::new().await.queue(domain::JobType::Import);
+    let queue = Service::new().await.queue(model::JobType::Import);
     let data: String = (0..2_000).map(|n| format!("{{\"firstName\":\"J\",\"lastName\":\"{n}\"}}\n")).collect();
     let (client, partition) = (pro("race"), format!("race-{:x}#test", std::process::id()).parse().unwrap());
     let id = tokio::task::block_in_place(|| client.import("Patient", &data).job_id());
@@ -368,7 +368,7 @@ async fn a_message_many_times_is_one_import() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_message_could_not_be_sent_is_found_by_the_sweeper() {
     let client = pro("unsent");
-    let partition: domain::Partition = format!("unsent-{:x}#test", std::process::id()).parse().unwrap();
+    let partition: model::Partition = format!("unsent-{:x}#test", std::process::id()).parse().unwrap();
     let export = Request::Export(in_process::jobs::export_of(records::ResourceType::Patient));
     let dead = Network::scripted(&Memory::new(), Operation::Send, std::iter::repeat(Fate::Refused));
     let id = Service::new().await.start(&partition, export, Some(dead)).await;

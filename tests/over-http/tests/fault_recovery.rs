@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::ports::{JobQueue, PortError};
-use domain::{ChunkSize, JobId, JobType, Partition};
 use in_process::jobs::{export_of, import_of};
 use jiff::SignedDuration;
+use model::{ChunkSize, JobId, JobType, Partition};
 use over_http::{Client, Request, Service, Skewed, boto3, sweep_until};
+use ports::{JobQueue, PortError};
 use records::ResourceType;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -7,16 +7,17 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::memory::Memory;
-use domain::ports::{Clock, JobStore, Settlement};
-use domain::{ChunkSize, Delivery, Event, JobId, JobMessage, JobType, LeaseRequest, MAX_TAKEOVERS, Partition, Token};
+use engine::Delivery;
 use in_process::jobs::{export_of, import_of};
 use jiff::{SignedDuration, Timestamp};
+use model::{ChunkSize, Event, JobId, JobMessage, JobType, LeaseRequest, MAX_TAKEOVERS, Partition, Settlement, Token};
 use over_http::faults::{Fault, Faults, aws_with};
 use over_http::{Answer, Client, Evidence, Request, Service, Skewed, boto3, evidence, setting};
+use ports::{Clock, JobStore};
 use records::ResourceType;
 use runtime::SystemClock;
 use serde_json::{Value, json};
+use testing::Memory;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const LINES: &str = "{\"id\":\"p1\",\"firstName\":\"J\",\"lastName\":\"D\"}\n{}\n";

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::CancellationReason;
-use domain::ports::{AcceptError, Cancellation, PortError};
+use ports::{AcceptError, Cancellation, PortError};
 
 use crate::error::refusal;
 

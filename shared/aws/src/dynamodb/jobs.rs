@@ -6,12 +6,12 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use domain::ports::{
-    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueCursor, DueGroup, DueJob, DuePage, DueStore, JobStore,
-    ListedJobs, PortError, Settlement, UpdateError,
-};
-use domain::{Job, JobId, Partition};
 use jiff::Timestamp;
+use model::{Job, JobId, Partition, Settlement};
+use ports::{
+    AcceptError, Acceptance, AcceptanceStore, Cancellation, DueCursor, DueGroup, DueJob, DuePage, DueStore, JobStore,
+    ListedJobs, PortError, UpdateError,
+};
 
 use super::cancelled::{Reason, cancellation, other, reasons};
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};

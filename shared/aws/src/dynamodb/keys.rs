@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use domain::ports::{KeyStore, PortError};
-use domain::{ApiKeyHash, StoredKey, TenantId};
+use model::{ApiKeyHash, StoredKey, TenantId};
+use ports::{KeyStore, PortError};
 
 use super::{Item, VERSION, check_version, number, text};
 use crate::error::{port_error, unreadable};

@@ -13,11 +13,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, Select, WriteRequest,
 };
-use domain::ports::{
-    BatchOutcome, CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, CountPage, FoundRecords, KeptRecord, Page,
-    PortError, RecordReader, RecordWriter, Shard, Stamp, shard_of,
-};
-use domain::{Partition, after};
+use model::{CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Partition, Shard, Stamp, after, shard_of};
+use ports::{BatchOutcome, CountPage, FoundRecords, KeptRecord, Page, PortError, RecordReader, RecordWriter};
 use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine, Unpacker};
 
 use super::{Item, number, read_number, text, time_to_live};

@@ -1,18 +1,19 @@
 //! Plans and counters: `pk` is the tenant, `sk` says what the item is.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
-use domain::ports::{AddUploadError, IdSource, MonthUsage, OpenUploads, PortError, UploadSlot, UsageStore};
-use domain::{
-    IdempotencyEntry, IdempotencyKey, Month, Partition, Pool, Reservation, RetryPolicy, Tenant, TenantId, Upload,
-    UploadId, Window, after, retry,
-};
 use jiff::Timestamp;
-use std::time::Duration;
+use model::{
+    IdempotencyEntry, IdempotencyKey, Month, OpenUploads, Partition, Pool, Reservation, Tenant, TenantId, Upload,
+    UploadId, UploadSlot, Window, after,
+};
+use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageStore, retry};
 
 use super::cancelled::{Reason, other, reasons};
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};

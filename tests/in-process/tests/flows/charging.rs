@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Delivery, JobId, JobManager};
+use api::JobManager;
+use engine::Delivery;
 use in_process::jobs::{deliver, patients};
 use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, test_partition};
+use model::JobId;
 use records::ResourceType;
 
 use crate::{deliver_for, worker_with};

@@ -9,16 +9,15 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::memory::Memory;
-use domain::ports::{JobStore, Settlement};
-use domain::{
-    Delivery, Event, ExportStarter, ExportWorker, FailureReason, ImportWorker, JobAcceptor, JobId, JobState, JobWorker,
-    Plan, Release, Sweeper, Timings,
-};
+use api::{ExportStarter, JobAcceptor};
+use engine::{Delivery, ExportWorker, ImportWorker, JobWorker, Sweeper};
 use in_process::jobs::{caller, deliver, export_of, patients};
 use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, test_partition};
+use model::{Event, FailureReason, JobId, JobState, Plan, Release, Settlement, Timings};
+use ports::JobStore;
 use records::ResourceType;
+use testing::Memory;
 use tokio::time::Instant;
 
 /// Delivers, and kills the processor when the time is over.
@@ -238,7 +237,7 @@ async fn a_store_that_stays_down_defers_the_job_and_does_not_fail_it() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_cannot_be_sent_is_sent_by_the_sweeper() {
     let service = Service::start().await;
-    let queues: [Arc<dyn domain::ports::JobQueue>; 2] = [dead_queue(), hanging_queue()];
+    let queues: [Arc<dyn ports::JobQueue>; 2] = [dead_queue(), hanging_queue()];
     for queue in queues {
         let starter = ExportStarter { acceptor: JobAcceptor { queue, ..service.acceptor() } };
         let began = Instant::now();

@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use domain::{ChunkSize, Delivery, ExportWorker, FailureReason, ImportWorker, JobDriver, JobSpec, JobState, JobWorker};
+use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker};
 use in_process::jobs::{deliver, patients};
 use in_process::network::{Dependency, Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
+use model::{ChunkSize, FailureReason, JobSpec, JobState};
 use records::ResourceType;
 use tokio::time::Instant;
 use tracing_subscriber::layer::SubscriberExt;
@@ -117,7 +118,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
                 write!(self.0, "{}={value:?} ", field.name()).unwrap();
             }
         }
-        if event.metadata().target() == domain::METRICS {
+        if event.metadata().target() == ports::METRICS {
             let mut fields = Fields(String::new());
             event.record(&mut fields);
             self.0.lock().unwrap().push(fields.0);

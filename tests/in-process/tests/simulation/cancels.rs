@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::ports::JobStore;
-use domain::{FailureReason, Job, JobId, JobManager, JobState, JobType, KeyPrefix, ManageJobError, ObjectKey};
+use api::{JobManager, ManageJobError};
+use model::{FailureReason, Job, JobId, JobState, JobType, KeyPrefix, ObjectKey};
+use ports::JobStore;
 use records::ResourceType;
 use tokio::time::Instant;
 

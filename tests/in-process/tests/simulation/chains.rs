@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use domain::ports::Stamp;
-use domain::{ImportData, ImportRequest, JobResult, JobState, transaction_time};
+use api::{ImportData, ImportRequest};
+use model::{JobResult, JobState, Stamp, transaction_time};
 use records::{RecordId, ResourceType, Unpacker};
 
 use crate::exports;

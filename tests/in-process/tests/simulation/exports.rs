@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::Duration;
 
-use domain::ports::Clock;
-use domain::{Compression, ExportRequest, ExportSpec, FileLayout, Job, JobId, JobResult, JobSpec};
+use api::ExportRequest;
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
+use model::{Compression, ExportSpec, FileLayout, Job, JobId, JobResult, JobSpec};
+use ports::Clock;
 use records::ResourceType;
 
 use crate::world::{CHUNK, Call, World};

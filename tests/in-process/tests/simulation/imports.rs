@@ -1,10 +1,12 @@
 //! Imports: every valid record is stored, every other one reported.
 
-use domain::ports::UsageStore;
-use domain::{FailureReason, ImportData, ImportRequest, Job, JobId, JobState, ObjectKey, Report, Uploader};
-use in_process::jobs::report;
-use records::ResourceType;
 use std::sync::Arc;
+
+use api::{ImportData, ImportRequest, Uploader};
+use in_process::jobs::report;
+use model::{FailureReason, Job, JobId, JobState, ObjectKey, Report};
+use ports::UsageStore;
+use records::ResourceType;
 
 use crate::world::{Call, World};
 
@@ -62,7 +64,7 @@ pub(crate) async fn of_an_upload(world: &mut World) {
     let (data, lines, valid) = batch(world);
     let memory = Arc::new(world.memory.clone());
     world.memory.save_tenant(&world.caller().tenant).await.unwrap();
-    let ids = Arc::new(domain::memory::SeededIds::new(world.seed));
+    let ids = Arc::new(testing::SeededIds::new(world.seed));
     let uploader = Uploader { usage: memory.clone(), signer: memory, clock: world.clock.clone(), ids };
     let (upload, _) = uploader.create(&world.caller(), data.len() as u64).await.unwrap();
     world.requests += 1;

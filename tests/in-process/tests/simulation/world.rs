@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::memory::{Memory, MemoryClock, SeededIds};
-use domain::ports::{ChangeGroup, Clock, DueGroup, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
-use domain::{
-    AcceptJobError, Accepted, ChunkSize, Delivery, ExportRequest, ExportStarter, ExportWorker, FailureReason,
-    Fingerprint, IdempotencyKey, ImportRequest, ImportStarter, ImportWorker, Job, JobAcceptor, JobDriver, JobId,
-    JobState, JobType, JobWorker, Month, Partition, Plan, Pool, Principal, Scope, Sweeper, Tenant, Timings,
-};
+use api::{AcceptJobError, Accepted, ExportRequest, ExportStarter, ImportRequest, ImportStarter, JobAcceptor};
+use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper};
 use in_process::network::{Death, Dependency, Network, Weather};
 use jiff::{SignedDuration, Timestamp};
+use model::{
+    ChangeGroup, ChunkSize, FailureReason, Fingerprint, IdempotencyKey, Job, JobId, JobState, JobType, Month,
+    Partition, Plan, Pool, Principal, Scope, Tenant, Timings,
+};
+use ports::{Clock, DueGroup, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
 use records::{ResourceType, StoredLine};
+use testing::{Memory, MemoryClock, SeededIds};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 

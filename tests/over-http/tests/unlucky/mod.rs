@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use domain::memory::Memory;
-use domain::ports::{Clock, JobQueue, ObjectStore};
-use domain::{Authenticator, ChunkSize, Job, JobId, ObjectKey, Partition, UploadId, Uploader};
+use api::{Authenticator, Uploader};
 use http::{Api, Body, Gate, Request, RequestExt, Response};
 use in_process::jobs::export_of;
 use jiff::{SignedDuration, Timestamp};
+use model::{ChunkSize, Job, JobId, ObjectKey, Partition, UploadId};
 use over_http::faults::{Faults, aws_with};
 use over_http::{Service, admin, setting};
+use ports::{Clock, JobQueue, ObjectStore};
 use records::ResourceType;
 use runtime::{SystemClock, SystemIds};
 use serde_json::{Value, json};
+use testing::Memory;
 use tokio::time::Instant;
 
 /// A clock that a test can put forward.

@@ -1,9 +1,9 @@
 //! Jobs as items, and back.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::Job;
-use domain::ports::{DueGroup, PortError, Stage};
 use jiff::Timestamp;
+use model::Job;
+use ports::{DueGroup, PortError, Stage};
 
 use crate::dynamodb::{Item, VERSION, check_version, number, partition_key, read_number, text, time_to_live};
 use crate::error::unreadable;

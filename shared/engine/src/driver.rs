@@ -1,0 +1,300 @@
+//! What a processor does with a message: acquire the job, work on it, and write down what came of that. Knows
+//! neither imports nor exports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{
+    Event, FailureReason, Job, JobId, JobResult, JobState, Partition, Progress, Release, Settlement, Timings, Token,
+    cleared_at,
+};
+use ports::{
+    Backoff, Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, RetryPolicy, UpdateError, remove_leftovers,
+    remove_results, retry, send,
+};
+use tokio::time::Instant;
+
+mod deadlines;
+mod heartbeat;
+mod lease_guard;
+mod metrics;
+mod tasks;
+
+pub(crate) use deadlines::{Deadlines, Due, complete_by};
+use heartbeat::{AcquireOutcome, Beaten, Heartbeat, JobAccess};
+pub(crate) use lease_guard::LeaseGuard;
+use lease_guard::{Ending, MonthFull};
+use metrics::{Deferral, job_deferred};
+pub(crate) use tasks::{Either, Tasks, either};
+
+/// Looking at a job whose lease was lost, and settling it.
+const LOOKS: RetryPolicy = RetryPolicy::new(8, 50, 2_000);
+
+/// The longest that a job rests that waits for a dependency.
+const MAX_REST: Duration = Duration::from_mins(15);
+
+/// The same, where people have to mend something, and will.
+const MAX_REST_OF_REFUSED: Duration = Duration::from_mins(5);
+
+/// A job that is not as it should be fails when it was deferred for that so often in a row.
+const MAX_DEFECTS: u32 = 3;
+
+/// What a processor of either type of job works with.
+#[derive(Clone)]
+pub struct JobDriver {
+    pub jobs: Arc<dyn JobStore>,
+    /// The queue of this processor's type of job.
+    pub queue: Arc<dyn JobQueue>,
+    /// Clears away what a job leaves behind that has failed.
+    pub files: Arc<dyn FileRemover>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn IdSource>,
+    pub timings: Timings,
+}
+
+/// What came of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The job has ended by this delivery.
+    Done,
+    /// The job had ended before, or never was.
+    AlreadyEnded,
+    /// Another worker holds the lease.
+    Busy,
+    /// The job waits for a dependency.
+    Deferred,
+    /// The time slice is over; the job goes on in a fresh invocation.
+    Yielded,
+    /// Another worker goes on, or the sweeper redrives the job.
+    LeaseLost,
+    /// What the workers of an ended job had left is cleared away.
+    Cleared,
+}
+
+impl Delivery {
+    /// The value in log lines: people filter on it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::AlreadyEnded => "already_ended",
+            Self::Busy => "busy",
+            Self::Deferred => "deferred",
+            Self::Yielded => "yielded",
+            Self::LeaseLost => "lease_lost",
+            Self::Cleared => "cleared",
+        }
+    }
+}
+
+/// Works on messages about jobs: an [`ImportWorker`](crate::importing::ImportWorker) or an
+/// [`ExportWorker`](crate::exporting::ExportWorker).
+#[async_trait]
+pub trait JobWorker: Send + Sync {
+    /// Looks at a job and does what is to be done, until `deadline`.
+    ///
+    /// # Errors
+    /// Only when the job could not even be looked at; the message should then come again.
+    async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError>;
+}
+
+/// Why work stopped before its end. A lost lease is none: work is dropped then, wherever it waits.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkError {
+    /// The time slice, or the invocation's time, is over.
+    #[error("time is over")]
+    TimeOver,
+    /// The job cannot be done, now or later.
+    #[error("job cannot be done: {}", .0.code())]
+    Impossible(FailureReason),
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+impl From<MonthFull> for WorkError {
+    fn from(_: MonthFull) -> Self {
+        Self::Impossible(FailureReason::MonthlyQuotaExceeded)
+    }
+}
+
+/// What work that is done leaves behind.
+pub(crate) struct Worked {
+    pub(crate) result: JobResult,
+    pub(crate) progress: Progress,
+    /// Whether it has written objects that none of its files needs any more.
+    pub(crate) leftovers: bool,
+}
+
+/// What the driver drives.
+#[async_trait]
+pub(crate) trait Work: Send + Sync {
+    /// Works on the job that the guard holds, until `deadline`.
+    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError>;
+}
+
+impl JobDriver {
+    pub(crate) async fn drive(
+        &self,
+        work: &impl Work,
+        partition: &Partition,
+        id: &JobId,
+        deadline: Instant,
+    ) -> Result<Delivery, PortError> {
+        let access = JobAccess {
+            jobs: self.jobs.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            timings: self.timings,
+        };
+        let (heartbeat, guard) = match Heartbeat::acquire(access, partition, id).await {
+            Ok(AcquireOutcome::Acquired(heartbeat, guard)) => (heartbeat, guard),
+            Ok(AcquireOutcome::Absent) => return Ok(Delivery::AlreadyEnded),
+            Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),
+            Ok(AcquireOutcome::Ended(job)) => {
+                return self.clear(&job).await.inspect_err(|error| {
+                    let job_type = Some(job.job_type());
+                    job_deferred(&Deferral { job_type, partition, id, in_a_row: 1, error });
+                });
+            }
+            Ok(AcquireOutcome::Failed(job)) => {
+                tracing::error!(job_id = %id, "job is too old or was taken over too often");
+                remove_results(self.files.as_ref(), &job).await;
+                return Ok(Delivery::Done);
+            }
+            Err(error) => {
+                job_deferred(&Deferral { job_type: None, partition, id, in_a_row: 1, error: &error });
+                return Err(error);
+            }
+        };
+        let mut beating = Box::pin(heartbeat.run());
+        let mut working = Box::pin(work.work(&guard, deadline));
+        let (beaten, delivery) = match either(&mut working, &mut beating).await {
+            Either::Second(beaten) => {
+                drop(working);
+                (beaten, Delivery::LeaseLost)
+            }
+            Either::First(worked) => {
+                drop(working);
+                let (ending, delivery) = self.ending(&guard, worked);
+                guard.end(ending);
+                (beating.await, delivery)
+            }
+        };
+        match beaten {
+            Beaten::Lost => Ok(self.lease_lost(&guard).await),
+            Beaten::Stored(job) => {
+                if matches!(job.state(), JobState::Failed(_)) {
+                    remove_results(self.files.as_ref(), &job).await;
+                }
+                if delivery == Delivery::Yielded {
+                    send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &job).await;
+                }
+                Ok(delivery)
+            }
+        }
+    }
+
+    /// How the job goes on from what came of the work.
+    fn ending(&self, guard: &LeaseGuard, worked: Result<Worked, WorkError>) -> (Ending, Delivery) {
+        let job = guard.job();
+        match worked {
+            Ok(Worked { result, progress, leftovers }) => {
+                (Ending::Complete { result, progress, leftovers }, Delivery::Done)
+            }
+            Err(WorkError::Impossible(reason)) => (Ending::Fail(reason), Delivery::Done),
+            Err(WorkError::TimeOver) => {
+                (Ending::Release { why: Release::Yielded, rest: self.timings.redrive }, Delivery::Yielded)
+            }
+            Err(WorkError::Port(error)) => {
+                let before = if guard.has_advanced() { 0 } else { job.deferrals() };
+                let in_a_row = before + 1;
+                job_deferred(&Deferral {
+                    job_type: Some(job.job_type()),
+                    partition: job.partition(),
+                    id: job.id(),
+                    in_a_row,
+                    error: &error,
+                });
+                let is_defect = matches!(error, PortError::Defect { .. });
+                if is_defect && job.defects() + 1 >= MAX_DEFECTS {
+                    tracing::error!(job_id = %job.id(), error = &error as &dyn std::error::Error, "job is defective");
+                    return (Ending::Fail(FailureReason::InternalError), Delivery::Done);
+                }
+                let longest = if error.is_transient() { MAX_REST } else { MAX_REST_OF_REFUSED };
+                let rest = self.timings.deferral(before, longest);
+                tracing::warn!(job_id = %job.id(), rest_seconds = rest.as_secs(),
+                    error = &error as &dyn std::error::Error, "defer job");
+                let why = if is_defect { Release::Defective } else { Release::Deferred };
+                (Ending::Release { why, rest }, Delivery::Deferred)
+            }
+        }
+    }
+
+    /// A worker that may not write to the job any more. Nothing is lost: either the job was ended by somebody else, or
+    /// the lease expires, and the sweeper redrives the job. Whoever finds it completed by another deletes nothing.
+    async fn lease_lost(&self, guard: &LeaseGuard) -> Delivery {
+        let (partition, id) = (guard.job().partition(), guard.job().id());
+        let look = || self.jobs.read(partition, id);
+        match retry(LOOKS, self.ids.as_ref(), PortError::is_transient, look).await {
+            Ok(Some(job)) if matches!(job.state(), JobState::Failed(_)) => {
+                self.settle(job.clone(), guard.token(), guard.begun()).await;
+                remove_results(self.files.as_ref(), &job).await;
+                Delivery::AlreadyEnded
+            }
+            Ok(_) => {
+                tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
+                Delivery::LeaseLost
+            }
+            Err(error) => {
+                tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "look at job");
+                Delivery::LeaseLost
+            }
+        }
+    }
+
+    /// Gives the month back what an import that was cancelled under this lease had not begun to write. A worker that
+    /// cannot say it leaves the charge as it is.
+    async fn settle(&self, mut job: Job, token: &Token, begun: u64) {
+        let mut backoff = Backoff::new(LOOKS, self.ids.as_ref());
+        while job.awaits_settlement_by(token) {
+            let Ok(settled) = job.apply(Event::Settled { token: token.clone(), begun }, self.clock.now()) else {
+                return;
+            };
+            match self.jobs.update(job.partition(), &settled, &settled.settlement(&job)).await {
+                Ok(()) => return,
+                Err(UpdateError::Port(error)) => {
+                    tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "settle job");
+                }
+                Err(UpdateError::Conflict | UpdateError::MonthFull) => {}
+            }
+            if !backoff.wait().await {
+                return;
+            }
+            if let Ok(found) = self.jobs.read(job.partition(), job.id()).await {
+                let Some(found) = found else { return };
+                job = found;
+            }
+        }
+    }
+
+    /// Clears away what the workers of an ended job have left, once whatever was on its way has arrived. A job that its
+    /// owner has deleted goes with it.
+    async fn clear(&self, job: &Job) -> Result<Delivery, PortError> {
+        // A message of before the end is no reason to clear: the sweeper sends one when it is time, and moves the moment.
+        let is_time = job.completed_at().is_some_and(|ended| self.clock.now() >= cleared_at(ended));
+        if job.due_at().is_none() || !is_time {
+            return Ok(Delivery::AlreadyEnded);
+        }
+        remove_leftovers(self.files.as_ref(), job).await?;
+        if job.is_deleted() {
+            self.jobs.delete(job.partition(), job.id()).await?;
+        } else if let Ok(cleared) = job.apply(Event::Cleared, self.clock.now()) {
+            match self.jobs.update(job.partition(), &cleared, &Settlement::None).await {
+                Ok(()) | Err(UpdateError::Conflict | UpdateError::MonthFull) => {}
+                Err(UpdateError::Port(error)) => return Err(error),
+            }
+        }
+        Ok(Delivery::Cleared)
+    }
+}

@@ -1,0 +1,89 @@
+//! When a worker has to stop, and when to look next.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Until when a worker that began then may begin the last step of a file: all the time that it may take is left before
+/// the deadline. An invocation that is shorter than that has half of its time for it.
+pub(crate) fn complete_by(complete: Duration, began: Instant, deadline: Instant) -> Instant {
+    let time = deadline.saturating_duration_since(began);
+    began + time.checked_sub(complete).filter(|left| !left.is_zero()).unwrap_or(time / 2)
+}
+
+/// How long a worker goes on, and for how long it waits for a store in which nothing advances.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// The time slice is over: it makes room.
+    slice_ends: Instant,
+    stalled: Duration,
+    /// When something has advanced last.
+    advanced: Instant,
+    /// Whether all that it does is to wait.
+    waits: bool,
+}
+
+/// What time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Go on, and look again then at the latest.
+    Nothing(Instant),
+    /// Write down where work goes on, and make room.
+    MakeRoom,
+    /// Nothing has advanced for too long: what is waited for is down.
+    Stalled,
+}
+
+impl Deadlines {
+    pub(crate) fn new(now: Instant, slice_ends: Instant, stalled: Duration) -> Self {
+        Self { slice_ends, stalled, advanced: now, waits: false }
+    }
+
+    /// Something has advanced.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.advanced = now;
+    }
+
+    /// Says whether all that is left is to wait: time that is spent otherwise is no stall.
+    pub(crate) fn wait(&mut self, waits: bool, now: Instant) {
+        if waits && !self.waits {
+            self.advanced = now;
+        }
+        self.waits = waits;
+    }
+
+    pub(crate) fn due(&self, now: Instant) -> Due {
+        let stalls_at = self.advanced + self.stalled;
+        if now >= self.slice_ends {
+            Due::MakeRoom
+        } else if self.waits && now >= stalls_at {
+            Due::Stalled
+        } else if self.waits {
+            Due::Nothing(stalls_at.min(self.slice_ends))
+        } else {
+            Due::Nothing(self.slice_ends)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_ends_and_only_waiting_stalls() {
+        let began = Instant::now();
+        let second = |number| began + Duration::from_secs(number);
+        let mut deadlines = Deadlines::new(began, second(120), Duration::from_mins(1));
+        assert_eq!(deadlines.due(second(100)), Due::Nothing(second(120)), "work is no stall");
+        deadlines.wait(true, second(30));
+        assert_eq!(deadlines.due(second(40)), Due::Nothing(second(90)));
+        assert_eq!(deadlines.due(second(90)), Due::Stalled);
+        deadlines.advance(second(50));
+        assert_eq!(deadlines.due(second(90)), Due::Nothing(second(110)));
+        deadlines.wait(false, second(91));
+        deadlines.wait(true, second(100));
+        assert_eq!(deadlines.due(second(115)), Due::Nothing(second(120)), "waiting begins anew");
+        assert_eq!(deadlines.due(second(120)), Due::MakeRoom, "whatever else is due");
+    }
+}

@@ -1,0 +1,329 @@
+//! The one future that writes a job while a worker is at it: progress, checkpoints, renewals of the lease and the end.
+//!
+//! It is polled by the driver beside the work and dies with it, never on its own: a sandbox that was frozen must not
+//! renew an old lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::{
+    Event, IllegalTransition, Job, JobId, LeaseRequest, Partition, Refusal, Settlement, Timings, Token, after,
+};
+use ports::{Backoff, Clock, IdSource, JobStore, METRICS, PortError, RetryPolicy, UpdateError, job_ended};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::lease_guard::{Ending, LeaseGuard, MonthFull, Stored, Wanted};
+use super::tasks::{Either, either};
+use crate::driver::metrics::job_store_refuses;
+
+/// How often progress and checkpoints are written at most: all jobs of a tenant share one key of the table.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long one try of a call about the job may take: a try that hangs must not cost the lease.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Acquiring a job that meets other writes of it, or a store that is down.
+const ACQUIRING: RetryPolicy = RetryPolicy::new(15, 10, 400);
+
+/// A write under the lease, until the lease ends.
+const UNTIL_LEASE_ENDS: RetryPolicy = RetryPolicy::new(1, 50, 1_000).unlimited();
+
+/// What came of trying to acquire a job.
+pub(crate) enum AcquireOutcome {
+    Acquired(Box<Heartbeat>, LeaseGuard),
+    /// Another worker holds a live lease.
+    Busy,
+    /// The job has ended before.
+    Ended(Box<Job>),
+    /// There is no such job.
+    Absent,
+    /// The job was too old or taken over too often, and has failed by this.
+    Failed(Box<Job>),
+}
+
+/// What the heartbeat needs of the outside.
+#[derive(Clone)]
+pub(crate) struct JobAccess {
+    pub(crate) jobs: Arc<dyn JobStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) timings: Timings,
+}
+
+/// How a heartbeat has ended.
+#[derive(Debug)]
+pub(crate) enum Beaten {
+    /// The ending is stored.
+    Stored(Box<Job>),
+    /// The lease is lost: another worker has it, the job was ended by somebody else, or its time is over.
+    Lost,
+}
+
+/// Writes a job under its lease, which it renews.
+///
+/// The lease is counted on this worker's own monotonic clock, from before the write that acquired or renewed it was
+/// sent: no clock needs to be right for that.
+pub(crate) struct Heartbeat {
+    access: JobAccess,
+    token: Token,
+    /// The job as last stored.
+    job: Job,
+    written_at: Instant,
+    renewed_at: Instant,
+    wanted: watch::Receiver<Wanted>,
+    stored: watch::Sender<Stored>,
+    /// Whether a refusal that does not pass by itself has been told.
+    is_told: bool,
+}
+
+/// A write of the job that was tried, and may have had its effect.
+struct Try {
+    job: Job,
+    wanted: Wanted,
+    sent: Instant,
+    renews: bool,
+}
+
+impl Heartbeat {
+    /// Acquires the lease, if it can be had.
+    pub(crate) async fn acquire(
+        access: JobAccess,
+        partition: &Partition,
+        id: &JobId,
+    ) -> Result<AcquireOutcome, PortError> {
+        let JobAccess { jobs, clock, ids, timings } = &access;
+        let token = Token::new(ids.random());
+        let began = Instant::now();
+        let mut tried: Vec<Job> = Vec::new();
+        let mut backoff = Backoff::new(ACQUIRING, ids.as_ref());
+        loop {
+            let sent = Instant::now();
+            let now = clock.now();
+            let error = match in_time("read job", jobs.read(partition, id)).await {
+                Ok(None) => return Ok(AcquireOutcome::Absent),
+                // An earlier try whose answer was lost; it may have been the first.
+                Ok(Some(found)) if tried.contains(&found) && found.has_ended() => {
+                    job_ended(&found, now);
+                    return Ok(AcquireOutcome::Failed(Box::new(found)));
+                }
+                Ok(Some(found)) if found.lease().is_some_and(|lease| lease.token == token) => {
+                    return Ok(Self::acquired(access, token, found, began));
+                }
+                Ok(Some(found)) => {
+                    let next = match found.apply(Event::Acquired(request(&token, timings, now)), now) {
+                        Ok(next) => next,
+                        Err(IllegalTransition { refusal: Refusal::Leased, .. }) => return Ok(AcquireOutcome::Busy),
+                        Err(_ended) => return Ok(AcquireOutcome::Ended(Box::new(found))),
+                    };
+                    tried.push(next.clone());
+                    match in_time("acquire job", jobs.update(partition, &next, &next.settlement(&found))).await {
+                        Ok(()) if next.has_ended() => {
+                            job_ended(&next, now);
+                            return Ok(AcquireOutcome::Failed(Box::new(next)));
+                        }
+                        Ok(()) => return Ok(Self::acquired(access, token, next, sent)),
+                        Err(UpdateError::Port(error)) => error,
+                        // Neither acquiring nor failing reserves anything: the month is never full for them.
+                        Err(UpdateError::Conflict | UpdateError::MonthFull) => {
+                            PortError::unavailable("acquire job", "lost every race")
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            if !error.is_transient() || !backoff.wait().await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// The lease that was written with this token, not before `sent`.
+    fn acquired(access: JobAccess, token: Token, job: Job, sent: Instant) -> AcquireOutcome {
+        let timings = access.timings;
+        if job.lease().is_some_and(|lease| lease.attempt > 0) {
+            let (job_id, tenant) = (job.id(), &job.partition().tenant);
+            tracing::warn!(target: METRICS, %job_id, %tenant, lease_takeovers = 1);
+        }
+        let (guard, wanted, stored) = LeaseGuard::new(&job, token.clone(), timings, sent + timings.lease);
+        let (written_at, renewed_at) = (sent, sent);
+        let heartbeat = Self { access, token, job, written_at, renewed_at, wanted, stored, is_told: false };
+        AcquireOutcome::Acquired(Box::new(heartbeat), guard)
+    }
+
+    /// Writes what is handed over and renews the lease, until the ending is stored or the lease is lost.
+    pub(crate) async fn run(mut self) -> Beaten {
+        loop {
+            let wanted = self.wanted.borrow_and_update().clone();
+            let due = self.due(&wanted);
+            if Instant::now() < due {
+                let mut changed = std::pin::pin!(self.wanted.changed());
+                let mut sleep = std::pin::pin!(tokio::time::sleep_until(due));
+                // Both may be dropped: the cell keeps what was handed over. Without a worker there is nothing to renew.
+                if let Either::First(Err(_)) = either(&mut changed, &mut sleep).await {
+                    return Beaten::Lost;
+                }
+                continue;
+            }
+            if let Some(ended) = self.write().await {
+                return ended;
+            }
+        }
+    }
+
+    /// When the next write is due.
+    fn due(&self, wanted: &Wanted) -> Instant {
+        let stored = self.stored.borrow();
+        let is_counted = wanted.count.is_none() || stored.counted.is_some();
+        let renewal = self.renewed_at + self.access.timings.renew_every();
+        if wanted.ending.is_some() || wanted.awaited > stored.number || wanted.renewals > stored.renewals || !is_counted
+        {
+            Instant::now()
+        } else if wanted.number > stored.number {
+            (self.written_at + WRITE_INTERVAL).min(renewal)
+        } else {
+            renewal
+        }
+    }
+
+    /// Writes the newest state, as often as it takes, whatever came of earlier tries.
+    async fn write(&mut self) -> Option<Beaten> {
+        let ids = self.access.ids.clone();
+        let mut backoff = Backoff::new(UNTIL_LEASE_ENDS, ids.as_ref());
+        let mut tried: Vec<Try> = Vec::new();
+        loop {
+            if Instant::now() >= self.stored.borrow().valid_until {
+                return Some(Beaten::Lost);
+            }
+            let sent = Instant::now();
+            let wanted = self.wanted.borrow().clone();
+            let renews = wanted.renewals > self.stored.borrow().renewals
+                || sent >= self.renewed_at + self.access.timings.renew_every();
+            let now = self.access.clock.now();
+            let (event, settlement) = self.event(&wanted, renews, now);
+            let next = match self.job.apply(event, now) {
+                Ok(next) => next,
+                Err(illegal) => {
+                    tracing::info!(error = &illegal as &dyn std::error::Error, "write under lost lease");
+                    return Some(Beaten::Lost);
+                }
+            };
+            let settlement = settlement.unwrap_or_else(|| next.settlement(&self.job));
+            tried.push(Try { job: next.clone(), wanted, sent, renews });
+            let update = self.access.jobs.update(next.partition(), &next, &settlement);
+            match in_time("write job", update).await {
+                Ok(()) => return self.found_stored(tried.pop()),
+                // After an earlier try whose answer was lost, the job itself tells first.
+                Err(UpdateError::MonthFull) if tried.len() == 1 => {
+                    self.stored.send_modify(|stored| stored.counted = Some(Err(MonthFull)));
+                    return None;
+                }
+                Err(UpdateError::Port(error)) => self.tell(&error),
+                Err(UpdateError::Conflict | UpdateError::MonthFull) => {
+                    match in_time("read job", self.access.jobs.read(next.partition(), next.id())).await {
+                        Err(error) => self.tell(&error),
+                        Ok(found) => {
+                            let index = tried.iter().position(|earlier| found.as_ref() == Some(&earlier.job));
+                            if let Some(index) = index {
+                                return self.found_stored(Some(tried.swap_remove(index)));
+                            }
+                            match found {
+                                Some(found) if found.lease().is_some_and(|lease| lease.token == self.token) => {
+                                    if found.is_counted() && !self.job.is_counted() {
+                                        self.stored.send_modify(|stored| stored.counted = Some(Ok(())));
+                                    }
+                                    self.job = found;
+                                }
+                                Some(_) | None => return Some(Beaten::Lost),
+                            }
+                        }
+                    }
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// What is to happen to the job, and what else is written with it where that does not follow from the job.
+    fn event(&self, wanted: &Wanted, renews: bool, now: Timestamp) -> (Event, Option<Settlement>) {
+        let token = self.token.clone();
+        let (progress, checkpoint) = (wanted.progress, wanted.checkpoint.clone());
+        if let Some((records, limit)) =
+            wanted.count.filter(|_| self.stored.borrow().counted.is_none() && !self.job.is_counted())
+        {
+            return (Event::Counted { token, records }, Some(Settlement::Reserve { limit }));
+        }
+        let event = match wanted.ending.clone() {
+            None => {
+                let renewal = renews.then(|| request(&token, &self.access.timings, now));
+                Event::Advanced { token, renewal, progress, checkpoint }
+            }
+            Some(Ending::Complete { result, progress, leftovers }) => {
+                Event::Completed { token, result, progress, leftovers }
+            }
+            Some(Ending::Fail(reason)) => Event::Failed { token, reason, progress },
+            Some(Ending::Release { why, rest }) => {
+                Event::Released { token, due_at: after(now, rest), why, progress, checkpoint }
+            }
+        };
+        (event, None)
+    }
+
+    /// A try is stored: it confirms the state that it carried, and no later one.
+    fn found_stored(&mut self, stored: Option<Try>) -> Option<Beaten> {
+        let Try { job, wanted, sent, renews } = stored?;
+        let was_counted = self.job.is_counted();
+        self.job = job;
+        self.is_told = false;
+        if self.job.lease().is_none_or(|lease| lease.token != self.token) {
+            job_ended(&self.job, self.access.clock.now());
+            return Some(Beaten::Stored(Box::new(self.job.clone())));
+        }
+        if !was_counted && self.job.is_counted() {
+            self.stored.send_modify(|stored| stored.counted = Some(Ok(())));
+            return None;
+        }
+        self.written_at = sent;
+        if renews {
+            self.renewed_at = sent;
+        }
+        let valid_until = self.renewed_at + self.access.timings.lease;
+        self.stored.send_modify(|stored| {
+            stored.number = wanted.number;
+            stored.valid_until = valid_until;
+            if renews {
+                stored.renewals = wanted.renewals;
+            }
+        });
+        None
+    }
+
+    /// Tells of a call that failed: of one that does not pass by itself once, as a metric too.
+    fn tell(&mut self, error: &PortError) {
+        tracing::warn!(job_id = %self.job.id(), error = error as &dyn std::error::Error, "write under lease");
+        if !error.is_transient() && !std::mem::replace(&mut self.is_told, true) {
+            job_store_refuses(&self.job, error);
+        }
+    }
+}
+
+/// A call with a time of its own: whether one that takes longer has its effect is not known.
+async fn in_time<T, E: From<PortError>>(
+    operation: &'static str,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(PortError::unavailable(operation, "timed out").into()),
+    }
+}
+
+fn request(token: &Token, timings: &Timings, now: Timestamp) -> LeaseRequest {
+    LeaseRequest {
+        token: token.clone(),
+        expires_at: after(now, timings.lease),
+        due_at: after(now, timings.lease + timings.due_grace()),
+        oldest: now - jiff::SignedDuration::try_from(timings.max_age).unwrap_or_default(),
+    }
+}

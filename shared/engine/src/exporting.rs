@@ -1,0 +1,426 @@
+//! An export: read several shards at once, append their lines to files, put the files together. Where it goes on is the
+//! job's checkpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use futures::StreamExt;
+use model::{
+    AssemblyState, Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, FileLayout,
+    JobId, JobResult, JobSpec, ObjectKey, OpenFile, Partition, Position, Progress, ResultFile, SavedDigest, Tail,
+    Token,
+};
+use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
+use tokio::time::Instant;
+
+use crate::driver::{Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked, complete_by};
+use crate::files::{
+    AssembledFile, Assembly, AssemblyError, Cut, FileWriter, MAX_ASSEMBLIES, ObjectReader, ReadError, SentChunk,
+};
+
+mod lane;
+mod plan;
+mod reading;
+
+use lane::{Lane, LaneReader};
+use plan::{FilePlan, files_of};
+use reading::Reading;
+
+/// Chunks that are sent at once; each holds its bytes in memory.
+const MAX_CHUNKS_IN_FLIGHT: usize = 3;
+
+/// For how long a worker that stops waits for the chunks in flight and its tail.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// How often a file is begun anew of which something is gone.
+const MAX_RESTARTS: u32 = 1;
+
+/// Works on exports.
+#[derive(Clone)]
+pub struct ExportWorker {
+    pub driver: JobDriver,
+    pub records: Arc<dyn RecordReader>,
+    pub objects: Arc<dyn ObjectStore>,
+    pub multipart: Arc<dyn MultipartStore>,
+    pub chunk_size: ChunkSize,
+}
+
+#[async_trait]
+impl JobWorker for ExportWorker {
+    async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError> {
+        self.driver.drive(self, partition, id, deadline).await
+    }
+}
+
+#[async_trait]
+impl Work for ExportWorker {
+    async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
+        let began = Instant::now();
+        let slice_ends = (began + self.driver.timings.time_slice).min(deadline);
+        let complete_by = complete_by(self.driver.timings.complete, began, deadline);
+        let job = guard.job();
+        let JobSpec::Export(spec) = job.spec() else {
+            return Err(PortError::defect("export records", "job is no export").into());
+        };
+        let checkpoint = match job.checkpoint().and_then(Checkpoint::export) {
+            Some(checkpoint) => checkpoint.clone().readable(),
+            None => {
+                let planned = tokio::time::timeout_at(deadline, self.plan(job.partition(), spec)).await;
+                let checkpoint = ExportCheckpoint::new(planned.unwrap_or(Err(WorkError::TimeOver))?);
+                // How it reads is stored before anything is read.
+                guard.save(checkpoint.progress(), Checkpoint::Export(checkpoint.clone())).await;
+                checkpoint
+            }
+        };
+        let files = files_of(&checkpoint.plan, spec);
+        let mut run = ExportRun { worker: self, guard, spec, checkpoint, slice_ends, complete_by, deadline };
+        while let Some(file) = files.get(run.checkpoint.next_file as usize) {
+            run.write_file(run.checkpoint.next_file, file).await?;
+        }
+        let ExportCheckpoint { files, plan, is_chunked, .. } = run.checkpoint;
+        let records = files.iter().map(|file| file.records).sum();
+        let file_bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        tracing::info!(target: METRICS, job_type = "export", job_id = %job.id(), file_bytes);
+        let progress = Progress { total: records, processed: records, ..Progress::default() };
+        let result = JobResult::Export { started_at: plan.started_at, files };
+        Ok(Worked { result, progress, leftovers: is_chunked })
+    }
+}
+
+/// One worker's time slice of an export.
+struct ExportRun<'a> {
+    worker: &'a ExportWorker,
+    guard: &'a LeaseGuard,
+    spec: &'a ExportSpec,
+    checkpoint: ExportCheckpoint,
+    slice_ends: Instant,
+    complete_by: Instant,
+    deadline: Instant,
+}
+
+/// The file that is written, and its chunks on their way.
+struct Out {
+    file: FileWriter<Position>,
+    chunks: Tasks<Result<SentChunk, PortError>>,
+}
+
+impl ExportRun<'_> {
+    /// Writes one file: lanes are read into it, then it is made visible. To be called again while it is not whole.
+    async fn write_file(&mut self, index: u32, plan: &FilePlan) -> Result<(), WorkError> {
+        let Some((mut out, position)) = self.open(index).await? else { return self.begin_anew().await };
+        let mut reading = Reading::new(self, &plan.lanes, position);
+        if self.assembly().is_none()
+            && let Err(stopped) = reading.run(self, &mut out).await
+        {
+            return Err(self.stop(&mut out, reading.position, stopped).await);
+        }
+        let position = reading.position;
+        let written = match self.make_visible(index, &mut out, &position, plan).await {
+            Err(Unmade::Gone) => return self.begin_anew().await,
+            Err(Unmade::Stopped(stopped)) if self.assembly().is_none() => {
+                return Err(self.stop(&mut out, position, stopped).await);
+            }
+            Err(Unmade::Stopped(stopped)) => return Err(stopped),
+            Ok(written) => written,
+        };
+        if let Some((key, AssembledFile { records, bytes, sha256 })) = written {
+            let (name, resource_type) = (self.file_name(plan), plan.resource_type);
+            self.checkpoint.files.push(ResultFile { name, key, resource_type, records, bytes, sha256 });
+        }
+        (self.checkpoint.open, self.checkpoint.restarts) = (None, 0);
+        self.checkpoint.next_file = index + 1;
+        self.report();
+        Ok(())
+    }
+
+    /// The file behind its chunks and the tail that another worker has left, or a new one; `None` when the tail is gone.
+    async fn open(&mut self, index: u32) -> Result<Option<(Out, Position)>, WorkError> {
+        let ExportWorker { objects, chunk_size, .. } = self.worker;
+        let compression = self.spec.compression;
+        // What is begun anew has keys of its own: a chunk of the first try may still arrive.
+        let file = format!("{index}.{}", self.checkpoint.restarts);
+        let new = FileWriter::new(objects, self.guard, file, *chunk_size, compression, MAX_CHUNKS_IN_FLIGHT);
+        let chunks = Tasks::default();
+        let Some(open) = self.checkpoint.open.clone() else {
+            return Ok(Some((Out { file: new, chunks }, Position::default())));
+        };
+        let (tail, lines) = match &open.tail {
+            None => (BytesMut::new(), 0),
+            Some(tail) => match self.read_tail(tail).await {
+                Ok(bytes) => (bytes, tail.records),
+                Err(ReadError::Port(error)) => return Err(error.into()),
+                Err(ReadError::Missing | ReadError::Changed) => return Ok(None),
+            },
+        };
+        let digest = restored(&open.digest)?;
+        let (chunks_so_far, records, bytes) = (open.chunks, open.records, open.bytes);
+        let cut = Cut { chunks: chunks_so_far, digest, records, bytes, mark: open.position.clone() };
+        Ok(Some((Out { file: new.resume(cut, tail, lines), chunks }, open.position)))
+    }
+
+    /// What another worker had appended when it stopped: exactly the bytes that it has written down.
+    async fn read_tail(&self, tail: &Tail) -> Result<BytesMut, ReadError> {
+        let ExportWorker { objects, driver, .. } = self.worker;
+        let mut reader =
+            ObjectReader::open(objects, &driver.ids, self.guard.job().partition(), &tail.key, None).await?;
+        if reader.size() != tail.bytes {
+            return Err(ReadError::Changed);
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = reader.next().await.transpose()? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    fn lane_reader(&self, index: u32, lane: Lane, cursor: Option<Cursor>) -> LaneReader {
+        let ExportWorker { records, driver, .. } = self.worker;
+        LaneReader::new(records.clone(), driver.ids.clone(), self.guard.job().partition(), (index, lane), cursor)
+    }
+
+    /// A chunk has arrived: whoever takes over goes on behind the unbroken run.
+    fn sent(&mut self, out: &mut Out, sent: SentChunk) {
+        if out.file.sent(sent) {
+            self.cover(out, None);
+            self.report();
+        }
+    }
+
+    /// The checkpoint covers the unbroken run of chunks, and a tail behind it.
+    fn cover(&mut self, out: &Out, tail: Option<(Tail, Position)>) {
+        let cut = out.file.arrived();
+        self.checkpoint.is_chunked |= cut.is_some() || tail.is_some();
+        let position = cut.map(|cut| cut.mark.clone()).unwrap_or_default();
+        let (tail, position) = tail.map_or((None, position), |(tail, position)| (Some(tail), position));
+        self.checkpoint.open = Some(OpenFile {
+            chunks: cut.map(|cut| cut.chunks.clone()).unwrap_or_default(),
+            digest: SavedDigest(cut.map(|cut| cut.digest.clone()).unwrap_or_default().save()),
+            records: cut.map_or(0, |cut| cut.records),
+            bytes: cut.map_or(0, |cut| cut.bytes),
+            tail,
+            position,
+            assembly: None,
+        });
+    }
+
+    /// Stops before the file is whole. A slice after which nothing could be kept, since the store did not answer, is no
+    /// slice but a deferral.
+    async fn stop(&mut self, out: &mut Out, position: Position, stopped: WorkError) -> WorkError {
+        let is_kept = self.keep(out, position).await;
+        match stopped {
+            WorkError::TimeOver if !is_kept => PortError::unavailable("write chunk", "no answer in time").into(),
+            stopped => stopped,
+        }
+    }
+
+    /// Keeps what is appended for whoever goes on, as far as the store answers in time: so an export advances in every
+    /// slice. False when it did not answer.
+    async fn keep(&mut self, out: &mut Out, position: Position) -> bool {
+        let until = Instant::now() + DRAIN_TIME;
+        while !out.chunks.is_empty() {
+            match out.chunks.next(until).await {
+                Some(Ok(sent)) => self.sent(out, sent),
+                Some(Err(_)) | None => return false,
+            }
+        }
+        if out.file.in_flight() > 0 {
+            // One of them has failed before: what follows it is read again.
+            return false;
+        }
+        let tail = match out.file.tail() {
+            None => None,
+            Some((key, content, records)) => {
+                let bytes = content.len() as u64;
+                let put = async {
+                    self.guard.may_call().await;
+                    self.worker.objects.put(self.guard.job().partition(), &key, content).await
+                };
+                let Ok(Ok(())) = tokio::time::timeout_at(until, put).await else { return false };
+                Some(Tail { key, bytes, records })
+            }
+        };
+        match tail {
+            Some(tail) => self.cover(out, Some((tail, position))),
+            // Nothing is appended behind the chunks, but cursors may be further.
+            None => {
+                self.cover(out, None);
+                if let Some(open) = &mut self.checkpoint.open {
+                    open.position = position;
+                }
+            }
+        }
+        self.report();
+        true
+    }
+
+    /// Makes the file visible: written whole if it never filled a chunk, else put together. A type without records has
+    /// no file.
+    async fn make_visible(
+        &mut self,
+        index: u32,
+        out: &mut Out,
+        position: &Position,
+        plan: &FilePlan,
+    ) -> Result<Option<(ObjectKey, AssembledFile)>, Unmade> {
+        if !out.file.is_chunked() {
+            if out.file.appended() == 0 && plan.resource_type.is_some() {
+                return Ok(None);
+            }
+            let key = self.key(index, self.guard.token());
+            return Ok(Some((key.clone(), out.file.put_whole(&key).await?)));
+        }
+        if self.assembly().is_none() {
+            self.send_rest(out, position.clone()).await?;
+            self.begin_assembly(index, 0).await?;
+        }
+        loop {
+            let Some(open) = self.checkpoint.open.clone() else { return Err(Unmade::Gone) };
+            let Some(AssemblyState { key, upload, earlier, .. }) = open.assembly else { return Err(Unmade::Gone) };
+            let ExportWorker { objects, multipart, driver, .. } = self.worker;
+            let assembly = Assembly {
+                objects,
+                store: multipart,
+                ids: &driver.ids,
+                guard: self.guard,
+                name: out.file.name(),
+                chunks: &open.chunks,
+                key: &key,
+                upload: &upload,
+                bytes: open.bytes,
+                slice_ends: self.slice_ends,
+                complete_by: self.complete_by,
+            };
+            match assembly.run(|copied| self.copied(copied)).await {
+                Ok(()) => {
+                    let sha256 = restored(&open.digest)?.finish();
+                    let file = AssembledFile { records: open.records, bytes: open.bytes, sha256 };
+                    return Ok(Some((key, file)));
+                }
+                Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {
+                    self.guard.renew().await;
+                    self.begin_assembly(index, earlier + 1).await?;
+                }
+                Err(AssemblyError::UploadGone) => {
+                    self.guard.renew().await;
+                    return Err(WorkError::Impossible(FailureReason::FileLost).into());
+                }
+                Err(AssemblyError::ChunkMissing) => return Err(Unmade::Gone),
+                Err(AssemblyError::TimeOver) => return Err(WorkError::TimeOver.into()),
+                Err(AssemblyError::Port(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends what is left as the last chunk, and waits until all have arrived.
+    async fn send_rest(&mut self, out: &mut Out, position: Position) -> Result<(), WorkError> {
+        while out.file.has_lines() && !out.file.has_room() {
+            self.next_sent(out).await?;
+        }
+        if out.file.has_lines() {
+            out.cut(position)?;
+        }
+        while out.file.in_flight() > 0 {
+            self.next_sent(out).await?;
+        }
+        self.cover(out, None);
+        // What was promised is compared: what was appended is in the chunks.
+        if out.file.arrived().is_none_or(|cut| cut.records != out.file.appended()) {
+            return Err(PortError::defect("write file", "records in chunks differ from records appended").into());
+        }
+        Ok(())
+    }
+
+    async fn next_sent(&mut self, out: &mut Out) -> Result<(), WorkError> {
+        let no_answer = || PortError::unavailable("write chunk", "no answer in time");
+        let sent = out.chunks.next(self.deadline).await.ok_or_else(no_answer)?;
+        self.sent(out, sent?);
+        Ok(())
+    }
+
+    /// Begins a multipart upload and stores its id with the whole list of chunks, before anything is copied: from then on
+    /// the list does not change.
+    async fn begin_assembly(&mut self, index: u32, earlier: u32) -> Result<(), WorkError> {
+        let token = Token::new(self.worker.driver.ids.random());
+        let (partition, key) = (self.guard.job().partition(), self.key(index, &token));
+        self.guard.may_call().await;
+        let upload = self.worker.multipart.begin(partition, &key).await?;
+        if let Some(open) = &mut self.checkpoint.open {
+            open.assembly = Some(AssemblyState { key, upload, copied: 0, earlier });
+        }
+        self.save().await;
+        Ok(())
+    }
+
+    fn assembly(&self) -> Option<&AssemblyState> {
+        self.checkpoint.open.as_ref()?.assembly.as_ref()
+    }
+
+    fn copied(&mut self, copied: u32) {
+        if let Some(assembly) = self.checkpoint.open.as_mut().and_then(|open| open.assembly.as_mut()) {
+            assembly.copied = copied;
+        }
+        self.report();
+    }
+
+    /// Something of the file that is written is gone. Whoever has lost the lease touches nothing; under the lease the file
+    /// is begun anew, once.
+    async fn begin_anew(&mut self) -> Result<(), WorkError> {
+        self.guard.renew().await;
+        if self.checkpoint.restarts >= MAX_RESTARTS {
+            return Err(WorkError::Impossible(FailureReason::FileLost));
+        }
+        tracing::error!(job_id = %self.guard.job().id(), "chunks are gone: begin the file anew");
+        self.checkpoint.restarts += 1;
+        self.checkpoint.open = None;
+        self.save().await;
+        Ok(())
+    }
+
+    fn key(&self, index: u32, token: &Token) -> ObjectKey {
+        let job = self.guard.job();
+        ObjectKey::export(job.partition(), job.id(), token, index, self.spec.compression)
+    }
+
+    fn file_name(&self, plan: &FilePlan) -> String {
+        debug_assert_eq!(plan.resource_type.is_some(), self.spec.files == FileLayout::PerType);
+        let ending = self.spec.compression.ending();
+        match plan.resource_type {
+            None => format!("{}.ndjson{ending}", self.guard.job().id()),
+            Some(resource_type) => format!("{}.ndjson{ending}", resource_type.as_str()),
+        }
+    }
+
+    fn report(&self) {
+        self.guard.report(self.checkpoint.progress(), Checkpoint::Export(self.checkpoint.clone()));
+    }
+
+    async fn save(&self) {
+        self.guard.save(self.checkpoint.progress(), Checkpoint::Export(self.checkpoint.clone())).await;
+    }
+}
+
+/// The digest of what a file has so far. A worker of another version has begun the file anew, so it can be restored.
+fn restored(digest: &SavedDigest) -> Result<FileDigest, PortError> {
+    digest.restore().ok_or_else(|| PortError::defect("read checkpoint", "digest cannot be restored"))
+}
+
+/// Why a file is not visible yet.
+enum Unmade {
+    /// Something of it is gone.
+    Gone,
+    Stopped(WorkError),
+}
+
+impl From<WorkError> for Unmade {
+    fn from(error: WorkError) -> Self {
+        Self::Stopped(error)
+    }
+}
+
+impl From<PortError> for Unmade {
+    fn from(error: PortError) -> Self {
+        Self::Stopped(error.into())
+    }
+}

@@ -1,0 +1,243 @@
+//! What is read one page after the other: a shard of records, or a log of changes. Several lanes are read at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{ChangeItem, ChangeLog, Cursor, Partition, Shard, Stamp};
+use ports::{Backoff, IdSource, KeptRecord, MAX_GROUP, PortError, RecordReader, RetryPolicy};
+use records::{PackedLine, RecordId};
+use tokio::time::Instant;
+
+/// One key of the table gives 3,000 read units a second
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>); a lane stays
+/// below that.
+const UNITS_PER_SECOND: f64 = 2_900.0;
+
+/// A throttled read is tried again, for as long as other lanes advance.
+const THROTTLED: RetryPolicy = RetryPolicy::new(1, 50, 2_000).unlimited();
+
+/// Ids that are looked up in the first call: records may have grown since they were logged.
+const FIRST_LOOK_UP: usize = 10;
+
+/// An answer below this many bytes lets the next call look up twice as many ids.
+const SMALL_ANSWER: usize = 256 << 10;
+
+/// An answer above this many bytes lets the next call start small again.
+const LARGE_ANSWER: usize = 1 << 20;
+
+/// What a lane reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The records of a shard, those with a stamp from `from` on.
+    Shard { shard: Shard, from: Option<Stamp> },
+    /// The records that a log names with stamps between the two.
+    Changes { log: ChangeLog, from: Stamp, until: Stamp },
+}
+
+impl Lane {
+    /// How many lanes of this kind are read at once at most: look-ups of changed records may bring 16 MB each.
+    pub(super) fn max_concurrency(self) -> usize {
+        match self {
+            Self::Shard { .. } => 8,
+            Self::Changes { .. } => 3,
+        }
+    }
+}
+
+/// Spaces the reads of one key by the units they take.
+#[derive(Debug)]
+pub(super) struct ReadPace {
+    next: Instant,
+    /// For how long a read may be throttled before it fails; without it, for ever.
+    patience: Option<Duration>,
+}
+
+impl ReadPace {
+    pub(super) fn new(patience: Option<Duration>) -> Self {
+        Self { next: Instant::now(), patience }
+    }
+
+    /// Runs a read once its key may be read again; a throttled one is repeated after a back-off.
+    pub(super) async fn read<T, F>(
+        &mut self,
+        ids: &dyn IdSource,
+        mut read: impl FnMut() -> F,
+        units: impl Fn(&T) -> f64,
+    ) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, PortError>>,
+    {
+        let mut backoff = Backoff::new(THROTTLED, ids);
+        let first = Instant::now();
+        loop {
+            tokio::time::sleep_until(self.next).await;
+            let began = Instant::now();
+            match read().await {
+                Ok(page) => {
+                    self.next = began + Duration::from_secs_f64(units(&page).max(0.0) / UNITS_PER_SECOND);
+                    return Ok(page);
+                }
+                Err(PortError::Throttled { operation, .. })
+                    if self.patience.is_none_or(|patience| first.elapsed() < patience) =>
+                {
+                    tracing::debug!(operation, "read is throttled");
+                    backoff.wait().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A line, and the cursor behind it.
+pub(super) struct Row {
+    pub(super) line: PackedLine,
+    pub(super) behind: Cursor,
+}
+
+/// Some lines of a lane.
+pub(super) struct Chunk {
+    pub(super) rows: Vec<Row>,
+    /// The cursor behind all that was looked at, lines that are left out included.
+    pub(super) behind: Option<Cursor>,
+    pub(super) at_end: bool,
+}
+
+/// Reads a lane, chunk by chunk; nothing is fetched beyond the chunk that was asked for.
+pub(super) struct LaneReader {
+    pub(super) index: u32,
+    records: Arc<dyn RecordReader>,
+    ids: Arc<dyn IdSource>,
+    partition: Partition,
+    lane: Lane,
+    cursor: Option<Cursor>,
+    pace: ReadPace,
+    /// Change items that are read, and not looked up yet.
+    changes: VecDeque<ChangeItem>,
+    /// Where the log is read on; `None` at its end.
+    next_change: Option<Stamp>,
+    look_up: usize,
+}
+
+impl LaneReader {
+    pub(super) fn new(
+        records: Arc<dyn RecordReader>,
+        ids: Arc<dyn IdSource>,
+        partition: &Partition,
+        (index, lane): (u32, Lane),
+        cursor: Option<Cursor>,
+    ) -> Self {
+        let next_change = match (&cursor, lane) {
+            (Some(Cursor::Change { stamp, .. }), _) => Some(*stamp),
+            (_, Lane::Changes { from, .. }) => Some(from),
+            (_, Lane::Shard { .. }) => None,
+        };
+        Self {
+            index,
+            records,
+            ids,
+            partition: partition.clone(),
+            lane,
+            cursor,
+            pace: ReadPace::new(None),
+            changes: VecDeque::new(),
+            next_change,
+            look_up: FIRST_LOOK_UP,
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Chunk, PortError> {
+        let chunk = match self.lane {
+            Lane::Shard { shard, from } => self.next_of_shard(shard, from).await?,
+            Lane::Changes { log, until, .. } => self.next_of_log(log, until).await?,
+        };
+        self.cursor.clone_from(&chunk.behind);
+        Ok(chunk)
+    }
+
+    async fn next_of_shard(&mut self, shard: Shard, from: Option<Stamp>) -> Result<Chunk, PortError> {
+        let after = match &self.cursor {
+            Some(Cursor::Record(id)) => Some(id.clone()),
+            Some(Cursor::Change { .. }) | None => None,
+        };
+        let (records, partition) = (&self.records, &self.partition);
+        let read = || records.read(partition, shard, after.as_ref());
+        let page = self.pace.read(self.ids.as_ref(), read, |page| page.units).await?;
+        let behind = page.items.last().map(|record| Cursor::Record(record.id.clone())).or(self.cursor.take());
+        let wanted = page.items.into_iter().filter(|record| from.is_none_or(|from| record.stamp >= from));
+        let rows = wanted.map(|KeptRecord { id, line, .. }| Row { line, behind: Cursor::Record(id) });
+        Ok(Chunk { rows: rows.collect(), behind, at_end: !page.has_more })
+    }
+
+    async fn next_of_log(&mut self, log: ChangeLog, until: Stamp) -> Result<Chunk, PortError> {
+        while self.changes.is_empty() {
+            let Some(from) = self.next_change.filter(|from| *from <= until) else {
+                return Ok(Chunk { rows: Vec::new(), behind: self.cursor.take(), at_end: true });
+            };
+            let (records, partition) = (&self.records, &self.partition);
+            let read = || records.changes(partition, log, from, until);
+            let page = self.pace.read(self.ids.as_ref(), read, |page| page.units).await?;
+            self.next_change = page.items.last().filter(|_| page.has_more).map(|item| item.stamp.next());
+            self.changes = page.items.into();
+        }
+        let Some(ChangeItem { stamp, ids }) = self.changes.front() else {
+            return Err(PortError::defect("read changes", "no change item"));
+        };
+        let stamp = *stamp;
+        let done = match &self.cursor {
+            Some(Cursor::Change { stamp: of, done }) if *of == stamp => usize::try_from(*done).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        let wanted: Vec<_> = ids.iter().skip(done).take(self.look_up).cloned().collect();
+        let is_last = done + wanted.len() >= ids.len();
+        let behind = |index: usize| Cursor::Change { stamp, done: u32::try_from(index).unwrap_or(u32::MAX) };
+        let mut found = self.find(log, wanted.clone()).await?;
+        let mut rows = Vec::new();
+        for (index, id) in (done + 1..).zip(&wanted) {
+            // A record with another stamp was written again: it is named by the item of that stamp.
+            if let Some(record) = found.remove(id).filter(|record| record.stamp == stamp) {
+                rows.push(Row { line: record.line, behind: behind(index) });
+            }
+        }
+        if is_last {
+            self.changes.pop_front();
+        }
+        let at_end = self.changes.is_empty() && self.next_change.is_none();
+        Ok(Chunk { rows, behind: Some(behind(done + wanted.len())), at_end })
+    }
+
+    /// The records of these ids, however many calls that takes.
+    async fn find(&mut self, log: ChangeLog, ids: Vec<RecordId>) -> Result<HashMap<RecordId, KeptRecord>, PortError> {
+        let mut found = HashMap::new();
+        let mut backoff = Backoff::new(THROTTLED, self.ids.as_ref());
+        let mut wanted = ids;
+        let mut bytes = 0;
+        while !wanted.is_empty() {
+            match self.records.find(&self.partition, log.resource_type, &wanted).await {
+                Ok(answer) => {
+                    if answer.unprocessed.len() == wanted.len() {
+                        backoff.wait().await;
+                    } else {
+                        backoff.reset();
+                    }
+                    wanted = answer.unprocessed;
+                    for record in answer.records {
+                        bytes += record.line.kept_bytes();
+                        found.insert(record.id.clone(), record);
+                    }
+                }
+                Err(PortError::Throttled { .. }) => {
+                    backoff.wait().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.look_up = match bytes {
+            LARGE_ANSWER.. => FIRST_LOOK_UP,
+            SMALL_ANSWER.. => self.look_up,
+            _ => (self.look_up * 2).min(MAX_GROUP),
+        };
+        Ok(found)
+    }
+}

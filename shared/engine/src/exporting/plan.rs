@@ -1,0 +1,189 @@
+//! Planning an export: how it reads, and about how many records there are.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
+use model::{CHANGE_LOG_REACH, ChangeLog, ExportPlan, ExportSpec, FileLayout, Partition, SHARDS, Shard, Stamp};
+use ports::PortError;
+use records::ResourceType;
+
+use super::ExportWorker;
+use super::lane::{Lane, ReadPace};
+use crate::driver::WorkError;
+
+/// Shards, or types with their four logs each, that are counted at once.
+const MAX_CONCURRENCY: usize = 16;
+
+/// For how long counting goes on; then the export goes on with what is counted.
+const COUNT_TIME: Duration = Duration::from_mins(5);
+
+/// How far ahead of the clock a stamp is believed: clocks agree within 2 s.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
+
+/// Where the log names more records than this, reading the whole type may take fewer units.
+const MANY_CHANGES: u64 = 10_000;
+
+/// What is read for each file of the job, in order: one file, or one for each type.
+pub(super) fn files_of(plan: &ExportPlan, spec: &ExportSpec) -> Vec<FilePlan> {
+    let lanes = |resource_type: &ResourceType| lanes_of(plan, *resource_type, spec.since);
+    match spec.files {
+        FileLayout::Single => {
+            vec![FilePlan { resource_type: None, lanes: spec.resource_types.iter().flat_map(lanes).collect() }]
+        }
+        FileLayout::PerType => {
+            let file = |of: &ResourceType| FilePlan { resource_type: Some(*of), lanes: lanes(of) };
+            spec.resource_types.iter().map(file).collect()
+        }
+    }
+}
+
+fn lanes_of(plan: &ExportPlan, resource_type: ResourceType, since: Option<Timestamp>) -> Vec<Lane> {
+    let from = since.map(Stamp::first_of);
+    match from.filter(|_| plan.by_log.contains(&resource_type)) {
+        Some(from) => {
+            let until = Stamp::last_of(plan.until);
+            ChangeLog::all(resource_type).map(|log| Lane::Changes { log, from, until }).collect()
+        }
+        None => Shard::all(resource_type).map(|shard| Lane::Shard { shard, from }).collect(),
+    }
+}
+
+/// One file of an export, and what it is made of.
+pub(super) struct FilePlan {
+    pub(super) resource_type: Option<ResourceType>,
+    pub(super) lanes: Vec<Lane>,
+}
+
+impl ExportWorker {
+    pub(super) async fn plan(&self, partition: &Partition, spec: &ExportSpec) -> Result<ExportPlan, WorkError> {
+        let started_at = self.driver.clock.now();
+        let types = &spec.resource_types;
+        let oldest = started_at - SignedDuration::try_from(CHANGE_LOG_REACH).unwrap_or_default();
+        let counted = AtomicU64::new(0);
+        let mut plan = ExportPlan { started_at, counted: 0, until: started_at, by_log: Vec::new() };
+        match spec.since.filter(|since| *since >= oldest) {
+            None => {
+                let shards = types.iter().copied().flat_map(Shard::all);
+                let counting = stream::iter(shards.map(Ok)).try_for_each_concurrent(MAX_CONCURRENCY, |shard| {
+                    let counted = &counted;
+                    async move { self.count_shard(partition, shard, counted).await.map(|_units| ()) }
+                });
+                within(COUNT_TIME, counting).await?;
+            }
+            Some(since) => {
+                plan.until = self.newest_change(partition, types).await?.min(started_at + MAX_CLOCK_SKEW);
+                self.settle(plan.until).await;
+                let range = (Stamp::first_of(since), Stamp::last_of(plan.until));
+                let whole = self.cheaper_whole(partition, types, range, &counted).await?;
+                plan.by_log = types.iter().copied().filter(|by_log| !whole.contains(by_log)).collect();
+            }
+        }
+        plan.counted = counted.into_inner();
+        Ok(plan)
+    }
+
+    /// When a record of the types was last written, as far as it can be seen.
+    async fn newest_change(&self, partition: &Partition, types: &[ResourceType]) -> Result<Timestamp, PortError> {
+        let logs = types.iter().copied().flat_map(ChangeLog::all);
+        let newest = stream::iter(logs)
+            .map(|log| async move {
+                let newest = || self.records.newest_change(partition, log);
+                self.pace().read(self.driver.ids.as_ref(), newest, |_| 1.0).await
+            })
+            .buffer_unordered(MAX_CONCURRENCY)
+            .try_fold(None, |newest: Option<Stamp>, stamp| async move { Ok(newest.max(stamp)) })
+            .await?;
+        Ok(newest.map_or(Timestamp::UNIX_EPOCH, Stamp::moment))
+    }
+
+    /// Waits until every write with a stamp up to then has landed.
+    async fn settle(&self, until: Timestamp) {
+        let age = self.driver.clock.now().duration_since(until);
+        let settle = SignedDuration::try_from(self.driver.timings.settle).unwrap_or_default();
+        tokio::time::sleep(Duration::try_from(settle - age).unwrap_or_default()).await;
+    }
+
+    /// Counts what the logs name; returns the types that take fewer units when they are read whole.
+    async fn cheaper_whole(
+        &self,
+        partition: &Partition,
+        types: &[ResourceType],
+        range: (Stamp, Stamp),
+        counted: &AtomicU64,
+    ) -> Result<Vec<ResourceType>, PortError> {
+        let whole = Mutex::new(Vec::new());
+        let counting = stream::iter(types.iter().map(Ok)).try_for_each_concurrent(MAX_CONCURRENCY, |resource_type| {
+            let whole = &whole;
+            async move {
+                let changes = AtomicU64::new(0);
+                let logs = ChangeLog::all(*resource_type).map(|log| self.count_log(partition, log, range, &changes));
+                try_join_all(logs).await?;
+                let changes = changes.into_inner();
+                counted.fetch_add(changes, Ordering::Relaxed);
+                if changes > MANY_CHANGES {
+                    let one = Shard { resource_type: *resource_type, number: 0 };
+                    let units = self.count_shard(partition, one, &AtomicU64::new(0)).await?;
+                    // Counting is eventually consistent and takes half the units of reading.
+                    #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
+                    if units * 2.0 * f64::from(SHARDS) < changes as f64 {
+                        whole.lock().unwrap_or_else(PoisonError::into_inner).push(*resource_type);
+                    }
+                }
+                Ok(())
+            }
+        });
+        within(COUNT_TIME, counting).await?;
+        Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn pace(&self) -> ReadPace {
+        ReadPace::new(Some(self.driver.timings.stalled))
+    }
+
+    /// Adds the records of a shard to `counted`, and returns the units that took.
+    async fn count_shard(&self, partition: &Partition, shard: Shard, counted: &AtomicU64) -> Result<f64, PortError> {
+        let (mut pace, mut units, mut after) = (self.pace(), 0.0, None);
+        loop {
+            let count = || self.records.count(partition, shard, after.as_ref());
+            let page = pace.read(self.driver.ids.as_ref(), count, |page| page.units).await?;
+            counted.fetch_add(page.count, Ordering::Relaxed);
+            units += page.units;
+            after = page.next;
+            if after.is_none() {
+                return Ok(units);
+            }
+        }
+    }
+
+    async fn count_log(
+        &self,
+        partition: &Partition,
+        log: ChangeLog,
+        (from, until): (Stamp, Stamp),
+        counted: &AtomicU64,
+    ) -> Result<(), PortError> {
+        let (mut pace, mut next) = (self.pace(), Some(from));
+        while let Some(from) = next.filter(|from| *from <= until) {
+            let count = || self.records.count_changes(partition, log, from, until);
+            let page = pace.read(self.driver.ids.as_ref(), count, |page| page.units).await?;
+            counted.fetch_add(page.count, Ordering::Relaxed);
+            next = page.next;
+        }
+        Ok(())
+    }
+}
+
+/// Counts for so long at most, and as long as the store lets it.
+async fn within(time: Duration, counting: impl Future<Output = Result<(), PortError>>) -> Result<(), PortError> {
+    match tokio::time::timeout(time, counting).await {
+        Ok(Err(PortError::Throttled { .. })) | Err(_) => {
+            tracing::warn!("counting takes long: go on with what is counted");
+            Ok(())
+        }
+        Ok(counted) => counted,
+    }
+}

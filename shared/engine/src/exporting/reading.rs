@@ -1,0 +1,142 @@
+//! Reading an export's lanes into a file: several at once, whichever page arrives first.
+
+use std::collections::VecDeque;
+
+use model::{FailureReason, Position};
+use ports::PortError;
+use records::Unpacker;
+use tokio::time::Instant;
+
+use super::lane::{Chunk, Lane, LaneReader};
+use super::{ExportRun, Out};
+use crate::driver::{Deadlines, Due, Either, Tasks, WorkError, either};
+use crate::files::{FileWriter, SentChunk};
+
+/// A page of a lane, and the reader that goes on behind it.
+type Page = (LaneReader, Result<Chunk, PortError>);
+
+/// The lanes of a file while they are read.
+pub(super) struct Reading<'a> {
+    lanes: &'a [Lane],
+    /// What is appended: where reading goes on for whoever takes over.
+    pub(super) position: Position,
+    pages: Tasks<Page>,
+    /// Pages that have arrived and wait for room: of each lane one at most.
+    ready: VecDeque<(LaneReader, Chunk)>,
+    unpacker: Unpacker,
+}
+
+async fn next_page(mut reader: LaneReader) -> Page {
+    let page = reader.next().await;
+    (reader, page)
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(run: &ExportRun<'_>, lanes: &'a [Lane], position: Position) -> Self {
+        let (pages, ready, unpacker) = (Tasks::default(), VecDeque::new(), Unpacker::default());
+        let mut reading = Self { lanes, position, pages, ready, unpacker };
+        for open in reading.position.open.clone() {
+            if let Some(lane) = reading.lanes.get(open.lane as usize) {
+                reading.pages.begin(next_page(run.lane_reader(open.lane, *lane, open.cursor)));
+            }
+        }
+        reading
+    }
+
+    /// Reads all lanes to their end and appends what they bring. Ends early when the time slice is over or a store is
+    /// down; the file then holds what `position` says.
+    pub(super) async fn run(&mut self, run: &mut ExportRun<'_>, out: &mut Out) -> Result<(), WorkError> {
+        let mut deadlines = Deadlines::new(Instant::now(), run.slice_ends, run.worker.driver.timings.stalled());
+        loop {
+            self.open_lanes(run);
+            if self.position.open.is_empty() {
+                return Ok(());
+            }
+            self.append_ready(out)?;
+            // What is appended must not keep the lease from being renewed.
+            tokio::task::yield_now().await;
+            deadlines.wait(self.ready.is_empty() && out.chunks.is_empty(), Instant::now());
+            let wake = match deadlines.due(Instant::now()) {
+                Due::Nothing(wake) => wake,
+                Due::MakeRoom => return Err(WorkError::TimeOver),
+                Due::Stalled => return Err(PortError::unavailable("read records", "no shard advances").into()),
+            };
+            match self.next(out, wake).await {
+                Some(Either::First(sent)) => run.sent(out, sent?),
+                Some(Either::Second((reader, page))) => {
+                    deadlines.advance(Instant::now());
+                    self.ready.push_back((reader, page?));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// What arrives next: a chunk in the store, or a page from it.
+    async fn next(&mut self, out: &mut Out, wake: Instant) -> Option<Either<Result<SentChunk, PortError>, Page>> {
+        let mut sent = std::pin::pin!(out.chunks.next(wake));
+        let mut page = std::pin::pin!(self.pages.next(wake));
+        match either(&mut sent, &mut page).await {
+            Either::First(sent) => sent.map(Either::First),
+            Either::Second(page) => page.map(Either::Second),
+        }
+    }
+
+    fn open_lanes(&mut self, run: &ExportRun<'_>) {
+        while let Some(lane) = self.lanes.get(self.position.next_lane as usize)
+            && self.position.open.len() < lane.max_concurrency()
+        {
+            self.pages.begin(next_page(run.lane_reader(self.position.next_lane, *lane, None)));
+            self.position.set(self.position.next_lane, None);
+            self.position.next_lane += 1;
+        }
+    }
+
+    /// Appends pages for as long as there is room, and has their lanes read on.
+    fn append_ready(&mut self, out: &mut Out) -> Result<(), WorkError> {
+        while let Some((reader, mut page)) = self.ready.pop_front() {
+            if !self.append(out, reader.index, &mut page)? {
+                self.ready.push_front((reader, page));
+                return Ok(());
+            }
+            if !page.at_end {
+                self.pages.begin(next_page(reader));
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a page, and cuts chunks as they fill; false when it has to wait before all of it is appended.
+    fn append(&mut self, out: &mut Out, lane: u32, page: &mut Chunk) -> Result<bool, WorkError> {
+        let mut rows = std::mem::take(&mut page.rows).into_iter();
+        loop {
+            if out.file.is_full() {
+                if !out.file.has_room() {
+                    page.rows = rows.collect();
+                    return Ok(false);
+                }
+                out.cut(self.position.clone())?;
+            }
+            let Some(row) = rows.next() else { break };
+            let line = self.unpacker.unpack(&row.line).map_err(|error| PortError::defect("read records", error))?;
+            out.file.push(line);
+            out.file.end_line();
+            self.position.set(lane, Some(row.behind));
+        }
+        if page.at_end {
+            self.position.close(lane);
+        } else {
+            self.position.set(lane, page.behind.take());
+        }
+        Ok(true)
+    }
+}
+
+impl Out {
+    /// Ends a chunk and begins to send it; whoever takes over goes on reading at `position`.
+    pub(super) fn cut(&mut self, position: Position) -> Result<(), WorkError> {
+        let sending = FileWriter::cut(&mut self.file, position);
+        self.chunks.begin(sending.ok_or(WorkError::Impossible(FailureReason::ExportTooLarge))?);
+        Ok(())
+    }
+}

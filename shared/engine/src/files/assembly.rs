@@ -1,0 +1,204 @@
+//! Putting a file together inside the store, out of its chunks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Chunks, FileName, MultipartId, ObjectKey};
+use ports::{Backoff, IdSource, MultipartStore, ObjectStore, PortError, RetryPolicy, UploadError, UploadedPart};
+use tokio::time::Instant;
+
+use crate::driver::{LeaseGuard, Tasks};
+
+/// Chunks that are copied at once, at first and after the store was throttling.
+const MIN_CONCURRENCY: usize = 16;
+
+/// Chunks that are copied at once, while the store takes all.
+const MAX_CONCURRENCY: usize = 64;
+
+/// A copy that fails, without one that succeeds in between.
+const COPIES: RetryPolicy = RetryPolicy::new(6, 100, 5_000);
+
+/// Rounds of listing, copying what is missing, and completing.
+const ROUNDS: u32 = 4;
+
+/// How often a file is begun to be put together at most, its upload being gone each time.
+pub(crate) const MAX_ASSEMBLIES: u32 = 3;
+
+/// Looks at an object that may have become visible. A Complete whose answer was lost may take minutes.
+const LOOKS: RetryPolicy = RetryPolicy::new(6, 500, 5_000);
+
+/// A file that is whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AssembledFile {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// In lower-case hexadecimal.
+    pub(crate) sha256: String,
+}
+
+/// Why a file was not put together.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AssemblyError {
+    /// The upload has ended, and the object does not exist: it has to be begun anew.
+    #[error("multipart upload is gone")]
+    UploadGone,
+    /// A chunk does not exist.
+    #[error("chunk is gone")]
+    ChunkMissing,
+    #[error("time is over")]
+    TimeOver,
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// What a file is put together with.
+pub(crate) struct Assembly<'a> {
+    pub(crate) objects: &'a Arc<dyn ObjectStore>,
+    pub(crate) store: &'a Arc<dyn MultipartStore>,
+    pub(crate) ids: &'a Arc<dyn IdSource>,
+    pub(crate) guard: &'a LeaseGuard,
+    pub(crate) name: &'a FileName,
+    pub(crate) chunks: &'a Chunks,
+    pub(crate) key: &'a ObjectKey,
+    pub(crate) upload: &'a MultipartId,
+    /// Bytes of all chunks.
+    pub(crate) bytes: u64,
+    /// Copies begin until then.
+    pub(crate) slice_ends: Instant,
+    /// The step that makes the file visible begins only when it can take so long before the end.
+    pub(crate) complete_by: Instant,
+}
+
+impl Assembly<'_> {
+    /// Copies what is missing and makes the file visible. May be repeated by whoever holds the lease; tells how many
+    /// chunks are copied.
+    pub(crate) async fn run(&self, mut copied: impl FnMut(u32)) -> Result<(), AssemblyError> {
+        for _ in 0..ROUNDS {
+            let Some(listed) = self.listed().await? else { return self.look().await };
+            let there: BTreeSet<u32> = listed.iter().map(|part| part.number).collect();
+            self.copy_missing(there, &mut copied).await?;
+            // ETags are never assumed: what is there is listed directly before.
+            let Some(parts) = self.listed().await? else { return self.look().await };
+            let is_whole = parts.iter().map(|part| part.number).eq(1..=self.chunks.count());
+            if !is_whole {
+                continue;
+            }
+            if Instant::now() >= self.complete_by {
+                return Err(AssemblyError::TimeOver);
+            }
+            self.guard.renew().await;
+            let partition = &self.name.partition;
+            match self.store.complete(partition, self.key, self.upload, &parts, self.bytes).await {
+                Ok(()) | Err(UploadError::Ended) => return self.look().await,
+                Err(UploadError::InvalidPart | UploadError::SourceMissing) => {}
+                Err(UploadError::Port(error)) if !error.is_transient() => return Err(error.into()),
+                // It may have become visible all the same.
+                Err(UploadError::Port(error)) => match self.look().await {
+                    Err(AssemblyError::UploadGone) => return Err(error.into()),
+                    looked => return looked,
+                },
+            }
+        }
+        Err(PortError::unavailable("complete upload", "parts do not stay").into())
+    }
+
+    /// The parts that are there; `None` when the upload has ended.
+    async fn listed(&self) -> Result<Option<Vec<UploadedPart>>, AssemblyError> {
+        self.guard.may_call().await;
+        match self.store.list_parts(&self.name.partition, self.key, self.upload).await {
+            Ok(parts) => Ok(Some(parts)),
+            Err(UploadError::Port(error)) => Err(error.into()),
+            Err(UploadError::Ended | UploadError::InvalidPart | UploadError::SourceMissing) => Ok(None),
+        }
+    }
+
+    async fn copy_missing(&self, mut there: BTreeSet<u32>, copied: &mut impl FnMut(u32)) -> Result<(), AssemblyError> {
+        let mut missing: Vec<u32> = (1..=self.chunks.count()).rev().filter(|number| !there.contains(number)).collect();
+        let mut copies = Tasks::default();
+        let mut concurrency = MIN_CONCURRENCY;
+        let mut backoff = Backoff::new(COPIES, self.ids.as_ref());
+        // The last copy's error, if it has failed: a slice that ends so is a deferral.
+        let mut failed = None;
+        copied(count(&there));
+        loop {
+            let makes_room = Instant::now() >= self.slice_ends;
+            while !makes_room
+                && copies.len() < concurrency
+                && let Some(number) = missing.pop()
+            {
+                copies.begin(self.copy(number)?);
+            }
+            if copies.is_empty() {
+                return match failed {
+                    _ if missing.is_empty() => Ok(()),
+                    Some(error) => Err(AssemblyError::Port(error)),
+                    None => Err(AssemblyError::TimeOver),
+                };
+            }
+            let Some((number, ended)) = copies.next(far_away()).await else { continue };
+            match ended {
+                Ok(()) => {
+                    there.insert(number);
+                    copied(count(&there));
+                    backoff.reset();
+                    failed = None;
+                    concurrency = (concurrency + 1).min(MAX_CONCURRENCY);
+                }
+                Err(UploadError::SourceMissing) => return Err(AssemblyError::ChunkMissing),
+                // Whoever has ended the upload: the file is there or not.
+                Err(UploadError::Ended | UploadError::InvalidPart) => return self.look().await,
+                Err(UploadError::Port(error)) => {
+                    missing.push(number);
+                    concurrency = MIN_CONCURRENCY;
+                    if !error.is_transient() || !backoff.wait().await {
+                        return Err(error.into());
+                    }
+                    failed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// The step that copies a chunk.
+    fn copy(&self, number: u32) -> Result<impl Future<Output = (u32, Result<(), UploadError>)> + use<>, PortError> {
+        let from = self.chunks.key(self.name, number);
+        let from = from.ok_or_else(|| PortError::defect("copy chunk", "chunk is not in the list"))?;
+        let (store, guard, partition) = (self.store.clone(), self.guard.clone(), self.name.partition.clone());
+        let (key, upload) = (self.key.clone(), self.upload.clone());
+        Ok(async move {
+            guard.may_call().await;
+            (number, store.copy_part(&partition, &key, &upload, number, &from).await)
+        })
+    }
+
+    /// Whether the file is there in its full length: only looking tells.
+    async fn look(&self) -> Result<(), AssemblyError> {
+        let mut backoff = Backoff::new(LOOKS, self.ids.as_ref());
+        loop {
+            let head = self.objects.head(&self.name.partition, self.key).await;
+            match head {
+                Ok(Some(head)) if head.size == self.bytes => return Ok(()),
+                Ok(Some(_)) => return Err(PortError::defect("look at file", "it has another length").into()),
+                Ok(None) => {
+                    if !backoff.wait().await {
+                        return Err(AssemblyError::UploadGone);
+                    }
+                }
+                Err(error) => {
+                    if !error.is_transient() || !backoff.wait().await {
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn count(there: &BTreeSet<u32>) -> u32 {
+    u32::try_from(there.len()).unwrap_or(u32::MAX)
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_hours(24)
+}

@@ -1,0 +1,80 @@
+//! SHA-256: of what is not kept, and of a file that several workers write one after the other.
+
+use std::fmt::Write;
+
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of something that is not kept, in lower-case hexadecimal.
+#[must_use]
+pub fn sha256_hex(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    hex(&digest.finalize())
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The state of a file's SHA-256 behind a part.
+#[derive(Clone, Default)]
+pub struct FileDigest(Sha256);
+
+impl FileDigest {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    #[must_use]
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+
+    /// The state in hexadecimal: up to 63 bytes of it are text of a record, so it is never shown. Readable by
+    /// sha2 0.11 only.
+    #[must_use]
+    pub fn save(&self) -> String {
+        hex(&self.0.serialize())
+    }
+
+    pub fn restore(saved: &str) -> Option<Self> {
+        let bytes: Option<Vec<u8>> = saved
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        let state: SerializedState<Sha256> = bytes?.as_slice().try_into().ok()?;
+        Sha256::deserialize(&state).ok().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_parts_do_not_collide() {
+        assert_ne!(sha256_hex(&[b"ab", b"c"]), sha256_hex(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn a_digest_goes_on_where_it_was_saved() {
+        let mut digest = FileDigest::default();
+        digest.update(&[b'a'; 100]);
+        let mut other = FileDigest::restore(&digest.save()).unwrap();
+        digest.update(b"b");
+        other.update(b"b");
+        assert_eq!(digest.finish(), other.finish());
+        assert!(FileDigest::restore("00").is_none());
+    }
+}

@@ -1,0 +1,89 @@
+//! What a job is about.
+
+use std::slice;
+
+use jiff::Timestamp;
+use records::ResourceType;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{Compression, ObjectKey};
+use crate::job_type::JobType;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum JobSpec {
+    /// Read NDJSON of one type into the record store.
+    Import {
+        resource_type: ResourceType,
+        source: ImportSource,
+    },
+    Export(ExportSpec),
+}
+
+/// Which records are written to which files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportSpec {
+    /// The types asked for, each once.
+    pub resource_types: Vec<ResourceType>,
+    /// Only what was created or updated at this moment or later.
+    pub since: Option<Timestamp>,
+    pub files: FileLayout,
+    pub compression: Compression,
+}
+
+/// How an export's records are spread over files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FileLayout {
+    /// One file.
+    #[default]
+    Single,
+    /// One file for each type that has records.
+    PerType,
+}
+
+impl JobSpec {
+    #[must_use]
+    pub fn job_type(&self) -> JobType {
+        match self {
+            Self::Import { .. } => JobType::Import,
+            Self::Export(_) => JobType::Export,
+        }
+    }
+
+    /// The types it is about.
+    #[must_use]
+    pub fn resource_types(&self) -> &[ResourceType] {
+        match self {
+            Self::Import { resource_type, .. } => slice::from_ref(resource_type),
+            Self::Export(spec) => &spec.resource_types,
+        }
+    }
+}
+
+/// Where the NDJSON of an import is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ImportSource {
+    /// It came with the call: its lines are counted and reserved.
+    Inline { key: ObjectKey },
+    /// The client has uploaded it: a processor counts its records and reserves them in the month.
+    Upload {
+        key: ObjectKey,
+        /// The content that was there when the job was accepted; no other is read.
+        etag: String,
+        /// The month's limit that its records must fit, if any refuses.
+        month_limit: Option<u64>,
+    },
+}
+
+impl ImportSource {
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Inline { key } | Self::Upload { key, .. } => key,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The data of the service and what can be said of it without asking anybody: ids, keys, plans, jobs and their states,
+//! where things lie. No trait, nothing asynchronous; a clock and randomness are handed in.
+
+mod changes;
+mod digest;
+mod files;
+mod idempotency;
+mod ids;
+mod job_type;
+mod jobs;
+mod keys;
+mod limits;
+mod timings;
+mod uploads;
+mod validation;
+
+pub use changes::{
+    CHANGE_LOG_REACH, CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, LOGS, MAX_STAMP_AGE, SHARDS, Shard, Stamp,
+    shard_of,
+};
+pub use digest::{FileDigest, hex, sha256_hex};
+pub use files::{ChunkSize, Chunks, Compression, FileName, KeyPrefix, MAX_CHUNKS, MultipartId, ObjectKey, Report};
+pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
+pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
+pub use job_type::JobType;
+pub use jobs::{
+    AssemblyState, Checkpoint, Cursor, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason, FileLayout,
+    IllegalTransition, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage, JobOutcome, JobResult, JobSpec,
+    JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob, OpenFile,
+    OpenLane, Position, Progress, Refusal, Release, Reservation, ResultFile, SavedDigest, Settlement, Tail, cleared_at,
+};
+pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
+pub use limits::{
+    DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, RateLimit, Tenant, UnknownPlan,
+    Window, next_month,
+};
+pub use timings::{Timings, after, transaction_time};
+pub use uploads::{MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, OpenUploads, UPLOAD_LIFETIME, URL_LIFETIME, Upload, UploadSlot};
+pub use validation::{LineValidator, MAX_LINE, MAX_RECORDS, ValidLine, Validation};

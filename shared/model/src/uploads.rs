@@ -1,0 +1,80 @@
+//! Uploads: the way for batches that are too large for a call.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::UploadId;
+
+/// The most bytes of an upload, as it is uploaded and once inflated (openapi.yaml).
+pub const MAX_UPLOAD_BYTES: u64 = 104_857_600;
+
+/// For how long an upload's URL takes it.
+pub const URL_LIFETIME: Duration = Duration::from_hours(1);
+
+/// For how long an upload can be imported: whoever uploads in the last minute has time to say so.
+pub const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
+
+/// Uploads of a partition whose URLs still work and that no import has used: a key that has leaked must not fill the
+/// bucket.
+pub const MAX_OPEN_UPLOADS: usize = 20;
+
+/// A place that a client may upload one batch to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upload {
+    /// Its id.
+    pub id: UploadId,
+    /// Until when it can be imported.
+    pub expires_at: Timestamp,
+    /// Whether an import has taken it.
+    #[serde(skip)]
+    pub used: bool,
+}
+
+impl Upload {
+    /// When its URL ends.
+    #[must_use]
+    pub fn closes_at(&self) -> Timestamp {
+        let left = UPLOAD_LIFETIME.saturating_sub(URL_LIFETIME);
+        self.expires_at - SignedDuration::try_from(left).unwrap_or_default()
+    }
+
+    /// All uploads that are open at `now` have this id or a later one: ids sort by time.
+    #[must_use]
+    pub fn oldest_open(now: Timestamp) -> UploadId {
+        UploadId::new(now - SignedDuration::try_from(URL_LIFETIME).unwrap_or_default(), 0)
+    }
+
+    /// Whether something may still be uploaded, or imported for the first time within the URL's time.
+    #[must_use]
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        !self.used && self.closes_at() > now
+    }
+}
+
+/// Uploads that are open, all that there are, and who holds the slots for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenUploads {
+    pub uploads: Vec<Upload>,
+    /// By slot: the upload that took it last.
+    pub holders: [Option<UploadId>; MAX_OPEN_UPLOADS],
+}
+
+/// A slot that an open upload may take. Whoever takes it says who held it, so that of two at once one gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadSlot {
+    pub number: usize,
+    pub holder: Option<UploadId>,
+}
+
+impl OpenUploads {
+    /// The slots that no open upload holds.
+    #[must_use]
+    pub fn free_slots(&self) -> Vec<UploadSlot> {
+        let is_open = |id: &UploadId| self.uploads.iter().any(|upload| upload.id == *id);
+        let slots = self.holders.iter().cloned().enumerate().map(|(number, holder)| UploadSlot { number, holder });
+        slots.filter(|slot| !slot.holder.as_ref().is_some_and(is_open)).collect()
+    }
+}

@@ -1,0 +1,26 @@
+//! What is counted for operators.
+//!
+//! A metric is an event of [`METRICS`]: its numeric fields are values, `job_type` is a dimension, and all else
+//! is for finding the line again. The rim makes of it what the platform understands; here nobody waits for it,
+//! and a function that dies takes what it has not said with it.
+
+use jiff::Timestamp;
+use model::{Job, JobState};
+
+/// The target of events that are metrics. Fields that end in `_ms` are milliseconds, those in `bytes` bytes,
+/// all others counts.
+pub const METRICS: &str = "metrics";
+
+/// Tells that a job has ended, after the write that ended it.
+pub fn job_ended(job: &Job, now: Timestamp) {
+    let (job_type, job_id, tenant) = (job.job_type().as_str(), job.id(), &job.partition().tenant);
+    let progress = job.progress();
+    let job_duration_ms = now.duration_since(job.created_at()).as_millis();
+    match job.state() {
+        JobState::Completed(_) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_completed = 1,
+            records = progress.processed, records_rejected = progress.failed, job_duration_ms),
+        JobState::Failed(reason) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_failed = 1,
+            service_faults = u64::from(reason.is_service_fault()), reason = reason.code(), job_duration_ms),
+        JobState::Pending | JobState::Processing { .. } => {}
+    }
+}
