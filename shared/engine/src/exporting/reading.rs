@@ -48,11 +48,11 @@ impl<'a> Reading<'a> {
     pub(super) async fn run(&mut self, run: &mut ExportRun<'_>, out: &mut Out) -> Result<(), WorkError> {
         let mut deadlines = Deadlines::new(Instant::now(), run.slice_ends, run.worker.driver.timings.stalled());
         loop {
+            self.append_ready(out)?;
             self.open_lanes(run);
             if self.position.open.is_empty() {
                 return Ok(());
             }
-            self.append_ready(out)?;
             // What is appended must not keep the lease from being renewed.
             tokio::task::yield_now().await;
             deadlines.wait(self.ready.is_empty() && out.chunks.is_empty(), Instant::now());

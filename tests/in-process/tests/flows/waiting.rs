@@ -147,3 +147,22 @@ async fn whatever_waits_says_so() {
     let metrics = told.0.lock().unwrap().clone();
     assert!(metrics.iter().any(|metric| metric.contains("jobs_deferred=1")), "{metrics:?}");
 }
+
+/// A worker that has nothing left to do does not wait for a timer to tell it so: whatever the size, a job on stores that
+/// answer at once takes no time of the (paused) clock.
+#[tokio::test(start_paused = true)]
+async fn a_job_ends_when_its_work_is_done() {
+    for records in [1, 40, 300, 5_000] {
+        let service = Service::start().await;
+        let began = Instant::now();
+        let import = service.begin_import(&patients(records)).await;
+        assert_eq!(deliver(&service.import_worker(), &import).await, Delivery::Done);
+        let imported = began.elapsed();
+        let began = Instant::now();
+        let export = service.begin_export().await;
+        assert_eq!(deliver(&service.export_worker(), &export).await, Delivery::Done);
+        let exported = began.elapsed();
+        let most = Duration::from_secs(2);
+        assert!(imported < most && exported < most, "{records}: {imported:?}, {exported:?}");
+    }
+}
