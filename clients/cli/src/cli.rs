@@ -4,15 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use records::ResourceType;
+use sources::{Format, UnknownColumns, resource_type};
+use transfer::MaxRejected;
 
 use crate::exit::usage;
-use crate::output::OutputFormat;
-use crate::plan::{Format, MaxRejected, UnknownColumns};
-
-mod values;
-
-use values::{duration, export_label, label, since};
-pub(crate) use values::{nearest, resource_type};
+use crate::output::{DEFAULT_PROFILE, OutputFormat};
+use crate::values::{duration, export_label, format, label, since, unknown_columns};
 
 /// Imports, exports and validates clinical records through the bulk API.
 ///
@@ -27,9 +24,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-/// The profile that is used unless another is named.
-pub(crate) const DEFAULT_PROFILE: &str = "default";
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -137,7 +131,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Reading {
     /// The files' format; by their names unless given (a file without a telling name is NDJSON).
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = format())]
     pub(crate) format: Option<Format>,
     /// A map file: which column is which field, and how its text is translated (see below).
     #[arg(long, value_name = "FILE")]
@@ -146,7 +140,7 @@ pub(crate) struct Reading {
     #[arg(long, value_name = "NAME")]
     pub(crate) encoding: Option<String>,
     /// What to do with a column that the type does not define.
-    #[arg(long, value_enum, default_value_t = UnknownColumns::Error)]
+    #[arg(long, value_parser = unknown_columns(), default_value_t = UnknownColumns::Error)]
     pub(crate) unknown: UnknownColumns,
 }
 
@@ -215,6 +209,12 @@ pub(crate) struct Waiting {
     /// Wait so long for slots and jobs, as 90m or 6h; without end unless given.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait_for: Option<std::time::Duration>,
+}
+
+impl From<&Waiting> for transfer::Waiting {
+    fn from(waiting: &Waiting) -> Self {
+        Self { no_wait: waiting.no_wait, wait_for: waiting.wait_for }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 //! The exit codes, and the failures that carry them.
 
-use crate::api::ApiError;
-use crate::table::RowError;
+use clinikapi::{ApiError, BuildError, InvalidKey};
+pub(crate) use sources::unusable as usage;
+use sources::{RowError, Unusable};
+pub(crate) use transfer::Failure;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,48 +45,42 @@ impl Exit {
     }
 }
 
-/// A failure with an exit code of its own; any other error is [`Exit::Failed`].
+/// The key is missing or cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The arguments cannot be used.
-    #[error("{0}")]
-    Usage(String),
-    /// The key cannot be used.
-    #[error("{0}")]
-    Key(String),
-    /// A job failed or was cancelled.
-    #[error("{0}")]
-    JobFailed(String),
-    /// There is more to do.
-    #[error("{0}")]
-    Unfinished(String),
-    /// A limit is used up.
-    #[error("{0}")]
-    Limit(String),
-    /// A hash or a count is wrong.
-    #[error("{0}")]
-    Mismatch(String),
-}
+#[error("{0}")]
+pub(crate) struct KeyProblem(pub(crate) String);
 
-/// A failure of usage.
-pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
-    Failure::Usage(message.into()).into()
-}
-
-/// The exit that an error stands for.
+/// The exit that an error stands for: the one place that maps them.
 pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return match failure {
-            Failure::Usage(_) => Exit::Usage,
-            Failure::Key(_) => Exit::Key,
             Failure::JobFailed(_) => Exit::JobFailed,
             Failure::Unfinished(_) => Exit::Unfinished,
             Failure::Limit(_) => Exit::Limit,
             Failure::Mismatch(_) => Exit::Mismatch,
         };
     }
-    if error.is::<RowError>() {
-        return Exit::Usage;
+    if let Some(error) = error.downcast_ref::<ApiError>() {
+        return match error {
+            ApiError::Refused(refused) => match refused.status {
+                401 | 403 => Exit::Key,
+                429 => Exit::Limit,
+                _ => Exit::Failed,
+            },
+            ApiError::Network(_)
+            | ApiError::NotTheApi
+            | ApiError::NoSuchJob
+            | ApiError::Gone(_)
+            | ApiError::Changed => Exit::Failed,
+        };
     }
-    error.downcast_ref::<ApiError>().map_or(Exit::Failed, ApiError::exit)
+    let is_usage =
+        error.is::<Unusable>() || error.is::<RowError>() || matches!(error.downcast_ref(), Some(BuildError::Url(_)));
+    if is_usage {
+        Exit::Usage
+    } else if error.is::<KeyProblem>() || error.is::<InvalidKey>() {
+        Exit::Key
+    } else {
+        Exit::Failed
+    }
 }

@@ -7,22 +7,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-mod api;
-mod batch;
 mod cli;
 mod commands;
 mod exit;
-mod export;
-mod files;
 mod output;
-mod plan;
 mod progress;
-mod report;
-mod run;
 mod settings;
-mod source;
-mod table;
-mod validation;
+mod values;
 
 use cli::Cli;
 use output::Output;

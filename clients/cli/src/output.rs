@@ -9,14 +9,16 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use clinikapi::ApiError;
 use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Value, json};
+use transfer::files;
 
-use crate::api::ApiError;
-use crate::cli::DEFAULT_PROFILE;
 use crate::exit::{self, Exit};
-use crate::files;
+
+/// The profile that is used unless another is named.
+pub(crate) const DEFAULT_PROFILE: &str = "default";
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -200,6 +202,18 @@ pub(crate) fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
         result => result.context("write output"),
+    }
+}
+
+/// The same, of what something else has written.
+pub(crate) fn piped(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error)
+            if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Err(OutputClosed.into())
+        }
+        result => result,
     }
 }
 

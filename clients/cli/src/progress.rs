@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+use transfer::{Events, Stage};
 
 use crate::output::{Output, OutputFormat};
 
@@ -60,37 +63,12 @@ impl Progress {
         Self { output: output.clone(), state: RefCell::new(state) }
     }
 
-    /// Sources of so many bytes are read from now on.
-    pub(crate) fn reading(&self, total: u64) {
-        self.begin("reading", Unit::Bytes, total);
-    }
-
-    /// So many bytes have been read.
-    pub(crate) fn read(&self, done: u64) {
-        self.advance(done);
-    }
-
-    /// So many records are imported from now on.
-    pub(crate) fn importing(&self, total: u64) {
-        self.begin("importing", Unit::Records, total);
-    }
-
-    /// So many records are exported from now on.
-    pub(crate) fn exporting(&self) {
-        self.begin("exporting", Unit::Records, 0);
-    }
-
     /// A job is waited for from now on.
     pub(crate) fn watching(&self) {
-        self.begin("waiting", Unit::Records, 0);
+        self.stage("waiting", Unit::Records, 0);
     }
 
-    /// Files of so many bytes are downloaded from now on.
-    pub(crate) fn downloading(&self, total: u64) {
-        self.begin("downloading", Unit::Bytes, total);
-    }
-
-    fn begin(&self, verb: &'static str, unit: Unit, total: u64) {
+    fn stage(&self, verb: &'static str, unit: Unit, total: u64) {
         let mut state = self.state.borrow_mut();
         (state.verb, state.unit, state.total, state.done) = (verb, unit, total, 0);
         if let Some(bars) = &state.bars {
@@ -117,8 +95,42 @@ impl Progress {
         }
     }
 
-    /// So much is done, of what was begun.
-    pub(crate) fn advance(&self, done: u64) {
+    /// Takes the bars away.
+    pub(crate) fn finish(&self) {
+        if let Some(bars) = &self.state.borrow().bars {
+            bars.overall.finish_and_clear();
+            for bar in bars.jobs.values() {
+                bar.finish_and_clear();
+            }
+        }
+        self.output.set_bars(None);
+    }
+}
+
+impl Events for Progress {
+    fn say(&self, message: &str) {
+        self.output.say(message);
+    }
+
+    fn warn(&self, message: &str) {
+        self.output.warn(message);
+    }
+
+    fn event(&self, event: &Value) -> Result<()> {
+        self.output.event(event)
+    }
+
+    fn begin(&self, stage: Stage, total: u64) {
+        let (verb, unit) = match stage {
+            Stage::Reading => ("reading", Unit::Bytes),
+            Stage::Importing => ("importing", Unit::Records),
+            Stage::Exporting => ("exporting", Unit::Records),
+            Stage::Downloading => ("downloading", Unit::Bytes),
+        };
+        self.stage(verb, unit, total);
+    }
+
+    fn advance(&self, done: u64) {
         let mut state = self.state.borrow_mut();
         state.done = done;
         if let Some(bars) = &state.bars {
@@ -138,8 +150,7 @@ impl Progress {
         }
     }
 
-    /// How much there is to do has become known.
-    pub(crate) fn set_total(&self, total: u64) {
+    fn set_total(&self, total: u64) {
         let mut state = self.state.borrow_mut();
         state.total = total;
         if let Some(bars) = &state.bars {
@@ -147,8 +158,7 @@ impl Progress {
         }
     }
 
-    /// A running job, with a line of its own on a terminal.
-    pub(crate) fn job(&self, id: &str, processed: u64, total: u64) {
+    fn job(&self, id: &str, processed: u64, total: u64) {
         let mut state = self.state.borrow_mut();
         let Some(bars) = &mut state.bars else { return };
         let bar = bars.jobs.entry(id.to_owned()).or_insert_with(|| {
@@ -163,25 +173,13 @@ impl Progress {
         bar.set_position(processed);
     }
 
-    /// The job runs no longer.
-    pub(crate) fn job_ended(&self, id: &str) {
+    fn job_ended(&self, id: &str) {
         if let Some(bars) = &mut self.state.borrow_mut().bars
             && let Some(bar) = bars.jobs.remove(id)
         {
             bar.finish_and_clear();
             bars.multi.remove(&bar);
         }
-    }
-
-    /// Takes the bars away.
-    pub(crate) fn finish(&self) {
-        if let Some(bars) = &self.state.borrow().bars {
-            bars.overall.finish_and_clear();
-            for bar in bars.jobs.values() {
-                bar.finish_and_clear();
-            }
-        }
-        self.output.set_bars(None);
     }
 }
 

@@ -2,24 +2,19 @@
 
 use std::time::Duration;
 
-use records::ResourceType;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use sources::{Format, UnknownColumns};
 
-/// A resource type, by its name; an unknown one names the nearest.
-pub(crate) fn resource_type(name: &str) -> Result<ResourceType, String> {
-    name.parse().map_err(|_| match nearest(name, ResourceType::ALL.iter().map(|known| known.as_str())) {
-        Some(near) => format!("unknown resource type; did you mean {near}?"),
-        None => "unknown resource type; `clinik-bulk types` lists them".to_owned(),
-    })
+/// A format, by its name.
+pub(crate) fn format() -> impl TypedValueParser<Value = Format> {
+    let values = Format::ALL.map(|(_, name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Format>())
 }
 
-/// The name most like this one, if any is.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = name.to_lowercase();
-    known
-        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
+/// What to do with unknown columns, by its name.
+pub(crate) fn unknown_columns() -> impl TypedValueParser<Value = UnknownColumns> {
+    let values = UnknownColumns::ALL.map(|(_, name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<UnknownColumns>())
 }
 
 fn is_label(text: &str, most: usize) -> Result<String, String> {
@@ -32,15 +27,15 @@ fn is_label(text: &str, most: usize) -> Result<String, String> {
 }
 
 /// A run's label leaves room for the run's and the batch's name.
-pub(super) fn label(text: &str) -> Result<String, String> {
+pub(crate) fn label(text: &str) -> Result<String, String> {
     is_label(text, 44)
 }
 
-pub(super) fn export_label(text: &str) -> Result<String, String> {
+pub(crate) fn export_label(text: &str) -> Result<String, String> {
     is_label(text, 64)
 }
 
-pub(super) fn since(text: &str) -> Result<String, String> {
+pub(crate) fn since(text: &str) -> Result<String, String> {
     if records::is_rfc3339(text) {
         Ok(text.to_owned())
     } else {
@@ -48,7 +43,7 @@ pub(super) fn since(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let seconds = match unit {
         "s" => 1,
@@ -69,11 +64,5 @@ mod tests {
     fn times_need_a_unit() {
         assert_eq!(duration("90m"), Ok(Duration::from_mins(90)));
         assert!(duration("90").is_err() && duration("h").is_err() && duration("99999999999999999999d").is_err());
-    }
-
-    #[test]
-    fn an_unknown_type_names_the_nearest() {
-        assert!(resource_type("patient").unwrap_err().contains("Patient"));
-        assert!(resource_type("zzz").unwrap_err().contains("types"));
     }
 }

@@ -1,64 +1,65 @@
-//! The bulk API over HTTP: one function a call.
+//! One function for each call of the bulk API.
 
 use std::time::Duration;
 
-use anyhow::Result;
 use serde_json::{Value, json};
+use ureq::http::Uri;
 
-use crate::files;
-use crate::output::Output;
-use crate::settings::Settings;
+use crate::error::{ApiError, BuildError};
+use crate::key::Key;
+use crate::transport::{Body, Method, Request, Transport};
+use crate::wire::{self, Job, Limits, Upload};
 
-mod error;
-mod proxy;
-mod transport;
-mod wire;
+/// The most records of one import.
+pub const MAX_BATCH_RECORDS: u64 = 10_000;
 
-pub(crate) use error::{ApiError, Refused};
-pub(crate) use transport::Body;
-pub(crate) use wire::{Job, JobFile, JobStatus, Limits, Upload};
-
-use transport::{Method, Request, Transport};
-
-/// The batch and body limits of the contract.
-pub(crate) const MAX_BATCH_RECORDS: u64 = 10_000;
 /// The most bytes an upload is filled with: below the service's 104,857,600.
-pub(crate) const MAX_BATCH_BYTES: u64 = 100_000_000;
-/// The longest raw line that the service reads.
-pub(crate) const MAX_LINE: usize = 1 << 20;
+pub const MAX_BATCH_BYTES: u64 = 100_000_000;
 
-/// A client with one key.
-pub(crate) struct Api {
+/// A client of one service with one key. Its calls wait for their answers; those that may be repeated are, with pauses,
+/// when the network or the service fails for a moment.
+pub struct Client {
     transport: Transport,
 }
 
 /// A job as it is now, and when to ask again.
 #[derive(Debug)]
-pub(crate) struct Polled {
-    pub(crate) job: Job,
+pub struct Polled {
+    pub job: Job,
     /// The job as the service shows it.
-    pub(crate) raw: Value,
-    pub(crate) retry_after: Duration,
+    pub raw: Value,
+    pub retry_after: Duration,
 }
 
-impl Api {
-    pub(crate) fn new(settings: &Settings, output: &Output) -> Result<Self> {
-        Ok(Self { transport: Transport::new(settings, output)? })
+impl Client {
+    /// A client of the service at this base URL. Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY`),
+    /// authorities those of the system, or of `SSL_CERT_FILE`. `product` is who calls, for the `User-Agent`: `my-tool/1.0`.
+    pub fn new(url: &str, key: Key, product: &str) -> Result<Self, BuildError> {
+        Ok(Self { transport: Transport::new(base_url(url)?, key, product)? })
     }
 
-    pub(crate) fn limits(&self) -> Result<(Limits, Value), ApiError> {
+    /// Tells of every wait of five seconds and more between two tries of a call: why, and for how long.
+    #[must_use]
+    pub fn on_wait(mut self, tell: impl Fn(&ApiError, Duration) + 'static) -> Self {
+        self.transport.on_wait = Some(Box::new(tell));
+        self
+    }
+
+    /// What the plan allows and what is left, and the same as the service shows it.
+    pub fn limits(&self) -> Result<(Limits, Value), ApiError> {
         let raw = self.transport.call(&Request::get("/v1/bulk/limits"))?.data;
         Ok((wire::parse(&raw)?, raw))
     }
 
-    pub(crate) fn job(&self, id: &str) -> Result<Polled, ApiError> {
+    /// A job.
+    pub fn job(&self, id: &str) -> Result<Polled, ApiError> {
         let answer = self.transport.call(&Request::get(&job_path(id, "")?))?;
         let retry_after = answer.retry_after.unwrap_or(Duration::from_secs(1));
         Ok(Polled { job: wire::parse(&answer.data)?, raw: answer.data, retry_after })
     }
 
     /// A page of jobs, newest first, and the cursor of the next one.
-    pub(crate) fn jobs(&self, query: &[(&str, String)]) -> Result<(Vec<Value>, Option<String>), ApiError> {
+    pub fn jobs(&self, query: &[(&str, String)]) -> Result<(Vec<Value>, Option<String>), ApiError> {
         let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let page = self.transport.call(&Request::get(&format!("/v1/bulk/jobs?{}", pairs.join("&"))))?.data;
         let jobs = page.get("data").and_then(Value::as_array).cloned().ok_or(ApiError::NotTheApi)?;
@@ -68,34 +69,36 @@ impl Api {
     }
 
     /// A job as a page of jobs shows it.
-    pub(crate) fn parse_job(raw: &Value) -> Result<Job, ApiError> {
+    pub fn parse_job(raw: &Value) -> Result<Job, ApiError> {
         wire::parse(raw)
     }
 
-    pub(crate) fn cancel(&self, id: &str) -> Result<Value, ApiError> {
+    /// Cancels a job; one that has ended stays as it is.
+    pub fn cancel(&self, id: &str) -> Result<Value, ApiError> {
         let path = job_path(id, "/cancel")?;
         Ok(self.transport.call(&Request { method: Method::Post, path: &path, body: None, key: &new_key()? })?.data)
     }
 
-    pub(crate) fn delete(&self, id: &str) -> Result<(), ApiError> {
+    /// Deletes a job that has ended, and its files.
+    pub fn delete(&self, id: &str) -> Result<(), ApiError> {
         let path = job_path(id, "")?;
         self.transport.call(&Request { method: Method::Delete, path: &path, body: None, key: "" }).map(|_| ())
     }
 
     /// Where to put so many bytes, exactly.
-    pub(crate) fn create_upload(&self, bytes: u64) -> Result<Upload, ApiError> {
+    pub fn create_upload(&self, bytes: u64) -> Result<Upload, ApiError> {
         let answer = self.transport.call(&Request::post("/v1/bulk/uploads", &json!({"bytes": bytes}), &new_key()?))?;
         wire::parse(&answer.data)
     }
 
     /// Starts an import or export, and returns its job. The same key never starts a second one.
-    pub(crate) fn start(&self, path: &str, body: &Value, key: &str) -> Result<String, ApiError> {
+    pub fn start(&self, path: &str, body: &Value, key: &str) -> Result<String, ApiError> {
         let answer = self.transport.call(&Request::post(path, body, key))?;
         answer.data.get("jobId").and_then(Value::as_str).map(str::to_owned).ok_or(ApiError::NotTheApi)
     }
 
     /// Puts a whole file to a pre-signed URL.
-    pub(crate) fn put(&self, url: &str, file: &std::fs::File) -> Result<(), ApiError> {
+    pub fn put(&self, url: &str, file: &std::fs::File) -> Result<(), ApiError> {
         self.transport.put(url, file)
     }
 
@@ -104,18 +107,28 @@ impl Api {
         let url = self.transport.redirect(&job_path(id, &format!("/files/{}", encoded(name)))?)?;
         self.transport.download(&url, from, tag)
     }
+}
 
-    /// Waits.
-    pub(crate) fn sleep(duration: Duration) {
-        std::thread::sleep(duration);
+/// The base URL, without a slash at its end: `https` with a host, or `http` on this machine, since a key must not travel in
+/// the clear.
+pub fn base_url(url: &str) -> Result<String, BuildError> {
+    let wrong = |message: &str| Err(BuildError::Url(message.to_owned()));
+    let Ok(uri) = url.parse::<Uri>() else { return wrong("the base URL is not a URL: it begins with https://") };
+    let host = uri.host().unwrap_or_default();
+    let is_local = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
+    match uri.scheme_str() {
+        _ if host.is_empty() || uri.query().is_some() => wrong("the base URL needs https:// and a host, and no query"),
+        Some("https") => Ok(url.trim_end_matches('/').to_owned()),
+        Some("http") if is_local => Ok(url.trim_end_matches('/').to_owned()),
+        _ => wrong("the base URL begins with https://, or with http:// where the service runs on this machine"),
     }
 }
 
 /// A key for one call: 128 random bits in hex.
-pub(crate) fn new_key() -> Result<String, ApiError> {
+pub fn new_key() -> Result<String, ApiError> {
     let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(|_| ApiError::Network("the system gives no random numbers".to_owned()))?;
-    Ok(files::hex_of(&random))
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
 /// An id comes from a person or a file: it must not reach into another path.
@@ -140,4 +153,25 @@ fn encoded(text: &str) -> String {
         }
         encoded
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_never_travels_in_the_clear() {
+        assert_eq!(base_url("https://api.example/base/").unwrap(), "https://api.example/base");
+        assert!(base_url("http://127.0.0.1:4566/_aws/execute-api/x/$default").is_ok());
+        for bad in [
+            "http://api.example",
+            "ftp://api.example",
+            "api.example",
+            "https://",
+            "https://a/?b=c",
+            "http://127.example@evil",
+        ] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::exit::Exit;
-
-/// A call that did not succeed.
+/// A call that did not succeed. No text of it holds a key, a signed URL or a value of a record.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ApiError {
+pub enum ApiError {
     /// The service said no.
     #[error("{0}")]
     Refused(Box<Refused>),
@@ -28,16 +26,46 @@ pub(crate) enum ApiError {
     Changed,
 }
 
+/// Why no client can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The base URL, or a proxy's, cannot be used.
+    #[error("{0}")]
+    Url(String),
+    /// The authorities of `SSL_CERT_FILE` cannot be read.
+    #[error("read SSL_CERT_FILE: {0}")]
+    Authorities(#[from] std::io::Error),
+    /// There are none in it.
+    #[error("SSL_CERT_FILE holds no certificate")]
+    NoAuthority,
+}
+
+/// Why a file was not downloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// A call failed for good, or too often.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// What came is not what the job names.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
 /// An error of the service, in its own words.
 #[derive(Debug)]
-pub(crate) struct Refused {
-    pub(crate) status: u16,
-    pub(crate) code: String,
-    pub(crate) message: String,
-    /// What is wrong, one text for each fault.
-    pub(crate) issues: Vec<String>,
-    pub(crate) request_id: String,
-    pub(crate) retry_after: Option<Duration>,
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable: programs go by it.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// What is wrong, one text for each violation.
+    pub issues: Vec<String>,
+    /// To quote when support is asked.
+    pub request_id: String,
+    /// When to come again, if the service has said so.
+    pub retry_after: Option<Duration>,
 }
 
 impl fmt::Display for Refused {
@@ -55,20 +83,9 @@ impl fmt::Display for Refused {
 }
 
 impl ApiError {
-    /// The exit that the error stands for.
-    pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::Refused(refused) => match refused.status {
-                401 | 403 => Exit::Key,
-                429 => Exit::Limit,
-                _ => Exit::Failed,
-            },
-            Self::Network(_) | Self::NotTheApi | Self::NoSuchJob | Self::Gone(_) | Self::Changed => Exit::Failed,
-        }
-    }
-
     /// How long to wait for a rate limit's next slot; `None` for everything else.
-    pub(crate) fn slot_in(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn slot_in(&self) -> Option<Duration> {
         match self {
             Self::Refused(refused) if refused.status == 429 && refused.code == "RATE_LIMITED" => {
                 Some(refused.retry_after.unwrap_or(Duration::from_mins(1)))
@@ -78,7 +95,8 @@ impl ApiError {
     }
 
     /// Whether the same call may succeed later without anybody doing anything.
-    pub(crate) fn is_passing(&self) -> bool {
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::Network(_) => true,
             Self::Refused(refused) => refused.status == 408 || refused.status >= 500,
@@ -86,12 +104,15 @@ impl ApiError {
         }
     }
 
-    pub(crate) fn is_not_found(&self) -> bool {
+    /// Whether there is no such job.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NoSuchJob) || matches!(self, Self::Refused(refused) if refused.status == 404)
     }
 
     /// Whether the fault is in the upload that was named: absent, used or expired.
-    pub(crate) fn is_about_upload(&self) -> bool {
+    #[must_use]
+    pub fn is_about_upload(&self) -> bool {
         matches!(self, Self::Refused(refused) if refused.status == 422
             && refused.issues.iter().any(|issue| issue.starts_with("uploadId")))
     }

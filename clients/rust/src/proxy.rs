@@ -2,23 +2,22 @@
 //!
 //! ureq would take the first variable that it can parse, whatever the URL's scheme, and pass over nonsense in silence.
 
-use anyhow::Result;
 use ureq::{Proxy, ProxyProtocol};
 
-use crate::exit::usage;
+use crate::error::BuildError;
 
 /// The proxy of a scheme, from `HTTPS_PROXY` or `http_proxy`, then `ALL_PROXY`, without the hosts of `NO_PROXY`.
-pub(super) fn of_scheme(scheme: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>> {
+pub(crate) fn of_scheme(scheme: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, BuildError> {
     // `HTTP_PROXY` in capitals may come from a request's header `Proxy` where a server runs us (CGI), as curl knows.
     let names: &[&str] = if scheme == "https" { &["https_proxy", "HTTPS_PROXY"] } else { &["http_proxy"] };
     let found = names.iter().chain(&["all_proxy", "ALL_PROXY"]);
     let found = found.filter_map(|name| variable(name).filter(|value| !value.is_empty()).map(|value| (*name, value)));
     let Some((name, value)) = found.into_iter().next() else { return Ok(None) };
     // The value may hold a password: it is not quoted.
-    let nonsense = || usage(format!("{name} is not a proxy's URL, as http://proxy.example:3128"));
+    let nonsense = || BuildError::Url(format!("{name} is not a proxy's URL, as http://proxy.example:3128"));
     let parsed = Proxy::new(&value).map_err(|_| nonsense())?;
     if !matches!(parsed.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
-        return Err(usage(format!("{name} names a SOCKS proxy; only http and https proxies are supported")));
+        return Err(BuildError::Url(format!("{name} names a SOCKS proxy; only http and https proxies are supported")));
     }
     if parsed.host().is_empty() {
         return Err(nonsense());
@@ -41,7 +40,7 @@ pub(super) fn of_scheme(scheme: &str, variable: impl Fn(&str) -> Option<String>)
 mod tests {
     use super::*;
 
-    fn chosen(scheme: &str, variables: &[(&str, &str)]) -> Result<Option<Proxy>> {
+    fn chosen(scheme: &str, variables: &[(&str, &str)]) -> Result<Option<Proxy>, BuildError> {
         let find =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         of_scheme(scheme, find)

@@ -5,15 +5,14 @@ use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Timeout};
 
-use super::{ApiError, Refused, proxy};
-use crate::output::Output;
-use crate::settings::{Key, Settings};
+use crate::error::{ApiError, BuildError, Refused};
+use crate::key::Key;
+use crate::proxy;
 
 /// How often a call is made before it counts as failed.
 const ATTEMPTS: u32 = 5;
@@ -24,38 +23,37 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 const LONGEST_RATE_WAIT: Duration = Duration::from_mins(1);
 /// Answers are small but for a page of jobs.
 const MAX_ANSWER: u64 = 16 << 20;
-const USER_AGENT: &str = concat!("clinik-bulk/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Get,
     Post,
     Delete,
 }
 
 /// A call of the API.
-pub(super) struct Request<'a> {
-    pub(super) method: Method,
-    pub(super) path: &'a str,
-    pub(super) body: Option<&'a Value>,
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) body: Option<&'a Value>,
     /// The `Idempotency-Key`, the same over all attempts.
-    pub(super) key: &'a str,
+    pub(crate) key: &'a str,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn get(path: &'a str) -> Self {
+    pub(crate) fn get(path: &'a str) -> Self {
         Self { method: Method::Get, path, body: None, key: "" }
     }
 
-    pub(super) fn post(path: &'a str, body: &'a Value, key: &'a str) -> Self {
+    pub(crate) fn post(path: &'a str, body: &'a Value, key: &'a str) -> Self {
         Self { method: Method::Post, path, body: Some(body), key }
     }
 }
 
 /// A success.
-pub(super) struct Answer {
-    pub(super) data: Value,
-    pub(super) retry_after: Option<Duration>,
+pub(crate) struct Answer {
+    pub(crate) data: Value,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// The content of a file, or a part of it.
@@ -67,18 +65,22 @@ pub(crate) struct Body {
     pub(crate) tag: Option<String>,
 }
 
-pub(super) struct Transport {
+pub(crate) struct Transport {
     https: Agent,
     http: Agent,
     base: String,
     key: Key,
-    output: Output,
+    /// Hears of every wait of five seconds and more.
+    pub(crate) on_wait: Option<OnWait>,
 }
 
+/// What hears of a wait: why, and for how long.
+pub(crate) type OnWait = Box<dyn Fn(&ApiError, Duration)>;
+
 impl Transport {
-    pub(super) fn new(settings: &Settings, output: &Output) -> Result<Self> {
+    pub(crate) fn new(base: String, key: Key, product: &str) -> Result<Self, BuildError> {
         let tls = tls()?;
-        let agent = |scheme| -> Result<Agent> {
+        let agent = |scheme| -> Result<Agent, BuildError> {
             let proxy = proxy::of_scheme(scheme, |name| std::env::var(name).ok())?;
             let config = Agent::config_builder()
                 .http_status_as_error(false)
@@ -87,7 +89,7 @@ impl Transport {
                 .max_redirects_will_error(false)
                 .proxy(proxy)
                 .tls_config(tls.clone())
-                .user_agent(USER_AGENT)
+                .user_agent(product)
                 .timeout_connect(Some(Duration::from_secs(15)))
                 .timeout_recv_response(Some(Duration::from_mins(1)))
                 .timeout_per_read(Some(Duration::from_mins(1)))
@@ -95,13 +97,7 @@ impl Transport {
                 .build();
             Ok(config.into())
         };
-        Ok(Self {
-            https: agent("https")?,
-            http: agent("http")?,
-            base: settings.url.clone(),
-            key: settings.key.clone(),
-            output: output.clone(),
-        })
+        Ok(Self { https: agent("https")?, http: agent("http")?, base, key, on_wait: None })
     }
 
     fn agent(&self, url: &str) -> &Agent {
@@ -109,7 +105,7 @@ impl Transport {
     }
 
     /// Makes a call until it succeeds, or repeating it is of no use.
-    pub(super) fn call(&self, request: &Request<'_>) -> Result<Answer, ApiError> {
+    pub(crate) fn call(&self, request: &Request<'_>) -> Result<Answer, ApiError> {
         let mut is_repeated = false;
         self.with_retries(|| {
             let answer = self.send(request).and_then(read);
@@ -127,7 +123,7 @@ impl Transport {
     }
 
     /// Where a call redirects to.
-    pub(super) fn redirect(&self, path: &str) -> Result<String, ApiError> {
+    pub(crate) fn redirect(&self, path: &str) -> Result<String, ApiError> {
         self.with_retries(|| {
             let response = self.send(&Request::get(path))?;
             match response.headers().get("location").and_then(|location| location.to_str().ok()) {
@@ -175,8 +171,8 @@ impl Transport {
             if made >= ATTEMPTS {
                 return Err(error);
             }
-            if wait >= Duration::from_secs(5) {
-                self.output.say(&format!("{error}; trying again in {} s", wait.as_secs()));
+            if let Some(on_wait) = self.on_wait.as_ref().filter(|_| wait >= Duration::from_secs(5)) {
+                on_wait(&error, wait);
             }
             std::thread::sleep(jittered(wait));
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -185,7 +181,7 @@ impl Transport {
     }
 
     /// Puts a file to a pre-signed URL. Its length is signed, so it is stated and never streamed in chunks.
-    pub(super) fn put(&self, url: &str, mut file: &File) -> Result<(), ApiError> {
+    pub(crate) fn put(&self, url: &str, mut file: &File) -> Result<(), ApiError> {
         self.with_retries(|| {
             file.rewind().map_err(|error| ApiError::Network(error.to_string()))?;
             // An early refusal must arrive as what it is, not as a broken pipe.
@@ -200,7 +196,7 @@ impl Transport {
     }
 
     /// Reads a file behind a pre-signed URL from this byte on, as long as it is the one with this tag.
-    pub(super) fn download(&self, url: &str, from: u64, tag: Option<&str>) -> Result<Body, ApiError> {
+    pub(crate) fn download(&self, url: &str, from: u64, tag: Option<&str>) -> Result<Body, ApiError> {
         let mut get = self.agent(url).get(url);
         if from > 0 {
             get = get.header("range", format!("bytes={from}-"));
@@ -222,16 +218,18 @@ impl Transport {
 }
 
 /// Trusts what the system trusts, or the authorities of `SSL_CERT_FILE` and no others.
-fn tls() -> Result<TlsConfig> {
+fn tls() -> Result<TlsConfig, BuildError> {
     let roots = match std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty()) {
         Some(file) => {
-            let pem = std::fs::read(&file).context("read SSL_CERT_FILE")?;
+            let pem = std::fs::read(&file)?;
             let authorities = parse_pem(&pem).filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
                 _ => None,
             });
             let authorities: Vec<_> = authorities.collect();
-            anyhow::ensure!(!authorities.is_empty(), "SSL_CERT_FILE holds no certificate");
+            if authorities.is_empty() {
+                return Err(BuildError::NoAuthority);
+            }
             RootCerts::new_with_certs(&authorities)
         }
         None => RootCerts::PlatformVerifier,

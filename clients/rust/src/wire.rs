@@ -3,17 +3,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ApiError;
+use crate::error::ApiError;
 
 /// Reads an answer. The parser's own message would quote it.
-pub(super) fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, ApiError> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, ApiError> {
     T::deserialize(value).map_err(|_| ApiError::NotTheApi)
 }
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum JobStatus {
+pub enum JobStatus {
     Pending,
     Processing,
     Completed,
@@ -23,7 +23,7 @@ pub(crate) enum JobStatus {
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Succeeded,
     Partial,
     Cancelled,
@@ -33,58 +33,79 @@ pub(crate) enum Outcome {
 /// A job.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Job {
-    pub(crate) id: String,
+pub struct Job {
+    pub id: String,
+    /// `import` or `export`.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) status: JobStatus,
-    pub(crate) outcome: Option<Outcome>,
-    pub(crate) total_records: u64,
-    pub(crate) processed_records: u64,
+    pub kind: String,
+    pub status: JobStatus,
+    /// What came of it, once it has ended.
+    pub outcome: Option<Outcome>,
+    /// Records in all; 0 until known.
+    pub total_records: u64,
+    /// Records done, the rejected ones included.
+    pub processed_records: u64,
+    /// Of an import: stored.
     #[serde(default)]
-    pub(crate) succeeded_records: u64,
+    pub succeeded_records: u64,
+    /// Of an import: rejected.
     #[serde(default)]
-    pub(crate) failed_records: u64,
+    pub failed_records: u64,
+    /// The first violations, or the one reason of a failure.
     #[serde(default)]
-    pub(crate) errors: Vec<JobFault>,
+    pub errors: Vec<JobError>,
+    /// What it leaves behind.
     #[serde(default)]
-    pub(crate) files: Vec<JobFile>,
-    pub(crate) label: Option<String>,
+    pub files: Vec<JobFile>,
+    /// What its owner calls it.
+    pub label: Option<String>,
+    /// RFC 3339.
     #[serde(default)]
-    pub(crate) created_at: String,
+    pub created_at: String,
+    /// Of an export.
     #[serde(default)]
-    pub(crate) resource_types: Vec<String>,
-    pub(crate) since: Option<String>,
-    pub(crate) transaction_time: Option<String>,
+    pub resource_types: Vec<String>,
+    /// Of an export: what was created or updated at this moment or later.
+    pub since: Option<String>,
+    /// The `since` of the next export of a chain.
+    pub transaction_time: Option<String>,
 }
 
-/// An entry of a job's `errors`; a failed job has one for the fatal fault.
+/// An entry of a job's `errors`; a failed job has one that says why.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct JobFault {
-    pub(crate) code: String,
+pub struct JobError {
+    pub code: String,
     #[serde(default)]
-    pub(crate) message: String,
+    pub message: String,
 }
 
-/// A file of a job.
+/// A file that a job leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct JobFile {
-    pub(crate) name: String,
+pub struct JobFile {
+    /// Unique in its job.
+    pub name: String,
+    /// Of a file that holds one type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) resource_type: Option<String>,
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
-    pub(crate) sha256: String,
+    pub resource_type: Option<String>,
+    /// Its lines.
+    pub records: u64,
+    /// As it is downloaded.
+    pub bytes: u64,
+    /// Of the bytes as they are downloaded, in hexadecimal.
+    pub sha256: String,
 }
 
 impl Job {
-    pub(crate) fn has_ended(&self) -> bool {
+    /// Whether it has completed or failed, for good.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
         matches!(self.status, JobStatus::Completed | JobStatus::Failed)
     }
 
     /// Why it failed, for people: the code, and the service's words.
-    pub(crate) fn reason(&self) -> String {
+    #[must_use]
+    pub fn reason(&self) -> String {
         match self.errors.first() {
             Some(fault) if fault.message.is_empty() => fault.code.clone(),
             Some(fault) => format!("{} ({})", fault.message, fault.code),
@@ -97,39 +118,39 @@ impl Job {
 /// An upload that waits for its content.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Upload {
-    pub(crate) upload_id: String,
+pub struct Upload {
+    pub upload_id: String,
     /// Pre-signed: as good as a key for an hour, and never written down.
-    pub(crate) upload_url: String,
+    pub upload_url: String,
 }
 
 /// What the plan allows, and what is left.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Limits {
-    pub(crate) plan: String,
-    pub(crate) environment: String,
-    pub(crate) bulk_operations: Operations,
-    pub(crate) requests_per_month: Month,
+pub struct Limits {
+    pub plan: String,
+    pub environment: String,
+    pub bulk_operations: Operations,
+    pub requests_per_month: Month,
 }
 
 /// The hourly limit of bulk operations.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Operations {
+pub struct Operations {
     /// `None` is unlimited.
-    pub(crate) limit: Option<u64>,
-    pub(crate) remaining: Option<u64>,
+    pub limit: Option<u64>,
+    pub remaining: Option<u64>,
     #[serde(default)]
-    pub(crate) reset_seconds: Option<u64>,
+    pub reset_seconds: Option<u64>,
 }
 
 /// The month's pool.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Month {
-    pub(crate) limit: Option<u64>,
-    pub(crate) used: Option<u64>,
-    pub(crate) remaining: Option<u64>,
-    pub(crate) reset_at: Option<String>,
+pub struct Month {
+    pub limit: Option<u64>,
+    pub used: Option<u64>,
+    pub remaining: Option<u64>,
+    pub reset_at: Option<String>,
 }

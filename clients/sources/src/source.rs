@@ -8,17 +8,16 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use encoding_rs::{Decoder, DecoderResult, Encoding};
-use flate2::bufread::MultiGzDecoder;
+use ndjson::InflatingReader;
 use sha2::{Digest, Sha256};
 
-use crate::exit::usage;
-use crate::files;
+use crate::unusable::unusable;
 
 const CHUNK: usize = 1 << 17;
 
 /// An open source: what it says, and what has been read of the file itself.
-pub(crate) struct Source {
-    pub(crate) reader: Box<dyn Read>,
+pub struct Source {
+    pub reader: Box<dyn Read>,
     tally: Rc<RefCell<Tally>>,
 }
 
@@ -31,12 +30,12 @@ struct Tally {
 
 impl Source {
     /// Opens a file, or stdin for `-`.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, None)
     }
 
     /// Opens it, and hashes what is read.
-    pub(crate) fn open_hashed(path: &Path) -> Result<Self> {
+    pub fn open_hashed(path: &Path) -> Result<Self> {
         Self::open_with(path, Some(Sha256::new()))
     }
 
@@ -48,18 +47,19 @@ impl Source {
                 // Opening a folder succeeds, and reading it gives an error that nobody understands.
                 if file.metadata()?.is_dir() { Err(io::Error::from(io::ErrorKind::IsADirectory)) } else { Ok(file) }
             });
-            Box::new(opened.map_err(|error| usage(format!("cannot be opened: {error}")))?)
+            Box::new(opened.map_err(|error| unusable(format!("cannot be opened: {error}")))?)
         };
         let tally = Rc::new(RefCell::new(Tally { hash, bytes: 0 }));
         let mut counted = BufReader::with_capacity(CHUNK, Counted { inner: raw, tally: tally.clone() });
         let first = counted.fill_buf().with_context(|| format!("read {}", path.display()))?;
         let reader: Box<dyn Read> =
-            if first.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(counted)) } else { Box::new(counted) };
+            if first.starts_with(&[0x1f, 0x8b]) { Box::new(InflatingReader::new(counted)) } else { Box::new(counted) };
         Ok(Self { reader, tally })
     }
 
     /// Translates to UTF-8 on the way.
-    pub(crate) fn decoded(self, encoding: Option<&'static Encoding>) -> Self {
+    #[must_use]
+    pub fn decoded(self, encoding: Option<&'static Encoding>) -> Self {
         match encoding {
             Some(encoding) if encoding != encoding_rs::UTF_8 => {
                 Self { reader: Box::new(Decoded::new(self.reader, encoding)), ..self }
@@ -69,21 +69,23 @@ impl Source {
     }
 
     /// How many bytes of the file have been read.
-    pub(crate) fn bytes(&self) -> u64 {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         self.tally.borrow().bytes
     }
 
     /// The SHA-256 in hex of a hashed file and its bytes, once all of it has been read.
-    pub(crate) fn digest(self) -> (String, u64) {
+    #[must_use]
+    pub fn digest(self) -> (String, u64) {
         let tally = self.tally.take();
-        (tally.hash.map(files::hex).unwrap_or_default(), tally.bytes)
+        (tally.hash.map(|hash| base16ct::lower::encode_string(&hash.finalize())).unwrap_or_default(), tally.bytes)
     }
 }
 
 /// An encoding, by any name that browsers know it by.
-pub(crate) fn encoding(name: &str) -> Result<&'static Encoding> {
+pub fn encoding(name: &str) -> Result<&'static Encoding> {
     Encoding::for_label(name.as_bytes()).ok_or_else(|| {
-        usage(format!("unknown encoding {name}: utf-8, windows-1252, iso-8859-15, utf-16le and others are known"))
+        unusable(format!("unknown encoding {name}: utf-8, windows-1252, iso-8859-15, utf-16le and others are known"))
     })
 }
 

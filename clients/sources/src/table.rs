@@ -4,9 +4,9 @@ use std::io::Read;
 
 use anyhow::Result;
 
-use crate::exit::usage;
-use crate::plan::UnknownColumns;
-use crate::validation::{Fault, Sink, Validator};
+use crate::format::UnknownColumns;
+use crate::unusable::unusable;
+use crate::validation::{Sink, SourceViolation, Validator};
 
 mod columns;
 mod convert;
@@ -14,9 +14,9 @@ mod dates;
 mod map;
 mod rows;
 
-pub(crate) use columns::all_columns;
-pub(crate) use map::Map;
-pub(crate) use rows::RowError;
+pub use columns::all_columns;
+pub use map::Map;
+pub use rows::RowError;
 
 use columns::Columns;
 use convert::Converter;
@@ -24,23 +24,23 @@ use rows::Rows;
 
 /// Rows of a file.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct RowCount {
+pub struct RowCount {
     /// Rows that are records, valid or not.
-    pub(crate) records: u64,
+    pub records: u64,
     /// Rows of empty cells, which are none.
-    pub(crate) blank: u64,
+    pub blank: u64,
 }
 
 /// How a table is read.
-pub(crate) struct TableOptions<'a> {
+pub struct TableOptions<'a> {
     /// Known from the format; otherwise found.
-    pub(crate) delimiter: Option<u8>,
-    pub(crate) map: &'a Map,
-    pub(crate) unknown: UnknownColumns,
+    pub delimiter: Option<u8>,
+    pub map: &'a Map,
+    pub unknown: UnknownColumns,
 }
 
 /// Reads a table with a header. `seen` hears of every thousandth row.
-pub(crate) fn read_table(
+pub fn read_table(
     reader: impl Read,
     options: &TableOptions<'_>,
     validator: &Validator,
@@ -48,11 +48,11 @@ pub(crate) fn read_table(
     mut seen: impl FnMut(),
 ) -> Result<RowCount> {
     let mut rows = Rows::new(reader, options.delimiter)?;
-    let Some(line) = rows.next_row()? else { return Err(usage("the file has no header")) };
+    let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
     check_text(&rows.cells, line, None)?;
     let headers = (0..rows.cells.len()).map(|at| String::from_utf8_lossy(rows.cells.get(at)).trim().to_owned());
     let columns = Columns::assign(&validator.schema, headers.collect(), options.map, options.unknown);
-    let converter = columns.and_then(Converter::new).map_err(usage)?;
+    let converter = columns.and_then(Converter::new).map_err(unusable)?;
     let mut record = Vec::new();
     let mut count = RowCount::default();
     while let Some(line) = rows.next_row()? {
@@ -66,38 +66,38 @@ pub(crate) fn read_table(
         if count.records.is_multiple_of(1000) {
             seen();
         }
-        let mut faults = converter.convert(cells, &mut record);
+        let mut violations = converter.convert(cells, &mut record);
         if cells.len() != converter.headers.len() {
-            faults.insert(0, ragged(cells.len(), &converter.headers));
+            violations.insert(0, ragged(cells.len(), &converter.headers));
         }
         match validator.check(&record) {
-            Ok(id) if faults.is_empty() => match sink.valid(line, validator.resource_type, id, &record)? {
+            Ok(id) if violations.is_empty() => match sink.valid(line, validator.resource_type, id, &record)? {
                 None => continue,
-                Some(duplicate) => faults.push(duplicate),
+                Some(duplicate) => violations.push(duplicate),
             },
             Ok(_) => {}
-            Err(violations) => {
-                for violation in violations {
-                    // A cell that could not be translated has its fault already.
-                    if faults.iter().all(|fault| fault.path != violation.path) {
-                        faults.push(converter.fault(violation, cells));
+            Err(of_record) => {
+                for violation in of_record {
+                    // A cell that could not be translated has its violation already.
+                    if violations.iter().all(|told| told.path != violation.path) {
+                        violations.push(converter.located(violation, cells));
                     }
                 }
             }
         }
         sink.rejected_bytes(validator.resource_type, &record, true)?;
-        sink.rejected(line, validator.resource_type, &faults)?;
+        sink.rejected(line, validator.resource_type, &violations)?;
     }
     seen();
     Ok(count)
 }
 
-fn ragged(cells: usize, headers: &[String]) -> Fault {
+fn ragged(cells: usize, headers: &[String]) -> SourceViolation {
     let message = match headers.get(cells) {
         Some(missing) => format!("The row has {cells} cells of {}: column \"{missing}\" is missing", headers.len()),
         None => format!("The row has {cells} cells, and the header {}", headers.len()),
     };
-    Fault { code: "ragged_row".to_owned(), path: String::new(), message, column: headers.get(cells).cloned() }
+    SourceViolation { code: "ragged_row".to_owned(), path: String::new(), message, column: headers.get(cells).cloned() }
 }
 
 /// The cells must be UTF-8, each by itself.
@@ -112,7 +112,7 @@ fn check_text(cells: &rows::Cells, line: u64, headers: Option<&[String]>) -> Res
         Some(at) => {
             let name = headers.and_then(|headers| headers.get(at));
             let column = name.map_or_else(|| (at + 1).to_string(), |name| format!("\"{name}\""));
-            Err(usage(format!(
+            Err(unusable(format!(
                 "line {line}, column {column}: not UTF-8; if an old system or Excel wrote the file, try --encoding windows-1252"
             )))
         }

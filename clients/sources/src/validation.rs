@@ -9,7 +9,8 @@ use records::{MAX_STORED_LINE, RecordId, ResourceType, Schema, Violation, Violat
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::api::MAX_LINE;
+/// The longest raw line that the service reads.
+pub const MAX_LINE: usize = 1 << 20;
 
 /// The head that the service gives a stored line is shorter than this, so a line this much below the limit needs no
 /// closer look.
@@ -18,15 +19,15 @@ const CHUNK: usize = 1 << 17;
 
 /// One thing wrong with one record: names a member, a rule and perhaps a column, never a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fault {
-    pub(crate) code: String,
-    pub(crate) path: String,
-    pub(crate) message: String,
+pub struct SourceViolation {
+    pub code: String,
+    pub path: String,
+    pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) column: Option<String>,
+    pub column: Option<String>,
 }
 
-impl From<Violation> for Fault {
+impl From<Violation> for SourceViolation {
     fn from(violation: Violation) -> Self {
         Self { code: code_name(violation.code), path: violation.path, message: violation.message, column: None }
     }
@@ -41,7 +42,7 @@ fn code_name(code: ViolationCode) -> String {
 }
 
 /// Takes records in, one after the other.
-pub(crate) trait Sink {
+pub trait Sink {
     /// A valid record, and where its id was seen before in the batch it would go to.
     fn valid(
         &mut self,
@@ -49,28 +50,28 @@ pub(crate) trait Sink {
         resource_type: ResourceType,
         id: Option<RecordId>,
         record: &[u8],
-    ) -> Result<Option<Fault>>;
+    ) -> Result<Option<SourceViolation>>;
 
     /// Bytes of a record that is rejected; the last ones end it.
     fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()>;
 
     /// A record that is rejected, and all that is wrong with it.
-    fn rejected(&mut self, line: u64, resource_type: ResourceType, faults: &[Fault]) -> Result<()>;
+    fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()>;
 }
 
 /// The rules of one type.
-pub(crate) struct Validator {
-    pub(crate) resource_type: ResourceType,
-    pub(crate) schema: Schema,
+pub struct Validator {
+    pub resource_type: ResourceType,
+    pub schema: Schema,
 }
 
 impl Validator {
-    pub(crate) fn of(resource_type: ResourceType) -> Result<Self> {
+    pub fn of(resource_type: ResourceType) -> Result<Self> {
         Ok(Self { resource_type, schema: resource_type.schema()? })
     }
 
     /// Whether the service would store the record, and the id that it gives itself.
-    pub(crate) fn check(&self, record: &[u8]) -> Result<Option<RecordId>, Vec<Violation>> {
+    pub fn check(&self, record: &[u8]) -> Result<Option<RecordId>, Vec<Violation>> {
         let scanned = self.schema.scan(record)?;
         let id = scanned.id().cloned();
         if record.len() + HEAD_ROOM > MAX_STORED_LINE {
@@ -81,21 +82,21 @@ impl Validator {
     }
 
     /// Checks a record and hands it on.
-    pub(crate) fn feed(&self, line: u64, record: &[u8], sink: &mut dyn Sink) -> Result<()> {
-        let faults = match self.check(record) {
+    pub fn feed(&self, line: u64, record: &[u8], sink: &mut dyn Sink) -> Result<()> {
+        let violations = match self.check(record) {
             Ok(id) => match sink.valid(line, self.resource_type, id, record)? {
                 None => return Ok(()),
                 Some(duplicate) => vec![duplicate],
             },
-            Err(violations) => violations.into_iter().map(Fault::from).collect(),
+            Err(violations) => violations.into_iter().map(SourceViolation::from).collect(),
         };
         sink.rejected_bytes(self.resource_type, record, true)?;
-        sink.rejected(line, self.resource_type, &faults)
+        sink.rejected(line, self.resource_type, &violations)
     }
 }
 
 /// Which type a line's record is of.
-pub(crate) enum Types {
+pub enum Types {
     /// All of one.
     One(Validator),
     /// Each names its own, as in an export.
@@ -135,7 +136,7 @@ fn named_type(line: &[u8]) -> Option<ResourceType> {
 }
 
 /// Reads NDJSON as the service does. `seen` hears of every chunk.
-pub(crate) fn read_ndjson(
+pub fn read_ndjson(
     mut reader: impl Read,
     types: &mut Types,
     sink: &mut dyn Sink,

@@ -1,6 +1,5 @@
 //! Files that must be whole, private, and on the disk before anything goes on.
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -16,59 +15,61 @@ const PRIVATE_FILE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 
 /// A path as people are shown it: below the current folder, from there on.
-pub(crate) fn shown(path: &Path) -> String {
+#[must_use]
+pub fn shown(path: &Path) -> String {
     let current = std::env::current_dir().unwrap_or_default();
     let below = path.strip_prefix(&current).ok().filter(|below| below.as_os_str() != "");
     below.unwrap_or(path).display().to_string()
 }
 
 /// Creates a folder, and those above it, that only its owner can look into. One that exists stays as it is.
-pub(crate) fn create_private_folder(path: &Path) -> Result<()> {
+pub fn create_private_folder(path: &Path) -> Result<()> {
     let created = DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path);
     created.with_context(|| format!("create {}", path.display()))
 }
 
 /// Creates a file that only its owner can read; an older one of that name is emptied.
-pub(crate) fn create_private(path: &Path) -> Result<File> {
+pub fn create_private(path: &Path) -> Result<File> {
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(path);
     opened.with_context(|| format!("create {}", path.display()))
 }
 
 /// Whether only its owner may read it.
-pub(crate) fn is_private(path: &Path) -> Result<bool> {
+pub fn is_private(path: &Path) -> Result<bool> {
     let metadata = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
     Ok(metadata.permissions().mode() & OTHERS == 0)
 }
 
 /// Where a file is written until it is whole.
-pub(crate) fn partial(path: &Path) -> PathBuf {
+#[must_use]
+pub fn partial(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     path.with_file_name(name)
 }
 
 /// Writes a file as a whole: it has its old content or the new one, never a part.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let mut writer = PartialFile::create(path)?;
     writer.write_all(content).with_context(|| format!("write {}", path.display()))?;
     writer.publish()
 }
 
 /// A file that gets its name once it is whole and on the disk.
-pub(crate) struct PartialFile {
+pub struct PartialFile {
     path: PathBuf,
     file: io::BufWriter<File>,
 }
 
 impl PartialFile {
     /// Begins the file; what an earlier attempt left is overwritten.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    pub fn create(path: &Path) -> Result<Self> {
         let file = create_private(&partial(path))?;
         Ok(Self { path: path.to_owned(), file: io::BufWriter::with_capacity(1 << 16, file) })
     }
 
     /// Gives the file its name.
-    pub(crate) fn publish(self) -> Result<()> {
+    pub fn publish(self) -> Result<()> {
         let Self { path, file } = self;
         let context = || format!("write {}", path.display());
         let file = file.into_inner().map_err(io::IntoInnerError::into_error).with_context(context)?;
@@ -88,20 +89,20 @@ impl Write for PartialFile {
 }
 
 /// Renames what was written beside `path`, and makes that last.
-pub(crate) fn publish(path: &Path) -> Result<()> {
+pub fn publish(path: &Path) -> Result<()> {
     fs::rename(partial(path), path).with_context(|| format!("rename to {}", path.display()))?;
     sync_folder(path)
 }
 
 /// Makes a new name in a folder last.
-pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.with_context(|| format!("sync {}", folder.display()))
 }
 
 /// Removes a file that may be gone already.
-pub(crate) fn remove(path: &Path) -> Result<()> {
+pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -110,7 +111,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 /// The SHA-256 of a file in hex, and its bytes.
-pub(crate) fn digest(path: &Path) -> Result<(String, u64)> {
+pub fn digest(path: &Path) -> Result<(String, u64)> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -118,36 +119,22 @@ pub(crate) fn digest(path: &Path) -> Result<(String, u64)> {
     loop {
         let read = file.read(&mut buffer).with_context(|| format!("read {}", path.display()))?;
         if read == 0 {
-            return Ok((hex(hash), bytes));
+            return Ok((base16ct::lower::encode_string(&hash.finalize()), bytes));
         }
         hash.update(buffer.get(..read).unwrap_or_default());
         bytes += read as u64;
     }
 }
 
-/// A finished hash in hex.
-pub(crate) fn hex(hash: Sha256) -> String {
-    hex_of(&hash.finalize())
-}
-
-/// Bytes in hex.
-pub(crate) fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// Reads a JSON file of ours.
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     // The parser's own message may quote the text.
     serde_json::from_slice(&text).map_err(|_| anyhow::anyhow!("{} is not what this version writes", path.display()))
 }
 
 /// Writes a JSON file of ours as a whole.
-pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     replace(path, &text)

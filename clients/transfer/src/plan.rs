@@ -4,53 +4,30 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
+use sources::Format;
 
 mod build;
 mod compress;
 mod request;
 
-pub(crate) use build::{BuildInput, build};
-pub(crate) use request::{ImportRequest, SourceRequest, format_of, resolve_sources};
-
-/// How a file's records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    /// One JSON object a line.
-    Ndjson,
-    /// Columns under a header, with commas, semicolons or another delimiter.
-    Csv,
-    /// Columns under a header, with tabs.
-    Tsv,
-}
-
-/// What to do with a column that the type does not define.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum UnknownColumns {
-    /// Refuse the file.
-    Error,
-    /// Keep it as a member with text.
-    Keep,
-    /// Leave it out.
-    Drop,
-}
+pub use build::{BuildInput, build};
+pub use request::{ImportRequest, SourceRequest, resolve_sources};
 
 /// How many rejected records still count as success.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) enum MaxRejected {
+pub enum MaxRejected {
     Records(u64),
     Percent(f64),
 }
 
 impl MaxRejected {
     /// Whether so many of so many are too many.
-    pub(crate) fn is_exceeded(self, rejected: u64, read: u64) -> bool {
+    #[must_use]
+    pub fn is_exceeded(self, rejected: u64, read: u64) -> bool {
         match self {
             Self::Records(most) => rejected > most,
             #[expect(clippy::cast_precision_loss, reason = "counts of records are far below 2^52")]
@@ -98,66 +75,68 @@ impl fmt::Display for MaxRejected {
 }
 
 /// The version of the state folder's files.
-pub(crate) const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A finished plan. It holds no value of a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Plan {
-    pub(crate) version: u32,
-    pub(crate) run: String,
-    pub(crate) created_at: Timestamp,
-    pub(crate) sources: Vec<SourcePlan>,
-    pub(crate) batches: Vec<BatchPlan>,
+pub struct Plan {
+    pub version: u32,
+    pub run: String,
+    pub created_at: Timestamp,
+    pub sources: Vec<SourcePlan>,
+    pub batches: Vec<BatchPlan>,
 }
 
 /// A source as it was read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SourcePlan {
-    pub(crate) path: PathBuf,
-    pub(crate) format: Format,
-    pub(crate) bytes: u64,
-    pub(crate) sha256: String,
+pub struct SourcePlan {
+    pub path: PathBuf,
+    pub format: Format,
+    pub bytes: u64,
+    pub sha256: String,
     /// Records read, valid or not.
-    pub(crate) records: u64,
-    pub(crate) rejected: u64,
+    pub records: u64,
+    pub rejected: u64,
     /// Rows of empty cells, which are no records.
-    pub(crate) blank_rows: u64,
+    pub blank_rows: u64,
 }
 
 /// A batch, ready to be uploaded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct BatchPlan {
+pub struct BatchPlan {
     /// From 1.
-    pub(crate) number: usize,
-    pub(crate) resource_type: ResourceType,
-    pub(crate) records: u64,
+    pub number: usize,
+    pub resource_type: ResourceType,
+    pub records: u64,
     /// Of the compressed file: the exact length of the upload.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Records that get their ids from the service. Done twice, they are stored twice.
-    pub(crate) without_id: u64,
-    /// Whether all batches before it must have ended: it may replace records of theirs.
-    pub(crate) in_order: bool,
+    pub without_id: u64,
 }
 
 impl Plan {
-    pub(crate) fn read(&self) -> u64 {
+    #[must_use]
+    pub fn read(&self) -> u64 {
         self.sources.iter().map(|source| source.records).sum()
     }
 
-    pub(crate) fn rejected(&self) -> u64 {
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
         self.sources.iter().map(|source| source.rejected).sum()
     }
 
-    pub(crate) fn to_send(&self) -> u64 {
+    #[must_use]
+    pub fn to_send(&self) -> u64 {
         self.batches.iter().map(|batch| batch.records).sum()
     }
 }
 
 /// A source's name, for people: `-` is stdin.
-pub(crate) fn source_name(path: &Path) -> String {
+#[must_use]
+pub fn source_name(path: &Path) -> String {
     if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
 }
 

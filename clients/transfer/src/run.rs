@@ -1,17 +1,9 @@
-//! An import run: its state folder, its journal, and the driver that carries it out.
+//! Carrying an import out: upload, start, poll, collect.
 
 mod collect;
 mod driver;
-mod folder;
-mod held;
-mod journal;
-mod lines;
 mod start;
-mod summary;
 
-pub(crate) use driver::{Driver, Stop};
-pub(crate) use folder::StateFolder;
-pub(crate) use held::HeldRecords;
-pub(crate) use journal::{BatchState, Journal};
-pub(crate) use lines::LineMap;
-pub(crate) use summary::{Summary, summarise};
+pub(crate) use collect::ResultLine;
+pub use driver::{Driver, Stop, Waiting};
+pub(crate) use start::batch_label;

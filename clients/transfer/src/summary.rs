@@ -9,80 +9,79 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
+use sources::SourceViolation;
 
-use super::collect::ResultLine;
-use super::held::HeldRecord;
-use super::start::batch_label;
-use super::{BatchState, Journal, LineMap, StateFolder};
 use crate::batch::Place;
 use crate::files::{self, PartialFile};
 use crate::plan::{ImportRequest, MaxRejected, Plan, source_name};
-use crate::report;
-use crate::validation::Fault;
+use crate::run::{ResultLine, batch_label};
+use crate::state::{BatchState, HeldRecord, Journal, LineMap, StateFolder};
+
+mod report;
 
 /// Where a run stands. It holds no value of a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Summary {
-    pub(crate) run: String,
-    pub(crate) folder: PathBuf,
-    pub(crate) url: String,
-    pub(crate) environment: String,
-    pub(crate) finished: bool,
+pub struct Summary {
+    pub run: String,
+    pub folder: PathBuf,
+    pub url: String,
+    pub environment: String,
+    pub finished: bool,
     /// Why it has not finished, or what failed.
-    pub(crate) reason: Option<String>,
-    pub(crate) read: u64,
-    pub(crate) stored: u64,
-    pub(crate) rejected: u64,
+    pub reason: Option<String>,
+    pub read: u64,
+    pub stored: u64,
+    pub rejected: u64,
     /// Neither stored nor rejected: not sent yet, or of a job that failed.
-    pub(crate) open: u64,
-    pub(crate) max_rejected: MaxRejected,
-    pub(crate) files: Vec<FileSummary>,
-    pub(crate) jobs: Vec<JobSummary>,
-    pub(crate) violations: Vec<ViolationCount>,
-    pub(crate) planned_at: Timestamp,
-    pub(crate) started_at: Option<Timestamp>,
-    pub(crate) ended_at: Option<Timestamp>,
+    pub open: u64,
+    pub max_rejected: MaxRejected,
+    pub files: Vec<FileSummary>,
+    pub jobs: Vec<JobSummary>,
+    pub violations: Vec<ViolationCount>,
+    pub planned_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
     /// Of the rejected records, file by file, so that `retry` sees whether anything was fixed.
-    pub(crate) rejected_files: BTreeMap<String, String>,
+    pub rejected_files: BTreeMap<String, String>,
 }
 
 /// A source's figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct FileSummary {
-    pub(crate) file: String,
-    pub(crate) bytes: u64,
-    pub(crate) sha256: String,
-    pub(crate) read: u64,
-    pub(crate) stored: u64,
-    pub(crate) rejected: u64,
-    pub(crate) blank_rows: u64,
+pub struct FileSummary {
+    pub file: String,
+    pub bytes: u64,
+    pub sha256: String,
+    pub read: u64,
+    pub stored: u64,
+    pub rejected: u64,
+    pub blank_rows: u64,
 }
 
 /// A batch and its job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct JobSummary {
-    pub(crate) batch: usize,
-    pub(crate) resource_type: ResourceType,
-    pub(crate) job_id: Option<String>,
-    pub(crate) label: String,
-    pub(crate) state: String,
-    pub(crate) records: u64,
-    pub(crate) stored: u64,
-    pub(crate) rejected: u64,
-    pub(crate) reason: Option<String>,
+pub struct JobSummary {
+    pub batch: usize,
+    pub resource_type: ResourceType,
+    pub job_id: Option<String>,
+    pub label: String,
+    pub state: String,
+    pub records: u64,
+    pub stored: u64,
+    pub rejected: u64,
+    pub reason: Option<String>,
 }
 
 /// How often a rule was broken.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ViolationCount {
-    pub(crate) resource_type: ResourceType,
-    pub(crate) code: String,
-    pub(crate) path: String,
-    pub(crate) count: u64,
+pub struct ViolationCount {
+    pub resource_type: ResourceType,
+    pub code: String,
+    pub path: String,
+    pub count: u64,
 }
 
 /// A line of errors.ndjson.
@@ -93,7 +92,7 @@ struct ErrorLine<'a> {
     line: u64,
     resource_type: ResourceType,
     #[serde(flatten)]
-    fault: &'a Fault,
+    violation: &'a SourceViolation,
 }
 
 /// A line of ids.ndjson.
@@ -112,12 +111,12 @@ struct IdLine<'a> {
 struct ReportedError {
     line: u64,
     #[serde(flatten)]
-    fault: Fault,
+    violation: SourceViolation,
 }
 
 /// Puts all reports together and writes `errors.ndjson`, `rejected.ndjson`, `ids.ndjson`, `summary.json` and
 /// `report.html`. It only reads what the run has written, so it may be done at any time.
-pub(crate) fn summarise(
+pub fn summarise(
     folder: &StateFolder,
     request: &ImportRequest,
     plan: &Plan,
@@ -263,10 +262,10 @@ impl<'a> Merge<'a> {
             return Ok(());
         }
         self.rejected_lines(resource_type, &records)?;
-        each_line(&self.folder.held(resource_type, "faults"), |held: HeldRecord| {
-            held.faults
-                .iter()
-                .try_for_each(|fault| self.error(Place { source: held.source, line: held.line }, resource_type, fault))
+        each_line(&self.folder.held(resource_type, "violations"), |held: HeldRecord| {
+            held.violations.iter().try_for_each(|violation| {
+                self.error(Place { source: held.source, line: held.line }, resource_type, violation)
+            })
         })
     }
 
@@ -287,22 +286,22 @@ impl<'a> Merge<'a> {
         })?;
         let errors = self.folder.reported(number, "errors");
         if errors.exists() {
-            each_line(&errors, |error: ReportedError| self.error(place(error.line)?, resource_type, &error.fault))?;
+            each_line(&errors, |error: ReportedError| self.error(place(error.line)?, resource_type, &error.violation))?;
         }
         let rejected = self.folder.reported(number, "rejected");
         if rejected.exists() { self.rejected_lines(resource_type, &rejected) } else { Ok(()) }
     }
 
-    fn error(&mut self, place: Place, resource_type: ResourceType, fault: &Fault) -> Result<()> {
+    fn error(&mut self, place: Place, resource_type: ResourceType, violation: &SourceViolation) -> Result<()> {
         // Items of an array count as one place: `contact/0/phone` and `contact/1/phone` are the same mistake.
-        let steps = fault
+        let steps = violation
             .path
             .split('/')
             .map(|step| if !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()) { "*" } else { step });
         let path = steps.collect::<Vec<_>>().join("/");
-        *self.violations.entry((resource_type, fault.code.clone(), path)).or_default() += 1;
+        *self.violations.entry((resource_type, violation.code.clone(), path)).or_default() += 1;
         let file = self.names.get(place.source).map(String::as_str).unwrap_or_default();
-        write_line(&mut self.errors, &ErrorLine { file, line: place.line, resource_type, fault })
+        write_line(&mut self.errors, &ErrorLine { file, line: place.line, resource_type, violation })
     }
 
     fn rejected_lines(&mut self, resource_type: ResourceType, from: &Path) -> Result<()> {

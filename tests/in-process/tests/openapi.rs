@@ -110,3 +110,68 @@ fn the_fields_of_a_job_are_those_of_the_answers() {
     }
     assert_eq!(described, answered);
 }
+
+/// Learns a type's members from how serde asks for them.
+struct Members(BTreeSet<String>);
+
+impl<'de> serde::Deserializer<'de> for &mut Members {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.extend(fields.iter().map(|field| (*field).to_owned()));
+        Err(serde::de::Error::custom("seen enough"))
+    }
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("no structure"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+fn members_of<'de, T: serde::Deserialize<'de>>() -> BTreeSet<String> {
+    let mut members = Members(BTreeSet::new());
+    assert!(T::deserialize(&mut members).is_err() && !members.0.is_empty());
+    members.0
+}
+
+#[test]
+fn the_rust_client_reads_what_is_described() {
+    let openapi = file("openapi.yaml");
+    let described = |schema: &str, heading: &str| keys(&below(&openapi, &format!("    {schema}:")).join("\n"), heading);
+    let (plain, nested) = ("      properties:", "          properties:");
+    let mut job = described("ListedJob", plain);
+    job.extend(described("Job", nested));
+    let month = below(&openapi, "            requestsPerMonth:").join("\n");
+    for (read, described) in [
+        (members_of::<clinikapi::Job>(), job),
+        (members_of::<clinikapi::JobFile>(), described("JobFile", plain)),
+        (members_of::<clinikapi::JobError>(), described("JobError", plain)),
+        (members_of::<clinikapi::Upload>(), described("CreatedUpload", nested)),
+        (members_of::<clinikapi::Limits>(), described("LimitsAnswer", nested)),
+        (members_of::<clinikapi::Operations>(), described("RateLimit", plain)),
+        (members_of::<clinikapi::Month>(), keys(&month, "              properties:")),
+    ] {
+        assert!(read.is_subset(&described), "{read:?} is not of {described:?}");
+    }
+    let names = |line: &str| {
+        let (_, names) = line.split_once('[').unwrap();
+        names.trim_end_matches([']', '}', ' ']).split(", ").map(|name| Value::from(name.trim())).collect::<Vec<_>>()
+    };
+    let line = |begins: &str| openapi.lines().find(|line| line.trim_start().starts_with(begins)).unwrap();
+    for status in names(line("status: { enum:")) {
+        assert!(serde_json::from_value::<clinikapi::JobStatus>(status.clone()).is_ok(), "{status}");
+    }
+    let outcomes = below(&openapi, "    JobOutcome:");
+    for outcome in names(&outcomes[0]) {
+        assert!(serde_json::from_value::<clinikapi::Outcome>(outcome.clone()).is_ok(), "{outcome}");
+    }
+}

@@ -16,7 +16,7 @@ type Imports = BTreeMap<String, BTreeSet<String>>;
 fn crates() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
     let of = |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
-    let all = ["shared", "functions", "tests"].into_iter().flat_map(of).chain([root.join("admin")]);
+    let all = ["shared", "functions", "clients", "tests"].into_iter().flat_map(of).chain([root.join("admin")]);
     all.filter(|path| path.join("src").is_dir() && path.join("Cargo.toml").is_file()).collect()
 }
 

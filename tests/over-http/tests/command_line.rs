@@ -247,3 +247,46 @@ fn limits_jobs_and_files_are_in_the_users_hands() {
     wrong.env("CLINIKAPI_SECRET_KEY", "clk_test_0000000000000000");
     assert_eq!(wrong.output().unwrap().status.code(), Some(4));
 }
+
+/// What README of the Rust client shows, and the way of large batches.
+#[test]
+fn the_rust_client_imports_and_exports() {
+    use clinikapi::{Client, Download, Job, JobStatus, Key, base_url, new_key};
+    use serde_json::json;
+
+    let user = User::new("rust-client");
+    let client = Client::new(&setting("API_URL"), Key::parse(&user.key).unwrap(), "over-http/1.0").unwrap();
+    let end_of = |job_id: &str| -> Job {
+        loop {
+            let polled = client.job(job_id).unwrap();
+            if polled.job.has_ended() {
+                return polled.job;
+            }
+            std::thread::sleep(polled.retry_after);
+        }
+    };
+    let lines = "{\"firstName\":\"Jane\",\"lastName\":\"Doe\"}\n".repeat(3);
+    std::fs::write(user.folder.join("patients.ndjson"), &lines).unwrap();
+    let file = std::fs::File::open(user.folder.join("patients.ndjson")).unwrap();
+    let upload = client.create_upload(lines.len() as u64).unwrap();
+    client.put(&upload.upload_url, &file).unwrap();
+    let body = json!({"resourceType": "Patient", "uploadId": upload.upload_id});
+    let key = new_key().unwrap();
+    let job_id = client.start("/v1/bulk/import", &body, &key).unwrap();
+    assert_eq!(client.start("/v1/bulk/import", &body, &key).unwrap(), job_id, "the same key, the same job");
+    assert_eq!(end_of(&job_id).succeeded_records, 3);
+
+    let body = json!({"resourceTypes": ["Patient"]});
+    let job = end_of(&client.start("/v1/bulk/export", &body, &new_key().unwrap()).unwrap());
+    assert_eq!((job.status, job.files.len()), (JobStatus::Completed, 1));
+    let mut content = String::new();
+    std::io::Read::read_to_string(&mut Download::new(&client, &job.id, &job.files[0]), &mut content).unwrap();
+    assert_eq!(content.lines().count(), 3);
+    let mut wrong = job.files[0].clone();
+    wrong.sha256 = "00".repeat(32);
+    let read = std::io::Read::read_to_string(&mut Download::new(&client, &job.id, &wrong), &mut content);
+    assert!(read.unwrap_err().to_string().contains("hash"));
+    assert!(client.limits().unwrap().0.bulk_operations.remaining.is_some());
+    assert!(client.job("job_unknown").unwrap_err().is_not_found());
+    assert!(base_url("http://elsewhere.example").is_err());
+}

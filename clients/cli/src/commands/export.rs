@@ -4,17 +4,15 @@ use std::io;
 use std::path::Path;
 
 use anyhow::Result;
+use clinikapi::JobStatus;
 use jiff::Timestamp;
 use records::ResourceType;
 use serde_json::{Value, json};
+use transfer::{ExportState, Exporter, Manifest, files};
 
-use crate::api::{self, Api, JobStatus};
 use crate::cli::{Export, Global};
 use crate::exit::{Exit, Failure, usage};
-use crate::export::{self, ExportState, Exporter, Manifest};
-use crate::files;
-use crate::output::{Output, OutputFormat};
-use crate::plan;
+use crate::output::{self, Output, OutputFormat};
 use crate::progress::Progress;
 use crate::settings::Settings;
 
@@ -29,11 +27,11 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     if to_stdout && output.format() != OutputFormat::Text {
         return Err(usage("stdout takes the records, or --output, not both"));
     }
-    if !to_stdout && (Manifest::load(&arguments.out)?.is_some() || export::is_unfinished(&arguments.out)) {
+    if !to_stdout && (Manifest::load(&arguments.out)?.is_some() || transfer::is_unfinished(&arguments.out)) {
         return Err(usage(format!("{} is an export itself: name the folder above it", arguments.out.display())));
     }
     let settings = Settings::resolve(global)?;
-    let api = Api::new(&settings, output)?;
+    let client = settings.client(output)?;
     let types = types(arguments);
     let since = match (&arguments.since, arguments.since_last) {
         (Some(since), _) => Some(since.clone()),
@@ -42,26 +40,26 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     };
     let body = body(arguments, &types, since);
     let progress = Progress::new(output);
-    let exporter = Exporter { api: &api, output, progress: &progress };
+    let exporter = Exporter { client: &client, events: &progress };
     if to_stdout {
-        let job_id = exporter.start(&body, &api::new_key()?)?;
+        let job_id = exporter.start(&body, &clinikapi::new_key()?)?;
         let job = exporter.wait(&job_id)?;
         progress.finish();
-        exporter.to_writer(&job, &mut io::stdout().lock())?;
+        output::piped(exporter.to_writer(&job, &mut io::stdout().lock()))?;
         return Ok(Exit::Done);
     }
-    let folder = export::new_folder(&arguments.out)?;
+    let folder = transfer::new_folder(&arguments.out)?;
     let state = ExportState {
-        version: plan::VERSION,
+        version: transfer::VERSION,
         body,
-        key: api::new_key()?,
+        key: clinikapi::new_key()?,
         written_at: Timestamp::now(),
         job_id: None,
         url: settings.url.clone(),
         environment: settings.key.environment().to_owned(),
     };
     state.store(&folder)?;
-    finish(&exporter, &folder, state)
+    finish(&exporter, &progress, output, &folder, state)
 }
 
 fn types(arguments: &Export) -> Vec<&'static str> {
@@ -92,7 +90,7 @@ fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
 
 /// Where the newest complete export in the folder ends. Without one, everything is exported.
 fn since_last(arguments: &Export, types: &[&str], settings: &Settings, output: &Output) -> Result<Option<String>> {
-    let newest = export::newest(&arguments.out, types, &settings.url, settings.key.environment())?;
+    let newest = transfer::newest(&arguments.out, types, &settings.url, settings.key.environment())?;
     match &newest {
         Some(manifest) => output.say(&format!(
             "since {}, six minutes before the last export began: what changed in them comes again, so that nothing is missed",
@@ -103,10 +101,15 @@ fn since_last(arguments: &Export, types: &[&str], settings: &Settings, output: &
     Ok(newest.map(|manifest| manifest.transaction_time))
 }
 
-fn finish(exporter: &Exporter<'_>, folder: &Path, state: ExportState) -> Result<Exit> {
-    let output = exporter.output;
+fn finish(
+    exporter: &Exporter<'_>,
+    progress: &Progress,
+    output: &Output,
+    folder: &Path,
+    state: ExportState,
+) -> Result<Exit> {
     let done = exporter.to_folder(folder, state);
-    exporter.progress.finish();
+    progress.finish();
     match done {
         Ok(manifest) => {
             tell(&manifest, folder, output)?;
@@ -123,7 +126,7 @@ fn finish(exporter: &Exporter<'_>, folder: &Path, state: ExportState) -> Result<
                 output.say(&format!("go on with: {}", output.next("resume", folder)));
             }
             if output.format() == OutputFormat::Json {
-                output.document(&json!({"error": crate::output::error_value(&error), "jobs": [{"jobId": job_id}],
+                output.document(&json!({"error": output::error_value(&error), "jobs": [{"jobId": job_id}],
                     "folder": folder, "exitCode": crate::exit::of_error(&error).code()}))?;
             }
             Err(error)
@@ -148,15 +151,15 @@ pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<
     if settings.url != state.url || settings.key.environment() != state.environment {
         return Err(usage(format!("the export is of {}, with a {} key", state.url, state.environment)));
     }
-    let api = Api::new(&settings, output)?;
+    let client = settings.client(output)?;
     let progress = Progress::new(output);
-    finish(&Exporter { api: &api, output, progress: &progress }, folder, state)
+    finish(&Exporter { client: &client, events: &progress }, &progress, output, folder, state)
 }
 
 pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) -> Result<Exit> {
     let settings = Settings::resolve(global)?;
-    let api = Api::new(&settings, output)?;
-    let polled = api.job(job)?;
+    let client = settings.client(output)?;
+    let polled = client.job(job)?;
     match polled.job.status {
         JobStatus::Completed => {}
         JobStatus::Failed => {
@@ -169,7 +172,7 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
     }
     files::create_private_folder(out)?;
     let progress = Progress::new(output);
-    let exporter = Exporter { api: &api, output, progress: &progress };
+    let exporter = Exporter { client: &client, events: &progress };
     let manifest = exporter.fetch(out, &polled.job, &settings.url, settings.key.environment())?;
     progress.finish();
     tell(&manifest, out, output)?;

@@ -5,20 +5,20 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clinikapi::{Client, Key, Limits};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use sources::Map;
+use transfer::{
+    BuildInput, Driver, ImportRequest, Journal, Plan, SourceRequest, StateFolder, Stop, Summary, files,
+    resolve_sources, source_name, summarise,
+};
 
-use crate::api::{self, Api, Limits};
 use crate::cli::{Acting, Global, Import, Reading, Waiting};
 use crate::exit::{Exit, Failure, usage};
-use crate::files;
 use crate::output::{Output, OutputFormat, error_value};
-use crate::plan::{self, BuildInput, ImportRequest, Plan, SourceRequest, resolve_sources, source_name};
 use crate::progress::{Progress, megabytes};
-use crate::run::{Driver, Journal, StateFolder, Stop, Summary, summarise};
-use crate::settings::{Key, Settings};
-use crate::source;
-use crate::table::Map;
+use crate::settings::Settings;
 
 pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Result<Exit> {
     let sources = resolve_sources(&arguments.what, arguments.reading.format)?;
@@ -47,9 +47,9 @@ pub(super) fn start(
         let found = std::fs::metadata(&source.path);
         found.map_err(|error| usage(format!("{}: cannot be opened: {error}", source_name(&source.path))))?;
     }
-    let api = Api::new(&settings, output)?;
+    let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
-    let (limits, _) = api.limits()?;
+    let (limits, _) = client.limits()?;
     let request = request(sources, reading, acting, Some(&settings))?;
     let folder = StateFolder::create(&match &acting.state {
         Some(path) => path.clone(),
@@ -60,14 +60,14 @@ pub(super) fn start(
     output.say(&format!("to {}, with a {} key", settings.url, settings.key.environment()));
     output.say(&format!("state folder: {}", files::shown(folder.path())));
     let progress = Progress::new(output);
-    let run = Run { api: &api, folder: &folder, output, progress: &progress, waiting: &acting.waiting };
+    let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting: &acting.waiting };
     run.plan_and_act(request, Some(&limits), acting.yes)
 }
 
 /// What does not fit together is said before anything is read.
 fn check(sources: &[SourceRequest], reading: &Reading, global: &Global) -> Result<()> {
     if let Some(name) = &reading.encoding {
-        let _known = source::encoding(name)?;
+        let _known = sources::encoding(name)?;
     }
     let stdin = sources.iter().filter(|source| source.path.as_os_str() == "-").count();
     let has_key = global.key_file.as_ref().is_some_and(|file| file.as_os_str() == "-");
@@ -90,7 +90,7 @@ fn request(
     settings: Option<&Settings>,
 ) -> Result<ImportRequest> {
     Ok(ImportRequest {
-        version: plan::VERSION,
+        version: transfer::VERSION,
         run: new_run()?,
         sources,
         map: reading.map.as_ref().map(std::path::absolute).transpose().context("find the map file")?,
@@ -107,25 +107,25 @@ fn request(
 
 /// A name for a run: when, and twelve random characters. No two runs share one.
 fn new_run() -> Result<String> {
-    let random = api::new_key()?;
+    let random = clinikapi::new_key()?;
     Ok(format!("r{}", random.get(..12).unwrap_or_default()))
 }
 
 /// Tells two keys apart. A key has 32 random characters: nothing leads back from it.
 pub(super) fn fingerprint(key: &Key) -> String {
-    let hash = files::hex(Sha256::new_with_prefix(key.expose()));
+    let hash = base16ct::lower::encode_string(&Sha256::digest(key.expose()));
     hash.get(..16).unwrap_or_default().to_owned()
 }
 
 fn dry_run(arguments: &Import, sources: Vec<SourceRequest>, global: &Global, output: &Output) -> Result<Exit> {
     check(&sources, &arguments.reading, global)?;
     let limits = match Settings::resolve_if_given(global)? {
-        Some(settings) => Some(Api::new(&settings, output)?.limits()?.0),
+        Some(settings) => Some(settings.client(output)?.limits()?.0),
         None => None,
     };
     let request = request(sources, &arguments.reading, &arguments.acting, None)?;
     let progress = Progress::new(output);
-    let plan = plan::build(&BuildInput { request: &request, folder: None, progress: &progress })?;
+    let plan = transfer::build(&BuildInput { request: &request, folder: None, events: &progress })?;
     progress.finish();
     show_plan(&plan, limits.as_ref(), output);
     output.event_or_document(&plan_event(&plan, limits.as_ref()))?;
@@ -138,7 +138,7 @@ fn dry_run(arguments: &Import, sources: Vec<SourceRequest>, global: &Global, out
 
 /// What carries a run out.
 pub(super) struct Run<'a> {
-    pub(super) api: &'a Api,
+    pub(super) client: &'a Client,
     pub(super) folder: &'a StateFolder,
     pub(super) output: &'a Output,
     pub(super) progress: &'a Progress,
@@ -148,8 +148,8 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Makes the plan, shows it, asks where it must, and acts.
     pub(super) fn plan_and_act(&self, mut request: ImportRequest, limits: Option<&Limits>, yes: bool) -> Result<Exit> {
-        let input = BuildInput { request: &request, folder: Some(self.folder), progress: self.progress };
-        let plan = plan::build(&input)?;
+        let input = BuildInput { request: &request, folder: Some(self.folder), events: self.progress };
+        let plan = transfer::build(&input)?;
         files::write_json(&self.folder.plan(), &plan)?;
         show_plan(&plan, limits, self.output);
         self.output.event(&plan_event(&plan, limits))?;
@@ -167,14 +167,13 @@ impl Run<'_> {
     pub(super) fn act(&self, request: &ImportRequest, plan: &Plan) -> Result<Exit> {
         let mut journal = Journal::open(&self.folder.journal(), plan.batches.len())?;
         let mut driver = Driver {
-            api: self.api,
+            client: self.client,
             folder: self.folder,
             request,
             plan,
             journal: &mut journal,
-            output: self.output,
-            progress: self.progress,
-            waiting: self.waiting,
+            events: self.progress,
+            waiting: self.waiting.into(),
             renewed: BTreeSet::new(),
         };
         let stopped = driver.run();

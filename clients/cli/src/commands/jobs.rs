@@ -1,9 +1,10 @@
 //! Jobs in the user's hands, and limits.
 
 use anyhow::Result;
+use clinikapi::{Client, JobStatus, Limits};
 use serde_json::{Value, json};
+use transfer::Events;
 
-use crate::api::{Api, Limits};
 use crate::cli::{Global, Jobs};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Output};
@@ -11,21 +12,21 @@ use crate::progress::Progress;
 use crate::settings::Settings;
 
 pub(super) fn jobs(command: &Jobs, global: &Global, output: &Output) -> Result<Exit> {
-    let api = Api::new(&Settings::resolve(global)?, output)?;
+    let client = Settings::resolve(global)?.client(output)?;
     match command {
         Jobs::List { status, kind, resource_type, limit } => {
             let types: Vec<_> = resource_type.iter().map(|known| known.as_str().to_owned()).collect();
             let filters = [("status", status), ("type", kind), ("resourceType", &types)];
             let filters = filters.into_iter().filter(|(_, values)| !values.is_empty());
             let filters: Vec<_> = filters.map(|(name, values)| (name, values.join(","))).collect();
-            let jobs = list(&api, &filters, *limit as usize)?;
+            let jobs = list(&client, &filters, *limit as usize)?;
             output.list(&jobs, || as_table(&jobs))?;
         }
-        Jobs::Show { job } => show(&api.job(job)?.raw, output)?,
-        Jobs::Watch { job } => return watch(&api, job, output),
-        Jobs::Cancel { job } => show(&api.cancel(job)?, output)?,
+        Jobs::Show { job } => show(&client.job(job)?.raw, output)?,
+        Jobs::Watch { job } => return watch(&client, job, output),
+        Jobs::Cancel { job } => show(&client.cancel(job)?, output)?,
         Jobs::Delete { job } => {
-            api.delete(job)?;
+            client.delete(job)?;
             output.say(&format!("{job} and its files are deleted"));
             output.event_or_document(&json!({"event": "deleted", "jobId": job}))?;
         }
@@ -33,14 +34,14 @@ pub(super) fn jobs(command: &Jobs, global: &Global, output: &Output) -> Result<E
     Ok(Exit::Done)
 }
 
-fn list(api: &Api, filters: &[(&str, String)], limit: usize) -> Result<Vec<Value>> {
+fn list(client: &Client, filters: &[(&str, String)], limit: usize) -> Result<Vec<Value>> {
     let mut jobs = Vec::new();
     let mut cursor: Option<String> = None;
     while jobs.len() < limit {
         let mut query = vec![("count", (limit - jobs.len()).min(100).to_string())];
         query.extend(filters.iter().cloned());
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-        let (page, next) = api.jobs(&query)?;
+        let (page, next) = client.jobs(&query)?;
         jobs.extend(page);
         match next {
             Some(next) => cursor = Some(next),
@@ -101,33 +102,31 @@ fn show(job: &Value, output: &Output) -> Result<()> {
     })
 }
 
-fn watch(api: &Api, id: &str, output: &Output) -> Result<Exit> {
+fn watch(client: &Client, id: &str, output: &Output) -> Result<Exit> {
     let progress = Progress::new(output);
     progress.watching();
     loop {
-        let polled = api.job(id)?;
+        let polled = client.job(id)?;
         let job = &polled.job;
         progress.set_total(job.total_records);
         progress.advance(job.processed_records);
         if !job.has_ended() {
             output.event(&json!({"event": "progress", "jobId": id, "status": job.status,
                 "processedRecords": job.processed_records, "totalRecords": job.total_records}))?;
-            Api::sleep(polled.retry_after);
+            std::thread::sleep(polled.retry_after);
             continue;
         }
         progress.finish();
         show(&polled.raw, output)?;
         return match job.status {
-            crate::api::JobStatus::Failed => {
-                Err(Failure::JobFailed(format!("job {id} failed: {}", job.reason())).into())
-            }
+            JobStatus::Failed => Err(Failure::JobFailed(format!("job {id} failed: {}", job.reason())).into()),
             _ => Ok(Exit::Done),
         };
     }
 }
 
 pub(super) fn limits(global: &Global, output: &Output) -> Result<Exit> {
-    let (limits, raw) = Api::new(&Settings::resolve(global)?, output)?.limits()?;
+    let (limits, raw) = Settings::resolve(global)?.client(output)?.limits()?;
     output.result(&raw, || limits_as_text(&limits))?;
     Ok(Exit::Done)
 }

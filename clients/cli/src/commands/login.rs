@@ -3,21 +3,21 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::{Context, Result};
+use clinikapi::{Key, base_url};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use crate::api::Api;
 use crate::cli::Global;
 use crate::exit::{Exit, usage};
 use crate::output::Output;
-use crate::settings::{self, Key, Settings, profile};
+use crate::settings::{self, Settings, profile};
 
 pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
     let url = match settings::given_url(global)? {
         Some(url) => url,
         // A new key for a known service.
         None => match profile::load_if_any(&global.profile)?.and_then(|profile| profile.url) {
-            Some(url) => settings::checked_url(&url)?,
+            Some(url) => base_url(&url)?,
             None => return Err(usage("no base URL: give --url or set CLINIKAPI_BASE_URL")),
         },
     };
@@ -30,7 +30,7 @@ pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
         None => Key::parse(&settings::read_key_from(io::stdin().lock())?)?,
     };
     let settings = Settings { url: url.clone(), key: key.clone() };
-    let (limits, _) = Api::new(&settings, output)?.limits()?;
+    let (limits, _) = settings.client(output)?.limits()?;
     let path = profile::store(&global.profile, &url, &key)?;
     output.say(&format!(
         "profile {}: a {} key of plan {}, kept in {}",

@@ -5,22 +5,23 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clinikapi::{ApiError, Client};
 use serde_json::json;
+use sources::UnknownColumns;
+use transfer::{
+    BatchState, ExportState, ImportRequest, Journal, Manifest, Plan, SourcePlan, StateFolder, Summary, files,
+    resolve_sources, source_name,
+};
 
 use super::import::{self, Run};
-use crate::api::{Api, ApiError};
 use crate::cli::{Global, Reading, Resume, Retry};
 use crate::exit::{Exit, usage};
-use crate::export::{self, ExportState, Manifest};
-use crate::files;
 use crate::output::Output;
-use crate::plan::{ImportRequest, Plan, SourcePlan, UnknownColumns, resolve_sources, source_name};
 use crate::progress::Progress;
-use crate::run::{BatchState, Journal, StateFolder, Summary};
 use crate::settings::Settings;
 
 pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Result<Exit> {
-    if export::is_unfinished(&arguments.state) {
+    if transfer::is_unfinished(&arguments.state) {
         return super::export::resume(&arguments.state, global, output);
     }
     if let Some(manifest) = Manifest::load(&arguments.state)? {
@@ -43,13 +44,13 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     if asks && !io::stdin().is_terminal() {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
-    let api = Api::new(&settings, output)?;
+    let client = settings.client(output)?;
     let planned: Option<Plan> = if folder.plan().exists() { Some(files::read_json(&folder.plan())?) } else { None };
     let journal = planned.as_ref().map(|plan| Journal::read(&folder.journal(), plan.batches.len())).transpose()?;
-    check_key(&request, &settings, &api, journal.as_ref().map_or(&[], Journal::states))?;
-    let (limits, _) = api.limits()?;
+    check_key(&request, &settings, &client, journal.as_ref().map_or(&[], Journal::states))?;
+    let (limits, _) = client.limits()?;
     let progress = Progress::new(output);
-    let run = Run { api: &api, folder: &folder, output, progress: &progress, waiting: &arguments.waiting };
+    let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting: &arguments.waiting };
     let is_open = request.environment == "live" && !request.confirmed;
     let Some(plan) = planned.filter(|_| !is_open) else {
         // Nothing has been sent yet.
@@ -96,7 +97,7 @@ fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
 }
 
 /// Another key must be one of the same tenant, or its records would go to two.
-fn check_key(request: &ImportRequest, settings: &Settings, api: &Api, states: &[BatchState]) -> Result<()> {
+fn check_key(request: &ImportRequest, settings: &Settings, client: &Client, states: &[BatchState]) -> Result<()> {
     if import::fingerprint(&settings.key) == request.key_fingerprint {
         return Ok(());
     }
@@ -104,7 +105,7 @@ fn check_key(request: &ImportRequest, settings: &Settings, api: &Api, states: &[
         // Nothing tells whether this key is of the same tenant.
         return Err(usage("the import was begun with another key: go on with that one, or begin a new import"));
     };
-    match api.job(job_id) {
+    match client.job(job_id) {
         Ok(_) => Ok(()),
         Err(error) if ApiError::is_not_found(&error) => Err(usage(format!(
             "this key does not know job {job_id} of the import: it is of another tenant, or the job is gone; use the key \
@@ -148,7 +149,7 @@ fn check_edited(folder: &StateFolder) -> Result<()> {
 }
 
 pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
-    if export::is_unfinished(state) {
+    if transfer::is_unfinished(state) {
         let export = ExportState::load(state)?;
         let job = export.job_id.clone().unwrap_or_else(|| "not started".to_owned());
         output.result(&json!({"kind": "export", "finished": false, "jobId": export.job_id}), || {

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use records::{Member, NumberKind, ResourceType, Shape};
 use serde_json::{Value, json};
+use sources::all_columns;
 
 use crate::exit::Exit;
 use crate::output::{self, Output};
-use crate::table::all_columns;
 
 pub(super) fn types(resource_type: Option<ResourceType>, output: &Output) -> Result<Exit> {
     let Some(resource_type) = resource_type else {

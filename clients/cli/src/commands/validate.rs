@@ -7,24 +7,24 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use records::{RecordId, ResourceType};
 use serde_json::json;
+use sources::{
+    Format, Map, Sink, Source, SourceViolation, TableOptions, Types, Validator, encoding, format_of, read_ndjson,
+    read_table,
+};
+use transfer::{Events, OpenBatch, Place, Stage, duplicate, source_name};
 
-use crate::batch::{OpenBatch, Place, duplicate};
 use crate::cli::Validate;
 use crate::exit::{Exit, usage};
 use crate::output::{self, Output, OutputFormat};
-use crate::plan::{Format, format_of, source_name};
 use crate::progress::Progress;
-use crate::source::{self, Source};
-use crate::table::{self, Map, TableOptions};
-use crate::validation::{self, Fault, Sink, Types, Validator};
 
-/// The document of `--output json` holds so many faults, as an answer of the API does.
+/// The document of `--output json` holds so many violations, as an answer of the API does.
 const MAX_LISTED: usize = 1000;
 
 pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
     let reading = &arguments.reading;
     let resource_type = arguments.resource_type;
-    let encoding = reading.encoding.as_deref().map(source::encoding).transpose()?;
+    let encoding = reading.encoding.as_deref().map(encoding).transpose()?;
     let map = match &reading.map {
         Some(path) => Map::load(path, resource_type)?,
         None => Map::default(),
@@ -35,7 +35,7 @@ pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
     let format_of_file = |path: &PathBuf| reading.format.or_else(|| format_of(path)).unwrap_or(Format::Ndjson);
     reading.check_formats(arguments.files.iter().map(format_of_file))?;
     let progress = Progress::new(output);
-    progress.reading(total_bytes(&arguments.files));
+    progress.begin(Stage::Reading, total_bytes(&arguments.files));
     let mut printer = Printer::new(arguments, output);
     let mut before = 0;
     let mut read = 0;
@@ -44,16 +44,16 @@ pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
         printer.source = at;
         let mut open = Source::open(path)?.decoded(encoding);
         let mut reader = std::mem::replace(&mut open.reader, Box::new(io::empty()));
-        let mut seen = || progress.read(before + open.bytes());
+        let mut seen = || progress.advance(before + open.bytes());
         let validator = Validator::of(resource_type)?;
         let format = format_of_file(path);
         let counted = match format {
-            Format::Ndjson => validation::read_ndjson(&mut reader, &mut Types::One(validator), &mut printer, &mut seen)
+            Format::Ndjson => read_ndjson(&mut reader, &mut Types::One(validator), &mut printer, &mut seen)
                 .map(|records| (records, 0)),
             Format::Csv | Format::Tsv => {
                 let delimiter = (format == Format::Tsv).then_some(b'\t');
                 let options = TableOptions { delimiter, map: &map, unknown: reading.unknown };
-                table::read_table(&mut reader, &options, &validator, &mut printer, &mut seen)
+                read_table(&mut reader, &options, &validator, &mut printer, &mut seen)
                     .map(|count| (count.records, count.blank))
             }
         };
@@ -63,14 +63,14 @@ pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
         blank_rows += blank;
     }
     progress.finish();
-    let Printer { rejected, faults, listed, out, .. } = printer;
+    let Printer { rejected, violations, listed, out, .. } = printer;
     output::written(out.into_inner().map(|_| ()).map_err(io::IntoInnerError::into_error))?;
     let summary = json!({"event": "summary", "totalRecords": read, "validRecords": read - rejected,
-        "invalidRecords": rejected, "errorCount": faults, "blankRows": blank_rows});
+        "invalidRecords": rejected, "errorCount": violations, "blankRows": blank_rows});
     match output.format() {
         OutputFormat::Json => output.document(&json!({"totalRecords": read, "validRecords": read - rejected,
-            "invalidRecords": rejected, "blankRows": blank_rows, "errors": listed, "errorCount": faults,
-            "errorsTruncated": faults > listed.len() as u64}))?,
+            "invalidRecords": rejected, "blankRows": blank_rows, "errors": listed, "errorCount": violations,
+            "errorsTruncated": violations > listed.len() as u64}))?,
         OutputFormat::Ndjson => output.event(&summary)?,
         OutputFormat::Text => {
             let blank = if blank_rows > 0 { format!(", {blank_rows} empty rows") } else { String::new() };
@@ -91,7 +91,7 @@ struct Printer<'a> {
     source: usize,
     batches: HashMap<ResourceType, OpenBatch>,
     rejected: u64,
-    faults: u64,
+    violations: u64,
     listed: Vec<serde_json::Value>,
     out: BufWriter<io::Stdout>,
 }
@@ -104,7 +104,7 @@ impl<'a> Printer<'a> {
             source: 0,
             batches: HashMap::new(),
             rejected: 0,
-            faults: 0,
+            violations: 0,
             listed: Vec::new(),
             out: BufWriter::new(io::stdout()),
         }
@@ -118,7 +118,7 @@ impl Sink for Printer<'_> {
         resource_type: ResourceType,
         id: Option<RecordId>,
         record: &[u8],
-    ) -> Result<Option<Fault>> {
+    ) -> Result<Option<SourceViolation>> {
         let batch = self.batches.entry(resource_type).or_insert_with(|| OpenBatch::new(resource_type));
         if !batch.has_room(record.len()) {
             *batch = OpenBatch::new(resource_type);
@@ -131,20 +131,21 @@ impl Sink for Printer<'_> {
         Ok(())
     }
 
-    fn rejected(&mut self, line: u64, _: ResourceType, faults: &[Fault]) -> Result<()> {
+    fn rejected(&mut self, line: u64, _: ResourceType, violations: &[SourceViolation]) -> Result<()> {
         self.rejected += 1;
-        self.faults += faults.len() as u64;
+        self.violations += violations.len() as u64;
         let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
-        for fault in faults {
+        for violation in violations {
             let document = || {
-                json!({"event": "error", "file": file, "line": line, "column": fault.column, "code": fault.code,
-                    "path": fault.path, "message": fault.message})
+                json!({"event": "error", "file": file, "line": line, "column": violation.column, "code": violation.code,
+                    "path": violation.path, "message": violation.message})
             };
             match self.output.format() {
                 OutputFormat::Text => {
-                    let column = fault.column.as_ref().map(|column| format!("column \"{column}\": "));
+                    let column = violation.column.as_ref().map(|column| format!("column \"{column}\": "));
                     let column = column.unwrap_or_default();
-                    let written = writeln!(self.out, "{file}:{line}: {column}{} [{}]", fault.message, fault.code);
+                    let written =
+                        writeln!(self.out, "{file}:{line}: {column}{} [{}]", violation.message, violation.code);
                     output::written(written)?;
                 }
                 OutputFormat::Ndjson => output::written(writeln!(self.out, "{}", document()))?,

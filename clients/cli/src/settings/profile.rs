@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use clinikapi::Key;
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Table, Value};
+use transfer::files;
 
 use crate::exit::usage;
-use crate::files;
 
 /// What a profile says.
 #[derive(Debug, Deserialize)]
@@ -62,7 +63,7 @@ pub(crate) fn load_if_any(name: &str) -> Result<Option<Profile>> {
 }
 
 /// Keeps a key and its URL; the other profiles stay as they are.
-pub(crate) fn store(name: &str, url: &str, key: &super::Key) -> Result<PathBuf> {
+pub(crate) fn store(name: &str, url: &str, key: &Key) -> Result<PathBuf> {
     let path = path()?;
     let mut profiles = match std::fs::read_to_string(&path) {
         Ok(text) => text.parse::<Table>().map_err(|_| usage(format!("{} is no file of profiles", path.display())))?,

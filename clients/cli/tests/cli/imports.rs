@@ -210,9 +210,10 @@ fn events_tell_everything_with_job_ids() {
 #[test]
 fn the_hourly_limit_is_waited_for_or_is_exit_code_7() {
     let bench = Bench::new();
-    bench.write("p.ndjson", patients(15_000));
+    bench.write("records/Patient.ndjson", patients(10_000));
+    bench.write("records/Person.ndjson", patients(5_000));
     bench.stub.state().operations_left = 1;
-    let said = bench.import(&["Patient", "p.ndjson", "--no-wait"]);
+    let said = bench.import(&["records", "--no-wait"]);
     said.ends(7).says("hourly limit").says("clinik-bulk resume");
     bench.run(&["resume", "state", "--wait-for", "1s"]).ends(6).says("clinik-bulk resume");
     let status = bench.run(&["status", "state", "--output", "json"]).json();
@@ -220,6 +221,18 @@ fn the_hourly_limit_is_waited_for_or_is_exit_code_7() {
     bench.stub.state().operations_left = 1;
     bench.run(&["resume", "state"]).ends(0).says("15000 read = 15000 stored");
     assert_eq!(bench.stub.state().jobs.len(), 2);
+}
+
+#[test]
+fn batches_of_a_type_run_one_after_the_other_and_types_side_by_side() {
+    let bench = Bench::new();
+    bench.write("records/Patient.ndjson", patients(10_001));
+    bench.write("records/Person.ndjson", patients(1));
+    bench.import(&["records", "--no-wait"]).ends(6);
+    let types: Vec<_> =
+        bench.stub.state().jobs.iter().map(|job| job.body["resourceType"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(types, ["Patient", "Person"], "the second batch of patients waits for the first");
+    bench.run(&["resume", "state"]).ends(0).says("10002 read = 10002 stored");
 }
 
 #[test]

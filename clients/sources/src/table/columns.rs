@@ -4,15 +4,15 @@ use records::{Member, NumberKind, Schema, Shape};
 
 use super::dates::DateFormat;
 use super::map::{Map, Rule};
-use crate::cli::nearest;
-use crate::plan::UnknownColumns;
+use crate::format::UnknownColumns;
+use crate::names::nearest;
 
 /// The most items that a column may name in an array.
 const MAX_INDEX: usize = 999;
 
 /// What a cell's text becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     Text,
     Number(NumberKind),
     Boolean,
@@ -20,35 +20,35 @@ pub(crate) enum Kind {
 
 /// A column that fills a member.
 #[derive(Debug)]
-pub(crate) struct Column {
-    pub(crate) header: String,
+pub(super) struct Column {
+    pub header: String,
     /// Where it stands in the file, from 0.
-    pub(crate) at: usize,
-    pub(crate) path: Vec<Step>,
-    pub(crate) kind: Kind,
-    pub(crate) prefix: Option<String>,
-    pub(crate) format: Option<DateFormat>,
-    pub(crate) values: Option<Vec<(String, String)>>,
+    pub at: usize,
+    pub path: Vec<Step>,
+    pub kind: Kind,
+    pub prefix: Option<String>,
+    pub format: Option<DateFormat>,
+    pub values: Option<Vec<(String, String)>>,
 }
 
 /// One step of a path into a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(super) enum Step {
     Member(String),
     Item(usize),
 }
 
 /// The columns of a file, and what its header has to say.
 #[derive(Debug)]
-pub(crate) struct Columns {
-    pub(crate) columns: Vec<Column>,
+pub(super) struct Columns {
+    pub columns: Vec<Column>,
     /// All headers, by position.
-    pub(crate) headers: Vec<String>,
+    pub headers: Vec<String>,
 }
 
 impl Columns {
     /// Assigns the headers of a file to members of the type.
-    pub(crate) fn assign(
+    pub(super) fn assign(
         schema: &Schema,
         headers: Vec<String>,
         map: &Map,
@@ -246,7 +246,8 @@ fn unknown_column(schema: &Schema, header: &str, to: &str) -> String {
 }
 
 /// Every column that a file of the type may have, the required ones first; of arrays the first item.
-pub(crate) fn all_columns(schema: &Schema) -> Vec<String> {
+#[must_use]
+pub fn all_columns(schema: &Schema) -> Vec<String> {
     let mut members: Vec<_> = schema.members().collect();
     members.sort_by_key(|member| !member.is_required());
     let mut all = vec!["id".to_owned()];

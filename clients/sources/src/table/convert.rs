@@ -6,13 +6,13 @@ use records::{NumberKind, Violation};
 
 use super::columns::{Column, Columns, Kind, Step};
 use super::rows::Cells;
-use crate::validation::Fault;
+use crate::validation::SourceViolation;
 
 /// How rows of a file become records.
-pub(crate) struct Converter {
+pub(super) struct Converter {
     columns: Vec<Column>,
     tree: Node,
-    pub(crate) headers: Vec<String>,
+    pub headers: Vec<String>,
 }
 
 /// A place in the record, and what fills it.
@@ -25,7 +25,7 @@ enum Node {
 }
 
 impl Converter {
-    pub(crate) fn new(columns: Columns) -> Result<Self, String> {
+    pub(super) fn new(columns: Columns) -> Result<Self, String> {
         let Columns { columns, headers } = columns;
         let mut tree = Node::Object(Vec::new());
         for (index, column) in columns.iter().enumerate() {
@@ -39,23 +39,23 @@ impl Converter {
 
     /// Writes the row as a record, and returns what could not be translated. The text of such a cell stands in the
     /// record as it is, to be fixed there. The cells must be UTF-8.
-    pub(crate) fn convert(&self, cells: &Cells, record: &mut Vec<u8>) -> Vec<Fault> {
+    pub(super) fn convert(&self, cells: &Cells, record: &mut Vec<u8>) -> Vec<SourceViolation> {
         record.clear();
-        let mut faults = Vec::new();
-        if !self.write(&self.tree, cells, record, &mut faults) {
+        let mut violations = Vec::new();
+        if !self.write(&self.tree, cells, record, &mut violations) {
             record.extend_from_slice(b"{}");
         }
-        faults
+        violations
     }
 
     /// A violation with the column that it is about.
-    pub(crate) fn fault(&self, violation: Violation, cells: &Cells) -> Fault {
+    pub(super) fn located(&self, violation: Violation, cells: &Cells) -> SourceViolation {
         let column = self.column_of(&violation.path, cells).map(|column| column.header.clone());
-        Fault { column, ..Fault::from(violation) }
+        SourceViolation { column, ..SourceViolation::from(violation) }
     }
 
     /// Writes a node, if any of its cells holds something.
-    fn write(&self, node: &Node, cells: &Cells, out: &mut Vec<u8>, faults: &mut Vec<Fault>) -> bool {
+    fn write(&self, node: &Node, cells: &Cells, out: &mut Vec<u8>, violations: &mut Vec<SourceViolation>) -> bool {
         let start = out.len();
         match node {
             Node::Leaf(index) => {
@@ -64,8 +64,8 @@ impl Converter {
                 if text.trim().is_empty() {
                     return false;
                 }
-                if let Some(fault) = column.write(text, out) {
-                    faults.push(fault);
+                if let Some(violation) = column.write(text, out) {
+                    violations.push(violation);
                 }
                 true
             }
@@ -78,7 +78,7 @@ impl Converter {
                     }
                     write_string(name, out);
                     out.push(b':');
-                    if !self.write(member, cells, out, faults) {
+                    if !self.write(member, cells, out, violations) {
                         out.truncate(before);
                     }
                 }
@@ -91,7 +91,7 @@ impl Converter {
                     if before > start + 1 {
                         out.push(b',');
                     }
-                    if !self.write(item, cells, out, faults) {
+                    if !self.write(item, cells, out, violations) {
                         out.truncate(before);
                     }
                 }
@@ -197,8 +197,8 @@ impl Node {
 }
 
 impl Column {
-    /// Writes a cell's value. What cannot be translated is written as text, and returned as a fault.
-    fn write(&self, text: &str, out: &mut Vec<u8>) -> Option<Fault> {
+    /// Writes a cell's value. What cannot be translated is written as text, and returned as a violation.
+    fn write(&self, text: &str, out: &mut Vec<u8>) -> Option<SourceViolation> {
         if let Some(values) = &self.values {
             let trimmed = text.trim();
             return match values.iter().find(|(from, _)| from == trimmed) {
@@ -206,7 +206,7 @@ impl Column {
                 None => {
                     write_string(text, out);
                     let known: Vec<_> = values.iter().map(|(from, _)| from.as_str()).collect();
-                    Some(self.fault("unmapped", &format!("Must be one of the map's {}", known.join(", "))))
+                    Some(self.violation("unmapped", &format!("Must be one of the map's {}", known.join(", "))))
                 }
             };
         }
@@ -215,14 +215,14 @@ impl Column {
                 Some(date) => self.write_value(&date, out),
                 None => {
                     write_string(text, out);
-                    Some(self.fault("format", &format!("Must be a real date as {}", format.as_str())))
+                    Some(self.violation("format", &format!("Must be a real date as {}", format.as_str())))
                 }
             };
         }
         self.write_value(text, out)
     }
 
-    fn write_value(&self, text: &str, out: &mut Vec<u8>) -> Option<Fault> {
+    fn write_value(&self, text: &str, out: &mut Vec<u8>) -> Option<SourceViolation> {
         let trimmed = text.trim();
         match self.kind {
             Kind::Text => match &self.prefix {
@@ -236,7 +236,7 @@ impl Column {
                         NumberKind::Integer => "Must be a whole number, as 42",
                         NumberKind::Number => "Must be a number, as 1.5",
                     };
-                    return Some(self.fault("type", rule));
+                    return Some(self.violation("type", rule));
                 }
                 out.extend_from_slice(trimmed.as_bytes());
             }
@@ -244,7 +244,7 @@ impl Column {
                 let lower = trimmed.to_ascii_lowercase();
                 if !matches!(lower.as_str(), "true" | "false") {
                     write_string(text, out);
-                    return Some(self.fault("type", "Must be true or false"));
+                    return Some(self.violation("type", "Must be true or false"));
                 }
                 out.extend_from_slice(lower.as_bytes());
             }
@@ -252,7 +252,7 @@ impl Column {
         None
     }
 
-    fn fault(&self, code: &str, rule: &str) -> Fault {
+    fn violation(&self, code: &str, rule: &str) -> SourceViolation {
         let (mut path, mut dotted) = (String::new(), String::new());
         for step in &self.path {
             match step {
@@ -269,7 +269,12 @@ impl Column {
                 }
             }
         }
-        Fault { code: code.to_owned(), path, message: format!("{dotted}: {rule}"), column: Some(self.header.clone()) }
+        SourceViolation {
+            code: code.to_owned(),
+            path,
+            message: format!("{dotted}: {rule}"),
+            column: Some(self.header.clone()),
+        }
     }
 }
 

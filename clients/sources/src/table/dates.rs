@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 
 /// How a column writes its dates.
 #[derive(Debug, Clone)]
-pub(crate) struct DateFormat(String);
+pub(super) struct DateFormat(String);
 
 impl DateFormat {
     /// Reads a format of `strptime`.
-    pub(crate) fn parse(format: &str, kind: Option<&'static str>) -> Result<Self, String> {
+    pub(super) fn parse(format: &str, kind: Option<&'static str>) -> Result<Self, String> {
         if !matches!(kind, Some("date" | "date-time" | "time")) {
             return Err("format is for dates and times, and the member is none".to_owned());
         }
@@ -34,12 +34,12 @@ impl DateFormat {
     }
 
     /// The format, for messages.
-    pub(crate) fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The text in FHIR's form, as precise as it is; `None` if it is no date of that format.
-    pub(crate) fn convert(&self, text: &str) -> Option<String> {
+    pub(super) fn convert(&self, text: &str) -> Option<String> {
         let read = BrokenDownTime::parse(&self.0, text).ok()?;
         let Some(year) = read.year() else {
             let time = read.hour().and(read.to_time().ok())?;

@@ -7,44 +7,44 @@ use anyhow::{Context, Result};
 use records::ResourceType;
 use serde::Deserialize;
 
-use crate::exit::usage;
+use crate::unusable::unusable;
 
 /// A map file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a map file as `clinik-bulk validate --help` shows it")]
-pub(crate) struct Map {
+pub struct Map {
     /// The type that the map is for.
     #[serde(rename = "type")]
     resource_type: Option<ResourceType>,
     /// By the header's text.
     #[serde(default)]
-    pub(crate) columns: BTreeMap<String, Rule>,
+    pub columns: BTreeMap<String, Rule>,
 }
 
 /// What becomes of a column.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "what becomes of a column, as { to = \"birthDate\", format = \"%m/%d/%Y\" }")]
-pub(crate) struct Rule {
+pub struct Rule {
     /// The member, as `contact[0].phone`; the header itself unless given.
-    pub(crate) to: Option<String>,
+    pub to: Option<String>,
     /// Goes before the text.
-    pub(crate) prefix: Option<String>,
+    pub prefix: Option<String>,
     /// How a date is written, as `%m/%d/%Y`.
-    pub(crate) format: Option<String>,
+    pub format: Option<String>,
     /// What each text stands for. Any other is an error.
-    pub(crate) values: Option<BTreeMap<String, String>>,
+    pub values: Option<BTreeMap<String, String>>,
     /// Leave the column out.
     #[serde(default)]
-    pub(crate) drop: bool,
+    pub drop: bool,
 }
 
 impl Map {
     /// Reads a map file for records of this type.
-    pub(crate) fn load(path: &Path, resource_type: ResourceType) -> Result<Self> {
+    pub fn load(path: &Path, resource_type: ResourceType) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read map file {}", path.display()))?;
         // A map file holds no patients' data: the parser may quote it.
-        let map: Self = toml::from_str(&text).map_err(|error| usage(format!("{}: {error}", path.display())))?;
-        map.check(resource_type).map_err(|problem| usage(format!("{}: {problem}", path.display())))?;
+        let map: Self = toml::from_str(&text).map_err(|error| unusable(format!("{}: {error}", path.display())))?;
+        map.check(resource_type).map_err(|problem| unusable(format!("{}: {problem}", path.display())))?;
         Ok(map)
     }
 

@@ -13,7 +13,7 @@ const MAX_ROW: usize = 1 << 20;
 
 /// Why a file cannot be read on: what follows cannot be told apart.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RowError {
+pub enum RowError {
     /// A quote is open at the end of the file.
     #[error("line {0}: a quote that opens in this row is never closed")]
     OpenQuote(u64),
@@ -32,25 +32,25 @@ pub(crate) enum RowError {
 
 /// The cells of one row, unquoted.
 #[derive(Debug, Default)]
-pub(crate) struct Cells {
+pub(super) struct Cells {
     text: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Cells {
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// A cell's bytes; none for a cell that is not there.
-    pub(crate) fn get(&self, column: usize) -> &[u8] {
+    pub(super) fn get(&self, column: usize) -> &[u8] {
         let start = column.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         let end = self.ends.get(column).copied().unwrap_or(start);
         self.text.get(start..end).unwrap_or_default()
     }
 
     /// All cells, one behind the other.
-    pub(crate) fn text(&self) -> &[u8] {
+    pub(super) fn text(&self) -> &[u8] {
         &self.text
     }
 
@@ -128,7 +128,7 @@ fn parse(input: &[u8], delimiter: u8, at_end: bool, cells: &mut Cells) -> Parsed
 }
 
 /// Reads rows, and knows on which line each begins.
-pub(crate) struct Rows<R> {
+pub(super) struct Rows<R> {
     input: R,
     delimiter: u8,
     buffer: Vec<u8>,
@@ -137,13 +137,13 @@ pub(crate) struct Rows<R> {
     /// The line of the next row.
     line: u64,
     /// The cells of the row in hand.
-    pub(crate) cells: Cells,
+    pub cells: Cells,
 }
 
 impl<R: Read> Rows<R> {
     /// Finds the delimiter: the one that a first line `sep=;` names (as Excel writes it), or `known`, or the one that
     /// the first line has most of.
-    pub(crate) fn new(input: R, known: Option<u8>) -> Result<Self> {
+    pub(super) fn new(input: R, known: Option<u8>) -> Result<Self> {
         let mut rows = Self {
             input,
             delimiter: b',',
@@ -176,7 +176,7 @@ impl<R: Read> Rows<R> {
 
     /// The line on which the next row begins, its cells in [`cells`](Self::cells); `None` at the end. Blank lines are
     /// no rows.
-    pub(crate) fn next_row(&mut self) -> Result<Option<u64>> {
+    pub(super) fn next_row(&mut self) -> Result<Option<u64>> {
         loop {
             let input = self.buffer.get(self.start..).unwrap_or_default();
             if input.is_empty() && self.at_end {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clinikapi::{Job, JobFile};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Job, JobFile};
 use crate::files;
 
 /// The manifest's name.
@@ -16,20 +16,20 @@ const VERSION: u32 = 1;
 /// What an export holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
-    pub(crate) version: u32,
-    pub(crate) job_id: String,
-    pub(crate) url: String,
-    pub(crate) environment: String,
-    pub(crate) resource_types: Vec<String>,
+pub struct Manifest {
+    pub version: u32,
+    pub job_id: String,
+    pub url: String,
+    pub environment: String,
+    pub resource_types: Vec<String>,
     /// Where the export begins; `None` where it holds everything.
     #[serde(default)]
-    pub(crate) since: Option<String>,
+    pub since: Option<String>,
     /// The next export of the chain begins here.
-    pub(crate) transaction_time: String,
-    pub(crate) created_at: String,
-    pub(crate) records: u64,
-    pub(crate) files: Vec<JobFile>,
+    pub transaction_time: String,
+    pub created_at: String,
+    pub records: u64,
+    pub files: Vec<JobFile>,
 }
 
 impl Manifest {
@@ -53,7 +53,7 @@ impl Manifest {
     }
 
     /// The manifest of a folder, if it has one.
-    pub(crate) fn load(folder: &Path) -> Result<Option<Self>> {
+    pub fn load(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
         if !path.is_file() {
             return Ok(None);
@@ -88,7 +88,7 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
 }
 
 /// The newest complete export in a folder that the next one of these types can follow.
-pub(crate) fn newest(folder: &Path, types: &[&str], url: &str, environment: &str) -> Result<Option<Manifest>> {
+pub fn newest(folder: &Path, types: &[&str], url: &str, environment: &str) -> Result<Option<Manifest>> {
     let covers = |manifest: &Manifest| {
         manifest.url == url
             && manifest.environment == environment

@@ -6,34 +6,32 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
+use sources::{Format, Map, Sink, Source, SourceViolation, TableOptions, Types, Validator, read_ndjson, read_table};
 
 use super::compress::Compressor;
 use super::request::SourceRequest;
-use super::{BatchPlan, Format, ImportRequest, Plan, SourcePlan, VERSION, source_name};
-use crate::batch::{OpenBatch, Place, SeenIds, duplicate};
-use crate::progress::Progress;
-use crate::run::{HeldRecords, LineMap, StateFolder};
-use crate::source::{self, Source};
-use crate::table::{self, Map, TableOptions};
-use crate::validation::{self, Fault, Sink, Types, Validator};
+use super::{BatchPlan, ImportRequest, Plan, SourcePlan, VERSION, source_name};
+use crate::batch::{OpenBatch, Place, duplicate};
+use crate::events::{Events, Stage};
+use crate::state::{HeldRecords, LineMap, StateFolder};
 
 /// Pieces of this size go to the compressor.
 const PIECE: usize = 1 << 18;
 
 /// What a plan is made of.
-pub(crate) struct BuildInput<'a> {
-    pub(crate) request: &'a ImportRequest,
+pub struct BuildInput<'a> {
+    pub request: &'a ImportRequest,
     /// Where batches are kept; `None` for a plan that is only looked at.
-    pub(crate) folder: Option<&'a StateFolder>,
-    pub(crate) progress: &'a Progress,
+    pub folder: Option<&'a StateFolder>,
+    pub events: &'a dyn Events,
 }
 
 /// Reads all sources, and makes the plan of them.
-pub(crate) fn build(input: &BuildInput<'_>) -> Result<Plan> {
+pub fn build(input: &BuildInput<'_>) -> Result<Plan> {
     let names = input.request.sources.iter().map(|source| source_name(&source.path)).collect();
     let mut planner = Planner::new(names, input.folder)?;
     let total = input.request.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok());
-    input.progress.reading(total.map(|metadata| metadata.len()).sum());
+    input.events.begin(Stage::Reading, total.map(|metadata| metadata.len()).sum());
     let mut sources = Vec::new();
     let read = read_all(input, &mut planner, &mut sources);
     planner.finish(read).map(|batches| Plan {
@@ -67,18 +65,18 @@ fn read_source(
     before: &[SourcePlan],
 ) -> Result<SourcePlan> {
     let request = input.request;
-    let encoding = request.encoding.as_deref().map(source::encoding).transpose()?;
+    let encoding = request.encoding.as_deref().map(sources::encoding).transpose()?;
     let mut open = Source::open_hashed(&source.path)?.decoded(encoding);
     let seen_before: u64 = before.iter().map(|source| source.bytes).sum();
     let mut reader = std::mem::replace(&mut open.reader, Box::new(std::io::empty()));
-    let mut seen = || input.progress.read(seen_before + open.bytes());
+    let mut seen = || input.events.advance(seen_before + open.bytes());
     let (records, blank_rows) = match (source.format, source.resource_type) {
         (Format::Ndjson, resource_type) => {
             let mut types = match resource_type {
                 Some(resource_type) => Types::One(Validator::of(resource_type)?),
                 None => Types::Named(HashMap::new()),
             };
-            (validation::read_ndjson(&mut reader, &mut types, planner, &mut seen)?, 0)
+            (read_ndjson(&mut reader, &mut types, planner, &mut seen)?, 0)
         }
         (format, resource_type) => {
             let resource_type = resource_type.context("a table needs its type")?;
@@ -89,7 +87,7 @@ fn read_source(
             let delimiter = (format == Format::Tsv).then_some(b'\t');
             let options = TableOptions { delimiter, map: &map, unknown: request.unknown };
             let validator = Validator::of(resource_type)?;
-            let count = table::read_table(&mut reader, &options, &validator, planner, &mut seen)?;
+            let count = read_table(&mut reader, &options, &validator, planner, &mut seen)?;
             (count.records, count.blank)
         }
     };
@@ -111,7 +109,6 @@ fn read_source(
 struct Writing {
     batch: OpenBatch,
     number: usize,
-    in_order: bool,
     lines: LineMap,
     piece: Vec<u8>,
     path: Option<PathBuf>,
@@ -127,9 +124,6 @@ struct Planner<'a> {
     open: BTreeMap<ResourceType, Writing>,
     closed: Vec<BatchPlan>,
     next_number: usize,
-    seen_ids: SeenIds,
-    /// The first batches of a stage wait for those of the one before.
-    is_new_stage: bool,
     compressor: Option<Compressor>,
     held: Option<HeldRecords>,
 }
@@ -144,8 +138,6 @@ impl<'a> Planner<'a> {
             open: BTreeMap::new(),
             closed: Vec::new(),
             next_number: 1,
-            seen_ids: SeenIds::default(),
-            is_new_stage: false,
             compressor: folder.map(|_| Compressor::start()),
             held: folder.map(HeldRecords::create).transpose()?,
         })
@@ -155,20 +147,11 @@ impl<'a> Planner<'a> {
         let number = self.next_number;
         self.next_number += 1;
         let path = self.folder.map(|folder| folder.batch(number));
-        let in_order = self.is_new_stage;
-        Writing {
-            batch: OpenBatch::new(resource_type),
-            number,
-            in_order,
-            lines: LineMap::default(),
-            piece: Vec::new(),
-            path,
-        }
+        Writing { batch: OpenBatch::new(resource_type), number, lines: LineMap::default(), piece: Vec::new(), path }
     }
 
     fn close(&mut self, writing: Writing) -> Result<()> {
-        let Writing { batch, number, in_order, lines, piece, path } = writing;
-        self.seen_ids.add(&batch);
+        let Writing { batch, number, lines, piece, path } = writing;
         if let (Some(path), Some(folder)) = (path, self.folder) {
             lines.store(&folder.lines(number))?;
             self.compress(|compressor| compressor.write(&path, piece) && compressor.close(path.clone()))?;
@@ -179,7 +162,6 @@ impl<'a> Planner<'a> {
             records: batch.records,
             bytes: batch.bytes,
             without_id: batch.without_id,
-            in_order,
         });
         Ok(())
     }
@@ -198,7 +180,6 @@ impl<'a> Planner<'a> {
         while let Some((_, writing)) = self.open.pop_first() {
             self.close(writing)?;
         }
-        self.is_new_stage = true;
         Ok(())
     }
 
@@ -228,7 +209,7 @@ impl Sink for Planner<'_> {
         resource_type: ResourceType,
         id: Option<RecordId>,
         record: &[u8],
-    ) -> Result<Option<Fault>> {
+    ) -> Result<Option<SourceViolation>> {
         if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))
             && let Some(full) = self.open.remove(&resource_type)
         {
@@ -238,13 +219,11 @@ impl Sink for Planner<'_> {
             let begun = self.begin(resource_type);
             self.open.insert(resource_type, begun);
         }
-        let overlaps = id.as_ref().is_some_and(|id| self.seen_ids.may_have(resource_type, id));
         let writing = self.open.get_mut(&resource_type).context("open batch")?;
         let place = Place { source: self.source, line };
         if let Err(first) = writing.batch.add(id, place, record.len()) {
             return Ok(Some(duplicate(first, self.source, &self.names)));
         }
-        writing.in_order |= overlaps;
         writing.lines.push(place);
         if let Some(path) = &writing.path {
             writing.piece.extend_from_slice(record);
@@ -264,10 +243,10 @@ impl Sink for Planner<'_> {
         }
     }
 
-    fn rejected(&mut self, line: u64, resource_type: ResourceType, faults: &[Fault]) -> Result<()> {
+    fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()> {
         self.rejected += 1;
         match &mut self.held {
-            Some(held) => held.faults(resource_type, Place { source: self.source, line }, faults),
+            Some(held) => held.violations(resource_type, Place { source: self.source, line }, violations),
             None => Ok(()),
         }
     }

@@ -6,86 +6,75 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
+use sources::{Format, UnknownColumns, format_of, unusable};
 
-use super::{Format, MaxRejected, UnknownColumns};
-use crate::exit::{Failure, usage};
+use super::MaxRejected;
 use crate::export::{self, Manifest};
+use crate::failure::Failure;
 use crate::files;
 
 /// An import as it was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ImportRequest {
-    pub(crate) version: u32,
-    pub(crate) run: String,
-    pub(crate) sources: Vec<SourceRequest>,
-    pub(crate) map: Option<PathBuf>,
-    pub(crate) encoding: Option<String>,
-    pub(crate) unknown: UnknownColumns,
-    pub(crate) label: Option<String>,
-    pub(crate) max_rejected: MaxRejected,
+pub struct ImportRequest {
+    pub version: u32,
+    pub run: String,
+    pub sources: Vec<SourceRequest>,
+    pub map: Option<PathBuf>,
+    pub encoding: Option<String>,
+    pub unknown: UnknownColumns,
+    pub label: Option<String>,
+    pub max_rejected: MaxRejected,
     /// Where it goes: a run never changes its service or environment.
-    pub(crate) url: String,
-    pub(crate) environment: String,
+    pub url: String,
+    pub environment: String,
     /// Tells another key from this one, and nothing else.
-    pub(crate) key_fingerprint: String,
+    pub key_fingerprint: String,
     /// A live key was confirmed.
-    pub(crate) confirmed: bool,
+    pub confirmed: bool,
 }
 
 /// A source as it was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SourceRequest {
-    pub(crate) path: PathBuf,
+pub struct SourceRequest {
+    pub path: PathBuf,
     /// `None` where every record names its own.
-    pub(crate) resource_type: Option<ResourceType>,
-    pub(crate) format: Format,
-    /// Sources of a later stage replace records of earlier ones.
-    pub(crate) stage: usize,
+    pub resource_type: Option<ResourceType>,
+    pub format: Format,
+    /// Sources of a later stage replace records of earlier ones: no batch holds records of two.
+    pub stage: usize,
     /// What an export's manifest says of the file.
-    pub(crate) expected: Option<Expected>,
+    pub expected: Option<Expected>,
 }
 
 /// What a file must be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Expected {
-    pub(crate) sha256: String,
-    pub(crate) records: u64,
-}
-
-/// The format that a file's name tells.
-pub(crate) fn format_of(path: &Path) -> Option<Format> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    match name.rsplit_once('.')?.1 {
-        "ndjson" | "jsonl" => Some(Format::Ndjson),
-        "csv" => Some(Format::Csv),
-        "tsv" | "tab" => Some(Format::Tsv),
-        _ => None,
-    }
+pub struct Expected {
+    pub sha256: String,
+    pub records: u64,
 }
 
 /// What `TYPE FILE…` or `DIR` stands for.
-pub(crate) fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Vec<SourceRequest>> {
+pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Vec<SourceRequest>> {
     match what {
         [folder] if folder.is_dir() => folder_sources(folder, format),
-        [one] => Err(usage(format!("{}: name a folder, or a type and its files", one.display()))),
+        [one] => Err(unusable(format!("{}: name a folder, or a type and its files", one.display()))),
         [resource_type, files @ ..] => {
             let name = resource_type.to_str().unwrap_or_default();
-            let resource_type = crate::cli::resource_type(name).map_err(|wrong| usage(format!("{name}: {wrong}")))?;
+            let resource_type = sources::resource_type(name).map_err(|wrong| unusable(format!("{name}: {wrong}")))?;
             let mut seen = BTreeSet::new();
             files
                 .iter()
                 .map(|path| {
                     if !seen.insert(path) {
-                        return Err(usage(format!("{} is named twice", path.display())));
+                        return Err(unusable(format!("{} is named twice", path.display())));
                     }
                     Ok(file_source(absolute(path)?, Some(resource_type), format))
                 })
                 .collect()
         }
-        [] => Err(usage("name a folder, or a type and its files")),
+        [] => Err(unusable("name a folder, or a type and its files")),
     }
 }
 
@@ -106,7 +95,7 @@ fn file_source(path: PathBuf, resource_type: Option<ResourceType>, format: Optio
 fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceRequest>> {
     let folder = absolute(folder)?;
     if export::is_unfinished(&folder) {
-        return Err(usage(format!("{} is an export that is not complete: resume it first", folder.display())));
+        return Err(unusable(format!("{} is an export that is not complete: resume it first", folder.display())));
     }
     if let Some(manifest) = Manifest::load(&folder)? {
         return manifest_sources(&folder, &manifest, 0);
@@ -126,7 +115,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
         }
         let stem = name.split('.').next().unwrap_or_default();
         let (Ok(resource_type), Some(found)) = (stem.parse(), format_of(&path)) else {
-            return Err(usage(format!(
+            return Err(unusable(format!(
                 "{} is not named after a type and a format, as Patient.ndjson or Observation.csv.gz",
                 path.display()
             )));
@@ -134,14 +123,14 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
         sources.push(file_source(path, Some(resource_type), format.or(Some(found))));
     }
     if sources.is_empty() {
-        return Err(usage(format!("{} has no files", folder.display())));
+        return Err(unusable(format!("{} has no files", folder.display())));
     }
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(sources)
 }
 
 fn manifest_sources(folder: &Path, manifest: &Manifest, stage: usize) -> Result<Vec<SourceRequest>> {
-    let source = |file: &crate::api::JobFile| {
+    let source = |file: &clinikapi::JobFile| {
         let resource_type = match &file.resource_type {
             Some(name) => Some(name.parse().map_err(|_| anyhow::anyhow!("{}: unknown type", folder.display()))?),
             None => None,
@@ -170,7 +159,7 @@ impl SourceRequest {
 }
 
 impl ImportRequest {
-    pub(crate) fn load(path: &Path) -> Result<Self> {
+    pub fn load(path: &Path) -> Result<Self> {
         let request: Self = files::read_json(path)?;
         anyhow::ensure!(request.version == super::VERSION, "{} was written by another version", path.display());
         Ok(request)

@@ -3,23 +3,23 @@
 use std::io::{BufRead, BufReader, Write};
 
 use anyhow::{Context, Result};
-use flate2::bufread::MultiGzDecoder;
+use clinikapi::{Client, Job};
+use ndjson::InflatingReader;
 use serde::{Deserialize, Serialize};
 
-use super::StateFolder;
-use crate::api::{Api, Job};
-use crate::exit::Failure;
 use crate::export::download;
+use crate::failure::Failure;
 use crate::files::PartialFile;
 use crate::plan::BatchPlan;
+use crate::state::StateFolder;
 
 /// A line of the service's results.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct ResultLine {
-    pub(super) line: u64,
-    pub(super) outcome: String,
+pub(crate) struct ResultLine {
+    pub line: u64,
+    pub outcome: String,
     #[serde(default)]
-    pub(super) id: Option<String>,
+    pub id: Option<String>,
 }
 
 /// What became of a batch's records.
@@ -30,13 +30,13 @@ pub(super) struct Counts {
 }
 
 /// Fetches the reports of a completed job. Doing it twice does no harm.
-pub(super) fn collect(api: &Api, folder: &StateFolder, batch: &BatchPlan, job: &Job) -> Result<Counts> {
+pub(super) fn collect(client: &Client, folder: &StateFolder, batch: &BatchPlan, job: &Job) -> Result<Counts> {
     for report in ["results", "errors"] {
         let name = format!("{report}.ndjson");
         let file = job.files.iter().find(|file| file.name == name);
         let path = folder.reported(batch.number, report);
         match file {
-            Some(file) => download::to_file(api, &job.id, file, &path, &|_| {})?,
+            Some(file) => download::to_file(client, &job.id, file, &path, &|_| {})?,
             // Only the errors are optional: they are there when something was rejected.
             None if report == "errors" && job.failed_records == 0 => {}
             None => return Err(mismatch(batch, &format!("the job has no {name}"))),
@@ -82,7 +82,7 @@ fn take_rejected(folder: &StateFolder, batch: &BatchPlan) -> Result<Counts> {
     rejected.sort_unstable();
     let mut file = PartialFile::create(&folder.reported(batch.number, "rejected"))?;
     let sent = std::fs::File::open(folder.batch(batch.number)).context("open batch")?;
-    let mut sent = BufReader::new(MultiGzDecoder::new(BufReader::new(sent)));
+    let mut sent = BufReader::new(InflatingReader::new(sent));
     let (mut line, mut number) = (Vec::new(), 0u64);
     let mut wanted = rejected.iter().peekable();
     while let Some(next) = wanted.peek() {

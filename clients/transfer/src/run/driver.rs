@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clinikapi::{ApiError, Client, Job, JobStatus};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::collect::collect;
-use super::journal::Step;
 use super::start::Start;
-use super::{BatchState, Journal, StateFolder};
-use crate::api::{self, Api, ApiError, Job};
-use crate::cli::Waiting;
-use crate::output::Output;
+use crate::events::{Events, Stage};
+use crate::files;
 use crate::plan::{BatchPlan, ImportRequest, Plan};
-use crate::progress::Progress;
+use crate::state::{BatchState, Journal, StateFolder, Step};
 
 /// Jobs that run at the same time, at most.
 const MAX_RUNNING: usize = 4;
@@ -31,7 +29,7 @@ const NOTHING_STORED: [&str; 3] = ["monthly_quota_exceeded", "upload_changed", "
 
 /// How the work ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// Every batch has been collected, or has failed.
     Finished,
     /// There is more to do; why it stopped.
@@ -40,18 +38,26 @@ pub(crate) enum Stop {
     Limit(String),
 }
 
+/// How long a run waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    /// Start what can be started now, and wait for nothing.
+    pub no_wait: bool,
+    /// Wait so long for slots and jobs; without end unless given.
+    pub wait_for: Option<Duration>,
+}
+
 /// What the work needs.
-pub(crate) struct Driver<'a> {
-    pub(crate) api: &'a Api,
-    pub(crate) folder: &'a StateFolder,
-    pub(crate) request: &'a ImportRequest,
-    pub(crate) plan: &'a Plan,
-    pub(crate) journal: &'a mut Journal,
-    pub(crate) output: &'a Output,
-    pub(crate) progress: &'a Progress,
-    pub(crate) waiting: &'a Waiting,
+pub struct Driver<'a> {
+    pub client: &'a Client,
+    pub folder: &'a StateFolder,
+    pub request: &'a ImportRequest,
+    pub plan: &'a Plan,
+    pub journal: &'a mut Journal,
+    pub events: &'a dyn Events,
+    pub waiting: Waiting,
     /// Batches whose upload had expired: each is renewed once.
-    pub(crate) renewed: BTreeSet<usize>,
+    pub renewed: BTreeSet<usize>,
 }
 
 /// When things are due.
@@ -68,7 +74,7 @@ struct Schedule {
 
 impl Driver<'_> {
     /// Goes on until everything is done, or nothing can be done.
-    pub(crate) fn run(&mut self) -> Result<Stop> {
+    pub fn run(&mut self) -> Result<Stop> {
         let now = Instant::now();
         let mut schedule = Schedule {
             deadline: self.waiting.wait_for.map(|time| now + time),
@@ -78,7 +84,7 @@ impl Driver<'_> {
             polls: BTreeMap::new(),
             progress: BTreeMap::new(),
         };
-        self.progress.importing(self.plan.to_send());
+        self.events.begin(Stage::Importing, self.plan.to_send());
         self.restart_what_can_be()?;
         loop {
             let stop = match self.round(&mut schedule) {
@@ -101,7 +107,7 @@ impl Driver<'_> {
             }
             self.show(&schedule);
             let due = schedule.next_due(self.journal.states().iter().any(is_waiting_to_start));
-            Api::sleep(due.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), TICK));
+            std::thread::sleep(due.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), TICK));
         }
     }
 
@@ -120,8 +126,8 @@ impl Driver<'_> {
         if self.waiting.no_wait {
             return Err(error);
         }
-        self.output.say(&format!("{error}; trying again in {} s", pause.as_secs()));
-        self.output.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))?;
+        self.events.say(&format!("{error}; trying again in {} s", pause.as_secs()));
+        self.events.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))?;
         schedule.retry_at = Instant::now() + pause;
         Ok(())
     }
@@ -139,14 +145,15 @@ impl Driver<'_> {
                 _ => {}
             }
         }
+        // Batches of a type run one after the other: a later one may hold newer records of the same ids.
+        let mut types = BTreeSet::new();
         for batch in plan.batches.iter().filter(|_| Instant::now() >= schedule.slot_at) {
-            if self.running() >= MAX_RUNNING && !self.waiting.no_wait {
-                break;
-            }
-            if !is_waiting_to_start(&self.state(batch)?) {
+            let state = self.state(batch)?;
+            let is_next = (is_waiting_to_start(&state) || is_running(&state)) && types.insert(batch.resource_type);
+            if !is_next || is_running(&state) {
                 continue;
             }
-            if batch.in_order && self.is_any_before_open(batch)? {
+            if self.running() >= MAX_RUNNING && !self.waiting.no_wait {
                 break;
             }
             match self.start(batch)? {
@@ -160,8 +167,8 @@ impl Driver<'_> {
                             "the hourly limit is used up; its next slot is at {until}"
                         ))));
                     }
-                    self.output.say(&format!("the hourly limit is used up; waiting for its next slot at {until}"));
-                    self.output.event(&json!({"event": "waiting", "seconds": after.as_secs()}))?;
+                    self.events.say(&format!("the hourly limit is used up; waiting for its next slot at {until}"));
+                    self.events.event(&json!({"event": "waiting", "seconds": after.as_secs()}))?;
                     schedule.slot_at = Instant::now() + after;
                     break;
                 }
@@ -186,15 +193,7 @@ impl Driver<'_> {
     }
 
     fn running(&self) -> usize {
-        self.journal.states().iter().filter(|state| matches!(state, BatchState::Started { .. })).count()
-    }
-
-    fn is_any_before_open(&self, batch: &BatchPlan) -> Result<bool> {
-        let mut before = self.plan.batches.iter().take_while(|before| before.number < batch.number);
-        before.try_fold(false, |open, before| {
-            let state = self.state(before)?;
-            Ok(open || is_waiting_to_start(&state) || matches!(state, BatchState::Started { .. }))
-        })
+        self.journal.states().iter().filter(|state| is_running(state)).count()
     }
 
     /// The month's pool ended a job: the next ones would fare no better.
@@ -214,7 +213,7 @@ impl Driver<'_> {
             if let BatchState::Ended { completed: false, reason, .. } = self.state(batch)? {
                 let has_stored_nothing = NOTHING_STORED.iter().any(|code| reason.contains(code));
                 if has_stored_nothing || batch.without_id == 0 {
-                    self.output.say(&format!("batch {} failed and begins anew", batch.number));
+                    self.events.say(&format!("batch {} failed and begins anew", batch.number));
                     self.journal.record(batch.number, Step::Restarted)?;
                 }
             }
@@ -227,7 +226,7 @@ impl Driver<'_> {
         if Instant::now() < due {
             return Ok(());
         }
-        let polled = match self.api.job(job_id) {
+        let polled = match self.client.job(job_id) {
             Err(error) if error.is_not_found() => {
                 let reason = "the job is gone: deleted, or older than 7 days".to_owned();
                 return self.ended(batch, job_id, false, reason);
@@ -237,13 +236,13 @@ impl Driver<'_> {
         let job = polled.job;
         schedule.progress.insert(batch.number, job.processed_records);
         if !job.has_ended() {
-            self.progress.job(job_id, job.processed_records, batch.records);
-            self.output.event(&json!({"event": "progress", "batch": batch.number, "jobId": job_id,
+            self.events.job(job_id, job.processed_records, batch.records);
+            self.events.event(&json!({"event": "progress", "batch": batch.number, "jobId": job_id,
                 "processedRecords": job.processed_records, "totalRecords": job.total_records}))?;
             schedule.polls.insert(batch.number, Instant::now() + polled.retry_after);
             return Ok(());
         }
-        let completed = job.status == api::JobStatus::Completed;
+        let completed = job.status == JobStatus::Completed;
         let reason = if completed { String::new() } else { job.reason() };
         self.ended(batch, job_id, completed, reason)?;
         if completed { self.collect(batch, job_id, Some(job)) } else { Ok(()) }
@@ -251,10 +250,10 @@ impl Driver<'_> {
 
     fn ended(&mut self, batch: &BatchPlan, job_id: &str, completed: bool, reason: String) -> Result<()> {
         if !completed {
-            self.output.warn(&format!("batch {}: job {job_id} failed: {reason}", batch.number));
+            self.events.warn(&format!("batch {}: job {job_id} failed: {reason}", batch.number));
         }
-        self.progress.job_ended(job_id);
-        self.output.event(&json!({"event": "ended", "batch": batch.number, "jobId": job_id, "completed": completed,
+        self.events.job_ended(job_id);
+        self.events.event(&json!({"event": "ended", "batch": batch.number, "jobId": job_id, "completed": completed,
             "reason": reason}))?;
         self.journal.record(batch.number, Step::Ended { job_id: job_id.to_owned(), completed, reason })
     }
@@ -263,15 +262,15 @@ impl Driver<'_> {
     fn collect(&mut self, batch: &BatchPlan, job_id: &str, job: Option<Job>) -> Result<()> {
         let job = match job {
             Some(job) => job,
-            None => self.api.job(job_id)?.job,
+            None => self.client.job(job_id)?.job,
         };
-        let counts = collect(self.api, self.folder, batch, &job)?;
+        let counts = collect(self.client, self.folder, batch, &job)?;
         let (stored, rejected) = (counts.stored, counts.rejected);
         self.journal.record(batch.number, Step::Collected { job_id: job_id.to_owned(), stored, rejected })?;
-        self.output.event(&json!({"event": "collected", "batch": batch.number, "jobId": job_id, "stored": stored,
+        self.events.event(&json!({"event": "collected", "batch": batch.number, "jobId": job_id, "stored": stored,
             "rejected": rejected}))?;
         // Patients' data that is no longer needed does not stay on the disk.
-        crate::files::remove(&self.folder.batch(batch.number))
+        files::remove(&self.folder.batch(batch.number))
     }
 
     fn show(&self, schedule: &Schedule) {
@@ -279,7 +278,7 @@ impl Driver<'_> {
             BatchState::Collected { .. } | BatchState::Ended { .. } => batch.records,
             _ => schedule.progress.get(&batch.number).copied().unwrap_or(0),
         });
-        self.progress.advance(done.sum());
+        self.events.advance(done.sum());
     }
 }
 
@@ -295,6 +294,10 @@ impl Schedule {
 
 fn is_waiting_to_start(state: &BatchState) -> bool {
     matches!(state, BatchState::Planned | BatchState::Uploaded { .. } | BatchState::Starting { .. })
+}
+
+fn is_running(state: &BatchState) -> bool {
+    matches!(state, BatchState::Started { .. })
 }
 
 fn is_over(state: &BatchState) -> bool {

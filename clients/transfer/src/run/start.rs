@@ -4,15 +4,14 @@ use std::fs::File;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clinikapi::ApiError;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::BatchState;
 use super::driver::Driver;
-use super::journal::Step;
-use crate::api::{self, Api, ApiError};
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::plan::{BatchPlan, ImportRequest};
+use crate::state::{BatchState, Step};
 
 /// An idempotency key is good for 24 hours, and an upload can be imported for as long; with a margin.
 const KEY_HOURS: i64 = 23;
@@ -46,7 +45,7 @@ impl Driver<'_> {
         };
         let body = json!({"resourceType": batch.resource_type.as_str(), "uploadId": upload_id,
             "label": batch_label(self.request, batch.number)});
-        match self.api.start("/v1/bulk/import", &body, &key) {
+        match self.client.start("/v1/bulk/import", &body, &key) {
             Ok(job_id) => self.started(batch, &job_id),
             Err(error) => {
                 if let Some(after) = error.slot_in() {
@@ -74,7 +73,7 @@ impl Driver<'_> {
             Some(upload_id) => upload_id,
             None => self.upload(batch)?,
         };
-        let key = api::new_key()?;
+        let key = clinikapi::new_key()?;
         self.journal.record(batch.number, Step::Starting { upload_id: upload_id.clone(), key: key.clone() })?;
         Ok((upload_id, key))
     }
@@ -86,22 +85,22 @@ impl Driver<'_> {
         if bytes != batch.bytes {
             return Err(Failure::Mismatch(format!("{} is not as the plan left it", path.display())).into());
         }
-        let upload = self.api.create_upload(bytes)?;
+        let upload = self.client.create_upload(bytes)?;
         let upload_id = upload.upload_id;
         self.journal.record(batch.number, Step::UploadCreated { upload_id: upload_id.clone() })?;
-        self.api.put(&upload.upload_url, &file).map_err(|error| match error {
+        self.client.put(&upload.upload_url, &file).map_err(|error| match error {
             // A later try gets a new URL.
             ApiError::Gone(status) => ApiError::Network(format!("the upload was refused with HTTP {status}")),
             error => error,
         })?;
         self.journal.record(batch.number, Step::Uploaded { upload_id: upload_id.clone() })?;
-        self.output.event(&json!({"event": "uploaded", "batch": batch.number, "bytes": bytes}))?;
+        self.events.event(&json!({"event": "uploaded", "batch": batch.number, "bytes": bytes}))?;
         Ok(upload_id)
     }
 
     fn started(&mut self, batch: &BatchPlan, job_id: &str) -> Result<Start> {
         self.journal.record(batch.number, Step::Started { job_id: job_id.to_owned() })?;
-        self.output.event(&json!({"event": "started", "batch": batch.number, "jobId": job_id,
+        self.events.event(&json!({"event": "started", "batch": batch.number, "jobId": job_id,
             "resourceType": batch.resource_type.as_str(), "records": batch.records}))?;
         Ok(Start::Running)
     }
@@ -123,9 +122,9 @@ impl Driver<'_> {
         loop {
             let mut query = vec![("type", "import".to_owned()), ("count", "100".to_owned())];
             query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-            let (jobs, next) = self.api.jobs(&query)?;
+            let (jobs, next) = self.client.jobs(&query)?;
             for raw in &jobs {
-                let job = Api::parse_job(raw)?;
+                let job = clinikapi::Client::parse_job(raw)?;
                 if job.label.as_deref() == Some(&label) {
                     return Ok(Some(job.id));
                 }

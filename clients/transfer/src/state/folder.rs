@@ -5,35 +5,35 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use records::ResourceType;
+use sources::unusable;
 
-use crate::exit::usage;
 use crate::files;
 
 /// The folder of one run.
 #[derive(Debug, Clone)]
-pub(crate) struct StateFolder {
+pub struct StateFolder {
     path: PathBuf,
 }
 
 /// While this is held, no other process works in the folder.
 #[derive(Debug)]
-pub(crate) struct FolderLock {
+pub struct FolderLock {
     _file: File,
 }
 
 impl StateFolder {
     /// A new folder; one that exists must be empty.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    pub fn create(path: &Path) -> Result<Self> {
         if path.exists() {
             let mut entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
             if entries.next().is_some() {
-                return Err(usage(format!("{} is not empty; resume it, or name another folder", path.display())));
+                return Err(unusable(format!("{} is not empty; resume it, or name another folder", path.display())));
             }
         }
         let folder = Self { path: std::path::absolute(path).context("find the state folder")? };
         files::create_private_folder(&folder.path)?;
         if !files::is_private(&folder.path)? {
-            return Err(usage(format!("others may look into {}: run chmod 700 on it", path.display())));
+            return Err(unusable(format!("others may look into {}: run chmod 700 on it", path.display())));
         }
         for inner in ["batches", "results", "held"] {
             files::create_private_folder(&folder.path.join(inner))?;
@@ -42,16 +42,16 @@ impl StateFolder {
     }
 
     /// The folder of an earlier run.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         let folder = Self { path: std::path::absolute(path).context("find the state folder")? };
         if !folder.request().is_file() {
-            return Err(usage(format!("{} is not a state folder", path.display())));
+            return Err(unusable(format!("{} is not a state folder", path.display())));
         }
         Ok(folder)
     }
 
     /// Keeps other processes out, until the lock is dropped.
-    pub(crate) fn lock(&self) -> Result<FolderLock> {
+    pub fn lock(&self) -> Result<FolderLock> {
         let file = files::create_private(&self.path.join("lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
@@ -62,65 +62,79 @@ impl StateFolder {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn request(&self) -> PathBuf {
+    #[must_use]
+    pub fn request(&self) -> PathBuf {
         self.path.join("run.json")
     }
 
-    pub(crate) fn plan(&self) -> PathBuf {
+    #[must_use]
+    pub fn plan(&self) -> PathBuf {
         self.path.join("plan.json")
     }
 
-    pub(crate) fn journal(&self) -> PathBuf {
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
         self.path.join("journal.ndjson")
     }
 
-    pub(crate) fn summary(&self) -> PathBuf {
+    #[must_use]
+    pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
     }
 
-    pub(crate) fn report(&self) -> PathBuf {
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
     }
 
-    pub(crate) fn errors(&self) -> PathBuf {
+    #[must_use]
+    pub fn errors(&self) -> PathBuf {
         self.path.join("errors.ndjson")
     }
 
-    pub(crate) fn ids(&self) -> PathBuf {
+    #[must_use]
+    pub fn ids(&self) -> PathBuf {
         self.path.join("ids.ndjson")
     }
 
     /// Rejected records of a run with one type.
-    pub(crate) fn rejected(&self) -> PathBuf {
+    #[must_use]
+    pub fn rejected(&self) -> PathBuf {
         self.path.join("rejected.ndjson")
     }
 
     /// Rejected records of a run with several types: one file for each.
-    pub(crate) fn rejected_folder(&self) -> PathBuf {
+    #[must_use]
+    pub fn rejected_folder(&self) -> PathBuf {
         self.path.join("rejected")
     }
 
     /// A batch's records, compressed.
-    pub(crate) fn batch(&self, number: usize) -> PathBuf {
+    #[must_use]
+    pub fn batch(&self, number: usize) -> PathBuf {
         self.path.join("batches").join(format!("{number:04}.ndjson.gz"))
     }
 
     /// Where a batch's lines come from.
-    pub(crate) fn lines(&self, number: usize) -> PathBuf {
+    #[must_use]
+    pub fn lines(&self, number: usize) -> PathBuf {
         self.path.join("batches").join(format!("{number:04}.lines.json"))
     }
 
     /// What the service reported on a batch: `results`, `errors` or `rejected`.
-    pub(crate) fn reported(&self, number: usize, report: &str) -> PathBuf {
+    #[must_use]
+    pub fn reported(&self, number: usize, report: &str) -> PathBuf {
         self.path.join("results").join(format!("{number:04}.{report}.ndjson"))
     }
 
-    /// Records that were never sent: `records` or `faults`.
-    pub(crate) fn held(&self, resource_type: ResourceType, part: &str) -> PathBuf {
+    /// Records that were never sent: `records` or `violations`.
+    #[must_use]
+    pub fn held(&self, resource_type: ResourceType, part: &str) -> PathBuf {
         self.path.join("held").join(format!("{resource_type}.{part}.ndjson"))
     }
 }

@@ -6,18 +6,18 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
+use sources::SourceViolation;
 
 use super::StateFolder;
 use crate::batch::Place;
 use crate::files::PartialFile;
-use crate::validation::Fault;
 
 /// What is wrong with one record.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HeldRecord {
-    pub(crate) source: usize,
-    pub(crate) line: u64,
-    pub(crate) faults: Vec<Fault>,
+    pub source: usize,
+    pub line: u64,
+    pub violations: Vec<SourceViolation>,
 }
 
 /// Writes them while a plan is made.
@@ -28,7 +28,7 @@ pub(crate) struct HeldRecords {
 
 struct Files {
     records: PartialFile,
-    faults: PartialFile,
+    violations: PartialFile,
 }
 
 impl HeldRecords {
@@ -42,8 +42,8 @@ impl HeldRecords {
             std::collections::btree_map::Entry::Occupied(files) => Ok(files.into_mut()),
             std::collections::btree_map::Entry::Vacant(new) => {
                 let records = PartialFile::create(&self.folder.held(resource_type, "records"))?;
-                let faults = PartialFile::create(&self.folder.held(resource_type, "faults"))?;
-                Ok(new.insert(Files { records, faults }))
+                let violations = PartialFile::create(&self.folder.held(resource_type, "violations"))?;
+                Ok(new.insert(Files { records, violations }))
             }
         }
     }
@@ -55,17 +55,22 @@ impl HeldRecords {
         records.write_all(bytes).and_then(|()| records.write_all(end)).context("write rejected records")
     }
 
-    pub(crate) fn faults(&mut self, resource_type: ResourceType, place: Place, faults: &[Fault]) -> Result<()> {
-        let held = HeldRecord { source: place.source, line: place.line, faults: faults.to_vec() };
+    pub(crate) fn violations(
+        &mut self,
+        resource_type: ResourceType,
+        place: Place,
+        violations: &[SourceViolation],
+    ) -> Result<()> {
+        let held = HeldRecord { source: place.source, line: place.line, violations: violations.to_vec() };
         let mut line = serde_json::to_vec(&held)?;
         line.push(b'\n');
-        self.of(resource_type)?.faults.write_all(&line).context("write faults")
+        self.of(resource_type)?.violations.write_all(&line).context("write violations")
     }
 
     pub(crate) fn publish(self) -> Result<()> {
         for files in self.files.into_values() {
             files.records.publish()?;
-            files.faults.publish()?;
+            files.violations.publish()?;
         }
         Ok(())
     }

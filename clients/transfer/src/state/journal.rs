@@ -14,7 +14,7 @@ use crate::files;
 /// A step of one batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case", rename_all_fields = "camelCase")]
-pub(crate) enum Step {
+pub enum Step {
     /// There is an upload for it.
     UploadCreated { upload_id: String },
     /// Its records are there.
@@ -43,7 +43,7 @@ struct Entry {
 
 /// Where a batch is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BatchState {
+pub enum BatchState {
     Planned,
     Uploaded { upload_id: String, at: Timestamp },
     Starting { upload_id: String, key: String, at: Timestamp },
@@ -66,7 +66,8 @@ impl BatchState {
     }
 
     /// The job, once there is one.
-    pub(crate) fn job_id(&self) -> Option<&str> {
+    #[must_use]
+    pub fn job_id(&self) -> Option<&str> {
         match self {
             Self::Started { job_id } | Self::Ended { job_id, .. } | Self::Collected { job_id, .. } => Some(job_id),
             Self::Planned | Self::Uploaded { .. } | Self::Starting { .. } => None,
@@ -74,7 +75,8 @@ impl BatchState {
     }
 
     /// For people.
-    pub(crate) fn name(&self) -> &'static str {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Planned => "planned",
             Self::Uploaded { .. } => "uploaded",
@@ -88,7 +90,7 @@ impl BatchState {
 }
 
 /// A journal, and where every batch is by it.
-pub(crate) struct Journal {
+pub struct Journal {
     /// `None` for one that is only looked at.
     file: Option<File>,
     states: Vec<BatchState>,
@@ -98,7 +100,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens or begins the journal of a run with so many batches.
-    pub(crate) fn open(path: &Path, batches: usize) -> Result<Self> {
+    pub fn open(path: &Path, batches: usize) -> Result<Self> {
         let context = || format!("open journal {}", path.display());
         let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
         let file = opened.with_context(context)?;
@@ -112,7 +114,7 @@ impl Journal {
     }
 
     /// Looks at a journal that another process may be writing.
-    pub(crate) fn read(path: &Path, batches: usize) -> Result<Self> {
+    pub fn read(path: &Path, batches: usize) -> Result<Self> {
         let text = match std::fs::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             text => text.with_context(|| format!("read journal {}", path.display()))?,
@@ -133,17 +135,20 @@ impl Journal {
     }
 
     /// Where every batch is.
-    pub(crate) fn states(&self) -> &[BatchState] {
+    #[must_use]
+    pub fn states(&self) -> &[BatchState] {
         &self.states
     }
 
     /// Where a batch, from 1, is.
-    pub(crate) fn state(&self, batch: usize) -> Option<&BatchState> {
+    #[must_use]
+    pub fn state(&self, batch: usize) -> Option<&BatchState> {
         self.states.get(batch.checked_sub(1)?)
     }
 
     /// When the first and the last step were taken.
-    pub(crate) fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+    #[must_use]
+    pub fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         (self.started_at, self.last_at)
     }
 
@@ -156,7 +161,7 @@ impl Journal {
     }
 
     /// Writes a step down. Once this returns, it is on the disk.
-    pub(crate) fn record(&mut self, batch: usize, step: Step) -> Result<()> {
+    pub fn record(&mut self, batch: usize, step: Step) -> Result<()> {
         let at = Timestamp::now();
         let mut line = serde_json::to_vec(&Entry { at, batch, step: step.clone() })?;
         line.push(b'\n');

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::run::Summary;
+use super::Summary;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
@@ -12,7 +12,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.85r
 .total{font-size:1.2rem}@media print{body{margin:0}}";
 
 /// The page.
-pub(crate) fn html(summary: &Summary) -> String {
+pub(super) fn html(summary: &Summary) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _ = write_page(&mut page, summary);

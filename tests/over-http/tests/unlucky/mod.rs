@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use api::{Authenticator, Uploader};
-use http::{Api, Body, Gate, Request, RequestExt, Response};
+use http::{Api, Body, Middleware, Request, RequestExt, Response};
 use in_process::jobs::export_of;
 use jiff::{SignedDuration, Timestamp};
 use model::{ChunkSize, Job, JobId, ObjectKey, Partition, UploadId};
@@ -66,10 +66,10 @@ impl Unlucky {
     }
 
     /// With nothing remembered of earlier calls.
-    fn gate(&self) -> Gate {
+    fn middleware(&self) -> Middleware {
         let keys = Arc::new(self.inner.aws.keys(setting("API_KEYS_TABLE")));
         let authenticator = Authenticator::new(keys, self.inner.usage(), self.clock.clone());
-        Gate { authenticator, usage: self.inner.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
+        Middleware { authenticator, usage: self.inner.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
     }
 
     /// Starts a job that the test delivers by itself.
@@ -150,24 +150,24 @@ impl Call {
                     _ => json!({"resourceType": "Patient", "uploadId": prepared}),
                 };
                 let starter = service.inner.import_starter(service.dlq());
-                Api::new(service.gate(), start_import::StartImport { starter }).handle(send(&body)).await
+                Api::new(service.middleware(), start_import::StartImport { starter }).handle(send(&body)).await
             }
             Self::StartExport => {
                 let body = json!({"resourceTypes": ["Patient"]});
                 let starter = service.inner.export_starter(service.dlq());
-                Api::new(service.gate(), start_export::StartExport { starter }).handle(send(&body)).await
+                Api::new(service.middleware(), start_export::StartExport { starter }).handle(send(&body)).await
             }
             Self::CreateUpload => {
                 let (usage, signer) = (service.inner.usage(), service.inner.objects());
                 let uploader = Uploader { usage, signer, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
-                let api = Api::new(service.gate(), create_upload::CreateUpload { uploader });
+                let api = Api::new(service.middleware(), create_upload::CreateUpload { uploader });
                 api.handle(request(tenant, idempotency, Some(&json!({"bytes": 1})))).await
             }
             Self::GetJob => {
                 let endpoint = get_job::GetJob { jobs: service.inner.jobs(), signer: service.inner.objects() };
                 let parameters = HashMap::from([("jobId".to_owned(), prepared.to_owned())]);
                 let request = request(tenant, idempotency, None).with_path_parameters(parameters);
-                Api::new(service.gate(), endpoint).handle(request).await
+                Api::new(service.middleware(), endpoint).handle(request).await
             }
         }
     }

@@ -1,0 +1,93 @@
+//! What a file is, as far as its name and the caller say.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How a file's records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object a line.
+    Ndjson,
+    /// Columns under a header, with commas, semicolons or another delimiter.
+    Csv,
+    /// Columns under a header, with tabs.
+    Tsv,
+}
+
+/// What to do with a column that the type does not define.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownColumns {
+    /// Refuse the file.
+    Error,
+    /// Keep it as a member with text.
+    Keep,
+    /// Leave it out.
+    Drop,
+}
+
+impl Format {
+    /// Every format, and what it is.
+    pub const ALL: [(Self, &str, &str); 3] = [
+        (Self::Ndjson, "ndjson", "One JSON object a line"),
+        (Self::Csv, "csv", "Columns under a header, with commas, semicolons or another delimiter"),
+        (Self::Tsv, "tsv", "Columns under a header, with tabs"),
+    ];
+}
+
+impl UnknownColumns {
+    /// Every choice, and what it means.
+    pub const ALL: [(Self, &str, &str); 3] = [
+        (Self::Error, "error", "Refuse the file"),
+        (Self::Keep, "keep", "Keep it as a member with text"),
+        (Self::Drop, "drop", "Leave it out"),
+    ];
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|(_, name, _)| *name == text)
+            .map(|(format, ..)| format)
+            .ok_or("unknown format".to_owned())
+    }
+}
+
+impl FromStr for UnknownColumns {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|(_, name, _)| *name == text)
+            .map(|(choice, ..)| choice)
+            .ok_or("unknown choice".to_owned())
+    }
+}
+
+impl fmt::Display for UnknownColumns {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.into_iter().find(|(choice, ..)| choice == self).map_or("", |(_, name, _)| name);
+        formatter.write_str(name)
+    }
+}
+
+/// The format that a file's name tells.
+#[must_use]
+pub fn format_of(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    match name.rsplit_once('.')?.1 {
+        "ndjson" | "jsonl" => Some(Format::Ndjson),
+        "csv" => Some(Format::Csv),
+        "tsv" | "tab" => Some(Format::Tsv),
+        _ => None,
+    }
+}
