@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::JobManager;
 use aws::Aws;
 use cancel_job::CancelJob;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use runtime::{Settings, SystemClock, SystemIds};
 
 #[tokio::main(flavor = "current_thread")]
@@ -16,8 +16,8 @@ async fn main() -> Result<(), http::Error> {
     let (usage, bucket) = (settings.required("USAGE_TABLE"), settings.required("BUCKET"));
     settings.check()?;
     let aws = Aws::from_env().await;
-    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
     let (jobs, files) = (Arc::new(aws.jobs(jobs, usage)), Arc::new(aws.objects(bucket)));
     let manager = JobManager { jobs, files, clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
-    http::serve(Api::new(gate, CancelJob { manager })).await
+    http::serve(Api::new(middleware, CancelJob { manager })).await
 }

@@ -22,10 +22,10 @@ use serde_json::Value;
 
 async fn answer_of(service: &Service, name: &str) -> Value {
     let memory = Arc::new(service.memory.clone());
-    let gate = service.gate();
-    let (clock, ids) = (gate.clock.clone(), gate.ids.clone());
+    let middleware = service.middleware();
+    let (clock, ids) = (middleware.clock.clone(), middleware.ids.clone());
     let manager = JobManager { jobs: memory.clone(), files: memory, clock, ids };
-    shown(&Api::new(gate, CancelJob { manager }).handle(request("cancel-job", name)).await)
+    shown(&Api::new(middleware, CancelJob { manager }).handle(request("cancel-job", name)).await)
 }
 
 async fn answer(name: &str) -> Value {
@@ -79,10 +79,10 @@ async fn delete_takes_files_source_and_job_along() {
     assert_eq!(answer_of(&service, "delete").await["body"]["code"], "JOB_NOT_FINISHED");
     service.happens(job, [acquired(), Event::Cancelled]).await;
     let memory = Arc::new(service.memory.clone());
-    let gate = service.gate();
-    let (clock, ids) = (gate.clock.clone(), gate.ids.clone());
+    let middleware = service.middleware();
+    let (clock, ids) = (middleware.clock.clone(), middleware.ids.clone());
     let manager = JobManager { jobs: memory.clone(), files: memory, clock, ids };
-    let api = Api::new(gate, CancelJob { manager });
+    let api = Api::new(middleware, CancelJob { manager });
     let response = api.handle(request("cancel-job", "delete")).await;
     assert_eq!((response.status().as_u16(), response.body().is_empty()), (204, true));
     assert_eq!(service.memory.object_keys(), [other], "nothing else is touched");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::Uploader;
 use aws::Aws;
 use create_upload::CreateUpload;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use runtime::Settings;
 use runtime::{SystemClock, SystemIds};
 
@@ -17,12 +17,12 @@ async fn main() -> Result<(), http::Error> {
     let bucket = settings.required("BUCKET");
     settings.check()?;
     let aws = Aws::from_env().await;
-    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
     let uploader = Uploader {
         usage: Arc::new(aws.usage(usage)),
         signer: Arc::new(aws.objects(bucket)),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
     };
-    http::serve(Api::new(gate, CreateUpload { uploader })).await
+    http::serve(Api::new(middleware, CreateUpload { uploader })).await
 }

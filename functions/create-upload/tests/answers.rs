@@ -8,7 +8,7 @@ use in_process::{Service, payload_tests, request, shown};
 
 async fn answer(name: &str) -> serde_json::Value {
     let service = Service::start().await;
-    let api = Api::new(service.gate(), CreateUpload { uploader: service.uploader() });
+    let api = Api::new(service.middleware(), CreateUpload { uploader: service.uploader() });
     shown(&api.handle(request("create-upload", name)).await)
 }
 
@@ -23,7 +23,7 @@ payload_tests! {
 }
 
 async fn asked(service: &Service, body: &str) -> serde_json::Value {
-    let api = Api::new(service.gate(), CreateUpload { uploader: service.uploader() });
+    let api = Api::new(service.middleware(), CreateUpload { uploader: service.uploader() });
     let mut request = request("create-upload", "upload");
     *request.body_mut() = lambda_http::Body::Text(body.to_owned());
     shown(&api.handle(request).await)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws::Aws;
 use get_job::GetJob;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use runtime::Settings;
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,7 +15,7 @@ async fn main() -> Result<(), http::Error> {
     let (usage, bucket) = (settings.required("USAGE_TABLE"), settings.required("BUCKET"));
     settings.check()?;
     let aws = Aws::from_env().await;
-    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
     let endpoint = GetJob { jobs: Arc::new(aws.jobs(jobs, usage)), signer: Arc::new(aws.objects(bucket)) };
-    http::serve(Api::new(gate, endpoint)).await
+    http::serve(Api::new(middleware, endpoint)).await
 }

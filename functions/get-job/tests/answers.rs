@@ -32,7 +32,7 @@ fn report(report: Report) -> ResultFile {
 
 async fn answer(service: &Service, name: &str) -> serde_json::Value {
     let memory = Arc::new(service.memory.clone());
-    let api = Api::new(service.gate(), GetJob { jobs: memory.clone(), signer: memory });
+    let api = Api::new(service.middleware(), GetJob { jobs: memory.clone(), signer: memory });
     shown(&api.handle(request("get-job", name)).await)
 }
 
@@ -126,7 +126,7 @@ async fn no_key() {
 async fn an_empty_key_counts_as_absent() {
     let (service, _) = service_with(an_export(), 0).await;
     let memory = Arc::new(service.memory.clone());
-    let api = Api::new(service.gate(), GetJob { jobs: memory.clone(), signer: memory });
+    let api = Api::new(service.middleware(), GetJob { jobs: memory.clone(), signer: memory });
     let mut request = request("get-job", "job");
     let key = request.headers()["x-api-key"].to_str().unwrap().to_owned();
     request.headers_mut().insert("x-api-key", " ".parse().unwrap());
@@ -155,7 +155,7 @@ async fn a_link_leads_to_a_file_for_a_quarter_of_an_hour() {
 async fn hashes_are_as_sha256sum_checks_them() {
     let memory = Arc::new(completed().await.memory.clone());
     let service = completed().await;
-    let api = Api::new(service.gate(), GetJob { jobs: memory.clone(), signer: memory });
+    let api = Api::new(service.middleware(), GetJob { jobs: memory.clone(), signer: memory });
     let response = api.handle(request("get-job", "hashes")).await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()["content-type"]),

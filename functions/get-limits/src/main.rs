@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws::Aws;
 use get_limits::GetLimits;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use runtime::Settings;
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,6 +15,6 @@ async fn main() -> Result<(), http::Error> {
     settings.check()?;
     let aws = Aws::from_env().await;
     let usage = Arc::new(aws.usage(usage));
-    let gate = Gate::new(Arc::new(aws.keys(keys)), usage.clone());
-    http::serve(Api::new(gate, GetLimits { usage })).await
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), usage.clone());
+    http::serve(Api::new(middleware, GetLimits { usage })).await
 }

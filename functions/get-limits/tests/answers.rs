@@ -20,7 +20,7 @@ use serde_json::Value;
 
 async fn answer_of(service: &Service, name: &str) -> Value {
     let endpoint = GetLimits { usage: Arc::new(service.memory.clone()) };
-    shown(&Api::new(service.gate(), endpoint).handle(request("get-limits", name)).await)
+    shown(&Api::new(service.middleware(), endpoint).handle(request("get-limits", name)).await)
 }
 
 async fn answer(name: &str) -> Value {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::JobLister;
 use aws::Aws;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use list_jobs::ListJobs;
 use runtime::{Settings, SystemClock};
 
@@ -16,7 +16,7 @@ async fn main() -> Result<(), http::Error> {
     let usage = settings.required("USAGE_TABLE");
     settings.check()?;
     let aws = Aws::from_env().await;
-    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
     let lister = JobLister { jobs: Arc::new(aws.jobs(jobs, usage)), clock: Arc::new(SystemClock) };
-    http::serve(Api::new(gate, ListJobs { lister })).await
+    http::serve(Api::new(middleware, ListJobs { lister })).await
 }

@@ -32,8 +32,8 @@ async fn service() -> Service {
 }
 
 async fn answer_to(service: &Service, request: Request) -> Value {
-    let lister = JobLister { jobs: Arc::new(service.memory.clone()), clock: service.gate().clock };
-    shown(&Api::new(service.gate(), ListJobs { lister }).handle(request).await)
+    let lister = JobLister { jobs: Arc::new(service.memory.clone()), clock: service.middleware().clock };
+    shown(&Api::new(service.middleware(), ListJobs { lister }).handle(request).await)
 }
 
 async fn answer(name: &str) -> Value {

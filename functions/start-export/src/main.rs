@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::{ExportStarter, JobAcceptor};
 use aws::Aws;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use runtime::{Settings, SystemClock, SystemIds};
 use start_export::StartExport;
 
@@ -18,9 +18,9 @@ async fn main() -> Result<(), http::Error> {
     settings.check()?;
     let aws = Aws::from_env().await;
     let (jobs, usage) = (Arc::new(aws.jobs(jobs, usage_table.clone())), Arc::new(aws.usage(usage_table)));
-    let gate = Gate::new(Arc::new(aws.keys(keys)), usage.clone());
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), usage.clone());
     let (queue, clock, ids) = (Arc::new(aws.queue(queue)), Arc::new(SystemClock), Arc::new(SystemIds));
     let acceptor = JobAcceptor { acceptances: jobs.clone(), jobs, usage, queue, clock, ids, timings, retention };
     let starter = ExportStarter { acceptor };
-    http::serve(Api::new(gate, StartExport { starter })).await
+    http::serve(Api::new(middleware, StartExport { starter })).await
 }

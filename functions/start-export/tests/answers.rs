@@ -8,7 +8,7 @@ use start_export::StartExport;
 
 async fn answer(name: &str) -> serde_json::Value {
     let service = Service::start().await;
-    let api = Api::new(service.gate(), StartExport { starter: service.export_starter() });
+    let api = Api::new(service.middleware(), StartExport { starter: service.export_starter() });
     let answer = shown(&api.handle(request("start-export", name)).await);
     let accepted = answer["status"] == 202;
     assert_eq!(service.memory.take_messages().len(), usize::from(accepted), "a message for an accepted job only");
@@ -29,7 +29,7 @@ payload_tests! {
 /// The status, and the diagnostics of all issues.
 async fn issues(body: String) -> (u64, Vec<String>) {
     let service = Service::start().await;
-    let api = Api::new(service.gate(), StartExport { starter: service.export_starter() });
+    let api = Api::new(service.middleware(), StartExport { starter: service.export_starter() });
     let mut request = request("start-export", "all-patients");
     *request.body_mut() = body.into();
     let answer = shown(&api.handle(request).await);

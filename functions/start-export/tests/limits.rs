@@ -13,7 +13,7 @@ use serde_json::Value;
 use start_export::StartExport;
 
 fn api(service: &Service) -> Api<StartExport> {
-    Api::new(service.gate(), StartExport { starter: service.export_starter() })
+    Api::new(service.middleware(), StartExport { starter: service.export_starter() })
 }
 
 async fn call(api: &Api<StartExport>) -> Value {
@@ -179,7 +179,7 @@ async fn a_replay_takes_nothing_and_works_when_everything_is_used_up() {
 fn api_with(service: &Service, script: impl IntoIterator<Item = Fate, IntoIter: Send + 'static>) -> Api<StartExport> {
     let acceptances = Network::scripted(&service.memory, Operation::Accept, script);
     let starter = api::ExportStarter { acceptor: api::JobAcceptor { acceptances, ..service.acceptor() } };
-    Api::new(service.gate(), StartExport { starter })
+    Api::new(service.middleware(), StartExport { starter })
 }
 
 #[tokio::test(start_paused = true)]

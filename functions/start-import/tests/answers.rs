@@ -8,7 +8,7 @@ use start_import::StartImport;
 
 async fn answer(name: &str) -> serde_json::Value {
     let service = Service::start().await;
-    let api = Api::new(service.gate(), StartImport { starter: service.import_starter() });
+    let api = Api::new(service.middleware(), StartImport { starter: service.import_starter() });
     let answer = shown(&api.handle(request("start-import", name)).await);
     let accepted = answer["status"] == 202;
     assert_eq!(service.memory.take_messages().len(), usize::from(accepted), "a message for an accepted job only");

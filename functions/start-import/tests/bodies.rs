@@ -20,7 +20,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 /// The answer's status and code, and its message.
 async fn answer(body: impl Into<Body>, headers: &[(&'static str, &str)]) -> (u64, String, String) {
     let service = Service::start().await;
-    let api = Api::new(service.gate(), StartImport { starter: service.import_starter() });
+    let api = Api::new(service.middleware(), StartImport { starter: service.import_starter() });
     let mut request = request("start-import", "two-patients");
     request.headers_mut().remove("content-type");
     for (name, value) in headers {
@@ -146,7 +146,7 @@ async fn an_answer_never_repeats_a_value() {
 #[tokio::test(start_paused = true)]
 async fn half_a_surrogate_pair_costs_its_own_line_only() {
     let service = Service::start().await;
-    let api = Api::new(service.gate(), StartImport { starter: service.import_starter() });
+    let api = Api::new(service.middleware(), StartImport { starter: service.import_starter() });
     let mut request = request("start-import", "two-patients");
     let line = |name: &str| format!(r#"{{\"firstName\":\"{name}\",\"lastName\":\"D\"}}\n"#);
     let data = [line("A"), line(r"\ud800"), line(r"\ud83d\ude00")].concat();

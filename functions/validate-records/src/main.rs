@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws::Aws;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use runtime::Settings;
 use validate_records::ValidateRecords;
 
@@ -14,6 +14,6 @@ async fn main() -> Result<(), http::Error> {
     let (keys, usage) = (settings.required("API_KEYS_TABLE"), settings.required("USAGE_TABLE"));
     settings.check()?;
     let aws = Aws::from_env().await;
-    let gate = Gate::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage)));
-    http::serve(Api::new(gate, ValidateRecords)).await
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage)));
+    http::serve(Api::new(middleware, ValidateRecords)).await
 }

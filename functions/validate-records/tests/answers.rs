@@ -17,7 +17,7 @@ use validate_records::ValidateRecords;
 
 async fn answer(name: &str) -> Value {
     let service = Service::start().await;
-    shown(&Api::new(service.gate(), ValidateRecords).handle(request("validate-records", name)).await)
+    shown(&Api::new(service.middleware(), ValidateRecords).handle(request("validate-records", name)).await)
 }
 
 payload_tests! {
@@ -32,7 +32,7 @@ async fn validated(data: &str) -> Value {
     let service = Service::start().await;
     let mut request = request("validate-records", "mixed-lines");
     *request.body_mut() = Body::Text(json!({"resourceType": "Patient", "data": data}).to_string());
-    body(&Api::new(service.gate(), ValidateRecords).handle(request).await)
+    body(&Api::new(service.middleware(), ValidateRecords).handle(request).await)
 }
 
 /// Lines of every kind, as an import and as a validation see them.

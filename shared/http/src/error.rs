@@ -117,15 +117,6 @@ impl ErrorCode {
             Self::Unavailable => "Service Unavailable",
         }
     }
-
-    /// Whether the same call may work later.
-    #[must_use]
-    pub fn is_retryable(self) -> bool {
-        match self.status() {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
-            _ => self == Self::InternalError,
-        }
-    }
 }
 
 /// One thing that is wrong with a request: a field and a rule, never a value.
@@ -271,8 +262,7 @@ mod tests {
             .iter()
             .map(|code| {
                 let name = serde_json::to_value(code).unwrap();
-                let retryable = if code.is_retryable() { "retryable" } else { "final" };
-                format!("{} {} {:?} {retryable}", code.status().as_u16(), name.as_str().unwrap(), code.title())
+                format!("{} {} {:?}", code.status().as_u16(), name.as_str().unwrap(), code.title())
             })
             .collect();
         insta::assert_snapshot!(table.join("\n"));

@@ -1,13 +1,14 @@
-//! The rim of the API functions: one gate before every endpoint, one envelope around every answer. Names no table.
+//! The gateway's side of the API functions: middleware before every endpoint, one envelope around every answer. Names no
+//! table.
 
 mod answer;
 pub mod batch;
 mod body;
 mod error;
 mod event;
-mod gate;
 mod job_report;
 mod member;
+mod middleware;
 mod path;
 mod start;
 
@@ -15,11 +16,11 @@ pub use answer::{Billing, Reply};
 pub use body::{JsonBody, MAX_BODY, MAX_INFLATED};
 pub use error::{ApiError, ErrorCode, Issue, Issues};
 pub use event::{request_of, response_of};
-pub use gate::{Api, Call, Endpoint, Fallback, Gate, RequestLimitKind};
 pub use job_report::{JobError, JobReport, Link};
 pub use lambda_http::http::{Method, StatusCode};
 pub use lambda_http::{Body, Error, Request, RequestExt, Response};
 pub use member::{given, label, option, text, text_bytes};
+pub use middleware::{Api, Call, Endpoint, Fallback, Middleware, RequestLimitKind};
 pub use path::job_id;
 pub use start::{Asked, accepted, idempotency};
 

@@ -1,4 +1,4 @@
-//! The gate: what is checked before any endpoint sees a call, in the contract's order.
+//! The middleware: what is checked before any endpoint sees a call, in the contract's order.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::answer::{Billing, Envelope, Quota, Reply, plain};
 use crate::error::{ApiError, ErrorCode};
 use crate::event::GatewayRequestId;
 
-/// One call that has passed the gate.
+/// One call that has passed the middleware.
 pub struct Call {
     /// Names the call, to the client and in the log.
     pub request_id: RequestId,
@@ -52,7 +52,7 @@ pub enum RequestLimitKind {
     Bulk,
 }
 
-/// What stands behind the gate: one route's work.
+/// An endpoint: one route's work.
 pub trait Endpoint: Send + Sync {
     /// What the key must allow.
     const SCOPE: Scope;
@@ -63,8 +63,8 @@ pub trait Endpoint: Send + Sync {
     fn call(&self, call: &Call, request: &Request) -> impl Future<Output = Result<Reply, ApiError>> + Send;
 }
 
-/// What the gate works with.
-pub struct Gate {
+/// What the middleware works with.
+pub struct Middleware {
     /// Finds out who calls.
     pub authenticator: Authenticator,
     /// Counts calls.
@@ -75,9 +75,9 @@ pub struct Gate {
     pub ids: Arc<dyn IdSource>,
 }
 
-/// The gate and the endpoint behind it.
+/// An endpoint with the middleware around it.
 pub struct Api<E> {
-    gate: Gate,
+    middleware: Middleware,
     endpoint: E,
 }
 
@@ -142,14 +142,14 @@ impl From<AuthenticationError> for ApiError {
 }
 
 impl<E: Endpoint> Api<E> {
-    /// An endpoint behind a gate.
-    pub fn new(gate: Gate, endpoint: E) -> Self {
-        Self { gate, endpoint }
+    /// An endpoint with middleware around it.
+    pub fn new(middleware: Middleware, endpoint: E) -> Self {
+        Self { middleware, endpoint }
     }
 
     /// Answers one call; a panic on the way is an answer of 500, and the process lives on.
     pub async fn handle(&self, request: Request) -> Response<Body> {
-        let mut envelope = self.gate.envelope();
+        let mut envelope = self.middleware.envelope();
         let answering = AssertUnwindSafe(self.answer(&mut envelope, &request)).catch_unwind();
         let answer = match tokio::time::timeout(ANSWER_WITHIN, answering).await {
             Ok(Ok(answer)) => answer,
@@ -157,7 +157,7 @@ impl<E: Endpoint> Api<E> {
             Err(_elapsed) => Err(ApiError::unavailable("dependencies did not answer in time")),
         };
         let tenant = envelope.quota.as_ref().map_or("", |quota| quota.tenant.id.as_str());
-        let duration_ms = millis(self.gate.clock.now().duration_since(envelope.now));
+        let duration_ms = millis(self.middleware.clock.now().duration_since(envelope.now));
         let gateway_request_id = gateway_request_id(&request);
         tracing::info!(target: METRICS, calls = 1, call_duration_ms = duration_ms,
             server_errors = u64::from(matches!(&answer, Err(error) if error.code.status().is_server_error())));
@@ -184,17 +184,17 @@ impl<E: Endpoint> Api<E> {
 
     async fn answer(&self, envelope: &mut Envelope, request: &Request) -> Result<Reply, ApiError> {
         check_method_override(request)?;
-        let principal = self.gate.authenticator.authenticate(&read_key(request)?).await?;
-        let minute = self.gate.count(envelope, &principal).await?;
+        let principal = self.middleware.authenticator.authenticate(&read_key(request)?).await?;
+        let minute = self.middleware.count(envelope, &principal).await?;
         envelope.rate = Some(minute.limit);
         let month = envelope.quota.as_ref().map(|quota| quota.usage).unwrap_or_default();
         let (request_id, now) = (envelope.request_id.clone(), envelope.now);
         let call = Call { request_id, now, principal, minute: minute.limit, month };
-        let answer = self.behind_the_gate(&call, &minute, request).await;
+        let answer = self.call_endpoint(&call, &minute, request).await;
         if E::LIMIT == RequestLimitKind::Bulk && !minute.is_over {
             envelope.rate = match &answer {
                 Ok(Reply { bulk: Some(bulk), .. }) => Some(*bulk),
-                Ok(_) | Err(_) => self.gate.bulk(&call).await,
+                Ok(_) | Err(_) => self.middleware.bulk(&call).await,
             };
         }
         if let (Ok(reply), Some(quota)) = (&answer, &mut envelope.quota) {
@@ -202,7 +202,7 @@ impl<E: Endpoint> Api<E> {
                 Billing::Nothing => {}
                 Billing::Already(requests) => quota.add(requests),
                 Billing::Afterwards => {
-                    self.gate.count_in_month(&call).await;
+                    self.middleware.count_in_month(&call).await;
                     quota.add(1);
                 }
             }
@@ -210,7 +210,7 @@ impl<E: Endpoint> Api<E> {
         answer
     }
 
-    async fn behind_the_gate(&self, call: &Call, minute: &Minute, request: &Request) -> Result<Reply, ApiError> {
+    async fn call_endpoint(&self, call: &Call, minute: &Minute, request: &Request) -> Result<Reply, ApiError> {
         if !call.principal.may(E::SCOPE) {
             let scope = if E::SCOPE == Scope::Read { "read" } else { "write" };
             return Err(ApiError::new(ErrorCode::InsufficientScope, format!("The API key lacks the scope {scope}")));
@@ -238,8 +238,8 @@ struct Minute {
     is_over: bool,
 }
 
-impl Gate {
-    /// A gate on these stores, with the system's clock and randomness.
+impl Middleware {
+    /// The middleware on these stores, with the system's clock and randomness.
     #[must_use]
     pub fn new(keys: Arc<dyn KeyStore>, usage: Arc<dyn UsageStore>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::answer::{Billing, Reply};
 use crate::error::{ApiError, ErrorCode};
-use crate::gate::Call;
+use crate::middleware::Call;
 
 /// The `data` of the 202.
 #[derive(Serialize)]

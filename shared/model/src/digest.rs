@@ -1,7 +1,6 @@
 //! SHA-256: of what is not kept, and of a file that several workers write one after the other.
 
-use std::fmt::Write;
-
+use base16ct::lower::{decode_vec, encode_string};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
@@ -13,17 +12,7 @@ pub fn sha256_hex(parts: &[&[u8]]) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    hex(&digest.finalize())
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    encode_string(&digest.finalize())
 }
 
 /// The state of a file's SHA-256 behind a part.
@@ -37,23 +26,18 @@ impl FileDigest {
 
     #[must_use]
     pub fn finish(self) -> String {
-        hex(&self.0.finalize())
+        encode_string(&self.0.finalize())
     }
 
     /// The state in hexadecimal: up to 63 bytes of it are text of a record, so it is never shown. Readable by
     /// sha2 0.11 only.
     #[must_use]
     pub fn save(&self) -> String {
-        hex(&self.0.serialize())
+        encode_string(&self.0.serialize())
     }
 
     pub fn restore(saved: &str) -> Option<Self> {
-        let bytes: Option<Vec<u8>> = saved
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        let state: SerializedState<Sha256> = bytes?.as_slice().try_into().ok()?;
+        let state: SerializedState<Sha256> = decode_vec(saved).ok()?.as_slice().try_into().ok()?;
         Sha256::deserialize(&state).ok().map(Self)
     }
 }

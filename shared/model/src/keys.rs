@@ -8,7 +8,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::digest::hex;
 use crate::ids::{Environment, Partition};
 use crate::limits::Tenant;
 
@@ -54,7 +53,7 @@ impl ApiKey {
     /// What is stored of the key, and what it is found by.
     #[must_use]
     pub fn hash(&self) -> ApiKeyHash {
-        ApiKeyHash(hex(&Sha256::digest(self.secret.expose_secret().as_bytes())))
+        ApiKeyHash(base16ct::lower::encode_string(&Sha256::digest(self.secret.expose_secret().as_bytes())))
     }
 
     /// The key's text, to be shown once to the operator who made it.

@@ -18,7 +18,7 @@ pub use changes::{
     CHANGE_LOG_REACH, CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, LOGS, MAX_STAMP_AGE, SHARDS, Shard, Stamp,
     shard_of,
 };
-pub use digest::{FileDigest, hex, sha256_hex};
+pub use digest::{FileDigest, sha256_hex};
 pub use files::{ChunkSize, Chunks, Compression, FileName, KeyPrefix, MAX_CHUNKS, MultipartId, ObjectKey, Report};
 pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
 pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};

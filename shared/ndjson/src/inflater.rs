@@ -1,6 +1,6 @@
 //! Inflating gzip piece by piece.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use flate2::write::GzDecoder;
 
@@ -77,6 +77,45 @@ impl Inflater {
     }
 }
 
+/// Bytes that are inflated at a time: what they become is held in memory.
+const PIECE: usize = 1 << 14;
+
+/// Reads what a gzip stream inflates to, as [`Inflater`] does.
+pub struct InflatingReader<R> {
+    inner: R,
+    /// `None` behind the end.
+    inflater: Option<Inflater>,
+    piece: Vec<u8>,
+    ready: Vec<u8>,
+    taken: usize,
+}
+
+impl<R: Read> InflatingReader<R> {
+    /// Reads gzip from `inner`.
+    pub fn new(inner: R) -> Self {
+        Self { inner, inflater: Some(Inflater::default()), piece: vec![0; PIECE], ready: Vec::new(), taken: 0 }
+    }
+}
+
+impl<R: Read> Read for InflatingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.taken == self.ready.len() {
+            let Some(inflater) = &mut self.inflater else { return Ok(0) };
+            let read = self.inner.read(&mut self.piece)?;
+            self.taken = 0;
+            self.ready = match self.piece.get(..read) {
+                Some(piece) if read > 0 => inflater.push(piece)?,
+                _ => self.inflater.take().map(Inflater::finish).transpose()?.unwrap_or_default(),
+            };
+        }
+        let ready = self.ready.get(self.taken..).unwrap_or_default();
+        let count = ready.len().min(buffer.len());
+        buffer.get_mut(..count).unwrap_or_default().copy_from_slice(ready.get(..count).unwrap_or_default());
+        self.taken += count;
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +148,9 @@ mod tests {
             for piece in [1, 7, 1_024, input.len()] {
                 assert_eq!(inflate(&input, piece).unwrap(), expected, "{padding} zeros, pieces of {piece}");
             }
+            let mut read = Vec::new();
+            InflatingReader::new(input.as_slice()).read_to_end(&mut read).unwrap();
+            assert_eq!(read, expected, "{padding} zeros");
         }
     }
 
@@ -131,6 +173,7 @@ mod tests {
             for piece in [1, 1_024] {
                 assert!(inflate(input, piece).is_err(), "{index}, pieces of {piece}");
             }
+            assert!(InflatingReader::new(input.as_slice()).read_to_end(&mut Vec::new()).is_err(), "{index}");
         }
     }
 }

@@ -4,5 +4,5 @@
 mod inflater;
 mod lines;
 
-pub use inflater::Inflater;
+pub use inflater::{Inflater, InflatingReader};
 pub use lines::{Frame, LineCounter, LineSplitter};

@@ -1,8 +1,8 @@
 //! What is counted for operators.
 //!
-//! A metric is an event of [`METRICS`]: its numeric fields are values, `job_type` is a dimension, and all else
-//! is for finding the line again. The rim makes of it what the platform understands; here nobody waits for it,
-//! and a function that dies takes what it has not said with it.
+//! A metric is an event of [`METRICS`]: its numeric fields are values, `job_type` is a dimension, and all else is for
+//! finding the line again. The runtime's telemetry makes of it what the platform understands; here nobody waits for it, and
+//! a function that dies takes what it has not said with it.
 
 use jiff::Timestamp;
 use model::{Job, JobState};

@@ -1,4 +1,4 @@
-//! The rim of the processors: one function for one message, lifted to a batch from SQS.
+//! The queue's side of the processors: messages about jobs from SQS, one after the other.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use engine::JobWorker;
 use futures::FutureExt;
-use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use lambda_runtime::{Context, LambdaEvent};
 use model::JobMessage;
@@ -20,21 +19,14 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
 /// The message's attribute that names the trace of the call that sent it.
 const TRACE: &str = "AWSTraceHeader";
 
-/// Messages of one batch that are worked on at a time, where memory allows it.
-const MAX_CONCURRENCY: usize = 4;
-
-/// Memory that one message may need, in megabytes: an export with `since` of the largest records needs 160
-/// (BENCHMARKS.md).
-const MESSAGE_MEMORY: usize = 200;
-
 /// Serves batches of job messages until the sandbox ends.
 pub async fn serve(worker: impl JobWorker + 'static) -> Result<(), lambda_runtime::Error> {
     let worker = Arc::new(worker);
     lambda_runtime::run(lambda_runtime::service_fn(move |event: LambdaEvent<SqsEvent>| {
         let worker = Arc::clone(&worker);
         async move {
-            let (deadline, at_once) = (deadline(&event.context), at_once(&event.context));
-            Ok::<_, lambda_runtime::Error>(handle(worker.as_ref(), event.payload, deadline, at_once).await)
+            let deadline = deadline(&event.context);
+            Ok::<_, lambda_runtime::Error>(handle(worker.as_ref(), event.payload, deadline).await)
         }
     }))
     .await
@@ -50,48 +42,27 @@ pub fn deadline(context: &Context) -> Instant {
     Instant::now() + left.saturating_sub(DEADLINE_MARGIN.min(left / 2))
 }
 
-/// How many messages are worked on at a time: as many as the function's memory holds, one at least.
-#[must_use]
-pub fn at_once(context: &Context) -> usize {
-    let memory = usize::try_from(context.env_config.memory).unwrap_or(0);
-    (memory / MESSAGE_MEMORY).clamp(1, MAX_CONCURRENCY)
-}
-
-/// Works on every message of a batch, so many at a time, and returns those that have to come again.
+/// Works on every message, and returns those that have to come again. Both event sources hand over one message at a
+/// time, so there is nothing to gain by working on several at once.
 ///
 /// A message that cannot be read comes again too, and ends in the dead-letter queue as evidence.
-pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant, at_once: usize) -> SqsBatchResponse {
-    let failed: Vec<_> = stream::iter(event.records)
-        .map(|message| async move {
-            let id = message.message_id.clone().unwrap_or_default();
-            let delivered = AssertUnwindSafe(deliver(worker, &message, deadline)).catch_unwind().await;
-            match delivered {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => {
-                    tracing::error!(message_id = id, error = error.as_ref(), "message comes again");
-                    // How often it came is how often its job was deferred in a row.
-                    tracing::info!(target: METRICS, deferrals_in_a_row = received(&message));
-                    Some(id)
-                }
-                Err(_panic) => {
-                    tracing::error!(message_id = id, "worker panicked; message comes again");
-                    Some(id)
-                }
-            }
-        })
-        .buffer_unordered(at_once)
-        .filter_map(|failed| async move { failed })
-        .collect()
-        .await;
+pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failed
-        .into_iter()
-        .map(|id| {
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
-            failure
-        })
-        .collect();
+    for message in event.records {
+        let id = message.message_id.clone().unwrap_or_default();
+        match AssertUnwindSafe(deliver(worker, &message, deadline)).catch_unwind().await {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => {
+                tracing::error!(message_id = id, error = error.as_ref(), "message comes again");
+                // How often it came is how often its job was deferred in a row.
+                tracing::info!(target: METRICS, deferrals_in_a_row = received(&message));
+            }
+            Err(_panic) => tracing::error!(message_id = id, "worker panicked; message comes again"),
+        }
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = id;
+        response.batch_item_failures.push(failure);
+    }
     response
 }
 
@@ -124,19 +95,4 @@ fn received(message: &SqsMessage) -> u64 {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_follow_the_memory() {
-        let of = |memory: i32| {
-            let mut context = Context::default();
-            Arc::make_mut(&mut context.env_config).memory = memory;
-            at_once(&context)
-        };
-        assert_eq!([128, 512, 1_024, 10_240].map(of), [1, 2, 4, 4]);
-    }
 }

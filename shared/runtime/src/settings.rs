@@ -52,12 +52,6 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A text that may be left out.
-    #[must_use]
-    pub fn optional(&self, name: &str) -> Option<String> {
-        self.value(name)
-    }
-
     /// A number that may be left out.
     pub fn number_or<N: FromStr>(&mut self, name: &str, default: N) -> N {
         let Some(text) = self.value(name) else { return default };
@@ -128,7 +122,6 @@ mod tests {
         let mut settings = Settings::from_source(|_| None);
         assert_eq!(settings.timings(), Timings::default());
         assert_eq!(settings.retention(), Duration::from_hours(168));
-        assert_eq!(settings.optional("X"), None);
         assert_eq!(settings.check(), Ok(()));
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use api::{Authenticator, ExportStarter, ImportStarter, JobAcceptor, Uploader};
 use engine::{ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper, Swept};
-use http::{Fallback, Gate};
+use http::{Fallback, Middleware};
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::{Body, Request, Response};
 use model::{ApiKey, ChunkSize, JobId, JobType, Partition, Plan, Scope, StoredKey, Tenant, Timings};
@@ -91,9 +91,9 @@ impl Service {
 
     /// What stands before an endpoint; with nothing remembered.
     #[must_use]
-    pub fn gate(&self) -> Gate {
+    pub fn middleware(&self) -> Middleware {
         let memory = Arc::new(self.memory.clone());
-        Gate {
+        Middleware {
             authenticator: Authenticator::new(memory.clone(), memory.clone(), self.clock()),
             usage: memory,
             clock: self.clock(),
@@ -268,7 +268,7 @@ pub async fn messages_to_retry(function: &str, name: &str) -> Vec<String> {
         "run-import" => Box::new(service.import_worker()),
         _ => Box::new(service.export_worker()),
     };
-    let response = processor::handle(worker.as_ref(), event, deadline, 4).await;
+    let response = processor::handle(worker.as_ref(), event, deadline).await;
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::{Authenticator, Uploader};
 use async_trait::async_trait;
-use http::{Api, Gate};
+use http::{Api, Middleware};
 use in_process::{Service, request, shown};
 use model::{ApiKeyHash, StoredKey, TenantId};
 use ports::{KeyStore, PortError};
@@ -33,10 +33,10 @@ impl KeyStore for Silent {
 #[tokio::test(start_paused = true)]
 async fn the_answer_comes_before_the_function_s_time_ends() {
     let service = Service::start().await;
-    let usual = service.gate();
+    let usual = service.middleware();
     let authenticator = Authenticator::new(Arc::new(Silent), usual.usage.clone(), usual.clock.clone());
     let uploader: Uploader = service.uploader();
-    let api = Api::new(Gate { authenticator, ..usual }, create_upload::CreateUpload { uploader });
+    let api = Api::new(Middleware { authenticator, ..usual }, create_upload::CreateUpload { uploader });
     let began = Instant::now();
     let answer = shown(&api.handle(request("create-upload", "upload")).await);
     assert_eq!((&answer["status"], &answer["body"]["code"]), (&503.into(), &"UNAVAILABLE".into()));

@@ -1,6 +1,6 @@
 //! What the template promises and no emulator can show: the emulator takes these settings, and ignores them.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_push_string, reason = "test")]
 
 use serde_json::{Value, json};
 

@@ -209,3 +209,38 @@ fn operators_may_do_what_their_commands_do() {
     assert!(with.len() > without.len());
     assert_eq!(Template::new().outputs["OperatorPolicyArn"]["Value"], reference("OperatorPolicy"));
 }
+
+/// The page that says who may do what: one row for each function and resource.
+fn page(template: &Template) -> String {
+    let mut page =
+        "# Permissions\n\nWhat each function's role allows, as `template.yaml` has it: a test writes this page and \
+                    compares it. Logs and\ntraces, which every function may write, are left out.\n\n\
+                    | Function | Resource | May |\n|---|---|---|\n"
+            .to_owned();
+    for (role, allowed) in roles(template) {
+        let mut verbs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for permission in &allowed {
+            let (action, resource) = permission.split_once(" on ").unwrap();
+            let (service, verb) = action.split_once(':').unwrap();
+            if !["logs", "xray"].contains(&service) {
+                verbs.entry(resource).or_default().push(verb);
+            }
+        }
+        for (resource, verbs) in verbs {
+            let function = role.trim_end_matches("Role");
+            page.push_str(&format!("| {function} | `{resource}` | {} |\n", verbs.join(", ")));
+        }
+    }
+    page
+}
+
+/// `UPDATE=1 cargo test` writes the page.
+#[test]
+fn the_page_of_permissions_is_the_template_s() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/permissions.md");
+    let page = page(&Template::new());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), page, "run with UPDATE=1");
+}
