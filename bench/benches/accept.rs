@@ -18,7 +18,7 @@ fn accept(criterion: &mut Criterion) {
         bencher.iter_batched(
             || {
                 let service = runtime.block_on(Service::start());
-                let api = Api::new(service.gate(), StartImport { starter: service.import_starter() });
+                let api = Api::new(service.middleware(), StartImport { starter: service.import_starter() });
                 let mut request = request("start-import", "two-patients");
                 *request.body_mut() = Body::Text(body.clone());
                 (api, request)

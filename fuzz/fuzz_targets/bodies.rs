@@ -22,9 +22,9 @@ fuzz_target!(|input: (u8, &[u8])| {
             request.headers_mut().insert("content-encoding", "gzip".parse().expect("a header"));
         }
         let answer = if how & 1 == 0 {
-            Api::new(service.gate(), StartImport { starter: service.import_starter() }).handle(request).await
+            Api::new(service.middleware(), StartImport { starter: service.import_starter() }).handle(request).await
         } else {
-            Api::new(service.gate(), StartExport { starter: service.export_starter() }).handle(request).await
+            Api::new(service.middleware(), StartExport { starter: service.export_starter() }).handle(request).await
         };
         let status = answer.status().as_u16();
         assert!(matches!(status, 202 | 400 | 413 | 415 | 422 | 429), "{status}");
