@@ -103,8 +103,8 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
          "Ok(bytes) => (bytes, tail.records),", "Ok(_) => (BytesMut::new(), tail.records),"),
     ],
     "the upload is not stored before the first copy": [
-        ("shared/engine/src/exporting.rs",
-         "        self.save().await;\n        Ok(())\n    }\n\n    fn assembly", "        Ok(())\n    }\n\n    fn assembly"),
+        ("shared/engine/src/exporting/ending.rs",
+         "        self.save().await;\n        Ok(())\n    }\n\n    pub(super) fn assembly", "        Ok(())\n    }\n\n    pub(super) fn assembly"),
     ],
     "a try that is found stored confirms the newest state": [
         ("shared/engine/src/driver/heartbeat.rs",

@@ -8,22 +8,21 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures::StreamExt;
 use model::{
-    AssemblyState, Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, FileLayout,
-    JobId, JobResult, JobSpec, ObjectKey, OpenFile, Partition, Position, Progress, ResultFile, SavedDigest, Tail,
-    Token,
+    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, FileLayout, JobId,
+    JobResult, JobSpec, ObjectKey, OpenFile, Partition, Position, Progress, ResultFile, SavedDigest, Tail, Token,
 };
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
 use tokio::time::Instant;
 
 use crate::driver::{Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked, complete_by};
-use crate::files::{
-    AssembledFile, Assembly, AssemblyError, Cut, FileWriter, MAX_ASSEMBLIES, ObjectReader, ReadError, SentChunk,
-};
+use crate::files::{AssembledFile, Cut, FileWriter, ObjectReader, ReadError, SentChunk};
 
+mod ending;
 mod lane;
 mod plan;
 mod reading;
 
+use ending::Unmade;
 use lane::{Lane, LaneReader};
 use plan::{FilePlan, files_of};
 use reading::Reading;
@@ -255,115 +254,6 @@ impl ExportRun<'_> {
         true
     }
 
-    /// Makes the file visible: written whole if it never filled a chunk, else put together. A type without records has
-    /// no file.
-    async fn make_visible(
-        &mut self,
-        index: u32,
-        out: &mut Out,
-        position: &Position,
-        plan: &FilePlan,
-    ) -> Result<Option<(ObjectKey, AssembledFile)>, Unmade> {
-        if !out.file.is_chunked() {
-            if out.file.appended() == 0 && plan.resource_type.is_some() {
-                return Ok(None);
-            }
-            let key = self.key(index, self.guard.token());
-            return Ok(Some((key.clone(), out.file.put_whole(&key).await?)));
-        }
-        if self.assembly().is_none() {
-            self.send_rest(out, position.clone()).await?;
-            self.begin_assembly(index, 0).await?;
-        }
-        loop {
-            let Some(open) = self.checkpoint.open.clone() else { return Err(Unmade::Gone) };
-            let Some(AssemblyState { key, upload, earlier, .. }) = open.assembly else { return Err(Unmade::Gone) };
-            let ExportWorker { objects, multipart, driver, .. } = self.worker;
-            let assembly = Assembly {
-                objects,
-                store: multipart,
-                ids: &driver.ids,
-                guard: self.guard,
-                name: out.file.name(),
-                chunks: &open.chunks,
-                key: &key,
-                upload: &upload,
-                bytes: open.bytes,
-                slice_ends: self.slice_ends,
-                complete_by: self.complete_by,
-            };
-            match assembly.run(|copied| self.copied(copied)).await {
-                Ok(()) => {
-                    let sha256 = restored(&open.digest)?.finish();
-                    let file = AssembledFile { records: open.records, bytes: open.bytes, sha256 };
-                    return Ok(Some((key, file)));
-                }
-                Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {
-                    self.guard.renew().await;
-                    self.begin_assembly(index, earlier + 1).await?;
-                }
-                Err(AssemblyError::UploadGone) => {
-                    self.guard.renew().await;
-                    return Err(WorkError::Impossible(FailureReason::FileLost).into());
-                }
-                Err(AssemblyError::ChunkMissing) => return Err(Unmade::Gone),
-                Err(AssemblyError::TimeOver) => return Err(WorkError::TimeOver.into()),
-                Err(AssemblyError::Port(error)) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Sends what is left as the last chunk, and waits until all have arrived.
-    async fn send_rest(&mut self, out: &mut Out, position: Position) -> Result<(), WorkError> {
-        while out.file.has_lines() && !out.file.has_room() {
-            self.next_sent(out).await?;
-        }
-        if out.file.has_lines() {
-            out.cut(position)?;
-        }
-        while out.file.in_flight() > 0 {
-            self.next_sent(out).await?;
-        }
-        self.cover(out, None);
-        // What was promised is compared: what was appended is in the chunks.
-        if out.file.arrived().is_none_or(|cut| cut.records != out.file.appended()) {
-            return Err(PortError::defect("write file", "records in chunks differ from records appended").into());
-        }
-        Ok(())
-    }
-
-    async fn next_sent(&mut self, out: &mut Out) -> Result<(), WorkError> {
-        let no_answer = || PortError::unavailable("write chunk", "no answer in time");
-        let sent = out.chunks.next(self.deadline).await.ok_or_else(no_answer)?;
-        self.sent(out, sent?);
-        Ok(())
-    }
-
-    /// Begins a multipart upload and stores its id with the whole list of chunks, before anything is copied: from then on
-    /// the list does not change.
-    async fn begin_assembly(&mut self, index: u32, earlier: u32) -> Result<(), WorkError> {
-        let token = Token::new(self.worker.driver.ids.random());
-        let (partition, key) = (self.guard.job().partition(), self.key(index, &token));
-        self.guard.may_call().await;
-        let upload = self.worker.multipart.begin(partition, &key).await?;
-        if let Some(open) = &mut self.checkpoint.open {
-            open.assembly = Some(AssemblyState { key, upload, copied: 0, earlier });
-        }
-        self.save().await;
-        Ok(())
-    }
-
-    fn assembly(&self) -> Option<&AssemblyState> {
-        self.checkpoint.open.as_ref()?.assembly.as_ref()
-    }
-
-    fn copied(&mut self, copied: u32) {
-        if let Some(assembly) = self.checkpoint.open.as_mut().and_then(|open| open.assembly.as_mut()) {
-            assembly.copied = copied;
-        }
-        self.report();
-    }
-
     /// Something of the file that is written is gone. Whoever has lost the lease touches nothing; under the lease the file
     /// is begun anew, once.
     async fn begin_anew(&mut self) -> Result<(), WorkError> {
@@ -404,23 +294,4 @@ impl ExportRun<'_> {
 /// The digest of what a file has so far. A worker of another version has begun the file anew, so it can be restored.
 fn restored(digest: &SavedDigest) -> Result<FileDigest, PortError> {
     digest.restore().ok_or_else(|| PortError::defect("read checkpoint", "digest cannot be restored"))
-}
-
-/// Why a file is not visible yet.
-enum Unmade {
-    /// Something of it is gone.
-    Gone,
-    Stopped(WorkError),
-}
-
-impl From<WorkError> for Unmade {
-    fn from(error: WorkError) -> Self {
-        Self::Stopped(error)
-    }
-}
-
-impl From<PortError> for Unmade {
-    fn from(error: PortError) -> Self {
-        Self::Stopped(error.into())
-    }
 }

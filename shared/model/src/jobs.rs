@@ -1,10 +1,8 @@
 //! Jobs: one import or export, one item, one lease, one worker at a time.
 
 use jiff::Timestamp;
-use records::{ResourceType, Violation};
 use serde::{Deserialize, Serialize};
 
-use crate::files::ObjectKey;
 use crate::ids::{JobId, Partition, Token};
 use crate::job_type::JobType;
 use crate::limits::{Month, Pool};
@@ -15,6 +13,7 @@ mod failure;
 mod label;
 mod lease;
 mod message;
+mod result;
 mod spec;
 mod state;
 
@@ -26,6 +25,7 @@ pub use failure::FailureReason;
 pub use label::{InvalidLabel, Label};
 pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
 pub use message::{InvalidMessage, JobMessage};
+pub use result::{JobOutcome, JobResult, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile};
 pub use spec::{ExportSpec, FileLayout, ImportSource, JobSpec};
 pub use state::{Event, IllegalTransition, JobState, Refusal, Release, cleared_at};
 
@@ -49,76 +49,6 @@ impl Progress {
         let furthest = if self.processed < earlier.processed { earlier } else { self };
         Self { total: self.total.max(earlier.total).max(furthest.processed), ..furthest }
     }
-}
-
-/// What came of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobOutcome {
-    Succeeded,
-    /// Completed, with records that were rejected.
-    Partial,
-    Cancelled,
-    Failed,
-}
-
-/// A file that a completed job leaves behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ResultFile {
-    /// What the file is called when it is downloaded, unique in its job.
-    pub name: String,
-    pub key: ObjectKey,
-    /// Of an export with a file for each type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resource_type: Option<ResourceType>,
-    /// Lines of the file.
-    pub records: u64,
-    /// Size as it is downloaded.
-    pub bytes: u64,
-    /// Of the bytes as they are downloaded, in lower-case hexadecimal.
-    pub sha256: String,
-}
-
-/// What a completed job leaves behind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum JobResult {
-    Import {
-        /// The first violations, at most [`MAX_INLINE_VIOLATIONS`]. Lists of jobs leave them out.
-        #[serde(default)]
-        violations: Vec<LineViolation>,
-        /// All violations counted.
-        violation_count: u64,
-        /// The reports: of errors and rejected lines only when there are any.
-        files: Vec<ResultFile>,
-    },
-    Export {
-        /// When reading began: what was written later may be missing.
-        started_at: Timestamp,
-        files: Vec<ResultFile>,
-    },
-}
-
-impl JobResult {
-    #[must_use]
-    pub fn files(&self) -> &[ResultFile] {
-        match self {
-            Self::Import { files, .. } | Self::Export { files, .. } => files,
-        }
-    }
-}
-
-/// How many violations a job's item carries itself.
-pub const MAX_INLINE_VIOLATIONS: usize = 100;
-
-/// A violation and the line it was found in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LineViolation {
-    /// The line, from 1.
-    pub line: u64,
-    #[serde(flatten)]
-    pub violation: Violation,
 }
 
 /// Requests of the month that were reserved when the job was accepted.

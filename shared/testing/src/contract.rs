@@ -16,8 +16,9 @@
 
 use jiff::Timestamp;
 use model::{
-    Compression, Environment, ExportSpec, FileLayout, ImportSource, Job, JobId, JobSpec, Month, NewJob, ObjectKey,
-    Partition, Pool, Reservation, UploadId,
+    AssemblyState, Chunks, Compression, Cursor, Environment, ExportSpec, FileLayout, ImportSource, Job, JobId, JobSpec,
+    Month, MultipartId, NewJob, ObjectKey, OpenFile, Partition, Pool, Position, Reservation, SavedDigest, Stamp, Tail,
+    Token, UploadId,
 };
 use ports::IdSource;
 use records::{ResourceType, StoredLine};
@@ -99,5 +100,31 @@ impl Fixture {
         let line = format!(r#"{{"id":"{id}","firstName":"{name}","lastName":"Contract","note":"{note}"}}"#);
         let record = schema.scan(line.as_bytes()).unwrap();
         record.into_stored(self.partition.tenant.as_str(), || unreachable!("the line has an id")).unwrap()
+    }
+}
+
+/// An open file with all that one can have.
+fn open_file(partition: &Partition, job: &JobId) -> OpenFile {
+    let mut chunks = Chunks::default();
+    for token in [1, 1, 2] {
+        chunks.push(&Token::new(token));
+    }
+    let mut position = Position { open: Vec::new(), next_lane: 3 };
+    position.set(0, None);
+    position.set(1, "r-1".to_owned().try_into().ok().map(Cursor::Record));
+    position.set(2, Some(Cursor::Change { stamp: Stamp::first_of(Timestamp::UNIX_EPOCH), done: 7 }));
+    OpenFile {
+        chunks,
+        digest: SavedDigest("00".to_owned()),
+        records: 40,
+        bytes: 9 << 20,
+        tail: Some(Tail { key: ObjectKey::import(partition, job), bytes: 3, records: 1 }),
+        position,
+        assembly: Some(AssemblyState {
+            key: ObjectKey::import(partition, job),
+            upload: MultipartId("upload-1".to_owned()),
+            copied: 2,
+            earlier: 1,
+        }),
     }
 }

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 use model::{
-    AssemblyState, Checkpoint, Chunks, Cursor, Event, ExportCheckpoint, ExportPlan, FailureReason, Fingerprint,
-    IdempotencyEntry, IdempotencyKey, Job, JobId, JobResult, JobState, JobType, LeaseRequest, LineViolation,
-    MAX_OPEN_UPLOADS, MultipartId, ObjectKey, OpenFile, Partition, Position, Progress, Refusal, Release, ResultFile,
-    SavedDigest, Settlement, Stamp, Tail, Token, Upload, UploadId, UploadSlot, Window,
+    Checkpoint, Event, ExportCheckpoint, ExportPlan, FailureReason, Fingerprint, IdempotencyEntry, IdempotencyKey, Job,
+    JobResult, JobState, JobType, LeaseRequest, LineViolation, MAX_OPEN_UPLOADS, ObjectKey, Progress, Refusal, Release,
+    ResultFile, Settlement, Token, Upload, UploadId, UploadSlot, Window,
 };
 use ports::{
     AcceptError, Acceptance, AcceptanceStore, AddUploadError, Cancellation, DueGroup, DueJob, DueStore, IdSource,
@@ -13,7 +12,7 @@ use ports::{
 };
 use records::Violation;
 
-use super::Fixture;
+use super::{Fixture, open_file};
 
 /// Whatever keeps jobs.
 pub trait Jobs: AcceptanceStore + JobStore + DueStore {}
@@ -394,30 +393,4 @@ async fn what_is_due_is_found_until_moved(jobs: &dyn Jobs, fixture: &Fixture) {
     let cleared = failed.apply(Event::Cleared, fixture.now).unwrap();
     update(jobs, fixture, &cleared, Settlement::None).await.unwrap();
     assert_eq!(find(10_000).await, None);
-}
-
-/// An open file with all that one can have.
-fn open_file(partition: &Partition, job: &JobId) -> OpenFile {
-    let mut chunks = Chunks::default();
-    for token in [1, 1, 2] {
-        chunks.push(&Token::new(token));
-    }
-    let mut position = Position { open: Vec::new(), next_lane: 3 };
-    position.set(0, None);
-    position.set(1, "r-1".to_owned().try_into().ok().map(Cursor::Record));
-    position.set(2, Some(Cursor::Change { stamp: Stamp::first_of(Timestamp::UNIX_EPOCH), done: 7 }));
-    OpenFile {
-        chunks,
-        digest: SavedDigest("00".to_owned()),
-        records: 40,
-        bytes: 9 << 20,
-        tail: Some(Tail { key: ObjectKey::import(partition, job), bytes: 3, records: 1 }),
-        position,
-        assembly: Some(AssemblyState {
-            key: ObjectKey::import(partition, job),
-            upload: MultipartId("upload-1".to_owned()),
-            copied: 2,
-            earlier: 1,
-        }),
-    }
 }
