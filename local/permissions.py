@@ -3,7 +3,7 @@
     permissions.py [ROLE …]    all of them, unless some are named
 
 A permission is one action on one resource in one statement of a policy. Each function's role, and the operators'
-policy, has a scenario in tests/over-http/tests/permissions.rs that uses all it may do; with the permission gone the
+policy, has a scenario in tests/over-http/tests/permissions/ that uses all it may do; with the permission gone the
 scenario has to fail. What the emulator cannot show is listed here, with the reason. Run by `make soak`, inside
 `stack.py exec`.
 """

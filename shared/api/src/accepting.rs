@@ -49,7 +49,7 @@ pub enum AcceptJobError {
     /// Nothing has been uploaded yet, or no bytes.
     #[error("upload is empty")]
     UploadEmpty,
-    /// The upload has more than [`MAX_UPLOAD_BYTES`] bytes.
+    /// The upload has more than [`model::MAX_UPLOAD_BYTES`] bytes.
     #[error("upload is too large")]
     UploadTooLarge,
     /// The month's pool has no room for the job.
