@@ -81,6 +81,7 @@ bench/peers/python/.venv/ready: bench/peers/python/requirements.txt
 
 check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
 	cargo fmt --all --check
+	cargo fmt --manifest-path bench/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml

@@ -51,8 +51,8 @@ pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, store
         bail!("{working} jobs of {partition} have not ended; revoke the tenant's keys, and wait for them");
     }
     let now = SystemClock.now();
-    let open = stores.usage()?.open_uploads(partition, now).await?.uploads;
-    let again_after = (!open.is_empty()).then(|| now + SignedDuration::from_hours(1));
+    let uploads = stores.usage()?.open_uploads(partition, now).await?;
+    let again_after = uploads.open(now).next().is_some().then(|| now + SignedDuration::from_hours(1));
     let mut purged = Purged { again_after, ..Purged::default() };
     for _ in 0..MAX_RUNS {
         let found = once(partition, stores).await?;

@@ -1,5 +1,7 @@
 //! One function for each call of the bulk API.
 
+use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,12 +25,19 @@ pub struct Client {
 }
 
 /// A job as it is now, and when to ask again.
-#[derive(Debug)]
 pub struct Polled {
     pub job: Job,
     /// The job as the service shows it.
     pub raw: Value,
     pub retry_after: Duration,
+}
+
+/// Without the job as the service shows it: signed URLs are as good as keys.
+impl fmt::Debug for Polled {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { job, raw: _, retry_after } = self;
+        formatter.debug_struct("Polled").field("job", job).field("retry_after", retry_after).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -115,7 +124,8 @@ pub fn base_url(url: &str) -> Result<String, BuildError> {
     let wrong = |message: &str| Err(BuildError::Url(message.to_owned()));
     let Ok(uri) = url.parse::<Uri>() else { return wrong("the base URL is not a URL: it begins with https://") };
     let host = uri.host().unwrap_or_default();
-    let is_local = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
+    let is_loopback = host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    let is_local = is_loopback || matches!(host, "localhost" | "[::1]");
     match uri.scheme_str() {
         _ if host.is_empty() || uri.query().is_some() => wrong("the base URL needs https:// and a host, and no query"),
         Some("https") => Ok(url.trim_end_matches('/').to_owned()),
@@ -170,6 +180,7 @@ mod tests {
             "https://",
             "https://a/?b=c",
             "http://127.example@evil",
+            "http://127.evil.example",
         ] {
             assert!(base_url(bad).is_err(), "{bad}");
         }

@@ -48,7 +48,7 @@ impl<'a> Download<'a> {
 
     /// The next bytes; 0 at the end, once length and hash are what the job says.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize, DownloadError> {
-        while self.done < self.file.bytes {
+        while self.done < self.file.bytes && !buffer.is_empty() {
             match self.read(buffer) {
                 Ok(read) => {
                     self.failures = 0;
@@ -58,7 +58,20 @@ impl<'a> Download<'a> {
                 Err(error) => return Err(error),
             }
         }
-        self.verify().map(|()| 0)
+        if !buffer.is_empty() {
+            self.end()?;
+            self.verify()?;
+        }
+        Ok(0)
+    }
+
+    /// Reads the connection to its end, so that it can be used again. What follows the last byte does not belong there.
+    fn end(&mut self) -> Result<(), DownloadError> {
+        let Some((mut body, _)) = self.open.take() else { return Ok(()) };
+        match body.reader.read(&mut [0]) {
+            Ok(1..) => Err(self.mismatch("it is longer than it should be")),
+            Ok(0) | Err(_) => Ok(()),
+        }
     }
 
     /// What one read of the connection brings.

@@ -33,7 +33,7 @@ pub enum BuildError {
     #[error("{0}")]
     Url(String),
     /// The authorities of `SSL_CERT_FILE` cannot be read.
-    #[error("read SSL_CERT_FILE: {0}")]
+    #[error("read SSL_CERT_FILE")]
     Authorities(#[from] std::io::Error),
     /// There are none in it.
     #[error("SSL_CERT_FILE holds no certificate")]

@@ -1,5 +1,7 @@
 //! The contract's JSON. Members that are not used are not read.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -116,12 +118,19 @@ impl Job {
 }
 
 /// An upload that waits for its content.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Upload {
     pub upload_id: String,
     /// Pre-signed: as good as a key for an hour, and never written down.
     pub upload_url: String,
+}
+
+/// Without the URL.
+impl fmt::Debug for Upload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Upload").field("upload_id", &self.upload_id).finish_non_exhaustive()
+    }
 }
 
 /// What the plan allows, and what is left.

@@ -45,9 +45,9 @@ impl Uploader {
         let mut races = Backoff::new(RACES, self.ids.as_ref());
         loop {
             let open = self.usage.open_uploads(&who.partition, now).await?;
-            let Some(slot) = self.draw(open.free_slots()) else {
+            let Some(slot) = self.draw(open.free_slots(now)) else {
                 // The oldest ones close first.
-                let closes_at = open.uploads.iter().map(Upload::closes_at).min().unwrap_or(now);
+                let closes_at = open.open(now).map(Upload::closes_at).min().unwrap_or(now);
                 return Err(CreateUploadError::TooManyOpen { until: closes_at });
             };
             match self.usage.create_upload(&who.partition, &upload, &reservation, limit, &slot).await {

@@ -54,10 +54,11 @@ impl Upload {
     }
 }
 
-/// Uploads that are open, all that there are, and who holds the slots for them.
+/// The uploads that may be open, used ones among them, and who holds the slots for open ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenUploads {
-    pub uploads: Vec<Upload>,
+    /// All that were created within a URL's time.
+    pub recent: Vec<Upload>,
     /// By slot: the upload that took it last.
     pub holders: [Option<UploadId>; MAX_OPEN_UPLOADS],
 }
@@ -70,11 +71,19 @@ pub struct UploadSlot {
 }
 
 impl OpenUploads {
-    /// The slots that no open upload holds.
+    /// Those that are open.
+    pub fn open(&self, now: Timestamp) -> impl Iterator<Item = &Upload> {
+        self.recent.iter().filter(move |upload| upload.is_open(now))
+    }
+
+    /// The slots that are certainly free: nobody has held them within a URL's time, or the upload that holds one is used. A
+    /// holder whose upload is not among the recent ones was added a moment ago, and is not visible yet.
     #[must_use]
-    pub fn free_slots(&self) -> Vec<UploadSlot> {
-        let is_open = |id: &UploadId| self.uploads.iter().any(|upload| upload.id == *id);
+    pub fn free_slots(&self, now: Timestamp) -> Vec<UploadSlot> {
+        let oldest = Upload::oldest_open(now);
+        let is_closed =
+            |id: &UploadId| *id < oldest || self.recent.iter().any(|upload| upload.id == *id && !upload.is_open(now));
         let slots = self.holders.iter().cloned().enumerate().map(|(number, holder)| UploadSlot { number, holder });
-        slots.filter(|slot| !slot.holder.as_ref().is_some_and(is_open)).collect()
+        slots.filter(|slot| slot.holder.as_ref().is_none_or(is_closed)).collect()
     }
 }

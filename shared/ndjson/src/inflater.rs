@@ -102,11 +102,11 @@ impl<R: Read> Read for InflatingReader<R> {
         while self.taken == self.ready.len() {
             let Some(inflater) = &mut self.inflater else { return Ok(0) };
             let read = self.inner.read(&mut self.piece)?;
-            self.taken = 0;
-            self.ready = match self.piece.get(..read) {
+            let ready = match self.piece.get(..read) {
                 Some(piece) if read > 0 => inflater.push(piece)?,
                 _ => self.inflater.take().map(Inflater::finish).transpose()?.unwrap_or_default(),
             };
+            (self.ready, self.taken) = (ready, 0);
         }
         let ready = self.ready.get(self.taken..).unwrap_or_default();
         let count = ready.len().min(buffer.len());

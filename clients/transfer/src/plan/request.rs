@@ -161,7 +161,11 @@ impl SourceRequest {
 impl ImportRequest {
     pub fn load(path: &Path) -> Result<Self> {
         let request: Self = files::read_json(path)?;
-        anyhow::ensure!(request.version == super::VERSION, "{} was written by another version", path.display());
+        anyhow::ensure!(
+            request.version == super::VERSION,
+            "{} was written by another version of clinik-bulk: go on with that one",
+            path.display()
+        );
         Ok(request)
     }
 }

@@ -72,7 +72,7 @@ struct Schedule {
     progress: BTreeMap<usize, u64>,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
     /// Goes on until everything is done, or nothing can be done.
     pub fn run(&mut self) -> Result<Stop> {
         let now = Instant::now();
@@ -145,12 +145,11 @@ impl Driver<'_> {
                 _ => {}
             }
         }
-        // Batches of a type run one after the other: a later one may hold newer records of the same ids.
-        let mut types = BTreeSet::new();
-        for batch in plan.batches.iter().filter(|_| Instant::now() >= schedule.slot_at) {
-            let state = self.state(batch)?;
-            let is_next = (is_waiting_to_start(&state) || is_running(&state)) && types.insert(batch.resource_type);
-            if !is_next || is_running(&state) {
+        if let Some(reason) = self.month_used_up() {
+            return Ok(Some(Stop::Limit(reason)));
+        }
+        for batch in self.next_of_types()? {
+            if Instant::now() < schedule.slot_at || !is_waiting_to_start(&self.state(batch)?) {
                 continue;
             }
             if self.running() >= MAX_RUNNING && !self.waiting.no_wait {
@@ -175,17 +174,44 @@ impl Driver<'_> {
                 Start::MonthUsedUp(message) => return Ok(Some(Stop::Limit(message))),
             }
         }
-        if let Some(reason) = self.month_used_up() {
-            return Ok(Some(Stop::Limit(reason)));
-        }
         let states = self.journal.states();
-        if states.iter().all(is_over) {
+        let is_running_out = |batch: &&BatchPlan| self.state(batch).is_ok_and(|state| !is_over(&state));
+        if states.iter().all(|state| !is_running(state) && !is_to_collect(state))
+            && !self.next_of_types()?.iter().any(is_running_out)
+        {
             return Ok(Some(Stop::Finished));
         }
         if self.waiting.no_wait {
-            return Ok(Some(Stop::Unfinished("jobs are running".to_owned())));
+            let waiting = states.iter().filter(|state| is_waiting_to_start(state)).count();
+            let behind = match waiting {
+                0 => String::new(),
+                waiting => format!(", and {waiting} batches wait for an earlier one of their type"),
+            };
+            return Ok(Some(Stop::Unfinished(format!("jobs are running{behind}"))));
         }
         Ok(None)
+    }
+
+    /// Of each type the first batch that is not settled: it alone may run. A later one may hold newer records of the same
+    /// ids, so it waits, also for one that has failed and may begin anew.
+    fn next_of_types(&self) -> Result<Vec<&'a BatchPlan>> {
+        let plan = self.plan;
+        let mut types = BTreeSet::new();
+        let mut next = Vec::new();
+        for batch in &plan.batches {
+            let is_settled = match self.state(batch)? {
+                BatchState::Collected { .. } | BatchState::Ended { completed: true, .. } => true,
+                BatchState::Ended { completed: false, reason, .. } => !may_begin_anew(batch, &reason),
+                BatchState::Planned
+                | BatchState::Uploaded { .. }
+                | BatchState::Starting { .. }
+                | BatchState::Started { .. } => false,
+            };
+            if !is_settled && types.insert(batch.resource_type) {
+                next.push(batch);
+            }
+        }
+        Ok(next)
     }
 
     pub(super) fn state(&self, batch: &BatchPlan) -> Result<BatchState> {
@@ -210,12 +236,11 @@ impl Driver<'_> {
     fn restart_what_can_be(&mut self) -> Result<()> {
         let plan = self.plan;
         for batch in &plan.batches {
-            if let BatchState::Ended { completed: false, reason, .. } = self.state(batch)? {
-                let has_stored_nothing = NOTHING_STORED.iter().any(|code| reason.contains(code));
-                if has_stored_nothing || batch.without_id == 0 {
-                    self.events.say(&format!("batch {} failed and begins anew", batch.number));
-                    self.journal.record(batch.number, Step::Restarted)?;
-                }
+            if let BatchState::Ended { completed: false, reason, .. } = self.state(batch)?
+                && may_begin_anew(batch, &reason)
+            {
+                self.events.say(&format!("batch {} failed and begins anew", batch.number));
+                self.journal.record(batch.number, Step::Restarted)?;
             }
         }
         Ok(())
@@ -294,6 +319,15 @@ impl Schedule {
 
 fn is_waiting_to_start(state: &BatchState) -> bool {
     matches!(state, BatchState::Planned | BatchState::Uploaded { .. } | BatchState::Starting { .. })
+}
+
+/// Whether a batch that has failed can be done again without storing anything twice.
+fn may_begin_anew(batch: &BatchPlan, reason: &str) -> bool {
+    batch.without_id == 0 || NOTHING_STORED.iter().any(|code| reason.contains(code))
+}
+
+fn is_to_collect(state: &BatchState) -> bool {
+    matches!(state, BatchState::Ended { completed: true, .. })
 }
 
 fn is_running(state: &BatchState) -> bool {

@@ -166,8 +166,8 @@ pub(super) fn window_item(tenant: &TenantId, window: &Window) -> Item {
 }
 
 /// How the sort keys of what a partition has in its tenant's items begin.
-pub(crate) fn tenant_prefixes(partition: &Partition) -> [String; 2] {
-    ["idem", "upload"].map(|kind| format!("{kind}#{}#", partition.environment))
+pub(crate) fn tenant_prefixes(partition: &Partition) -> [String; 3] {
+    ["idem#", "upload#", "slots#"].map(|kind| format!("{kind}{}", partition.environment))
 }
 
 pub(super) fn idempotency_key(partition: &Partition, client_key: &IdempotencyKey) -> Item {
@@ -314,7 +314,7 @@ impl UsageStore for DynamoUsage {
 
     async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
         const OPERATION: &str = "list uploads";
-        // Read first: whoever holds a slot here is among the uploads that are read behind it.
+        // Read first: whoever holds a slot here is among the uploads that are read behind it, or will be in a moment.
         let slots = self.get(OPERATION, slots_key(partition)).await?.unwrap_or_default();
         let holder = |number| -> Option<UploadId> { slots.get(&slot_name(number))?.as_s().ok()?.parse().ok() };
         let holders = std::array::from_fn(holder);
@@ -331,11 +331,11 @@ impl UsageStore for DynamoUsage {
             .into_paginator()
             .items()
             .send();
-        let mut open = Vec::new();
+        let mut recent = Vec::new();
         while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
-            open.extend(Some(read_upload(OPERATION, item)?).filter(|upload| upload.is_open(now)));
+            recent.push(read_upload(OPERATION, item)?);
         }
-        Ok(OpenUploads { uploads: open, holders })
+        Ok(OpenUploads { recent, holders })
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {

@@ -342,8 +342,9 @@ async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture
     jobs.accept(partition, &accepted).await.unwrap();
     assert!(usage.upload(partition, &first.id, *now).await.unwrap().unwrap().used);
     let open = usage.open_uploads(partition, *now).await.unwrap();
-    assert_eq!((open.uploads.len(), open.free_slots().len()), (0, MAX_OPEN_UPLOADS));
-    usage.create_upload(partition, &upload(60), &reservation, None, &open.free_slots()[7]).await.unwrap();
+    let free = open.free_slots(*now);
+    assert_eq!((open.open(*now).count(), free.len()), (0, MAX_OPEN_UPLOADS));
+    usage.create_upload(partition, &upload(60), &reservation, None, &free[7]).await.unwrap();
     for id in [first.id, UploadId::new(*now, 1)] {
         let reasons = cancelled(jobs.accept(partition, &using(&accepted.window, &id)).await);
         assert_eq!(reasons, Cancellation { upload_unusable: true, ..Cancellation::default() });

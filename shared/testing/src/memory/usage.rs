@@ -72,9 +72,10 @@ impl UsageStore for Memory {
     async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
         let state = self.lock();
         let of_partition = state.uploads.iter().filter(|((of, _), _)| of == partition).map(|(_, upload)| upload);
-        let uploads = of_partition.filter(|upload| upload.is_open(now)).cloned().collect();
+        let oldest = Upload::oldest_open(now);
+        let recent = of_partition.filter(|upload| upload.id >= oldest).cloned().collect();
         let holder = |number| state.upload_slots.get(&(partition.clone(), number)).cloned();
-        Ok(OpenUploads { uploads, holders: std::array::from_fn(holder) })
+        Ok(OpenUploads { recent, holders: std::array::from_fn(holder) })
     }
 
     async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
