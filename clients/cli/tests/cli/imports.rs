@@ -241,7 +241,11 @@ fn a_batch_waits_for_an_earlier_one_of_its_type_that_has_failed() {
     bench.write("p.ndjson", patients_with_ids(0..10_001, "Jane"));
     bench.stub.state().fail_with = Some("internal_error".to_owned());
     bench.import(&["Patient", "p.ndjson"]).ends(5);
-    assert_eq!(bench.stub.state().jobs.len(), 1, "begun anew later, the first would replace what the second has stored");
+    assert_eq!(
+        bench.stub.state().jobs.len(),
+        1,
+        "begun anew later, the first would replace what the second has stored"
+    );
     bench.run(&["resume", "state"]).ends(0).says("10001 read = 10001 stored");
     assert_eq!(bench.stub.state().jobs.len(), 3);
 }
