@@ -199,10 +199,7 @@ pub(crate) fn error_value(error: &anyhow::Error) -> Value {
 
 /// A closed pipe is an error of its own.
 pub(crate) fn written(result: io::Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
-        result => result.context("write output"),
-    }
+    piped(result.context("write output"))
 }
 
 /// The same, of what something else has written.

@@ -7,14 +7,22 @@ use sources::{Format, UnknownColumns};
 
 /// A format, by its name.
 pub(crate) fn format() -> impl TypedValueParser<Value = Format> {
-    let values = Format::ALL.map(|(_, name, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(values).try_map(|name| name.parse::<Format>())
+    one_of(Format::ALL)
 }
 
 /// What to do with unknown columns, by its name.
 pub(crate) fn unknown_columns() -> impl TypedValueParser<Value = UnknownColumns> {
-    let values = UnknownColumns::ALL.map(|(_, name, help)| PossibleValue::new(name).help(help));
-    PossibleValuesParser::new(values).try_map(|name| name.parse::<UnknownColumns>())
+    one_of(UnknownColumns::ALL)
+}
+
+/// One of these choices, each with its name and what it means.
+fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
+    choices: [(T, &'static str, &'static str); N],
+) -> impl TypedValueParser<Value = T> {
+    let values = choices.map(|(_, name, help)| PossibleValue::new(name).help(help));
+    let of_name =
+        move |chosen: String| choices.into_iter().find(|(_, name, _)| *name == chosen).map(|(choice, ..)| choice);
+    PossibleValuesParser::new(values).try_map(move |chosen| of_name(chosen).ok_or("unknown choice"))
 }
 
 fn is_label(text: &str, most: usize) -> Result<String, String> {

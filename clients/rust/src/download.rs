@@ -48,8 +48,11 @@ impl<'a> Download<'a> {
 
     /// The next bytes; 0 at the end, once length and hash are what the job says.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<usize, DownloadError> {
-        while self.done < self.file.bytes && !buffer.is_empty() {
-            match self.read(buffer) {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while self.done < self.file.bytes {
+            match self.receive(buffer) {
                 Ok(read) => {
                     self.failures = 0;
                     return Ok(read);
@@ -58,11 +61,8 @@ impl<'a> Download<'a> {
                 Err(error) => return Err(error),
             }
         }
-        if !buffer.is_empty() {
-            self.end()?;
-            self.verify()?;
-        }
-        Ok(0)
+        self.end()?;
+        self.verify().map(|()| 0)
     }
 
     /// Reads the connection to its end, so that it can be used again. What follows the last byte does not belong there.
@@ -75,7 +75,7 @@ impl<'a> Download<'a> {
     }
 
     /// What one read of the connection brings.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, DownloadError> {
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, DownloadError> {
         let (mut body, mut to_skip) = match self.open.take() {
             Some(open) => open,
             None => self.connect()?,

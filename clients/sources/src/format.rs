@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +30,7 @@ pub enum UnknownColumns {
 }
 
 impl Format {
-    /// Every format, and what it is.
+    /// Every format, its name, and what it is.
     pub const ALL: [(Self, &str, &str); 3] = [
         (Self::Ndjson, "ndjson", "One JSON object a line"),
         (Self::Csv, "csv", "Columns under a header, with commas, semicolons or another delimiter"),
@@ -40,36 +39,12 @@ impl Format {
 }
 
 impl UnknownColumns {
-    /// Every choice, and what it means.
+    /// Every choice, its name, and what it means.
     pub const ALL: [(Self, &str, &str); 3] = [
         (Self::Error, "error", "Refuse the file"),
         (Self::Keep, "keep", "Keep it as a member with text"),
         (Self::Drop, "drop", "Leave it out"),
     ];
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|(_, name, _)| *name == text)
-            .map(|(format, ..)| format)
-            .ok_or("unknown format".to_owned())
-    }
-}
-
-impl FromStr for UnknownColumns {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|(_, name, _)| *name == text)
-            .map(|(choice, ..)| choice)
-            .ok_or("unknown choice".to_owned())
-    }
 }
 
 impl fmt::Display for UnknownColumns {

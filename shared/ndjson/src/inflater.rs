@@ -1,6 +1,6 @@
 //! Inflating gzip piece by piece.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
 use flate2::write::GzDecoder;
 
@@ -86,33 +86,30 @@ pub struct InflatingReader<R> {
     /// `None` behind the end.
     inflater: Option<Inflater>,
     piece: Vec<u8>,
-    ready: Vec<u8>,
-    taken: usize,
+    ready: Cursor<Vec<u8>>,
 }
 
 impl<R: Read> InflatingReader<R> {
     /// Reads gzip from `inner`.
     pub fn new(inner: R) -> Self {
-        Self { inner, inflater: Some(Inflater::default()), piece: vec![0; PIECE], ready: Vec::new(), taken: 0 }
+        Self { inner, inflater: Some(Inflater::default()), piece: vec![0; PIECE], ready: Cursor::default() }
     }
 }
 
 impl<R: Read> Read for InflatingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.taken == self.ready.len() {
+        loop {
+            let taken = self.ready.read(buffer)?;
+            if taken > 0 || buffer.is_empty() {
+                return Ok(taken);
+            }
             let Some(inflater) = &mut self.inflater else { return Ok(0) };
             let read = self.inner.read(&mut self.piece)?;
-            let ready = match self.piece.get(..read) {
+            self.ready = Cursor::new(match self.piece.get(..read) {
                 Some(piece) if read > 0 => inflater.push(piece)?,
                 _ => self.inflater.take().map(Inflater::finish).transpose()?.unwrap_or_default(),
-            };
-            (self.ready, self.taken) = (ready, 0);
+            });
         }
-        let ready = self.ready.get(self.taken..).unwrap_or_default();
-        let count = ready.len().min(buffer.len());
-        buffer.get_mut(..count).unwrap_or_default().copy_from_slice(ready.get(..count).unwrap_or_default());
-        self.taken += count;
-        Ok(count)
     }
 }
 

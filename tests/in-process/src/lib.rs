@@ -12,7 +12,7 @@
 pub mod jobs;
 pub mod network;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,14 +222,31 @@ impl Service {
     }
 }
 
+/// The root of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// All Rust files below a folder.
+#[must_use]
+pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
 /// The SHA-256 of some bytes, in lower-case hexadecimal.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    base16ct::lower::encode_string(&Sha256::digest(bytes))
 }
 
 /// The partition of [`TEST_KEY`].
@@ -247,7 +264,7 @@ pub fn job_id() -> JobId {
 /// A payload's text: `events/<function>/<name>.json`.
 #[must_use]
 pub fn payload(function: &str, name: &str) -> String {
-    let events: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "events", function].iter().collect();
+    let events = root().join("events").join(function);
     std::fs::read_to_string(events.join(format!("{name}.json"))).expect("payload is there")
 }
 

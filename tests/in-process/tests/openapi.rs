@@ -3,15 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use http::ErrorCode;
+use in_process::root;
 use records::ResourceType;
 use serde_json::Value;
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap()

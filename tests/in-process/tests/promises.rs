@@ -2,27 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test")]
 
-use std::path::Path;
-
-/// All source files below a folder: their paths, and what is in them.
-fn sources(directory: &Path, found: &mut Vec<(String, String)>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
-        }
-    }
-}
+use in_process::{root, rust_files};
 
 #[test]
 fn every_promise_has_its_test() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files = Vec::new();
-    for part in ["shared", "functions", "tests"] {
-        sources(&root.join(part), &mut files);
-    }
+    let root = root();
+    let paths = ["shared", "functions", "tests"].into_iter().flat_map(|part| rust_files(&root.join(part)));
+    let files: Vec<_> =
+        paths.map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect();
     for (page, least) in [("SECURITY.md", 25), ("RUNBOOK.md", 10)] {
         let promises = std::fs::read_to_string(root.join(page)).unwrap();
         let mut named = 0;

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use in_process::{root, rust_files};
+
 /// The most lines of a crate.
 const MAX_LINES: usize = 5_000;
 
@@ -14,7 +16,7 @@ const MAX_LINES: usize = 5_000;
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
 fn crates() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let root = root();
     let of = |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let all = ["shared", "functions", "clients", "tests"].into_iter().flat_map(of).chain([root.join("admin")]);
     all.filter(|path| path.join("src").is_dir() && path.join("Cargo.toml").is_file()).collect()
@@ -22,16 +24,11 @@ fn crates() -> Vec<PathBuf> {
 
 /// All source files below a folder, but for those of tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("tests") {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
-            found.push(path);
-        }
-    }
-    found
+    let is_test = |path: &PathBuf| {
+        let below = path.strip_prefix(folder).unwrap();
+        below.ends_with("tests.rs") || below.components().any(|part| part.as_os_str() == "tests")
+    };
+    rust_files(folder).into_iter().filter(|path| !is_test(path)).collect()
 }
 
 /// The code of a file outside tests and comments.

@@ -30,7 +30,7 @@ const NOTHING_STORED: [&str; 3] = ["monthly_quota_exceeded", "upload_changed", "
 /// How the work ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Every batch has been collected, or has failed.
+    /// Every batch has been collected, has failed, or waits behind one of its type that has failed.
     Finished,
     /// There is more to do; why it stopped.
     Unfinished(String),
@@ -175,10 +175,8 @@ impl<'a> Driver<'a> {
             }
         }
         let states = self.journal.states();
-        let is_running_out = |batch: &&BatchPlan| self.state(batch).is_ok_and(|state| !is_over(&state));
-        if states.iter().all(|state| !is_running(state) && !is_to_collect(state))
-            && !self.next_of_types()?.iter().any(is_running_out)
-        {
+        let may_start = |batch: &&BatchPlan| self.state(batch).is_ok_and(|state| is_waiting_to_start(&state));
+        if !states.iter().any(is_at_work) && !self.next_of_types()?.iter().any(may_start) {
             return Ok(Some(Stop::Finished));
         }
         if self.waiting.no_wait {
@@ -219,7 +217,7 @@ impl<'a> Driver<'a> {
     }
 
     fn running(&self) -> usize {
-        self.journal.states().iter().filter(|state| is_running(state)).count()
+        self.journal.states().iter().filter(|state| matches!(state, BatchState::Started { .. })).count()
     }
 
     /// The month's pool ended a job: the next ones would fare no better.
@@ -326,16 +324,9 @@ fn may_begin_anew(batch: &BatchPlan, reason: &str) -> bool {
     batch.without_id == 0 || NOTHING_STORED.iter().any(|code| reason.contains(code))
 }
 
-fn is_to_collect(state: &BatchState) -> bool {
-    matches!(state, BatchState::Ended { completed: true, .. })
-}
-
-fn is_running(state: &BatchState) -> bool {
-    matches!(state, BatchState::Started { .. })
-}
-
-fn is_over(state: &BatchState) -> bool {
-    matches!(state, BatchState::Collected { .. } | BatchState::Ended { completed: false, .. })
+/// Its job runs, or its reports are still to be fetched.
+fn is_at_work(state: &BatchState) -> bool {
+    matches!(state, BatchState::Started { .. } | BatchState::Ended { completed: true, .. })
 }
 
 /// A moment for people: the time of day, and how far away it is.

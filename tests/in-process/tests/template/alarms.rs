@@ -1,7 +1,6 @@
 //! Alarms and dashboard: each alarm is explained, every function is watched, one alarm pages.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -151,22 +150,13 @@ fn the_dashboard_shows_every_alarm_and_is_json() {
 
 #[test]
 fn functions_tell_every_metric_that_is_read() {
-    fn sources(directory: &Path, all: &mut String) {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                sources(&path, all);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let metrics = text.split("target: METRICS,").skip(1).filter_map(|call| call.split(");").next());
-                metrics.for_each(|call| all.push_str(call));
-            }
-        }
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut told = String::new();
-    for part in ["shared", "functions"] {
-        sources(&root.join(part), &mut told);
+    for path in
+        ["shared", "functions"].into_iter().flat_map(|part| in_process::rust_files(&in_process::root().join(part)))
+    {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let metrics = text.split("target: METRICS,").skip(1).filter_map(|call| call.split(");").next());
+        metrics.for_each(|call| told.push_str(call));
     }
     let told: BTreeSet<_> = told.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').collect();
     let document = document();

@@ -1,7 +1,6 @@
 //! Functions: what they run on, where they log, what Lambda is told about them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -26,8 +25,7 @@ fn every_function_of_the_workspace_is_deployed() {
         metadata["BuildProperties"]["Binary"].as_str().unwrap().to_owned()
     };
     let deployed: BTreeSet<_> = all(&template).into_iter().map(binary).collect();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
-    let packages = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let packages = std::fs::read_dir(in_process::root().join("functions")).unwrap().map(|entry| entry.unwrap().path());
     let packages = packages.filter(|path| path.join("Cargo.toml").exists());
     let packages: BTreeSet<_> = packages.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
     assert_eq!(deployed, packages);

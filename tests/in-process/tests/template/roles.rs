@@ -237,7 +237,7 @@ fn page(template: &Template) -> String {
 /// `UPDATE=1 cargo test` writes the page.
 #[test]
 fn the_page_of_permissions_is_the_template_s() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/permissions.md");
+    let path = &in_process::root().join("docs/permissions.md");
     let page = page(&Template::new());
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &page).unwrap();

@@ -220,16 +220,8 @@ fn document(job: &Job, state: &State, whole: bool) -> Value {
     document
 }
 
-struct HexOf<'a>(&'a [u8]);
-
-impl std::fmt::LowerHex for HexOf<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
-    }
-}
-
 fn file(job: &Job, name: &str, content: &[u8]) -> Value {
-    let sha256: String = format!("{:x}", HexOf(&Sha256::digest(content)));
+    let sha256 = base16ct::lower::encode_string(&Sha256::digest(content));
     let mut plain = Vec::new();
     if content.starts_with(&[0x1f, 0x8b]) {
         flate2::read::MultiGzDecoder::new(content).read_to_end(&mut plain).unwrap();
