@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{ApiError, Billing, Call, Endpoint, MAX_BODY, Reply, Request, RequestLimitKind, StatusCode};
-use model::{Environment, MAX_RECORDS, MAX_UPLOAD_BYTES, Plan, Scope, next_month};
+use model::{Environment, MAX_RECORDS, MAX_UPLOAD_BYTES, Plan, Scope, TenantId, next_month};
 use ports::UsageStore;
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ pub struct GetLimits {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Limits {
+    /// Whose key it is: clients keep what they have of two tenants apart by it.
+    tenant_id: TenantId,
     plan: Plan,
     environment: Environment,
     bulk_operations: SlidingLimit,
@@ -69,6 +71,7 @@ impl Endpoint for GetLimits {
         // This call counts as one.
         let used = call.month.of(tenant.plan.pool(environment)) + 1;
         let limits = Limits {
+            tenant_id: tenant.id.clone(),
             plan: tenant.plan,
             environment,
             bulk_operations: window.rate_limit(call.now, tenant.bulk_operations_per_hour).into(),

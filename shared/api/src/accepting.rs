@@ -43,9 +43,15 @@ pub struct Accepted {
 pub enum AcceptJobError {
     #[error("idempotency key was used for another call")]
     IdempotencyConflict,
-    /// The upload does not exist for this caller: absent, foreign, used or expired.
-    #[error("upload cannot be used")]
-    UploadUnusable,
+    /// The caller has no such upload: absent, foreign, or forgotten.
+    #[error("upload is unknown")]
+    UploadUnknown,
+    /// Nothing has imported the upload, and nothing can any more.
+    #[error("upload has expired")]
+    UploadExpired,
+    /// This job of the caller's has imported the upload.
+    #[error("upload was used")]
+    UploadUsed(JobId),
     /// Nothing has been uploaded yet, or no bytes.
     #[error("upload is empty")]
     UploadEmpty,
@@ -151,7 +157,6 @@ impl JobAcceptor {
                 // The idempotency entry wins over the other conditions, also when another transaction is at work on it:
                 // the next try finds it first.
                 Err(cancelled) if cancelled.idempotency_key_used || cancelled.contention => {}
-                Err(cancelled) if cancelled.upload_unusable => return Err(AcceptJobError::UploadUnusable),
                 Err(cancelled) if cancelled.month_full => return Err(AcceptJobError::MonthFull),
                 Err(_lost_race) => {}
             }

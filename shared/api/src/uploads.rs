@@ -38,7 +38,7 @@ impl Uploader {
     pub async fn create(&self, who: &Principal, bytes: u64) -> Result<(UploadId, SignedUrl), CreateUploadError> {
         let now = self.clock.now();
         let id = UploadId::new(now, self.ids.random());
-        let upload = Upload { id: id.clone(), expires_at: after(now, UPLOAD_LIFETIME), used: false };
+        let upload = Upload { id: id.clone(), expires_at: after(now, UPLOAD_LIFETIME), used_by: None };
         let pool = who.tenant.plan.pool(who.partition.environment);
         let reservation = Reservation { pool, month: Month::of(now), requests: 1 };
         let limit = who.tenant.refusing_limit(who.partition.environment);
@@ -57,7 +57,7 @@ impl Uploader {
                 Err(AddUploadError::Conflict) => {}
             }
             // The try whose answer was lost may have been this call's own.
-            if self.usage.upload(&who.partition, &id, now).await?.is_some() {
+            if self.usage.upload(&who.partition, &id).await?.is_some() {
                 break;
             }
             if !races.wait().await {

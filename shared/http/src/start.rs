@@ -81,7 +81,10 @@ fn refusal(call: &Call, error: AcceptJobError) -> ApiError {
             "This Idempotency-Key was used with another body in the last 24 hours",
         ),
         AcceptJobError::MonthFull => ApiError::month_full(call),
-        AcceptJobError::UploadUnusable => upload_issue("Must be an upload of yours, unused and not expired"),
+        // Clients go by these words: only the second one proves that nothing was accepted with the upload.
+        AcceptJobError::UploadUsed(job_id) => upload_issue(&format!("Used by {job_id}")),
+        AcceptJobError::UploadExpired => upload_issue("Expired"),
+        AcceptJobError::UploadUnknown => upload_issue("Unknown upload"),
         AcceptJobError::UploadEmpty => upload_issue("Nothing has been uploaded"),
         AcceptJobError::UploadTooLarge => ApiError::upload_too_large(),
         AcceptJobError::HourFull(limit) => ApiError::new(ErrorCode::RateLimited, "Hourly bulk operation limit reached")

@@ -35,5 +35,7 @@ pub use limits::{
     Window, next_month,
 };
 pub use timings::{Timings, after, transaction_time};
-pub use uploads::{MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, OpenUploads, UPLOAD_LIFETIME, URL_LIFETIME, Upload, UploadSlot};
+pub use uploads::{
+    MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, OpenUploads, UPLOAD_LIFETIME, UPLOAD_MEMORY, URL_LIFETIME, Upload, UploadSlot,
+};
 pub use validation::{LineValidator, MAX_LINE, MAX_RECORDS, ValidLine, Validation};

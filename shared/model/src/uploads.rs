@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::UploadId;
+use crate::ids::{JobId, UploadId};
 
 /// The most bytes of an upload, as it is uploaded and once inflated (openapi.yaml).
 pub const MAX_UPLOAD_BYTES: u64 = 104_857_600;
@@ -15,6 +15,10 @@ pub const URL_LIFETIME: Duration = Duration::from_hours(1);
 
 /// For how long an upload can be imported: whoever uploads in the last minute has time to say so.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
+
+/// For how long it is known what became of an upload: longer than jobs are kept, so that whoever lost the answer to a start
+/// learns whether it was accepted.
+pub const UPLOAD_MEMORY: Duration = Duration::from_hours(8 * 24);
 
 /// Uploads of a partition whose URLs still work and that no import has used: a key that has leaked must not fill the
 /// bucket.
@@ -28,9 +32,9 @@ pub struct Upload {
     pub id: UploadId,
     /// Until when it can be imported.
     pub expires_at: Timestamp,
-    /// Whether an import has taken it.
+    /// The import that has taken it.
     #[serde(skip)]
-    pub used: bool,
+    pub used_by: Option<JobId>,
 }
 
 impl Upload {
@@ -50,7 +54,7 @@ impl Upload {
     /// Whether something may still be uploaded, or imported for the first time within the URL's time.
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
-        !self.used && self.closes_at() > now
+        self.used_by.is_none() && self.closes_at() > now
     }
 }
 

@@ -93,8 +93,8 @@ pub trait UsageStore: Send + Sync {
     /// The partition's uploads that are open at `now`.
     async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError>;
 
-    /// An upload (strongly consistent), unless it has expired by `now`.
-    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError>;
+    /// An upload (strongly consistent), expired or not, for [`model::UPLOAD_MEMORY`].
+    async fn upload(&self, partition: &Partition, id: &UploadId) -> Result<Option<Upload>, PortError>;
 
     /// The entry of an idempotency key (strongly consistent), unless it has expired by `now`.
     async fn idempotency(

@@ -151,9 +151,10 @@ async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     let key = ObjectKey::upload(&test_partition(), &upload);
     service.memory.put_object(&key, patients(5));
     let live = Principal { partition: "clinic-one#live".parse().unwrap(), ..pro() };
-    assert!(matches!(try_with(&live, &upload).await, Err(AcceptJobError::UploadUnusable)));
-    assert!(try_with(&pro(), &upload).await.is_ok());
-    assert!(matches!(try_with(&pro(), &upload).await, Err(AcceptJobError::UploadUnusable)));
+    assert!(matches!(try_with(&live, &upload).await, Err(AcceptJobError::UploadUnknown)));
+    let first = try_with(&pro(), &upload).await.unwrap().job_id;
+    let is_used = |again| matches!(again, Err(AcceptJobError::UploadUsed(by)) if by == first);
+    assert!(is_used(try_with(&pro(), &upload).await));
     let (large, _) = service.uploader().create(&pro(), 100).await.unwrap();
     let size = usize::try_from(MAX_UPLOAD_BYTES).unwrap() + 1;
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &large), vec![b' '; size]);
@@ -161,7 +162,10 @@ async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     let (late, _) = service.uploader().create(&pro(), 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &late), patients(5));
     tokio::time::advance(Duration::from_hours(24)).await;
-    assert!(matches!(try_with(&pro(), &late).await, Err(AcceptJobError::UploadUnusable)));
+    assert!(matches!(try_with(&pro(), &late).await, Err(AcceptJobError::UploadExpired)));
+    // Whoever lost the answer learns for days what became of the upload, also when the job is gone.
+    tokio::time::advance(Duration::from_hours(24 * 7)).await;
+    assert!(is_used(try_with(&pro(), &upload).await));
 }
 
 #[tokio::test(start_paused = true)]

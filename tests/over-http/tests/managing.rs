@@ -171,6 +171,7 @@ fn limits_tell_what_is_left() {
     let answer = client.get("/v1/bulk/limits");
     let limits = answer.data();
     assert_eq!((&limits["plan"], &limits["environment"]), (&json!("starter"), &json!("test")));
+    assert_eq!(limits["tenantId"], json!(format!("limits-{:x}", std::process::id())));
     assert_eq!((&limits["bulkOperations"]["limit"], &limits["bulkOperations"]["remaining"]), (&json!(5), &json!(4)));
     assert_eq!(limits["requestsPerMonth"]["used"].to_string(), answer.headers["x-sandbox-used"]);
     assert_eq!(limits["requestsPerMinute"]["remaining"].to_string(), answer.headers["x-ratelimit-remaining"]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{ImportSource, JobId, JobSpec, Label, MAX_UPLOAD_BYTES, ObjectKey, Principal, UploadId};
+use model::{ImportSource, JobId, JobSpec, Label, MAX_UPLOAD_BYTES, ObjectKey, Principal, Upload, UploadId};
 use ports::{ObjectHead, ObjectStore, PortError};
 use records::ResourceType;
 
@@ -43,9 +43,11 @@ impl ImportStarter {
 
     /// What has been uploaded.
     async fn check_upload(&self, who: &Principal, upload: &UploadId) -> Result<ObjectHead, AcceptJobError> {
-        let known = self.acceptor.usage.upload(&who.partition, upload, self.acceptor.clock.now()).await?;
-        if known.is_none_or(|known| known.used) {
-            return Err(AcceptJobError::UploadUnusable);
+        match self.acceptor.usage.upload(&who.partition, upload).await? {
+            None => return Err(AcceptJobError::UploadUnknown),
+            Some(Upload { used_by: Some(job), .. }) => return Err(AcceptJobError::UploadUsed(job)),
+            Some(known) if known.expires_at <= self.acceptor.clock.now() => return Err(AcceptJobError::UploadExpired),
+            Some(_) => {}
         }
         let head = self.objects.head(&who.partition, &ObjectKey::upload(&who.partition, upload)).await?;
         match head {

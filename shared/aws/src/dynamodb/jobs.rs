@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use jiff::Timestamp;
 use model::{Job, JobId, Partition, Settlement};
 use ports::{
@@ -119,10 +119,9 @@ impl AcceptanceStore for DynamoJobs {
             let used = Update::builder()
                 .table_name(&self.usage_table)
                 .set_key(Some(upload_key(partition, upload)))
-                .update_expression("SET used = :used")
-                .condition_expression("attribute_exists(pk) AND used = :unused")
-                .expression_attribute_values(":used", AttributeValue::Bool(true))
-                .expression_attribute_values(":unused", AttributeValue::Bool(false));
+                .update_expression("SET usedBy = :job")
+                .condition_expression("attribute_exists(pk) AND attribute_not_exists(usedBy)")
+                .expression_attribute_values(":job", text(job.id().as_str()));
             items.push(TransactWriteItem::builder().update(used.build().map_err(broken)?).build());
         }
         if let Some(write) = idempotency {

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
 use jiff::Timestamp;
 use model::{
-    IdempotencyEntry, IdempotencyKey, Month, OpenUploads, Partition, Pool, Reservation, Tenant, TenantId, Upload,
-    UploadId, UploadSlot, Window, after,
+    IdempotencyEntry, IdempotencyKey, Month, OpenUploads, Partition, Pool, Reservation, Tenant, TenantId, UPLOAD_MEMORY,
+    Upload, UploadId, UploadSlot, Window, after,
 };
 use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageStore, retry};
 
@@ -146,10 +146,13 @@ fn slot_name(number: usize) -> String {
 
 fn read_upload(operation: &'static str, mut item: Item) -> Result<Upload, PortError> {
     let broken = || unreadable(operation, "item cannot be read");
-    let used = item.get("used").and_then(|used| used.as_bool().ok()).copied().ok_or_else(broken)?;
+    let used_by = match item.get("usedBy") {
+        Some(job) => Some(job.as_s().ok().and_then(|job| job.parse().ok()).ok_or_else(broken)?),
+        None => None,
+    };
     let content = item.remove("upload").ok_or_else(broken)?;
     let upload: Upload = serde_dynamo::from_attribute_value(content).map_err(|_| broken())?;
-    Ok(Upload { used, ..upload })
+    Ok(Upload { used_by, ..upload })
 }
 
 fn window_key(tenant: &TenantId) -> Item {
@@ -279,8 +282,7 @@ impl UsageStore for DynamoUsage {
         let mut item = upload_key(partition, &upload.id);
         item.insert("v".to_owned(), number(VERSION));
         item.insert("upload".to_owned(), content);
-        item.insert("used".to_owned(), AttributeValue::Bool(upload.used));
-        item.insert("expiresAt".to_owned(), time_to_live(after(upload.expires_at, HOUR)));
+        item.insert("expiresAt".to_owned(), time_to_live(after(upload.expires_at, UPLOAD_MEMORY)));
         let put = Put::builder().table_name(&self.table).set_item(Some(item)).build().map_err(broken)?;
         let is_held = if slot.holder.is_some() { "#slot = :holder" } else { "attribute_not_exists(#slot)" };
         let slots = Update::builder()
@@ -338,10 +340,10 @@ impl UsageStore for DynamoUsage {
         Ok(OpenUploads { recent, holders })
     }
 
-    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
+    async fn upload(&self, partition: &Partition, id: &UploadId) -> Result<Option<Upload>, PortError> {
         const OPERATION: &str = "read upload";
-        let Some(item) = self.get(OPERATION, upload_key(partition, id)).await? else { return Ok(None) };
-        Ok(Some(read_upload(OPERATION, item)?).filter(|upload| upload.expires_at > now))
+        let item = self.get(OPERATION, upload_key(partition, id)).await?;
+        item.map(|item| read_upload(OPERATION, item)).transpose()
     }
 
     async fn idempotency(

@@ -319,7 +319,7 @@ async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture
     let upload = |seconds| Upload {
         id: UploadId::new(*now, fixture.ids.random()),
         expires_at: fixture.later(seconds),
-        used: false,
+        used_by: None,
     };
     let first = upload(60);
     let reservation = fixture.export_job(1).reservation().clone();
@@ -330,9 +330,8 @@ async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture
     let late = usage.create_upload(partition, &upload(60), &reservation, None, &free(7)).await;
     assert!(matches!(late, Err(AddUploadError::Conflict)), "{late:?}");
     assert_eq!(usage.open_uploads(partition, *now).await.unwrap().holders[7], Some(first.id.clone()));
-    assert_eq!(usage.upload(partition, &first.id, *now).await.unwrap(), Some(first.clone()));
-    assert_eq!(usage.upload(&fixture.live(), &first.id, *now).await.unwrap(), None);
-    assert_eq!(usage.upload(partition, &first.id, fixture.later(60)).await.unwrap(), None);
+    assert_eq!(usage.upload(partition, &first.id).await.unwrap(), Some(first.clone()));
+    assert_eq!(usage.upload(&fixture.live(), &first.id).await.unwrap(), None);
 
     let using = |window: &Window, id: &UploadId| Acceptance {
         upload: Some(id.clone()),
@@ -340,7 +339,8 @@ async fn an_upload_is_used_once(jobs: &dyn Jobs, usage: &dyn UsageStore, fixture
     };
     let accepted = using(&Window::default(), &first.id);
     jobs.accept(partition, &accepted).await.unwrap();
-    assert!(usage.upload(partition, &first.id, *now).await.unwrap().unwrap().used);
+    let used_by = usage.upload(partition, &first.id).await.unwrap().unwrap().used_by;
+    assert_eq!(used_by.as_ref(), Some(accepted.job.id()));
     let open = usage.open_uploads(partition, *now).await.unwrap();
     let free = open.free_slots(*now);
     assert_eq!((open.open(*now).count(), free.len()), (0, MAX_OPEN_UPLOADS));

@@ -33,7 +33,7 @@ impl AcceptanceStore for Memory {
             idempotency_key_used: idempotency.as_ref().is_some_and(|(_, _, in_use)| *in_use),
             window_changed: state.windows.get(tenant).map_or(0, |old| old.version) + 1 != window.version,
             month_full: month_limit.is_some_and(|limit| used > limit),
-            upload_unusable: upload.as_ref().is_some_and(|key| state.uploads.get(key).is_none_or(|upload| upload.used)),
+            upload_unusable: upload.as_ref().is_some_and(|key| state.uploads.get(key).is_none_or(|upload| upload.used_by.is_some())),
             contention: false,
         };
         if cancellation != Cancellation::default() {
@@ -43,7 +43,7 @@ impl AcceptanceStore for Memory {
         state.windows.insert(tenant.clone(), window.clone());
         state.months.insert(month, used);
         if let Some(upload) = upload.and_then(|key| state.uploads.get_mut(&key)) {
-            upload.used = true;
+            upload.used_by = Some(job.id().clone());
         }
         if let Some((key, entry, _)) = idempotency {
             state.idempotency.insert(key, entry);

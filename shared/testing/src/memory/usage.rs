@@ -78,10 +78,8 @@ impl UsageStore for Memory {
         Ok(OpenUploads { recent, holders: std::array::from_fn(holder) })
     }
 
-    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
-        let state = self.lock();
-        let upload = state.uploads.get(&(partition.clone(), id.clone()));
-        Ok(upload.filter(|upload| upload.expires_at > now).cloned())
+    async fn upload(&self, partition: &Partition, id: &UploadId) -> Result<Option<Upload>, PortError> {
+        Ok(self.lock().uploads.get(&(partition.clone(), id.clone())).cloned())
     }
 
     async fn idempotency(

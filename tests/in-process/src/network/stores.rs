@@ -338,8 +338,8 @@ impl UsageStore for Network {
         Network::read(self, Operation::Usage, self.memory.open_uploads(partition, now)).await
     }
 
-    async fn upload(&self, partition: &Partition, id: &UploadId, now: Timestamp) -> Result<Option<Upload>, PortError> {
-        Network::read(self, Operation::Usage, self.memory.upload(partition, id, now)).await
+    async fn upload(&self, partition: &Partition, id: &UploadId) -> Result<Option<Upload>, PortError> {
+        Network::read(self, Operation::Usage, self.memory.upload(partition, id)).await
     }
 
     async fn idempotency(
