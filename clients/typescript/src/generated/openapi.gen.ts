@@ -16,7 +16,10 @@ export type ImportRequest = unknown & {
      */
     data?: string;
     /**
-     * In place of `data`, an upload of the same key's partition, unused and not expired.
+     * In place of `data`, an upload of the same key's partition, unused and not expired. Otherwise 422, whose issue says
+     * `uploadId: Used by job_…`, `uploadId: Expired` (nothing was imported from it), `uploadId: Unknown upload` or
+     * `uploadId: Nothing has been uploaded`.
+     *
      */
     uploadId?: string;
     label?: Label;
@@ -110,6 +113,10 @@ export type ValidatedBatch = {
 
 export type LimitsAnswer = {
     data: {
+        /**
+         * Whose key this is.
+         */
+        tenantId: string;
         plan: 'sandbox' | 'starter' | 'pro' | 'team' | 'enterprise';
         environment: 'test' | 'live';
         bulkOperations: RateLimit;
