@@ -68,7 +68,9 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
                 _ => Exit::Failed,
             },
             ApiError::Network(_)
-            | ApiError::NotTheApi
+            | ApiError::NotTheApi(_)
+            | ApiError::InsecureLink
+            | ApiError::StoreRefused { .. }
             | ApiError::NoSuchJob
             | ApiError::Gone(_)
             | ApiError::Changed => Exit::Failed,

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use clinikapi::{BuildError, Client, Key, base_url};
+use clinikapi::{BuildError, Client, Key, Limits, base_url};
 use secrecy::ExposeSecret;
+use transfer::Owner;
 
 use crate::cli::Global;
 use crate::exit::{KeyProblem, usage};
@@ -62,6 +63,12 @@ impl Settings {
         let output = output.clone();
         let client = Client::new(&self.url, self.key.clone(), PRODUCT)?;
         Ok(client.on_wait(move |error, wait| output.say(&format!("{error}; trying again in {} s", wait.as_secs()))))
+    }
+
+    /// Whose records these settings are for, as the service says.
+    pub(crate) fn owner(&self, limits: &Limits) -> Owner {
+        let environment = self.key.environment().to_owned();
+        Owner { url: self.url.clone(), tenant_id: limits.tenant_id.clone(), environment }
     }
 
     /// The settings, or `None` where nobody has said which.

@@ -51,6 +51,9 @@ pub(crate) fn since(text: &str) -> Result<String, String> {
     }
 }
 
+/// Longer than any import: a clock that far ahead cannot be counted on.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let seconds = match unit {
@@ -61,7 +64,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err("must be a number with s, m, h or d, as 90m or 6h".to_owned()),
     };
     let number: u64 = number.parse().map_err(|_| "must be a number with s, m, h or d, as 90m or 6h".to_owned())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "is too long".to_owned())
+    let time = number.checked_mul(seconds).map(Duration::from_secs).filter(|time| *time <= LONGEST);
+    time.ok_or_else(|| "must be at most 365d".to_owned())
 }
 
 #[cfg(test)]
@@ -71,6 +75,7 @@ mod tests {
     #[test]
     fn times_need_a_unit() {
         assert_eq!(duration("90m"), Ok(Duration::from_mins(90)));
+        assert!(duration("365d").is_ok() && duration("366d").is_err() && duration("200000000000000d").is_err());
         assert!(duration("90").is_err() && duration("h").is_err() && duration("99999999999999999999d").is_err());
     }
 }

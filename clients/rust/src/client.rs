@@ -15,6 +15,9 @@ use crate::wire::{self, Job, Limits, Upload};
 /// The most records of one import.
 pub const MAX_BATCH_RECORDS: u64 = 10_000;
 
+/// The longest time between two polls of a job, whatever the service says.
+const LONGEST_POLL: Duration = Duration::from_mins(5);
+
 /// The most bytes an upload is filled with: below the service's 104,857,600.
 pub const MAX_BATCH_BYTES: u64 = 100_000_000;
 
@@ -63,7 +66,7 @@ impl Client {
     /// A job.
     pub fn job(&self, id: &str) -> Result<Polled, ApiError> {
         let answer = self.transport.call(&Request::get(&job_path(id, "")?))?;
-        let retry_after = answer.retry_after.unwrap_or(Duration::from_secs(1));
+        let retry_after = answer.retry_after.unwrap_or(Duration::from_secs(1)).min(LONGEST_POLL);
         Ok(Polled { job: wire::parse(&answer.data)?, raw: answer.data, retry_after })
     }
 
@@ -71,7 +74,7 @@ impl Client {
     pub fn jobs(&self, query: &[(&str, String)]) -> Result<(Vec<Value>, Option<String>), ApiError> {
         let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let page = self.transport.call(&Request::get(&format!("/v1/bulk/jobs?{}", pairs.join("&"))))?.data;
-        let jobs = page.get("data").and_then(Value::as_array).cloned().ok_or(ApiError::NotTheApi)?;
+        let jobs = page.get("data").and_then(Value::as_array).cloned().ok_or(ApiError::NotTheApi(200))?;
         let more = page.get("hasMore").and_then(Value::as_bool).unwrap_or(false);
         let cursor = page.get("cursor").and_then(Value::as_str).map(str::to_owned).filter(|_| more);
         Ok((jobs, cursor))
@@ -103,7 +106,7 @@ impl Client {
     /// Starts an import or export, and returns its job. The same key never starts a second one.
     pub fn start(&self, path: &str, body: &Value, key: &str) -> Result<String, ApiError> {
         let answer = self.transport.call(&Request::post(path, body, key))?;
-        answer.data.get("jobId").and_then(Value::as_str).map(str::to_owned).ok_or(ApiError::NotTheApi)
+        answer.data.get("jobId").and_then(Value::as_str).map(str::to_owned).ok_or(ApiError::NotTheApi(202))
     }
 
     /// Puts a whole file to a pre-signed URL.

@@ -12,9 +12,19 @@ pub enum ApiError {
     /// Nothing was heard, or not all of it.
     #[error("cannot reach the service: {0}")]
     Network(String),
-    /// Whoever answered is not the API.
-    #[error("the answer is not the bulk API's: check the base URL")]
-    NotTheApi,
+    /// Whoever answered with this HTTP status is not the API: another service, or a proxy on the way.
+    #[error("the answer (HTTP {0}) is not the bulk API's: check the base URL, and proxies on the way")]
+    NotTheApi(u16),
+    /// The API names a link without TLS, and is reached with it itself.
+    #[error("the service names a link that begins with http://, and patients' data would travel in the clear")]
+    InsecureLink,
+    /// The store behind a pre-signed URL did not take the content.
+    #[error("the store refused the upload (HTTP {status} {code})")]
+    StoreRefused {
+        status: u16,
+        /// The store's own code: `AccessDenied`, `EntityTooLarge`. Empty where it has sent none.
+        code: String,
+    },
     /// No job can have that id.
     #[error("no such job")]
     NoSuchJob,
@@ -100,20 +110,39 @@ impl ApiError {
         match self {
             Self::Network(_) => true,
             Self::Refused(refused) => refused.status == 408 || refused.status >= 500,
-            Self::NotTheApi | Self::NoSuchJob | Self::Gone(_) | Self::Changed => false,
+            Self::NotTheApi(status) => matches!(status, 408 | 429 | 500..),
+            Self::NoSuchJob | Self::InsecureLink | Self::StoreRefused { .. } | Self::Gone(_) | Self::Changed => false,
         }
     }
 
-    /// Whether there is no such job.
+    /// Whether the service itself says that there is no such job, and not somebody on the way.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NoSuchJob) || matches!(self, Self::Refused(refused) if refused.status == 404)
+        matches!(self, Self::NoSuchJob)
+            || matches!(self, Self::Refused(refused) if refused.status == 404 && refused.code == "NOT_FOUND")
     }
 
-    /// Whether the fault is in the upload that was named: absent, used or expired.
+    /// What became of the upload that an import named, where that is why it was refused.
     #[must_use]
-    pub fn is_about_upload(&self) -> bool {
-        matches!(self, Self::Refused(refused) if refused.status == 422
-            && refused.issues.iter().any(|issue| issue.starts_with("uploadId")))
+    pub fn upload_fate(&self) -> Option<UploadFate> {
+        let Self::Refused(refused) = self else { return None };
+        let rule = refused.issues.iter().find_map(|issue| issue.strip_prefix("uploadId: "));
+        let rule = rule.filter(|_| refused.status == 422)?;
+        Some(match (rule, rule.strip_prefix("Used by ")) {
+            (_, Some(job_id)) => UploadFate::UsedBy(job_id.to_owned()),
+            ("Expired", _) => UploadFate::Expired,
+            _ => UploadFate::Unknown,
+        })
     }
+}
+
+/// What the service says of an upload that cannot be imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UploadFate {
+    /// This job has imported it.
+    UsedBy(String),
+    /// Nothing has imported it, and nothing can any more: whatever it held was never accepted.
+    Expired,
+    /// Nothing is known of it. That proves nothing.
+    Unknown,
 }

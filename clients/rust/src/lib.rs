@@ -16,6 +16,6 @@ mod wire;
 
 pub use client::{Client, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Polled, base_url, new_key};
 pub use download::Download;
-pub use error::{ApiError, BuildError, DownloadError, Refused};
+pub use error::{ApiError, BuildError, DownloadError, Refused, UploadFate};
 pub use key::{InvalidKey, Key};
 pub use wire::{Job, JobError, JobFile, JobStatus, Limits, Month, Operations, Outcome, Upload};

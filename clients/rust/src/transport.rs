@@ -19,6 +19,10 @@ const ATTEMPTS: u32 = 5;
 /// The first pause between two attempts; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// The longest wait that is taken from a `Retry-After`: in an hour every limit but the month's has a free slot.
+const LONGEST_RETRY_AFTER: u64 = 3600;
+/// The store's answers are looked at so far.
+const MAX_STORE_ANSWER: u64 = 4096;
 /// A rate limit's wait that is obeyed here; a longer one is for people to know about.
 const LONGEST_RATE_WAIT: Duration = Duration::from_mins(1);
 /// Answers are small but for a page of jobs.
@@ -127,8 +131,14 @@ impl Transport {
         self.with_retries(|| {
             let response = self.send(&Request::get(path))?;
             match response.headers().get("location").and_then(|location| location.to_str().ok()) {
-                Some(location) if response.status() == StatusCode::TEMPORARY_REDIRECT => Ok(location.to_owned()),
-                _ => read(response).and(Err(ApiError::NotTheApi)),
+                Some(location) if response.status() == StatusCode::TEMPORARY_REDIRECT => {
+                    self.check_link(location)?;
+                    Ok(location.to_owned())
+                }
+                _ => {
+                    let status = response.status().as_u16();
+                    read(response).and(Err(ApiError::NotTheApi(status)))
+                }
             }
         })
     }
@@ -177,20 +187,35 @@ impl Transport {
             std::thread::sleep(jittered(wait));
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Err(ApiError::NotTheApi)
+        Err(ApiError::Network("no answer".to_owned()))
+    }
+
+    /// A link of an API that is reached with TLS must have it too.
+    fn check_link(&self, url: &str) -> Result<(), ApiError> {
+        let is_secure = url.starts_with("https://") || !self.base.starts_with("https:");
+        if is_secure { Ok(()) } else { Err(ApiError::InsecureLink) }
     }
 
     /// Puts a file to a pre-signed URL. Its length is signed, so it is stated and never streamed in chunks.
     pub(crate) fn put(&self, url: &str, mut file: &File) -> Result<(), ApiError> {
+        self.check_link(url)?;
         self.with_retries(|| {
             file.rewind().map_err(|error| ApiError::Network(error.to_string()))?;
             // An early refusal must arrive as what it is, not as a broken pipe.
             let sent = self.agent(url).put(url).header("expect", "100-continue").send(file);
-            let response = sent.map_err(|error| network(&error))?;
-            match response.status().as_u16() {
-                200..=299 => Ok(()),
-                status @ (403 | 404) => Err(ApiError::Gone(status)),
-                status => Err(ApiError::Network(format!("the upload was refused with HTTP {status}"))),
+            let mut response = sent.map_err(|error| network(&error))?;
+            let status = response.status().as_u16();
+            if response.status().is_success() {
+                return Ok(());
+            }
+            let answer = response.body_mut().with_config().limit(MAX_STORE_ANSWER).read_to_vec().unwrap_or_default();
+            let code = store_code(&String::from_utf8_lossy(&answer));
+            // Not a refusal: the connection was too slow for the store.
+            let is_passing = matches!(status, 408 | 429 | 500..) || code == "RequestTimeout";
+            if is_passing {
+                Err(ApiError::Network(format!("the store answered the upload with HTTP {status} {code}")))
+            } else {
+                Err(ApiError::StoreRefused { status, code })
             }
         })
     }
@@ -209,7 +234,7 @@ impl Transport {
         let from = match response.status().as_u16() {
             200 => 0,
             206 => from,
-            status @ (403 | 404) => return Err(ApiError::Gone(status)),
+            status @ (400 | 403 | 404) => return Err(ApiError::Gone(status)),
             412 | 416 => return Err(ApiError::Changed),
             status => return Err(ApiError::Network(format!("the download was refused with HTTP {status}"))),
         };
@@ -238,26 +263,34 @@ fn tls() -> Result<TlsConfig, BuildError> {
     Ok(TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build())
 }
 
+/// The code in the XML of an error of S3 (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+fn store_code(answer: &str) -> String {
+    let code = answer.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    let code = code.map(|(code, _)| code).filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    code.unwrap_or_default().to_owned()
+}
+
 /// Reads an answer of the API.
 fn read(mut response: Response<ureq::Body>) -> Result<Answer, ApiError> {
     let status = response.status();
-    let retry_after =
-        header(response.headers(), "retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let seconds = header(response.headers(), "retry-after").and_then(|text| text.parse::<u64>().ok());
+    let retry_after = seconds.map(|seconds| Duration::from_secs(seconds.min(LONGEST_RETRY_AFTER)));
     let request_id = header(response.headers(), "x-request-id").unwrap_or_default().to_owned();
     let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(|error| network(&error))?;
     if status == StatusCode::NO_CONTENT {
         return Ok(Answer { data: Value::Null, retry_after });
     }
-    let mut body: Value = match serde_json::from_slice(&body) {
-        Ok(body) => body,
-        Err(_) if status.is_success() || status.is_redirection() => return Err(ApiError::NotTheApi),
-        Err(_) => Value::Null,
-    };
+    let foreign = || ApiError::NotTheApi(status.as_u16());
+    let mut body: Value = serde_json::from_slice(&body).map_err(|_| foreign())?;
     if status.is_success() {
-        let data = body.get_mut("data").map(Value::take).ok_or(ApiError::NotTheApi)?;
+        let data = body.get_mut("data").map(Value::take).ok_or_else(foreign)?;
         return Ok(Answer { data, retry_after });
     }
     let text = |name| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    // Every error of the API has its code; the gateway's own have none.
+    if text("code").is_empty() {
+        return Err(foreign());
+    }
     let issues = body.get("issues").and_then(Value::as_array).into_iter().flatten();
     let issues = issues.filter_map(|issue| issue.get("diagnostics").and_then(Value::as_str)).map(str::to_owned);
     let message = match text("message") {

@@ -9,7 +9,7 @@ use crate::error::ApiError;
 
 /// Reads an answer. The parser's own message would quote it.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, ApiError> {
-    T::deserialize(value).map_err(|_| ApiError::NotTheApi)
+    T::deserialize(value).map_err(|_| ApiError::NotTheApi(200))
 }
 
 /// Where a job is.
@@ -137,6 +137,8 @@ impl fmt::Debug for Upload {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
+    /// Whose key it is.
+    pub tenant_id: String,
     pub plan: String,
     pub environment: String,
     pub bulk_operations: Operations,

@@ -5,12 +5,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 /// The folder's or file's owner alone may use it.
 const PRIVATE_FOLDER: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
+/// What keeps other processes out of a folder.
+const LOCK: &str = ".clinik-bulk.lock";
 /// What others than the owner may do.
 const OTHERS: u32 = 0o077;
 
@@ -28,9 +30,64 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
     created.with_context(|| format!("create {}", path.display()))
 }
 
-/// Creates a file that only its owner can read; an older one of that name is emptied.
-pub fn create_private(path: &Path) -> Result<File> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(path);
+/// Creates a new file that only its owner can read. Whatever has that name goes: it may be a link, or readable for others.
+fn create_private(path: &Path) -> Result<File> {
+    remove(path)?;
+    let opened = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_FILE).open(path);
+    opened.with_context(|| format!("create {}", path.display()))
+}
+
+/// Opens a part of a file that an earlier try has left, or begins one. What others may read, and what is no plain file, is
+/// not gone on with.
+pub(crate) fn open_partial(path: &Path) -> Result<File> {
+    let context = || format!("create {}", path.display());
+    let is_ours = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.is_file() && metadata.permissions().mode() & OTHERS == 0,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(error).with_context(context),
+    };
+    if !is_ours {
+        remove(path)?;
+    }
+    let opened = OpenOptions::new().read(true).append(true).create(true).mode(PRIVATE_FILE).open(path);
+    opened.with_context(context)
+}
+
+/// While this is held, no other process works in the folder.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// Keeps other processes out of a folder, until the lock is dropped. Its file stays: whoever comes next locks the same
+    /// one.
+    pub fn take(folder: &Path) -> Result<Self> {
+        let file = open_lock(&folder.join(LOCK))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => bail!("another process works in {}", folder.display()),
+            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", folder.display())),
+        }
+    }
+
+    /// Takes the lock's file away, where the folder itself is to go.
+    pub fn remove(folder: &Path) -> Result<()> {
+        remove(&folder.join(LOCK))
+    }
+
+    /// Waits until no other process works on a file, by a lock beside it.
+    pub fn wait_beside(path: &Path) -> Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let file = open_lock(&path.with_file_name(name))?;
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path);
     opened.with_context(|| format!("create {}", path.display()))
 }
 
@@ -62,7 +119,7 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    /// Begins the file; what an earlier attempt left is overwritten.
+    /// Begins the file; what an earlier attempt left is gone.
     pub fn create(path: &Path) -> Result<Self> {
         let file = create_private(&partial(path))?;
         Ok(Self { path: path.to_owned(), file: io::BufWriter::with_capacity(1 << 16, file) })

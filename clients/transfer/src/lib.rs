@@ -6,6 +6,7 @@ mod events;
 mod export;
 mod failure;
 pub mod files;
+mod patience;
 mod plan;
 mod run;
 mod state;
@@ -13,12 +14,13 @@ mod summary;
 
 pub use batch::{OpenBatch, Place, duplicate};
 pub use events::{Events, Stage};
-pub use export::{ExportState, Exporter, Manifest, is_unfinished, new_folder, newest};
+pub use export::{ExportState, Exporter, Manifest, Owner, is_unfinished, new_folder, newest};
 pub use failure::Failure;
+pub use patience::Patience;
 pub use plan::{
     BatchPlan, BuildInput, ImportRequest, MaxRejected, Plan, SourcePlan, SourceRequest, VERSION, build,
     resolve_sources, source_name,
 };
-pub use run::{Driver, Stop, Waiting};
-pub use state::{BatchState, Journal, StateFolder};
+pub use run::{Driver, Memory, Stop, Waiting};
+pub use state::{BatchState, JobFailure, Journal, StateFolder};
 pub use summary::{Summary, summarise};

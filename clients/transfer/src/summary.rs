@@ -1,6 +1,6 @@
 //! What became of a run: the merged reports, and the figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -130,14 +130,7 @@ pub fn summarise(
         .iter()
         .zip(journal.states())
         .map(|(batch, state)| {
-            let (stored, rejected) = match state {
-                BatchState::Collected { stored, rejected, .. } => (*stored, *rejected),
-                _ => (0, 0),
-            };
-            let reason = match state {
-                BatchState::Ended { completed: false, reason, .. } => Some(reason.clone()),
-                _ => None,
-            };
+            let (stored, rejected) = state.counts().filter(|_| state.is_done()).unwrap_or_default();
             JobSummary {
                 batch: batch.number,
                 resource_type: batch.resource_type,
@@ -147,7 +140,7 @@ pub fn summarise(
                 records: batch.records,
                 stored,
                 rejected,
-                reason,
+                reason: state.trouble(),
             }
         })
         .collect();
@@ -157,9 +150,9 @@ pub fn summarise(
     let summary = Summary {
         run: plan.run.clone(),
         folder: folder.path().to_owned(),
-        url: request.url.clone(),
-        environment: request.environment.clone(),
-        finished: journal.states().iter().all(|state| matches!(state, BatchState::Collected { .. })),
+        url: request.owner.url.clone(),
+        environment: request.owner.environment.clone(),
+        finished: journal.states().iter().all(BatchState::is_done),
         reason,
         read: plan.read(),
         stored,
@@ -224,14 +217,19 @@ impl<'a> Merge<'a> {
             self.held(*resource_type)?;
         }
         for (batch, state) in self.plan.batches.iter().zip(journal.states()) {
-            if matches!(state, BatchState::Collected { .. }) {
-                self.collected(batch.number, batch.resource_type)?;
+            match state {
+                BatchState::Collected { .. } => self.collected(batch.number, batch.resource_type)?,
+                BatchState::Unreported { rejected: 0, .. } => self.all_stored(batch.number, batch.records)?,
+                _ => {}
             }
         }
         self.errors.publish()?;
         self.ids.publish()?;
         let mut rejected_files = BTreeMap::new();
         let is_alone = self.rejected.len() <= 1;
+        // What an earlier summary has left under the other names must not be taken for these.
+        let mut stale: BTreeSet<_> = ResourceType::ALL.iter().map(|known| self.folder.rejected_of(*known)).collect();
+        stale.insert(self.folder.rejected());
         for (path, file) in self.rejected.into_values() {
             file.publish()?;
             let target = self.folder.rejected();
@@ -241,9 +239,11 @@ impl<'a> Merge<'a> {
             } else {
                 path
             };
+            stale.remove(&path);
             let name = path.strip_prefix(self.folder.path()).unwrap_or(&path).display().to_string();
             rejected_files.insert(name, files::digest(&path)?.0);
         }
+        stale.iter().try_for_each(|path| files::remove(path))?;
         let violations = self.violations.into_iter().map(|((resource_type, code, path), count)| ViolationCount {
             resource_type,
             code,
@@ -292,6 +292,17 @@ impl<'a> Merge<'a> {
         if rejected.exists() { self.rejected_lines(resource_type, &rejected) } else { Ok(()) }
     }
 
+    /// The reports are gone, and all of the batch is stored: by which ids is not known any more.
+    fn all_stored(&mut self, number: usize, records: u64) -> Result<()> {
+        let lines = LineMap::load(&self.folder.lines(number))?;
+        for place in (1..=records).filter_map(|line| lines.place(line)) {
+            if let Some(file) = self.files.get_mut(place.source) {
+                file.stored += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn error(&mut self, place: Place, resource_type: ResourceType, violation: &SourceViolation) -> Result<()> {
         // Items of an array count as one place: `contact/0/phone` and `contact/1/phone` are the same mistake.
         let steps = violation
@@ -308,9 +319,8 @@ impl<'a> Merge<'a> {
         let (_, file) = match self.rejected.entry(resource_type) {
             std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
-                let folder = self.folder.rejected_folder();
-                files::create_private_folder(&folder)?;
-                let path = folder.join(format!("{resource_type}.ndjson"));
+                files::create_private_folder(&self.folder.rejected_folder())?;
+                let path = self.folder.rejected_of(resource_type);
                 let file = PartialFile::create(&path)?;
                 new.insert((path, file))
             }

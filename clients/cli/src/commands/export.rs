@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use clinikapi::JobStatus;
-use jiff::Timestamp;
 use records::ResourceType;
 use serde_json::{Value, json};
-use transfer::{ExportState, Exporter, Manifest, files};
+use transfer::files::{self, FolderLock};
+use transfer::{ExportState, Exporter, Manifest, Owner};
 
 use crate::cli::{Export, Global};
 use crate::exit::{Exit, Failure, usage};
@@ -32,10 +32,11 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     }
     let settings = Settings::resolve(global)?;
     let client = settings.client(output)?;
+    let owner = settings.owner(&client.limits()?.0);
     let types = types(arguments);
     let since = match (&arguments.since, arguments.since_last) {
         (Some(since), _) => Some(since.clone()),
-        (None, true) => since_last(arguments, &types, &settings, output)?,
+        (None, true) => since_last(arguments, &types, &owner, output)?,
         (None, false) => None,
     };
     let body = body(arguments, &types, since);
@@ -49,15 +50,8 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
         return Ok(Exit::Done);
     }
     let folder = transfer::new_folder(&arguments.out)?;
-    let state = ExportState {
-        version: transfer::VERSION,
-        body,
-        key: clinikapi::new_key()?,
-        written_at: Timestamp::now(),
-        job_id: None,
-        url: settings.url.clone(),
-        environment: settings.key.environment().to_owned(),
-    };
+    let _lock = FolderLock::take(&folder)?;
+    let state = ExportState { version: transfer::VERSION, body, key: clinikapi::new_key()?, job_id: None, owner };
     state.store(&folder)?;
     finish(&exporter, &progress, output, &folder, state)
 }
@@ -89,8 +83,8 @@ fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
 }
 
 /// Where the newest complete export in the folder ends. Without one, everything is exported.
-fn since_last(arguments: &Export, types: &[&str], settings: &Settings, output: &Output) -> Result<Option<String>> {
-    let newest = transfer::newest(&arguments.out, types, &settings.url, settings.key.environment())?;
+fn since_last(arguments: &Export, types: &[&str], owner: &Owner, output: &Output) -> Result<Option<String>> {
+    let newest = transfer::newest(&arguments.out, types, owner)?;
     match &newest {
         Some(manifest) => output.say(&format!(
             "since {}, six minutes before the last export began: what changed in them comes again, so that nothing is missed",
@@ -121,6 +115,7 @@ fn finish(
             let job_id = ExportState::load(folder).ok().and_then(|state| state.job_id);
             if is_over {
                 files::remove(&folder.join("export.json"))?;
+                FolderLock::remove(folder)?;
                 std::fs::remove_dir(folder).unwrap_or(());
             } else {
                 output.say(&format!("go on with: {}", output.next("resume", folder)));
@@ -146,12 +141,17 @@ fn tell(manifest: &Manifest, folder: &Path, output: &Output) -> Result<()> {
 }
 
 pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<Exit> {
+    let _lock = FolderLock::take(folder)?;
     let state = ExportState::load(folder)?;
     let settings = Settings::resolve(global)?;
-    if settings.url != state.url || settings.key.environment() != state.environment {
-        return Err(usage(format!("the export is of {}, with a {} key", state.url, state.environment)));
+    let Owner { url, environment, .. } = &state.owner;
+    if settings.url != *url || settings.key.environment() != *environment {
+        return Err(usage(format!("the export is of {url}, with a {environment} key")));
     }
     let client = settings.client(output)?;
+    if settings.owner(&client.limits()?.0) != state.owner {
+        return Err(usage("the export is another tenant's: use a key of that one"));
+    }
     let progress = Progress::new(output);
     finish(&Exporter { client: &client, events: &progress }, &progress, output, folder, state)
 }
@@ -170,10 +170,12 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
             return Err(Failure::Unfinished(message).into());
         }
     }
+    let owner = settings.owner(&client.limits()?.0);
     files::create_private_folder(out)?;
+    let _lock = FolderLock::take(out)?;
     let progress = Progress::new(output);
     let exporter = Exporter { client: &client, events: &progress };
-    let manifest = exporter.fetch(out, &polled.job, &settings.url, settings.key.environment())?;
+    let manifest = exporter.download(out, &polled.job, &owner)?;
     progress.finish();
     tell(&manifest, out, output)?;
     Ok(Exit::Done)

@@ -1,16 +1,14 @@
 //! Imports: plan, show, ask, act.
 
-use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clinikapi::{Client, Key, Limits};
+use clinikapi::{Client, Limits};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use sources::Map;
 use transfer::{
-    BuildInput, Driver, ImportRequest, Journal, Plan, SourceRequest, StateFolder, Stop, Summary, files,
+    BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, SourceRequest, StateFolder, Stop, Summary, files,
     resolve_sources, source_name, summarise,
 };
 
@@ -25,16 +23,17 @@ pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Re
     if arguments.dry_run {
         return dry_run(arguments, sources, global, output);
     }
-    start(sources, &arguments.reading, &arguments.acting, global, output)
+    start(sources, &arguments.reading, &arguments.acting, global, output, &|_| Ok(()))
 }
 
-/// Begins a run of its own.
+/// Begins a run of its own. `begun` hears of its folder before anything is sent, and before it can be resumed.
 pub(super) fn start(
     sources: Vec<SourceRequest>,
     reading: &Reading,
     acting: &Acting,
     global: &Global,
     output: &Output,
+    begun: &dyn Fn(&StateFolder) -> Result<()>,
 ) -> Result<Exit> {
     check(&sources, reading, global)?;
     let settings = Settings::resolve(global)?;
@@ -50,12 +49,13 @@ pub(super) fn start(
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = client.limits()?;
-    let request = request(sources, reading, acting, Some(&settings))?;
+    let request = request(sources, reading, acting, Some(settings.owner(&limits)))?;
     let folder = StateFolder::create(&match &acting.state {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("clinik-import-{}", request.run)),
     })?;
     let _lock = folder.lock()?;
+    begun(&folder)?;
     files::write_json(&folder.request(), &request)?;
     output.say(&format!("to {}, with a {} key", settings.url, settings.key.environment()));
     output.say(&format!("state folder: {}", files::shown(folder.path())));
@@ -87,7 +87,7 @@ fn request(
     sources: Vec<SourceRequest>,
     reading: &Reading,
     acting: &Acting,
-    settings: Option<&Settings>,
+    owner: Option<Owner>,
 ) -> Result<ImportRequest> {
     Ok(ImportRequest {
         version: transfer::VERSION,
@@ -98,9 +98,7 @@ fn request(
         unknown: reading.unknown,
         label: acting.label.clone(),
         max_rejected: acting.max_rejected,
-        url: settings.map(|settings| settings.url.clone()).unwrap_or_default(),
-        environment: settings.map_or("", |settings| settings.key.environment()).to_owned(),
-        key_fingerprint: settings.map(|settings| fingerprint(&settings.key)).unwrap_or_default(),
+        owner: owner.unwrap_or_default(),
         confirmed: acting.yes,
     })
 }
@@ -109,12 +107,6 @@ fn request(
 fn new_run() -> Result<String> {
     let random = clinikapi::new_key()?;
     Ok(format!("r{}", random.get(..12).unwrap_or_default()))
-}
-
-/// Tells two keys apart. A key has 32 random characters: nothing leads back from it.
-pub(super) fn fingerprint(key: &Key) -> String {
-    let hash = base16ct::lower::encode_string(&Sha256::digest(key.expose()));
-    hash.get(..16).unwrap_or_default().to_owned()
 }
 
 fn dry_run(arguments: &Import, sources: Vec<SourceRequest>, global: &Global, output: &Output) -> Result<Exit> {
@@ -153,7 +145,7 @@ impl Run<'_> {
         files::write_json(&self.folder.plan(), &plan)?;
         show_plan(&plan, limits, self.output);
         self.output.event(&plan_event(&plan, limits))?;
-        if request.environment == "live" && !request.confirmed {
+        if request.owner.environment == "live" && !request.confirmed {
             if !yes {
                 self.progress.suspend(|| confirm(&plan, self.folder, self.output))?;
             }
@@ -174,7 +166,7 @@ impl Run<'_> {
             journal: &mut journal,
             events: self.progress,
             waiting: self.waiting.into(),
-            renewed: BTreeSet::new(),
+            memory: Memory::default(),
         };
         let stopped = driver.run();
         self.progress.finish();
@@ -224,7 +216,7 @@ impl Run<'_> {
 }
 
 fn failed_jobs(summary: &Summary) -> anyhow::Error {
-    let failed: Vec<_> = summary.jobs.iter().filter(|job| job.reason.is_some()).collect();
+    let failed: Vec<_> = summary.jobs.iter().filter(|job| matches!(job.state.as_str(), "failed" | "gone")).collect();
     let jobs: Vec<_> = failed.iter().filter_map(|job| job.job_id.as_deref()).collect();
     let records: u64 = failed.iter().map(|job| job.records).sum();
     Failure::JobFailed(format!(

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clinikapi::{Client, JobStatus, Limits};
 use serde_json::{Value, json};
-use transfer::Events;
+use transfer::{Events, Patience};
 
 use crate::cli::{Global, Jobs};
 use crate::exit::{Exit, Failure};
@@ -105,8 +105,12 @@ fn show(job: &Value, output: &Output) -> Result<()> {
 fn watch(client: &Client, id: &str, output: &Output) -> Result<Exit> {
     let progress = Progress::new(output);
     progress.watching();
+    // A wrong address shows at once; an outage behind the first answer is waited out.
+    let mut is_known = false;
     loop {
-        let polled = client.job(id)?;
+        let polled =
+            if is_known { Patience::until_done(&progress, || Ok(client.job(id)?))? } else { client.job(id)? };
+        is_known = true;
         let job = &polled.job;
         progress.set_total(job.total_records);
         progress.advance(job.processed_records);

@@ -1,11 +1,10 @@
 //! Going on, looking at, and importing again.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clinikapi::{ApiError, Client};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sources::UnknownColumns;
 use transfer::{
@@ -40,18 +39,19 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         return Ok(if too_many { Exit::Rejected } else { Exit::Done });
     }
     let settings = settings_of(&request, global)?;
-    let asks = request.environment == "live" && !request.confirmed && !arguments.yes;
+    let asks = request.owner.environment == "live" && !request.confirmed && !arguments.yes;
     if asks && !io::stdin().is_terminal() {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     let client = settings.client(output)?;
     let planned: Option<Plan> = if folder.plan().exists() { Some(files::read_json(&folder.plan())?) } else { None };
-    let journal = planned.as_ref().map(|plan| Journal::read(&folder.journal(), plan.batches.len())).transpose()?;
-    check_key(&request, &settings, &client, journal.as_ref().map_or(&[], Journal::states))?;
     let (limits, _) = client.limits()?;
+    if settings.owner(&limits) != request.owner {
+        return Err(usage("the import was begun with a key of another tenant, and its records would go to two"));
+    }
     let progress = Progress::new(output);
     let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting: &arguments.waiting };
-    let is_open = request.environment == "live" && !request.confirmed;
+    let is_open = request.owner.environment == "live" && !request.confirmed;
     let Some(plan) = planned.filter(|_| !is_open) else {
         // Nothing has been sent yet.
         if request.sources.iter().any(|source| source.path.as_os_str() == "-") {
@@ -79,40 +79,20 @@ fn over(folder: &StateFolder) -> Result<Option<Summary>> {
     }
     let plan: Plan = files::read_json(&folder.plan())?;
     let journal = Journal::read(&folder.journal(), plan.batches.len())?;
-    let is_over =
-        |state: &BatchState| matches!(state, BatchState::Collected { .. } | BatchState::Ended { completed: false, .. });
+    let is_over = |state: &BatchState| state.is_done() || state.trouble().is_some();
     if journal.states().iter().all(is_over) { files::read_json(&folder.summary()).map(Some) } else { Ok(None) }
 }
 
 /// A run stays with its service and its environment.
 fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
     let settings = Settings::resolve(global)?;
-    if settings.url != request.url {
-        return Err(usage(format!("the import goes to {}, not to {}", request.url, settings.url)));
+    if settings.url != request.owner.url {
+        return Err(usage(format!("the import goes to {}, not to {}", request.owner.url, settings.url)));
     }
-    if settings.key.environment() != request.environment {
-        return Err(usage(format!("the import was begun with a {} key", request.environment)));
+    if settings.key.environment() != request.owner.environment {
+        return Err(usage(format!("the import was begun with a {} key", request.owner.environment)));
     }
     Ok(settings)
-}
-
-/// Another key must be one of the same tenant, or its records would go to two.
-fn check_key(request: &ImportRequest, settings: &Settings, client: &Client, states: &[BatchState]) -> Result<()> {
-    if import::fingerprint(&settings.key) == request.key_fingerprint {
-        return Ok(());
-    }
-    let Some(job_id) = states.iter().find_map(BatchState::job_id) else {
-        // Nothing tells whether this key is of the same tenant.
-        return Err(usage("the import was begun with another key: go on with that one, or begin a new import"));
-    };
-    match client.job(job_id) {
-        Ok(_) => Ok(()),
-        Err(error) if ApiError::is_not_found(&error) => Err(usage(format!(
-            "this key does not know job {job_id} of the import: it is of another tenant, or the job is gone; use the key \
-             that the import was begun with"
-        ))),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The line numbers of all reports are those of the sources as they were.
@@ -176,14 +156,14 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
     let (mut stored, mut rejected) = (0, plan.rejected());
     let mut jobs = Vec::new();
     for (batch, state) in plan.batches.iter().zip(journal.states()) {
-        if let BatchState::Collected { stored: new, rejected: bad, .. } = state {
+        if let Some((new, bad)) = state.counts().filter(|_| state.is_done()) {
             stored += new;
             rejected += bad;
         }
         jobs.push(json!({"batch": batch.number, "resourceType": batch.resource_type, "records": batch.records,
             "state": state.name(), "jobId": state.job_id()}));
     }
-    let finished = journal.states().iter().all(|state| matches!(state, BatchState::Collected { .. }));
+    let finished = journal.states().iter().all(BatchState::is_done);
     let open = plan.read().saturating_sub(stored + rejected);
     let document = json!({"kind": "import", "run": plan.run, "finished": finished, "read": plan.read(),
         "stored": stored, "rejected": rejected, "open": open, "jobs": jobs});
@@ -205,26 +185,32 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// What an import's rejected records became, written down before any of them is sent again.
+#[derive(Serialize, Deserialize)]
+struct Retried {
+    /// The state folder of the import that took them.
+    folder: PathBuf,
+}
+
 pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
     let folder = StateFolder::open(&arguments.of)?;
+    let _lock = folder.lock()?;
     let Some(summary) = over(&folder)? else {
         return Err(usage("the import has not finished; resume it first"));
     };
     if summary.rejected_files.is_empty() {
         return Err(usage("the import has rejected nothing"));
     }
-    let records = rejected_now(&folder, &summary)?;
-    if records.iter().all(|(name, sha256)| summary.rejected_files.get(name) == Some(sha256)) {
-        let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
+    check_retried(&folder, output)?;
+    let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
+    let is_as_it_was = |(name, sha256): (&String, &String)| -> Result<bool> {
+        let path = folder.path().join(name);
+        Ok(!path.exists() || files::digest(&path)?.0 == *sha256)
+    };
+    if summary.rejected_files.iter().map(is_as_it_was).collect::<Result<Vec<_>>>()?.iter().all(|same| *same) {
         return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
     }
-    let marker = folder.path().join("retried.json");
-    if marker.exists() && files::read_json::<BTreeMap<String, String>>(&marker)? == records {
-        return Err(usage(
-            "these records were imported by an earlier retry, and those without ids would be stored twice",
-        ));
-    }
-    let what = if folder.rejected().exists() {
+    let what = if summary.rejected_files.contains_key("rejected.ndjson") {
         let plan: Plan = files::read_json(&folder.plan())?;
         let resource_type = rejected_type(&folder, &plan)?;
         vec![PathBuf::from(resource_type), folder.rejected()]
@@ -232,21 +218,32 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         vec![folder.rejected_folder()]
     };
     let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
-    let done = import::start(resolve_sources(&what, None)?, &reading, &arguments.acting, global, output);
-    let has_sent = match &done {
-        Ok(_) => true,
-        Err(error) => matches!(crate::exit::of_error(error), Exit::Unfinished | Exit::Limit | Exit::JobFailed),
-    };
-    if has_sent {
-        files::write_json(&marker, &records)?;
-    }
-    done
+    let begun = |new: &StateFolder| files::write_json(&folder.retried(), &Retried { folder: new.path().to_owned() });
+    import::start(resolve_sources(&what, None)?, &reading, &arguments.acting, global, output, &begun)
 }
 
-/// The hashes of the rejected records' files as they are now.
-fn rejected_now(folder: &StateFolder, summary: &Summary) -> Result<BTreeMap<String, String>> {
-    let names = summary.rejected_files.keys().map(|name| (name, folder.path().join(name)));
-    names.filter(|(_, path)| path.exists()).map(|(name, path)| Ok((name.clone(), files::digest(&path)?.0))).collect()
+/// Records without ids that are sent twice are stored twice. Only a folder that cannot be resumed has sent nothing.
+fn check_retried(folder: &StateFolder, output: &Output) -> Result<()> {
+    if !folder.retried().exists() {
+        return Ok(());
+    }
+    let Retried { folder: earlier } = files::read_json(&folder.retried())?;
+    if !earlier.exists() {
+        return Err(usage(format!(
+            "these records were imported again with the state folder {}, which is gone: what was stored cannot be told. If you \
+             know that nothing was, remove {}",
+            earlier.display(),
+            folder.retried().display()
+        )));
+    }
+    if StateFolder::open(&earlier).is_err() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "these records are being imported again, or were: go on with {}; what it rejects, fix there, and run {}",
+        output.next("resume", &earlier),
+        output.next("retry", &earlier)
+    )))
 }
 
 /// The one type of the rejected records.

@@ -8,7 +8,7 @@ use clinikapi::Key;
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Table, Value};
-use transfer::files;
+use transfer::files::{self, FolderLock};
 
 use crate::exit::usage;
 
@@ -65,6 +65,11 @@ pub(crate) fn load_if_any(name: &str) -> Result<Option<Profile>> {
 /// Keeps a key and its URL; the other profiles stay as they are.
 pub(crate) fn store(name: &str, url: &str, key: &Key) -> Result<PathBuf> {
     let path = path()?;
+    if let Some(folder) = path.parent() {
+        files::create_private_folder(folder)?;
+    }
+    // Two at once would each write the file without the other's profile.
+    let _lock = FolderLock::wait_beside(&path)?;
     let mut profiles = match std::fs::read_to_string(&path) {
         Ok(text) => text.parse::<Table>().map_err(|_| usage(format!("{} is no file of profiles", path.display())))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Table::new(),
@@ -74,9 +79,6 @@ pub(crate) fn store(name: &str, url: &str, key: &Key) -> Result<PathBuf> {
     profile.insert("url".to_owned(), Value::String(url.to_owned()));
     profile.insert("key".to_owned(), Value::String(key.expose().to_owned()));
     profiles.insert(name.to_owned(), Value::Table(profile));
-    if let Some(folder) = path.parent() {
-        files::create_private_folder(folder)?;
-    }
     files::replace(&path, toml::to_string(&profiles)?.as_bytes())?;
     Ok(path)
 }

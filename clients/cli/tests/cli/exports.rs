@@ -79,7 +79,8 @@ fn what_an_earlier_process_left_is_gone_on_with() {
     let job = bench.stub.state().jobs[0].id.clone();
     let whole = bench.stub.state().jobs[0].files[&format!("{job}.ndjson")].clone();
     bench.stub.clear_requests();
-    bench.write(&format!("files/{job}.ndjson.partial"), &whole[..1000]);
+    let part = bench.write(&format!("files/{job}.ndjson.partial"), &whole[..1000]);
+    std::fs::set_permissions(&part, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     bench.run(&["download", &job, "--out", "files"]).ends(0);
     assert!(bench.stub.state().requests.iter().any(|request| request.header("range") == Some("bytes=1000-")));
     assert_eq!(bench.read(&format!("files/{job}.ndjson")).into_bytes(), whole);

@@ -1,15 +1,16 @@
 //! Files of jobs on the disk, and in streams.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use clinikapi::{ApiError, Client, Download, DownloadError, JobFile};
 
+use crate::events::Events;
 use crate::failure::Failure;
 use crate::files;
+use crate::patience::Patience;
 
 const CHUNK: usize = 1 << 17;
 
@@ -21,8 +22,7 @@ pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, s
         return Ok(());
     }
     let partial = files::partial(path);
-    let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&partial);
-    let mut target = opened.with_context(|| format!("create {}", partial.display()))?;
+    let mut target = files::open_partial(&partial)?;
     let mut download = Download::new(client, job, file);
     continue_behind(&mut target, &mut download)?;
     let mut read = read_all(&mut download, &mut target, seen);
@@ -40,12 +40,25 @@ pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, s
     }
     read?;
     target.sync_all().with_context(|| format!("write {}", path.display()))?;
+    // As it stands on the disk, and not as it came.
+    if files::digest(&partial)? != (file.sha256.to_lowercase(), file.bytes) {
+        files::remove(&partial)?;
+        return Err(Failure::Mismatch(format!("{} was changed while it was written", path.display())).into());
+    }
     files::publish(path)
 }
 
 /// Streams a file of a job.
-pub(crate) fn to_writer(client: &Client, job: &str, file: &JobFile, writer: &mut dyn Write) -> Result<()> {
-    read_all(&mut Download::new(client, job, file), writer, &|_| {})?;
+pub(crate) fn to_writer(
+    client: &Client,
+    events: &dyn Events,
+    job: &str,
+    file: &JobFile,
+    writer: &mut dyn Write,
+) -> Result<()> {
+    // It knows how far it is: what has been written is not written again.
+    let mut download = Download::new(client, job, file);
+    Patience::until_done(events, || read_all(&mut download, writer, &|_| {}))?;
     writer.flush().context("write output")
 }
 

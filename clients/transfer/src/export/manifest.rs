@@ -11,7 +11,16 @@ use crate::files;
 
 /// The manifest's name.
 pub(super) const FILE: &str = "manifest.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// Whose records they are: those of two owners never meet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    pub url: String,
+    pub tenant_id: String,
+    pub environment: String,
+}
 
 /// What an export holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,8 +28,8 @@ const VERSION: u32 = 1;
 pub struct Manifest {
     pub version: u32,
     pub job_id: String,
-    pub url: String,
-    pub environment: String,
+    #[serde(flatten)]
+    pub owner: Owner,
     pub resource_types: Vec<String>,
     /// Where the export begins; `None` where it holds everything.
     #[serde(default)]
@@ -33,12 +42,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    pub(super) fn of_job(job: &Job, url: &str, environment: &str) -> Self {
+    pub(super) fn of_job(job: &Job, owner: &Owner) -> Self {
         Self {
             version: VERSION,
             job_id: job.id.clone(),
-            url: url.to_owned(),
-            environment: environment.to_owned(),
+            owner: owner.clone(),
             resource_types: job.resource_types.clone(),
             since: job.since.clone(),
             transaction_time: job.transaction_time.clone().unwrap_or_default(),
@@ -87,11 +95,10 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
     Ok(found)
 }
 
-/// The newest complete export in a folder that the next one of these types can follow.
-pub fn newest(folder: &Path, types: &[&str], url: &str, environment: &str) -> Result<Option<Manifest>> {
+/// The newest complete export of this owner in a folder that the next one of these types can follow.
+pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Option<Manifest>> {
     let covers = |manifest: &Manifest| {
-        manifest.url == url
-            && manifest.environment == environment
+        manifest.owner == *owner
             && manifest.moment().is_some()
             && types.iter().all(|wanted| manifest.resource_types.iter().any(|known| known == wanted))
     };

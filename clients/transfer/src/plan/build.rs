@@ -28,6 +28,9 @@ pub struct BuildInput<'a> {
 
 /// Reads all sources, and makes the plan of them.
 pub fn build(input: &BuildInput<'_>) -> Result<Plan> {
+    if let Some(folder) = input.folder {
+        folder.clear()?;
+    }
     let names = input.request.sources.iter().map(|source| source_name(&source.path)).collect();
     let mut planner = Planner::new(names, input.folder)?;
     let total = input.request.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sources::{Format, UnknownColumns, format_of, unusable};
 
 use super::MaxRejected;
-use crate::export::{self, Manifest};
+use crate::export::{self, Manifest, Owner};
 use crate::failure::Failure;
 use crate::files;
 
@@ -25,11 +25,9 @@ pub struct ImportRequest {
     pub unknown: UnknownColumns,
     pub label: Option<String>,
     pub max_rejected: MaxRejected,
-    /// Where it goes: a run never changes its service or environment.
-    pub url: String,
-    pub environment: String,
-    /// Tells another key from this one, and nothing else.
-    pub key_fingerprint: String,
+    /// Where it goes: a run never changes its service, tenant or environment.
+    #[serde(flatten)]
+    pub owner: Owner,
     /// A live key was confirmed.
     pub confirmed: bool,
 }
@@ -101,7 +99,13 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
         return manifest_sources(&folder, &manifest, 0);
     }
     let chain = export::chain(&folder)?;
-    if !chain.is_empty() {
+    if let Some(((_, first), others)) = chain.split_first() {
+        if others.iter().any(|(_, manifest)| manifest.owner != first.owner) {
+            return Err(unusable(format!(
+                "{} holds exports of more than one tenant or environment: name the folder of one of them",
+                folder.display()
+            )));
+        }
         let stages = chain.iter().enumerate();
         let stages = stages.map(|(stage, (folder, manifest))| manifest_sources(folder, manifest, stage));
         return Ok(stages.collect::<Result<Vec<_>>>()?.concat());

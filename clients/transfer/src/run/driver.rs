@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clinikapi::{ApiError, Client, Job, JobStatus};
+use clinikapi::{ApiError, Client, Job, JobStatus, Upload};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -12,20 +12,19 @@ use super::collect::collect;
 use super::start::Start;
 use crate::events::{Events, Stage};
 use crate::files;
+use crate::patience::{AFTER_MISS, Misses, Patience, tell};
 use crate::plan::{BatchPlan, ImportRequest, Plan};
-use crate::state::{BatchState, Journal, StateFolder, Step};
+use crate::state::{BatchState, JobFailure, Journal, StateFolder, Step};
 
 /// Jobs that run at the same time, at most.
 const MAX_RUNNING: usize = 4;
 /// A job is asked for this soon after its start.
 const FIRST_POLL: Duration = Duration::from_millis(250);
-/// While the network is gone, it is tried again after so long, and then after twice as long, up to the longest.
-const FIRST_OUTAGE_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(30);
 /// The longest sleep between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
-/// Failures of a job that have stored nothing.
-const NOTHING_STORED: [&str; 3] = ["monthly_quota_exceeded", "upload_changed", "too_many_records"];
+/// Failures that are found while the lines are counted, before any is stored.
+const NOTHING_STORED: [&str; 2] = [MONTH_USED_UP, "too_many_records"];
+const MONTH_USED_UP: &str = "monthly_quota_exceeded";
 
 /// How the work ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,8 +55,20 @@ pub struct Driver<'a> {
     pub journal: &'a mut Journal,
     pub events: &'a dyn Events,
     pub waiting: Waiting,
+    /// What this process remembers.
+    pub memory: Memory,
+}
+
+/// What the process that carries a run out remembers of it, and no later one has to know.
+#[derive(Default)]
+pub struct Memory {
     /// Batches whose upload had expired: each is renewed once.
-    pub renewed: BTreeSet<usize>,
+    pub(super) renewed: BTreeSet<usize>,
+    /// Uploads whose content has not arrived: the next try puts it there again.
+    pub(super) uploads: BTreeMap<usize, Upload>,
+    /// Batches whose job was gone before, and is asked for again.
+    asked_again: BTreeSet<usize>,
+    misses: BTreeMap<usize, Misses>,
 }
 
 /// When things are due.
@@ -67,7 +78,7 @@ struct Schedule {
     slot_at: Instant,
     /// Nothing is asked before this: the network is gone.
     retry_at: Instant,
-    outage_pause: Duration,
+    patience: Patience,
     polls: BTreeMap<usize, Instant>,
     progress: BTreeMap<usize, u64>,
 }
@@ -80,17 +91,17 @@ impl<'a> Driver<'a> {
             deadline: self.waiting.wait_for.map(|time| now + time),
             slot_at: now,
             retry_at: now,
-            outage_pause: FIRST_OUTAGE_PAUSE,
+            patience: Patience::default(),
             polls: BTreeMap::new(),
             progress: BTreeMap::new(),
         };
         self.events.begin(Stage::Importing, self.plan.to_send());
-        self.restart_what_can_be()?;
+        self.begin_again()?;
         loop {
             let stop = match self.round(&mut schedule) {
                 Ok(stop) => {
                     if Instant::now() >= schedule.retry_at {
-                        schedule.outage_pause = FIRST_OUTAGE_PAUSE;
+                        schedule.patience = Patience::default();
                     }
                     stop
                 }
@@ -113,21 +124,13 @@ impl<'a> Driver<'a> {
 
     /// A failure that passes is waited out; any other ends the work.
     fn outage(&self, error: anyhow::Error, schedule: &mut Schedule) -> Result<()> {
-        let Some(api) = error.downcast_ref::<ApiError>() else { return Err(error) };
-        let pause = if let Some(slot) = api.slot_in() {
-            slot
-        } else if api.is_passing() {
-            let pause = schedule.outage_pause;
-            schedule.outage_pause = (pause * 2).min(LONGEST_OUTAGE_PAUSE);
-            pause
-        } else {
+        let Some(pause) = error.downcast_ref().and_then(|error| schedule.patience.after(error)) else {
             return Err(error);
         };
         if self.waiting.no_wait {
             return Err(error);
         }
-        self.events.say(&format!("{error}; trying again in {} s", pause.as_secs()));
-        self.events.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))?;
+        tell(self.events, &error, pause)?;
         schedule.retry_at = Instant::now() + pause;
         Ok(())
     }
@@ -141,7 +144,7 @@ impl<'a> Driver<'a> {
         for batch in &plan.batches {
             match self.state(batch)? {
                 BatchState::Started { job_id } => self.poll(batch, &job_id, schedule)?,
-                BatchState::Ended { job_id, completed: true, .. } => self.collect(batch, &job_id, None)?,
+                BatchState::Completed { job_id, .. } => self.collect(batch, &job_id, None, schedule)?,
                 _ => {}
             }
         }
@@ -198,8 +201,10 @@ impl<'a> Driver<'a> {
         let mut next = Vec::new();
         for batch in &plan.batches {
             let is_settled = match self.state(batch)? {
-                BatchState::Collected { .. } | BatchState::Ended { completed: true, .. } => true,
-                BatchState::Ended { completed: false, reason, .. } => !may_begin_anew(batch, &reason),
+                BatchState::Completed { .. } | BatchState::Collected { .. } | BatchState::Unreported { .. } => true,
+                BatchState::Failed { failure, .. } => !may_begin_anew(batch, &failure),
+                // The service has said three times that it is not at work. With ids it may be done again.
+                BatchState::Gone { .. } => batch.without_id > 0,
                 BatchState::Planned
                 | BatchState::Uploaded { .. }
                 | BatchState::Starting { .. }
@@ -223,82 +228,153 @@ impl<'a> Driver<'a> {
     /// The month's pool ended a job: the next ones would fare no better.
     fn month_used_up(&self) -> Option<String> {
         self.journal.states().iter().find_map(|state| match state {
-            BatchState::Ended { completed: false, reason, .. } if reason.contains("monthly_quota_exceeded") => {
-                Some(format!("the month's requests are used up: {reason}"))
+            BatchState::Failed { failure, .. } if failure.code == MONTH_USED_UP => {
+                Some(format!("the month's requests are used up: {}", failure.reason))
             }
             _ => None,
         })
     }
 
-    /// Failed batches begin anew where nothing can be stored twice by it.
-    fn restart_what_can_be(&mut self) -> Result<()> {
+    /// Failed batches begin anew where nothing can be stored twice by it, and jobs that were gone are asked for again.
+    fn begin_again(&mut self) -> Result<()> {
         let plan = self.plan;
         for batch in &plan.batches {
-            if let BatchState::Ended { completed: false, reason, .. } = self.state(batch)?
-                && may_begin_anew(batch, &reason)
-            {
-                self.events.say(&format!("batch {} failed and begins anew", batch.number));
-                self.journal.record(batch.number, Step::Restarted)?;
+            match self.state(batch)? {
+                BatchState::Failed { failure, .. } if may_begin_anew(batch, &failure) => self.restart(batch)?,
+                BatchState::Gone { job_id } => {
+                    self.memory.asked_again.insert(batch.number);
+                    self.journal.record(batch.number, Step::Started { job_id })?;
+                }
+                // As when the process died in between.
+                BatchState::Collected { .. } => files::remove(&self.folder.batch(batch.number))?,
+                _ => {}
             }
         }
         Ok(())
     }
 
+    pub(super) fn restart(&mut self, batch: &BatchPlan) -> Result<()> {
+        self.events.say(&format!("batch {} begins anew", batch.number));
+        self.journal.record(batch.number, Step::Restarted)
+    }
+
+    /// What the service shows of a batch's job: `None` where it is to be asked again.
+    fn look<T>(
+        &mut self,
+        batch: &BatchPlan,
+        schedule: &mut Schedule,
+        found: Result<T, ApiError>,
+    ) -> Result<Option<T>, ApiError> {
+        let found = self.memory.misses.entry(batch.number).or_default().look(found)?;
+        if found.is_none() {
+            schedule.polls.insert(batch.number, Instant::now() + AFTER_MISS);
+        }
+        Ok(found)
+    }
+
     fn poll(&mut self, batch: &BatchPlan, job_id: &str, schedule: &mut Schedule) -> Result<()> {
-        let due = *schedule.polls.entry(batch.number).or_insert_with(Instant::now);
-        if Instant::now() < due {
+        if !schedule.is_due(batch.number) {
             return Ok(());
         }
-        let polled = match self.client.job(job_id) {
-            Err(error) if error.is_not_found() => {
-                let reason = "the job is gone: deleted, or older than 7 days".to_owned();
-                return self.ended(batch, job_id, false, reason);
-            }
-            polled => polled?,
+        let found = self.client.job(job_id);
+        let polled = match self.look(batch, schedule, found) {
+            Ok(Some(polled)) => polled,
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_not_found() => return self.gone(batch, job_id),
+            Err(error) => return Err(error.into()),
         };
         let job = polled.job;
         schedule.progress.insert(batch.number, job.processed_records);
-        if !job.has_ended() {
-            self.events.job(job_id, job.processed_records, batch.records);
-            self.events.event(&json!({"event": "progress", "batch": batch.number, "jobId": job_id,
-                "processedRecords": job.processed_records, "totalRecords": job.total_records}))?;
-            schedule.polls.insert(batch.number, Instant::now() + polled.retry_after);
-            return Ok(());
+        match job.status {
+            JobStatus::Completed => {
+                let (stored, rejected) = (job.succeeded_records, job.failed_records);
+                let step = Step::Completed { job_id: job_id.to_owned(), stored, rejected };
+                self.ended(batch, job_id, step, None)?;
+                self.collect(batch, job_id, Some(job), schedule)
+            }
+            JobStatus::Failed => {
+                let code = job.errors.first().map(|error| error.code.clone()).unwrap_or_default();
+                let failure = JobFailure { code, reason: job.reason(), stored: job.succeeded_records };
+                let reason = failure.reason.clone();
+                self.ended(batch, job_id, Step::Failed { job_id: job_id.to_owned(), failure }, Some(&reason))
+            }
+            JobStatus::Pending | JobStatus::Processing => {
+                self.events.job(job_id, job.processed_records, batch.records);
+                self.events.event(&json!({"event": "progress", "batch": batch.number, "jobId": job_id,
+                    "processedRecords": job.processed_records, "totalRecords": job.total_records}))?;
+                schedule.polls.insert(batch.number, Instant::now() + polled.retry_after);
+                Ok(())
+            }
         }
-        let completed = job.status == JobStatus::Completed;
-        let reason = if completed { String::new() } else { job.reason() };
-        self.ended(batch, job_id, completed, reason)?;
-        if completed { self.collect(batch, job_id, Some(job)) } else { Ok(()) }
     }
 
-    fn ended(&mut self, batch: &BatchPlan, job_id: &str, completed: bool, reason: String) -> Result<()> {
-        if !completed {
+    /// The service has said often enough that there is no such job. It has ended, then: only such jobs are deleted.
+    fn gone(&mut self, batch: &BatchPlan, job_id: &str) -> Result<()> {
+        if batch.without_id == 0 && self.memory.asked_again.contains(&batch.number) {
+            return self.restart(batch);
+        }
+        let reason = "the job is gone: deleted, or older than 7 days";
+        self.ended(batch, job_id, Step::Gone { job_id: job_id.to_owned() }, Some(reason))
+    }
+
+    fn ended(&mut self, batch: &BatchPlan, job_id: &str, step: Step, trouble: Option<&str>) -> Result<()> {
+        self.journal.record(batch.number, step)?;
+        if let Some(reason) = trouble {
             self.events.warn(&format!("batch {}: job {job_id} failed: {reason}", batch.number));
         }
         self.events.job_ended(job_id);
-        self.events.event(&json!({"event": "ended", "batch": batch.number, "jobId": job_id, "completed": completed,
-            "reason": reason}))?;
-        self.journal.record(batch.number, Step::Ended { job_id: job_id.to_owned(), completed, reason })
+        self.events.event(&json!({"event": "ended", "batch": batch.number, "jobId": job_id,
+            "completed": trouble.is_none(), "reason": trouble.unwrap_or_default()}))
     }
 
     /// Fetches a finished job's reports, and lets go of the batch.
-    fn collect(&mut self, batch: &BatchPlan, job_id: &str, job: Option<Job>) -> Result<()> {
-        let job = match job {
-            Some(job) => job,
-            None => self.client.job(job_id)?.job,
+    fn collect(&mut self, batch: &BatchPlan, job_id: &str, job: Option<Job>, schedule: &mut Schedule) -> Result<()> {
+        if job.is_none() && !schedule.is_due(batch.number) {
+            return Ok(());
+        }
+        let found = match job {
+            Some(job) => Ok(job),
+            None => self.client.job(job_id).map(|polled| polled.job),
         };
-        let counts = collect(self.client, self.folder, batch, &job)?;
+        let job = match self.look(batch, schedule, found) {
+            Ok(Some(job)) => job,
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_not_found() => return self.unreported(batch, job_id),
+            Err(error) => return Err(error.into()),
+        };
+        let counts = match collect(self.client, self.folder, batch, &job) {
+            // Deleted in between.
+            Err(error) if error.downcast_ref().is_some_and(ApiError::is_not_found) => {
+                return self.unreported(batch, job_id);
+            }
+            counts => counts?,
+        };
         let (stored, rejected) = (counts.stored, counts.rejected);
         self.journal.record(batch.number, Step::Collected { job_id: job_id.to_owned(), stored, rejected })?;
+        // Patients' data that is no longer needed does not stay on the disk, whoever hears of it.
+        files::remove(&self.folder.batch(batch.number))?;
         self.events.event(&json!({"event": "collected", "batch": batch.number, "jobId": job_id, "stored": stored,
-            "rejected": rejected}))?;
-        // Patients' data that is no longer needed does not stay on the disk.
-        files::remove(&self.folder.batch(batch.number))
+            "rejected": rejected}))
+    }
+
+    /// The job has completed, and its reports are gone with it. Its counts were written down when it ended; the batch stays
+    /// where some of its records were rejected.
+    fn unreported(&mut self, batch: &BatchPlan, job_id: &str) -> Result<()> {
+        let (stored, rejected) = self.state(batch)?.counts().context("the batch has not completed")?;
+        let job_id = job_id.to_owned();
+        self.journal.record(batch.number, Step::Unreported { job_id: job_id.clone(), stored, rejected })?;
+        if rejected == 0 {
+            files::remove(&self.folder.batch(batch.number))?;
+        }
+        let trouble = self.state(batch)?.trouble().unwrap_or_default();
+        self.events.warn(&format!("batch {}: job {job_id} has completed, and is gone: {trouble}", batch.number));
+        self.events.event(&json!({"event": "unreported", "batch": batch.number, "jobId": job_id, "stored": stored,
+            "rejected": rejected}))
     }
 
     fn show(&self, schedule: &Schedule) {
         let done = self.plan.batches.iter().zip(self.journal.states()).map(|(batch, state)| match state {
-            BatchState::Collected { .. } | BatchState::Ended { .. } => batch.records,
+            state if state.counts().is_some() || state.trouble().is_some() => batch.records,
             _ => schedule.progress.get(&batch.number).copied().unwrap_or(0),
         });
         self.events.advance(done.sum());
@@ -306,6 +382,11 @@ impl<'a> Driver<'a> {
 }
 
 impl Schedule {
+    /// Whether a batch is to be looked at.
+    fn is_due(&self, batch: usize) -> bool {
+        self.polls.get(&batch).is_none_or(|due| Instant::now() >= *due)
+    }
+
     /// When to look again.
     fn next_due(&self, wants_slot: bool) -> Instant {
         let polls = self.polls.values().copied();
@@ -319,14 +400,15 @@ fn is_waiting_to_start(state: &BatchState) -> bool {
     matches!(state, BatchState::Planned | BatchState::Uploaded { .. } | BatchState::Starting { .. })
 }
 
-/// Whether a batch that has failed can be done again without storing anything twice.
-fn may_begin_anew(batch: &BatchPlan, reason: &str) -> bool {
-    batch.without_id == 0 || NOTHING_STORED.iter().any(|code| reason.contains(code))
+/// Whether a batch that has failed can be done again without storing anything twice: what it stored is replaced, or its
+/// failure proves that it has stored nothing.
+fn may_begin_anew(batch: &BatchPlan, failure: &JobFailure) -> bool {
+    batch.without_id == 0 || (failure.stored == 0 && NOTHING_STORED.contains(&failure.code.as_str()))
 }
 
 /// Its job runs, or its reports are still to be fetched.
 fn is_at_work(state: &BatchState) -> bool {
-    matches!(state, BatchState::Started { .. } | BatchState::Ended { completed: true, .. })
+    matches!(state, BatchState::Started { .. } | BatchState::Completed { .. })
 }
 
 /// A moment for people: the time of day, and how far away it is.

@@ -4,8 +4,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clinikapi::ApiError;
-use jiff::Timestamp;
+use clinikapi::{ApiError, UploadFate};
 use serde_json::json;
 
 use super::driver::Driver;
@@ -13,10 +12,8 @@ use crate::failure::Failure;
 use crate::plan::{BatchPlan, ImportRequest};
 use crate::state::{BatchState, Step};
 
-/// An idempotency key is good for 24 hours, and an upload can be imported for as long; with a margin.
-const KEY_HOURS: i64 = 23;
-/// Jobs are kept for 7 days; with a margin.
-const JOB_HOURS: i64 = 6 * 24;
+/// An upload that the store refuses is made anew so often.
+const UPLOADS: u32 = 3;
 
 /// What starting a batch came to.
 pub(super) enum Start {
@@ -30,41 +27,56 @@ impl Driver<'_> {
     /// Brings a batch up to the point where its job runs.
     pub(super) fn start(&mut self, batch: &BatchPlan) -> Result<Start> {
         let (upload_id, key) = match self.state(batch)? {
-            BatchState::Starting { upload_id, key, at } => {
-                if age_in_hours(at) >= KEY_HOURS
-                    && let Some(found) = self.find_started(batch, at)?
-                {
-                    return self.started(batch, &found);
-                }
-                if age_in_hours(at) >= KEY_HOURS { self.prepare(batch, None)? } else { (upload_id, key) }
-            }
-            BatchState::Uploaded { upload_id, at } if age_in_hours(at) < KEY_HOURS => {
-                self.prepare(batch, Some(upload_id))?
-            }
+            BatchState::Starting { upload_id, key } => (upload_id, key),
+            BatchState::Uploaded { upload_id } => self.prepare(batch, Some(upload_id))?,
             _ => self.prepare(batch, None)?,
         };
         let body = json!({"resourceType": batch.resource_type.as_str(), "uploadId": upload_id,
             "label": batch_label(self.request, batch.number)});
-        match self.client.start("/v1/bulk/import", &body, &key) {
-            Ok(job_id) => self.started(batch, &job_id),
-            Err(error) => {
-                if let Some(after) = error.slot_in() {
-                    return Ok(Start::NoSlot(after));
+        let error = match self.client.start("/v1/bulk/import", &body, &key) {
+            Ok(job_id) => return self.started(batch, &job_id),
+            Err(error) => error,
+        };
+        if let Some(after) = error.slot_in() {
+            return Ok(Start::NoSlot(after));
+        }
+        if let Some(fate) = error.upload_fate() {
+            return self.start_by_fate(batch, fate, error);
+        }
+        match &error {
+            ApiError::Refused(refused) if refused.code.ends_with("QUOTA_EXCEEDED") => {
+                Ok(Start::MonthUsedUp(error.to_string()))
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    /// The upload cannot be imported. An earlier try may have been accepted, and its key be forgotten since; only an upload
+    /// that has expired unused proves that it was not.
+    fn start_by_fate(&mut self, batch: &BatchPlan, fate: UploadFate, error: ApiError) -> Result<Start> {
+        match fate {
+            UploadFate::UsedBy(job_id) => return self.started(batch, &job_id),
+            UploadFate::Expired => {}
+            UploadFate::Unknown => {
+                if let Some(job_id) = self.find_started(batch)? {
+                    return self.started(batch, &job_id);
                 }
-                // A replay comes before the upload is looked at: under this key nothing was ever accepted. The
-                // upload has expired, and a new one is made.
-                if error.is_about_upload() && self.renewed.insert(batch.number) {
-                    self.journal.record(batch.number, Step::Restarted)?;
-                    return self.start(batch);
-                }
-                match &error {
-                    ApiError::Refused(refused) if refused.code.ends_with("QUOTA_EXCEEDED") => {
-                        Ok(Start::MonthUsedUp(error.to_string()))
-                    }
-                    _ => Err(error.into()),
+                if batch.without_id > 0 {
+                    anyhow::bail!(
+                        "batch {}: the service knows neither its upload nor a job of it any more. Whether it was imported cannot \
+                         be told, and {} of its records have no id, so that importing them again could store them twice. \
+                         Look for them in the service, and import what is missing anew",
+                        batch.number,
+                        batch.without_id
+                    );
                 }
             }
         }
+        if !self.memory.renewed.insert(batch.number) {
+            return Err(error.into());
+        }
+        self.restart(batch)?;
+        self.start(batch)
     }
 
     /// An uploaded batch, and the key of its start, written down.
@@ -85,14 +97,27 @@ impl Driver<'_> {
         if bytes != batch.bytes {
             return Err(Failure::Mismatch(format!("{} is not as the plan left it", path.display())).into());
         }
-        let upload = self.client.create_upload(bytes)?;
-        let upload_id = upload.upload_id;
-        self.journal.record(batch.number, Step::UploadCreated { upload_id: upload_id.clone() })?;
-        self.client.put(&upload.upload_url, &file).map_err(|error| match error {
-            // A later try gets a new URL.
-            ApiError::Gone(status) => ApiError::Network(format!("the upload was refused with HTTP {status}")),
-            error => error,
-        })?;
+        let mut made = 0;
+        let upload_id = loop {
+            let upload = match self.memory.uploads.remove(&batch.number) {
+                Some(upload) => upload,
+                None => {
+                    made += 1;
+                    self.client.create_upload(bytes)?
+                }
+            };
+            match self.client.put(&upload.upload_url, &file) {
+                Ok(()) => break upload.upload_id,
+                // Its URL may have expired.
+                Err(ApiError::StoreRefused { .. }) if made < UPLOADS => {}
+                Err(error) => {
+                    if error.is_passing() {
+                        self.memory.uploads.insert(batch.number, upload);
+                    }
+                    return Err(error.into());
+                }
+            }
+        };
         self.journal.record(batch.number, Step::Uploaded { upload_id: upload_id.clone() })?;
         self.events.event(&json!({"event": "uploaded", "batch": batch.number, "bytes": bytes}))?;
         Ok(upload_id)
@@ -105,33 +130,19 @@ impl Driver<'_> {
         Ok(Start::Running)
     }
 
-    /// The job that a start of long ago may have become. Its key says nothing any more, its label does.
-    fn find_started(&self, batch: &BatchPlan, at: Timestamp) -> Result<Option<String>> {
-        if age_in_hours(at) >= JOB_HOURS && batch.without_id > 0 {
-            anyhow::bail!(
-                "batch {}: its import was started {} hours ago, and jobs are not kept that long. Whether it ran cannot be told, \
-                 and {} of its records have no id, so that importing them again could store them twice. Look for them \
-                 in the service, and import what is missing anew",
-                batch.number,
-                age_in_hours(at),
-                batch.without_id
-            );
-        }
+    /// The job that an earlier start has become, by its label. All pages are read: no clock tells where to stop.
+    fn find_started(&self, batch: &BatchPlan) -> Result<Option<String>> {
         let label = batch_label(self.request, batch.number);
         let mut cursor = None;
         loop {
             let mut query = vec![("type", "import".to_owned()), ("count", "100".to_owned())];
+            query.push(("resourceType", batch.resource_type.to_string()));
             query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let (jobs, next) = self.client.jobs(&query)?;
             for raw in &jobs {
                 let job = clinikapi::Client::parse_job(raw)?;
                 if job.label.as_deref() == Some(&label) {
                     return Ok(Some(job.id));
-                }
-                // Newest first: what is older than the start cannot be of it. An hour allows for another clock.
-                let created: Option<Timestamp> = job.created_at.parse().ok();
-                if created.is_some_and(|created| created < at - jiff::SignedDuration::from_hours(1)) {
-                    return Ok(None);
                 }
             }
             match next {
@@ -140,10 +151,6 @@ impl Driver<'_> {
             }
         }
     }
-}
-
-fn age_in_hours(at: Timestamp) -> i64 {
-    Timestamp::now().duration_since(at).as_hours()
 }
 
 /// The label of a batch's job: by it the job is found when nothing else tells of it.

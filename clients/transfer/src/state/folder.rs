@@ -1,24 +1,20 @@
 //! The state folder: all that a run knows, for its owner alone.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use records::ResourceType;
 use sources::unusable;
 
-use crate::files;
+use crate::files::{self, FolderLock};
+
+/// What a plan and its reports are kept in.
+const INNER: [&str; 3] = ["batches", "results", "held"];
 
 /// The folder of one run.
 #[derive(Debug, Clone)]
 pub struct StateFolder {
     path: PathBuf,
-}
-
-/// While this is held, no other process works in the folder.
-#[derive(Debug)]
-pub struct FolderLock {
-    _file: File,
 }
 
 impl StateFolder {
@@ -35,7 +31,7 @@ impl StateFolder {
         if !files::is_private(&folder.path)? {
             return Err(unusable(format!("others may look into {}: run chmod 700 on it", path.display())));
         }
-        for inner in ["batches", "results", "held"] {
+        for inner in INNER {
             files::create_private_folder(&folder.path.join(inner))?;
         }
         Ok(folder)
@@ -50,16 +46,21 @@ impl StateFolder {
         Ok(folder)
     }
 
+    /// Throws away what an earlier plan has left: a new one begins in empty folders.
+    pub(crate) fn clear(&self) -> Result<()> {
+        files::remove(&self.plan())?;
+        for inner in INNER {
+            let path = self.path.join(inner);
+            let removed = std::fs::remove_dir_all(&path);
+            removed.with_context(|| format!("empty {}", path.display()))?;
+            files::create_private_folder(&path)?;
+        }
+        Ok(())
+    }
+
     /// Keeps other processes out, until the lock is dropped.
     pub fn lock(&self) -> Result<FolderLock> {
-        let file = files::create_private(&self.path.join("lock"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(FolderLock { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                bail!("another process works in {}", self.path.display())
-            }
-            Err(std::fs::TryLockError::Error(error)) => Err(error).context("lock the state folder"),
-        }
+        FolderLock::take(&self.path)
     }
 
     #[must_use]
@@ -80,6 +81,12 @@ impl StateFolder {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.ndjson")
+    }
+
+    /// What was made of the rejected records, once they were imported again.
+    #[must_use]
+    pub fn retried(&self) -> PathBuf {
+        self.path.join("retried.json")
     }
 
     #[must_use]
@@ -112,6 +119,11 @@ impl StateFolder {
     #[must_use]
     pub fn rejected_folder(&self) -> PathBuf {
         self.path.join("rejected")
+    }
+
+    #[must_use]
+    pub fn rejected_of(&self, resource_type: ResourceType) -> PathBuf {
+        self.rejected_folder().join(format!("{resource_type}.ndjson"))
     }
 
     /// A batch's records, compressed.

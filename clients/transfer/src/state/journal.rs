@@ -15,21 +15,37 @@ use crate::files;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Step {
-    /// There is an upload for it.
-    UploadCreated { upload_id: String },
-    /// Its records are there.
+    /// Its records are uploaded.
     Uploaded { upload_id: String },
     /// The import is started with this key, now. The upload and the key belong together: another upload under the
     /// same key is a conflict.
     Starting { upload_id: String, key: String },
     /// The import is this job.
     Started { job_id: String },
-    /// The job has ended.
-    Ended { job_id: String, completed: bool, reason: String },
+    /// The job has completed; the service may forget it before its reports are here.
+    Completed { job_id: String, stored: u64, rejected: u64 },
+    /// The job has failed.
+    Failed { job_id: String, failure: JobFailure },
+    /// The service does not know the job any more. What it has stored cannot be told.
+    Gone { job_id: String },
     /// Its reports are here.
     Collected { job_id: String, stored: u64, rejected: u64 },
+    /// It has completed, and its reports are gone.
+    Unreported { job_id: String, stored: u64, rejected: u64 },
     /// It begins anew: what was tried before has stored nothing, or what it stored is replaced.
     Restarted,
+}
+
+/// How a job failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobFailure {
+    /// The service's code.
+    pub code: String,
+    /// For people.
+    pub reason: String,
+    /// Records that it has stored, by its last word.
+    pub stored: u64,
 }
 
 /// A line of the journal.
@@ -45,32 +61,78 @@ struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BatchState {
     Planned,
-    Uploaded { upload_id: String, at: Timestamp },
-    Starting { upload_id: String, key: String, at: Timestamp },
+    Uploaded { upload_id: String },
+    Starting { upload_id: String, key: String },
     Started { job_id: String },
-    Ended { job_id: String, completed: bool, reason: String },
+    Completed { job_id: String, stored: u64, rejected: u64 },
+    Failed { job_id: String, failure: JobFailure },
+    Gone { job_id: String },
     Collected { job_id: String, stored: u64, rejected: u64 },
+    Unreported { job_id: String, stored: u64, rejected: u64 },
 }
 
 impl BatchState {
-    fn apply(&mut self, at: Timestamp, step: Step) {
-        *self = match step {
-            // An upload without content is of no use to a later process: its URL is not written down.
-            Step::UploadCreated { .. } | Step::Restarted => Self::Planned,
-            Step::Uploaded { upload_id } => Self::Uploaded { upload_id, at },
-            Step::Starting { upload_id, key } => Self::Starting { upload_id, key, at },
+    fn after(step: Step) -> Self {
+        match step {
+            Step::Restarted => Self::Planned,
+            Step::Uploaded { upload_id } => Self::Uploaded { upload_id },
+            Step::Starting { upload_id, key } => Self::Starting { upload_id, key },
             Step::Started { job_id } => Self::Started { job_id },
-            Step::Ended { job_id, completed, reason } => Self::Ended { job_id, completed, reason },
+            Step::Completed { job_id, stored, rejected } => Self::Completed { job_id, stored, rejected },
+            Step::Failed { job_id, failure } => Self::Failed { job_id, failure },
+            Step::Gone { job_id } => Self::Gone { job_id },
             Step::Collected { job_id, stored, rejected } => Self::Collected { job_id, stored, rejected },
-        };
+            Step::Unreported { job_id, stored, rejected } => Self::Unreported { job_id, stored, rejected },
+        }
     }
 
     /// The job, once there is one.
     #[must_use]
     pub fn job_id(&self) -> Option<&str> {
         match self {
-            Self::Started { job_id } | Self::Ended { job_id, .. } | Self::Collected { job_id, .. } => Some(job_id),
+            Self::Started { job_id }
+            | Self::Completed { job_id, .. }
+            | Self::Failed { job_id, .. }
+            | Self::Gone { job_id }
+            | Self::Collected { job_id, .. }
+            | Self::Unreported { job_id, .. } => Some(job_id),
             Self::Planned | Self::Uploaded { .. } | Self::Starting { .. } => None,
+        }
+    }
+
+    /// What its job has stored and rejected, once it has completed.
+    #[must_use]
+    pub fn counts(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Completed { stored, rejected, .. }
+            | Self::Collected { stored, rejected, .. }
+            | Self::Unreported { stored, rejected, .. } => Some((*stored, *rejected)),
+            Self::Planned
+            | Self::Uploaded { .. }
+            | Self::Starting { .. }
+            | Self::Started { .. }
+            | Self::Failed { .. }
+            | Self::Gone { .. } => None,
+        }
+    }
+
+    /// Whether nothing is left to do for it.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Collected { .. } | Self::Unreported { .. })
+    }
+
+    /// Why its records cannot be accounted for, if they cannot.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Failed { failure, .. } => Some(failure.reason.clone()),
+            Self::Gone { .. } => Some("the job is gone, and what it has stored cannot be told".to_owned()),
+            Self::Unreported { rejected: 0, .. } => Some("its reports are gone; all its records are stored".to_owned()),
+            Self::Unreported { rejected, .. } => {
+                Some(format!("its reports are gone; which {rejected} of its records were rejected cannot be told"))
+            }
+            _ => None,
         }
     }
 
@@ -82,9 +144,11 @@ impl BatchState {
             Self::Uploaded { .. } => "uploaded",
             Self::Starting { .. } => "starting",
             Self::Started { .. } => "running",
-            Self::Ended { completed: true, .. } => "completed",
-            Self::Ended { completed: false, .. } => "failed",
+            Self::Completed { .. } => "completed",
+            Self::Failed { .. } => "failed",
+            Self::Gone { .. } => "gone",
             Self::Collected { .. } => "done",
+            Self::Unreported { .. } => "unreported",
         }
     }
 }
@@ -156,7 +220,7 @@ impl Journal {
         self.started_at.get_or_insert(at);
         self.last_at = Some(at);
         let state = batch.checked_sub(1).and_then(|index| self.states.get_mut(index));
-        state.context("the journal names a batch that the plan does not have")?.apply(at, step);
+        *state.context("the journal names a batch that the plan does not have")? = BatchState::after(step);
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
 use jiff::Timestamp;
 use model::{
-    IdempotencyEntry, IdempotencyKey, Month, OpenUploads, Partition, Pool, Reservation, Tenant, TenantId, UPLOAD_MEMORY,
-    Upload, UploadId, UploadSlot, Window, after,
+    IdempotencyEntry, IdempotencyKey, Month, OpenUploads, Partition, Pool, Reservation, Tenant, TenantId,
+    UPLOAD_MEMORY, Upload, UploadId, UploadSlot, Window, after,
 };
 use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageStore, retry};
 

@@ -33,7 +33,9 @@ impl AcceptanceStore for Memory {
             idempotency_key_used: idempotency.as_ref().is_some_and(|(_, _, in_use)| *in_use),
             window_changed: state.windows.get(tenant).map_or(0, |old| old.version) + 1 != window.version,
             month_full: month_limit.is_some_and(|limit| used > limit),
-            upload_unusable: upload.as_ref().is_some_and(|key| state.uploads.get(key).is_none_or(|upload| upload.used_by.is_some())),
+            upload_unusable: upload
+                .as_ref()
+                .is_some_and(|key| state.uploads.get(key).is_none_or(|upload| upload.used_by.is_some())),
             contention: false,
         };
         if cancellation != Cancellation::default() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::server::{Reply, Request};
-use super::{State, error, success};
+use super::{State, Upload, error, success};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -36,10 +36,16 @@ pub(super) fn start(request: &Request, state: &mut State, kind: &'static str) ->
         return accepted(job, kind).with("idempotency-replayed", "true");
     }
     if kind == "import" {
-        let upload = body["uploadId"].as_str().and_then(|id| state.uploads.get_mut(id));
-        match upload {
-            Some(upload) if upload.content.is_some() && !upload.used && !state.forget_uploads => {}
-            _ => return error(422, "VALIDATION_ERROR", "Validation failed", &["uploadId: Unknown, used or expired"]),
+        let upload = body["uploadId"].as_str().and_then(|id| state.uploads.get(id));
+        let fault = match upload {
+            None => Some("uploadId: Unknown upload".to_owned()),
+            Some(Upload { used_by: Some(job), .. }) => Some(format!("uploadId: Used by {job}")),
+            Some(Upload { is_expired: true, .. }) => Some("uploadId: Expired".to_owned()),
+            Some(Upload { content: None, .. }) => Some("uploadId: Nothing has been uploaded".to_owned()),
+            Some(_) => None,
+        };
+        if let Some(fault) = fault {
+            return error(422, "VALIDATION_ERROR", "Validation failed", &[&fault]);
         }
     }
     if state.month_used_up {
@@ -51,10 +57,10 @@ pub(super) fn start(request: &Request, state: &mut State, kind: &'static str) ->
             .with("retry-after", &retry_after);
     }
     state.operations_left -= 1;
-    if let Some(upload) = body["uploadId"].as_str().and_then(|id| state.uploads.get_mut(id)) {
-        upload.used = true;
-    }
     let id = state.new_id("job");
+    if let Some(upload) = body["uploadId"].as_str().and_then(|id| state.uploads.get_mut(id)) {
+        upload.used_by = Some(id.clone());
+    }
     state.starts.insert(key, (text, id.clone()));
     let job = Job {
         id: id.clone(),
@@ -101,7 +107,9 @@ fn advance(state: &mut State, at: usize) {
 }
 
 fn import(job: &mut Job, state: &mut State) {
-    let content = state.uploads[job.body["uploadId"].as_str().unwrap()].content.clone().unwrap();
+    let id = job.body["uploadId"].as_str().unwrap();
+    let upload = state.uploads.get(id).or_else(|| state.forgotten_uploads.get(id)).unwrap();
+    let content = upload.content.clone().unwrap();
     let mut text = Vec::new();
     flate2::read::MultiGzDecoder::new(content.as_slice()).read_to_end(&mut text).unwrap();
     let resource_type: ResourceType = job.body["resourceType"].as_str().unwrap().parse().unwrap();

@@ -13,6 +13,8 @@ pub(crate) use jobs::Job;
 pub(crate) use server::{Reply, Request};
 
 pub(crate) const KEY: &str = "clk_test_0123456789abcdef";
+/// A key of another tenant.
+pub(crate) const OTHER_KEY: &str = "clk_test_anothertenant";
 pub(crate) const LIVE_KEY: &str = "clk_live_0123456789abcdef";
 
 /// When a hook is asked.
@@ -30,12 +32,15 @@ pub(crate) type Hook = Box<dyn FnMut(&Request, Phase) -> Option<Reply> + Send>;
 pub(crate) struct Upload {
     pub(crate) bytes: u64,
     pub(crate) content: Option<Vec<u8>>,
-    pub(crate) used: bool,
+    pub(crate) used_by: Option<String>,
+    pub(crate) is_expired: bool,
 }
 
 /// All that the service knows.
 pub(crate) struct State {
     pub(crate) uploads: BTreeMap<String, Upload>,
+    /// Those that a start does not find any more; jobs still read them.
+    pub(crate) forgotten_uploads: BTreeMap<String, Upload>,
     pub(crate) jobs: Vec<Job>,
     /// By `Idempotency-Key`: the body, and the job.
     pub(crate) starts: BTreeMap<String, (String, String)>,
@@ -50,8 +55,6 @@ pub(crate) struct State {
     pub(crate) polls: u32,
     /// What the next job fails with.
     pub(crate) fail_with: Option<String>,
-    /// Uploads that nobody knows any more.
-    pub(crate) forget_uploads: bool,
     /// Bytes after which a download breaks off; each piece is that long.
     pub(crate) cut_downloads: Option<usize>,
     /// A byte is changed in every download.
@@ -73,6 +76,7 @@ impl Stub {
         let url = format!("http://{}/stage/$default", listener.local_addr().unwrap());
         let state = State {
             uploads: BTreeMap::new(),
+            forgotten_uploads: BTreeMap::new(),
             jobs: Vec::new(),
             starts: BTreeMap::new(),
             records: BTreeMap::new(),
@@ -82,7 +86,6 @@ impl Stub {
             month_used_up: false,
             polls: 0,
             fail_with: None,
-            forget_uploads: false,
             cut_downloads: None,
             corrupt_downloads: false,
             transaction_time: "2026-01-15T09:00:00Z".to_owned(),

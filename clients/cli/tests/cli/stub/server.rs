@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use super::{Hook, KEY, LIVE_KEY, Phase, State, Upload, error, jobs, success};
+use super::{Hook, KEY, LIVE_KEY, OTHER_KEY, Phase, State, Upload, error, jobs, success};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -130,7 +130,7 @@ fn answer(request: &Request, state: &mut State, host: &str) -> Reply {
         return error(404, "NOT_FOUND", "Not found", &[]);
     };
     match request.header("x-api-key") {
-        Some(KEY | LIVE_KEY) => {}
+        Some(KEY | LIVE_KEY | OTHER_KEY) => {}
         Some(key) if key.ends_with("readonly") && request.method == "GET" => {}
         Some(key) if key.ends_with("readonly") => {
             return error(403, "INSUFFICIENT_SCOPE", "The key lacks the scope", &[]);
@@ -163,7 +163,8 @@ fn answer(request: &Request, state: &mut State, host: &str) -> Reply {
 
 fn limits(state: &State, request: &Request) -> Value {
     let environment = if request.header("x-api-key") == Some(LIVE_KEY) { "live" } else { "test" };
-    json!({"plan": "pro", "environment": environment,
+    let tenant = if request.header("x-api-key") == Some(OTHER_KEY) { "other-clinic" } else { "clinic" };
+    json!({"tenantId": tenant, "plan": "pro", "environment": environment,
         "bulkOperations": {"limit": 5, "remaining": state.operations_left.min(5), "resetSeconds": state.slot_in},
         "requestsPerMinute": {"limit": 1000, "remaining": 999, "resetSeconds": 60},
         "requestsPerMonth": {"limit": 600_000, "used": 10, "remaining": 599_990, "resetAt": "2026-02-01T00:00:00Z"},
@@ -175,7 +176,7 @@ fn create_upload(request: &Request, state: &mut State, host: &str) -> Reply {
         return error(422, "VALIDATION_ERROR", "Validation failed", &["bytes: Required"]);
     };
     let id = state.new_id("upl");
-    state.uploads.insert(id.clone(), Upload { bytes, content: None, used: false });
+    state.uploads.insert(id.clone(), Upload { bytes, content: None, used_by: None, is_expired: false });
     success(
         201,
         &json!({"uploadId": id, "uploadUrl": format!("{host}/s3/upload/{id}"), "expiresAt": "2026-01-15T10:00:00Z",

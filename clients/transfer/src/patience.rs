@@ -1,0 +1,114 @@
+//! What every loop does while the service or the network is away.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clinikapi::ApiError;
+use serde_json::json;
+
+use crate::events::Events;
+
+/// An outage is looked at again after so long, and then after twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A job counts as gone when the service has said so as often in a row.
+const MISSES: u32 = 3;
+
+/// A job that the service does not know is asked for again after so long.
+pub(crate) const AFTER_MISS: Duration = Duration::from_secs(1);
+
+/// How long to wait before the next try: longer from failure to failure.
+#[derive(Debug)]
+pub struct Patience {
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { pause: FIRST_PAUSE }
+    }
+}
+
+impl Patience {
+    /// The pause before the next try, or `None` for what does not pass. An answer of somebody on the way passes: whoever
+    /// has come so far has the right address.
+    pub fn after(&mut self, error: &ApiError) -> Option<Duration> {
+        if let Some(slot) = error.slot_in() {
+            return Some(slot);
+        }
+        if !error.is_passing() && !matches!(error, ApiError::NotTheApi(_)) {
+            return None;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        Some(pause)
+    }
+
+    /// Does something until it succeeds, or fails with what does not pass.
+    pub fn until_done<T>(events: &dyn Events, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut patience = Self::default();
+        loop {
+            let error = match work() {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let Some(pause) = error.downcast_ref().and_then(|error| patience.after(error)) else { return Err(error) };
+            tell(events, &error, pause)?;
+            std::thread::sleep(pause);
+        }
+    }
+}
+
+/// Says that something is tried again, and when.
+pub(crate) fn tell(events: &dyn Events, error: &anyhow::Error, pause: Duration) -> Result<()> {
+    events.say(&format!("{error}; trying again in {} s", pause.as_secs()));
+    events.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))
+}
+
+/// Whether a job is gone. One "not found" proves nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Misses(u32);
+
+impl Misses {
+    /// What the service shows of a job: `None` where it does not know it, an error the third time in a row.
+    pub(crate) fn look<T>(&mut self, found: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+        match found {
+            Err(error) if error.is_not_found() => {
+                self.0 += 1;
+                if self.0 < MISSES { Ok(None) } else { Err(error) }
+            }
+            found => {
+                self.0 = 0;
+                found.map(Some)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_looked_at_ever_less_often() {
+        let mut patience = Patience::default();
+        let away = ApiError::Network("away".to_owned());
+        let pauses: Vec<_> = (0..6).map(|_| patience.after(&away).unwrap().as_secs()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 30, 30]);
+        assert!(patience.after(&ApiError::NotTheApi(404)).is_some());
+        assert!(patience.after(&ApiError::Changed).is_none() && patience.after(&ApiError::NoSuchJob).is_none());
+    }
+
+    #[test]
+    fn a_job_is_gone_the_third_time_in_a_row() {
+        let mut misses = Misses::default();
+        for _ in 0..2 {
+            assert!(misses.look(Err::<(), _>(ApiError::NoSuchJob)).unwrap().is_none());
+        }
+        assert!(misses.look(Ok(())).unwrap().is_some());
+        for _ in 0..2 {
+            assert!(misses.look(Err::<(), _>(ApiError::NoSuchJob)).unwrap().is_none());
+        }
+        assert!(misses.look(Err::<(), _>(ApiError::NoSuchJob)).is_err());
+    }
+}
