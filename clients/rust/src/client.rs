@@ -114,10 +114,14 @@ impl Client {
         self.transport.put(url, file)
     }
 
-    /// A job's file from this byte on. `tag` is what an earlier piece of it was: another one starts over.
-    pub(crate) fn file(&self, id: &str, name: &str, from: u64, tag: Option<&str>) -> Result<Body, ApiError> {
-        let url = self.transport.redirect(&job_path(id, &format!("/files/{}", encoded(name)))?)?;
-        self.transport.download(&url, from, tag)
+    /// Where a job's file is, for some minutes.
+    pub(crate) fn file_link(&self, id: &str, name: &str) -> Result<String, ApiError> {
+        self.transport.redirect(&job_path(id, &format!("/files/{}", encoded(name)))?)
+    }
+
+    /// A file from this byte on. `tag` is what an earlier piece of it was: another one starts over.
+    pub(crate) fn file(&self, link: &str, from: u64, tag: Option<&str>) -> Result<Body, ApiError> {
+        self.transport.download(link, from, tag)
     }
 }
 

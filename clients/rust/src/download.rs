@@ -52,7 +52,15 @@ impl<'a> Download<'a> {
             return Ok(0);
         }
         while self.done < self.file.bytes {
-            match self.receive(buffer) {
+            let open = match self.open.take() {
+                Some(open) => Ok(open),
+                None => {
+                    // A call, which has been repeated already.
+                    let link = self.client.file_link(self.job, &self.file.name)?;
+                    self.connect(&link)
+                }
+            };
+            match open.map_err(DownloadError::from).and_then(|open| self.receive(open, buffer)) {
                 Ok(read) => {
                     self.failures = 0;
                     return Ok(read);
@@ -75,11 +83,7 @@ impl<'a> Download<'a> {
     }
 
     /// What one read of the connection brings.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, DownloadError> {
-        let (mut body, mut to_skip) = match self.open.take() {
-            Some(open) => open,
-            None => self.connect()?,
-        };
+    fn receive(&mut self, (mut body, mut to_skip): (Body, u64), buffer: &mut [u8]) -> Result<usize, DownloadError> {
         loop {
             let read = match body.reader.read(buffer) {
                 Ok(0) => return Err(ApiError::Network("the connection ended early".to_owned()).into()),
@@ -102,8 +106,8 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn connect(&mut self) -> Result<(Body, u64), ApiError> {
-        let mut body = self.client.file(self.job, &self.file.name, self.done, self.tag.as_deref())?;
+    fn connect(&mut self, link: &str) -> Result<(Body, u64), ApiError> {
+        let mut body = self.client.file(link, self.done, self.tag.as_deref())?;
         if self.tag.is_some() && body.tag != self.tag {
             return Err(ApiError::Changed);
         }

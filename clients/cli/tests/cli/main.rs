@@ -20,6 +20,7 @@ mod exports;
 mod imports;
 mod kills;
 mod migrating;
+mod promises;
 mod stub;
 mod tables;
 mod trouble;

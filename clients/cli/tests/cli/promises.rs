@@ -1,0 +1,357 @@
+//! What is told is true: ways that once ended in a wrong result while success was told.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::stub::{KEY, OTHER_KEY, Phase, Reply, error};
+use crate::{Bench, bare, patients, patients_with_ids, run};
+
+/// Answers of somebody on the way.
+fn page(status: u16) -> Reply {
+    Reply::bytes(status, b"<html>not here</html>".to_vec()).with("content-type", "text/html")
+}
+
+fn is_poll(request: &crate::stub::Request) -> bool {
+    request.method == "GET" && request.path.contains("/jobs/job_") && !request.path.contains("/files/")
+}
+
+/// Answers the first so many polls with this.
+fn answer_polls(bench: &Bench, times: usize, reply: Reply) {
+    let mut left = times;
+    bench.stub.on_request(move |request, phase| {
+        let answers = phase == Phase::Before && is_poll(request) && left > 0;
+        left -= usize::from(answers);
+        answers.then(|| reply.clone())
+    });
+}
+
+#[test]
+fn a_job_is_gone_when_the_service_has_said_so_three_times_and_never_before() {
+    for reply in [page(404), page(200), page(403)] {
+        let bench = Bench::new();
+        bench.write("p.ndjson", patients(1));
+        answer_polls(&bench, 1, reply);
+        bench.import(&["Patient", "p.ndjson"]).ends(0).says("not the bulk API's");
+    }
+    let not_found = || error(404, "NOT_FOUND", "Not found", &[]);
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    answer_polls(&bench, 2, not_found());
+    bench.import(&["Patient", "p.ndjson"]).ends(0);
+    let bench = Bench::new();
+    bench.write("in/Patient.ndjson", patients(1));
+    bench.write("in/Organization.ndjson", "{\"name\":\"North\"}\n");
+    let mut first = None;
+    bench.stub.on_request(move |request, phase| {
+        let wanted = first.get_or_insert_with(|| request.path.clone()).clone();
+        if !is_poll(request) {
+            first = None;
+            return None;
+        }
+        (phase == Phase::Before && request.path == wanted).then(not_found)
+    });
+    bench.import(&["in"]).ends(5).says("gone");
+    bench.stub.no_hook();
+    // What is gone is asked for again, and the other one was done meanwhile.
+    bench.run(&["resume", "state"]).ends(0);
+    let state = bench.stub.state();
+    assert_eq!((state.jobs.len(), state.records.len()), (2, 2));
+}
+
+#[test]
+fn counts_are_kept_when_a_job_ends_and_what_is_gone_is_told() {
+    for (first, code, told) in [("Given0", 0, "all its records are stored"), ("RejectThis", 3, "cannot be told")] {
+        let bench = Bench::new();
+        bench.write("p.ndjson", patients(10_001).replacen("Given0", first, 1));
+        bench.stub.on_request(|request, phase| {
+            (phase == Phase::Before && request.path.contains("/files/")).then(|| error(503, "UNAVAILABLE", "Later", &[]))
+        });
+        bench.import(&["Patient", "p.ndjson", "--wait-for", "1s"]).ends(6);
+        bench.stub.no_hook();
+        bench.stub.state().jobs.clear();
+        bench.run(&["resume", "state"]).ends(code).says(told).says("10001 read = ");
+        let summary = bench.read_json("state/summary.json");
+        assert_eq!((summary["open"].as_u64(), summary["finished"].as_bool()), (Some(0), Some(true)));
+        assert_eq!(summary["jobs"][0]["state"], "unreported");
+        // Nobody else knows which records were rejected.
+        assert_eq!(bench.path("state/batches/0001.ndjson.gz").exists(), code == 3);
+        assert!(!bench.path("state/batches/0002.ndjson.gz").exists());
+        bench.run(&["resume", "state"]).ends(code);
+        assert_eq!(bench.stub.state().records.len(), if code == 3 { 10_000 } else { 10_001 });
+    }
+}
+
+#[test]
+fn an_export_whose_job_is_gone_begins_a_new_one() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.stub.on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
+    bench.run(&["export", "Patient", "--out", "out"]).ends(1);
+    bench.stub.no_hook();
+    bench.stub.state().jobs.clear();
+    bench.stub.state().starts.clear();
+    let folder = std::fs::read_dir(bench.path("out")).unwrap().next().unwrap().unwrap().path();
+    bench.run(&["resume", folder.to_str().unwrap()]).ends(0).says("a new one begins");
+    assert_eq!(bench.stub.state().jobs.len(), 1);
+}
+
+#[test]
+fn an_outage_of_nine_seconds_is_waited_out_wherever_it_begins() {
+    std::thread::scope(|scope| {
+        for place in ["/export", "/jobs/job_", "/files/", "/s3/file"] {
+            for arguments in [&["export", "Patient", "--out", "out"], &["export", "Patient", "--out", "-"]] {
+                scope.spawn(move || {
+                    let bench = Bench::new();
+                    bench.stub.put("Patient", "p-1", "x");
+                    let mut end = None;
+                    bench.stub.on_request(move |request, phase| {
+                        let is_place = phase == Phase::Before && request.path.contains(place);
+                        let end = *end.get_or_insert_with(|| Instant::now() + Duration::from_secs(9));
+                        (is_place && Instant::now() < end).then(|| error(503, "UNAVAILABLE", "Later", &[]))
+                    });
+                    bench.run(arguments).ends(0);
+                    assert_eq!(bench.stub.state().jobs.len(), 1, "{place}");
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_retry_after_is_bounded_and_times_are_too() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.on_request(|request, phase| {
+        let processing = serde_json::json!({"id": "job_000002", "type": "import", "status": "processing",
+            "totalRecords": 1, "processedRecords": 0, "succeededRecords": 0, "failedRecords": 0, "errors": []});
+        let reply = crate::stub::success(200, &processing).with("retry-after", &u64::MAX.to_string());
+        (phase == Phase::Before && is_poll(request)).then_some(reply)
+    });
+    bench.import(&["Patient", "p.ndjson", "--wait-for", "2s"]).ends(6);
+    bench.stub.on_request(|request, phase| {
+        let limited = error(429, "RATE_LIMITED", "Limit", &[]).with("retry-after", &u64::MAX.to_string());
+        (phase == Phase::Before && request.path.ends_with("/import")).then_some(limited)
+    });
+    let other = ["import", "Patient", "p.ndjson", "--state", "other", "--wait-for", "2s"];
+    bench.run(&other).ends(6).says("(in 60 min)");
+    bench.run(&["resume", "state", "--wait-for", "200000000000000d"]).ends(2).says("at most 365d");
+}
+
+#[test]
+fn a_refused_upload_is_made_three_times_and_the_stores_code_is_told() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    let denied = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>secret</Message></Error>";
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::Before && request.path.contains("/s3/upload")).then(|| Reply::bytes(403, denied.into()))
+    });
+    let said = bench.import(&["Patient", "p.ndjson"]);
+    said.ends(1).says("HTTP 403 AccessDenied");
+    assert!(!said.err.contains("secret"));
+    assert_eq!(bench.stub.count("POST", "/uploads"), 3);
+    bench.stub.no_hook();
+    bench.run(&["resume", "state"]).ends(0);
+}
+
+#[test]
+fn an_upload_that_breaks_is_put_to_the_same_place_again() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    let mut left = 6;
+    bench.stub.on_request(move |request, phase| {
+        let drops = phase == Phase::Before && request.path.contains("/s3/upload") && left > 0;
+        left -= i32::from(drops);
+        drops.then(Reply::dropped)
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(0);
+    assert_eq!(bench.stub.count("POST", "/uploads"), 1);
+}
+
+#[test]
+fn a_retry_is_written_down_before_anything_is_sent_and_done_once() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", "{\"firstName\":\"B\"}\n");
+    bench.import(&["Patient", "p.ndjson"]).ends(3);
+    bench.write("state/rejected.ndjson", "{\"firstName\":\"B\",\"lastName\":\"B\"}\n");
+    let lock = std::fs::File::open(bench.path("state/.clinik-bulk.lock")).unwrap();
+    lock.lock().unwrap();
+    bench.run(&["retry", "state", "--state", "again"]).ends(1).says("another process");
+    lock.unlock().unwrap();
+    // A folder that cannot be used is no try.
+    bench.write("full/x", "");
+    bench.run(&["retry", "state", "--state", "full"]).ends(2).says("not empty");
+    // The import is accepted, its answer is lost, and the process gives up.
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::After && request.path.ends_with("/import")).then(|| Reply::bytes(400, Vec::new()))
+    });
+    bench.run(&["retry", "state", "--state", "again", "--no-wait"]).ends(1);
+    bench.stub.no_hook();
+    bench.run(&["retry", "state", "--state", "third"]).ends(2).says("resume again");
+    assert!(!bench.path("third").exists());
+    bench.run(&["resume", "again"]).ends(0);
+    assert_eq!(bench.stub.state().records.len(), 1);
+}
+
+#[test]
+fn what_an_earlier_summary_called_rejected_is_not_taken_for_what_is_now() {
+    let bench = Bench::new();
+    bench.write("in/Patient.ndjson", "{\"lastName\":\"x\"}\n".to_owned() + &patients(1));
+    bench.write("in/Person.ndjson", "{\"firstName\":\"RejectThis\",\"lastName\":\"x\"}\n");
+    bench.stub.state().operations_left = 0;
+    bench.run(&["import", "in", "--state", "state", "--no-wait"]).ends(7);
+    assert!(bench.path("state/rejected.ndjson").exists());
+    bench.stub.state().operations_left = 5;
+    bench.run(&["resume", "state"]).ends(3);
+    assert!(!bench.path("state/rejected.ndjson").exists());
+    assert!(bench.path("state/rejected/Patient.ndjson").exists() && bench.path("state/rejected/Person.ndjson").exists());
+}
+
+#[test]
+fn a_new_plan_begins_in_empty_folders() {
+    let bench = Bench::new();
+    let file = bench.write("p.ndjson", patients(10_001) + "{\"lastName\":\"x\"}\n");
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::Before && request.method == "POST").then(|| error(400, "X", "x", &[]))
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(1);
+    bench.stub.no_hook();
+    // As if the process had died before its plan was written.
+    std::fs::remove_file(bench.path("state/plan.json")).unwrap();
+    std::fs::write(&file, patients(1)).unwrap();
+    bench.run(&["resume", "state"]).ends(0).says("1 read = 1 stored + 0 rejected");
+    assert!(!bench.path("state/rejected.ndjson").exists());
+    let left: Vec<_> = ["batches", "held"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(bench.path("state").join(folder)).unwrap())
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left, ["0001.lines.json"]);
+}
+
+#[test]
+fn two_tenants_in_one_folder_are_kept_apart() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
+    let as_other = |arguments: &[&str]| {
+        let mut other = bench.command(arguments);
+        other.env("CLINIKAPI_SECRET_KEY", OTHER_KEY);
+        run(other)
+    };
+    as_other(&["export", "Patient", "--out", "out", "--since-last"]).ends(0).says("exporting everything");
+    assert!(bench.stub.state().jobs.iter().all(|job| job.body["since"].is_null()));
+    bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0).says("since 2026");
+    bench.run(&["import", "out"]).ends(2).says("more than one tenant");
+    bench.stub.on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
+    bench.run(&["export", "Patient", "--out", "new"]).ends(1);
+    bench.stub.no_hook();
+    let folder = std::fs::read_dir(bench.path("new")).unwrap().next().unwrap().unwrap().path();
+    as_other(&["resume", folder.to_str().unwrap()]).ends(2).says("another tenant's");
+    let lock = std::fs::File::open(folder.join(".clinik-bulk.lock")).unwrap();
+    lock.lock().unwrap();
+    bench.run(&["resume", folder.to_str().unwrap()]).ends(1).says("another process");
+}
+
+#[test]
+fn a_download_is_compared_as_it_stands_on_the_disk() {
+    let bench = Bench::new();
+    for n in 0..2_000 {
+        bench.stub.put("Patient", &format!("p-{n}"), "x");
+    }
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    let job = bench.stub.state().jobs[0].id.clone();
+    bench.stub.state().cut_downloads = Some(100_000);
+    let partial = bench.path(&format!("files/{job}.ndjson.partial"));
+    // Somebody else writes into the file between two pieces of it.
+    let mut pieces = 0;
+    bench.stub.on_request(move |request, phase| {
+        pieces += i32::from(phase == Phase::Before && request.path.starts_with("/s3/file"));
+        if pieces == 2 {
+            std::fs::OpenOptions::new().append(true).open(&partial).unwrap().set_len(99_000).unwrap();
+        }
+        None
+    });
+    bench.run(&["download", &job, "--out", "files"]).ends(8).says("was changed");
+    assert!(!bench.path(&format!("files/{job}.ndjson")).exists());
+}
+
+#[test]
+fn a_part_is_no_link_and_no_file_that_others_read_and_no_other_job_s() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.write("victim", "precious");
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    let job = bench.stub.state().jobs[0].id.clone();
+    std::fs::create_dir(bench.path("files")).unwrap();
+    let partial = bench.path(&format!("files/{job}.ndjson.partial"));
+    symlink(bench.path("victim"), &partial).unwrap();
+    bench.run(&["download", &job, "--out", "files"]).ends(0);
+    assert_eq!(bench.read("victim"), "precious");
+    let mode = std::fs::metadata(bench.path(&format!("files/{job}.ndjson"))).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    symlink(bench.path("victim"), bench.path("files/SHA256SUMS.partial")).unwrap();
+    bench.run(&["download", &job, "--out", "files"]).ends(0);
+    assert_eq!(bench.read("victim"), "precious");
+    for n in 0..2 {
+        bench.write("p.ndjson", patients_with_ids(n..n + 1, "A"));
+        bench.run(&["import", "Patient", "p.ndjson", "--state", &format!("s{n}")]).ends(0);
+    }
+    let [first, second] = [1, 2].map(|n| bench.stub.state().jobs[n].id.clone());
+    bench.run(&["download", &first, "--out", "reports"]).ends(0);
+    let before = bench.read("reports/results.ndjson");
+    bench.run(&["download", &second, "--out", "reports"]).ends(2).says("another job");
+    assert_eq!(bench.read("reports/results.ndjson"), before);
+    std::fs::remove_file(bench.path("reports/SHA256SUMS")).unwrap();
+    bench.run(&["download", &second, "--out", "reports"]).ends(2).says("another file");
+    bench.run(&["download", &first, "--out", "reports"]).ends(0);
+}
+
+#[test]
+fn logins_at_once_keep_each_other_s_profiles() {
+    let bench = Bench::new();
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let bench = &bench;
+            scope.spawn(move || {
+                let mut login = bare(bench.folder.path(), &["login", "--profile", &format!("p{n}")]);
+                login.env("CLINIKAPI_BASE_URL", &bench.stub.url).write_stdin(KEY);
+                run(login).ends(0);
+            });
+        }
+    });
+    let profiles = bench.read(".config/clinik-bulk/profiles.toml");
+    assert_eq!(profiles.matches("[p").count(), 8, "{profiles}");
+}
+
+#[test]
+fn records_leave_the_disk_also_when_nobody_hears_of_it() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    let (gone, waits) = std::sync::mpsc::channel::<()>();
+    bench.stub.on_request(move |request, phase| {
+        if phase == Phase::Before && request.path.contains("/files/") {
+            let _ = waits.recv_timeout(Duration::from_secs(10));
+        }
+        None
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_clinik-bulk"))
+        .env_clear()
+        .env("HOME", bench.folder.path())
+        .env("CLINIKAPI_BASE_URL", &bench.stub.url)
+        .env("CLINIKAPI_SECRET_KEY", KEY)
+        .current_dir(bench.folder.path())
+        .args(["import", "Patient", "p.ndjson", "--state", "state", "--output", "ndjson"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("\"ended\"")));
+    drop(lines);
+    drop(gone);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(bench.read("state/journal.ndjson").contains("\"collected\""));
+    assert!(!bench.path("state/batches/0001.ndjson.gz").exists());
+}
