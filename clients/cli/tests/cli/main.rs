@@ -20,6 +20,7 @@ mod exports;
 mod imports;
 mod kills;
 mod migrating;
+mod outages;
 mod promises;
 mod stub;
 mod tables;

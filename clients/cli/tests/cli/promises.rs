@@ -66,7 +66,8 @@ fn counts_are_kept_when_a_job_ends_and_what_is_gone_is_told() {
         let bench = Bench::new();
         bench.write("p.ndjson", patients(10_001).replacen("Given0", first, 1));
         bench.stub.on_request(|request, phase| {
-            (phase == Phase::Before && request.path.contains("/files/")).then(|| error(503, "UNAVAILABLE", "Later", &[]))
+            (phase == Phase::Before && request.path.contains("/files/"))
+                .then(|| error(503, "UNAVAILABLE", "Later", &[]))
         });
         bench.import(&["Patient", "p.ndjson", "--wait-for", "1s"]).ends(6);
         bench.stub.no_hook();
@@ -87,7 +88,9 @@ fn counts_are_kept_when_a_job_ends_and_what_is_gone_is_told() {
 fn an_export_whose_job_is_gone_begins_a_new_one() {
     let bench = Bench::new();
     bench.stub.put("Patient", "p-1", "x");
-    bench.stub.on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
+    bench
+        .stub
+        .on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
     bench.run(&["export", "Patient", "--out", "out"]).ends(1);
     bench.stub.no_hook();
     bench.stub.state().jobs.clear();
@@ -205,7 +208,9 @@ fn what_an_earlier_summary_called_rejected_is_not_taken_for_what_is_now() {
     bench.stub.state().operations_left = 5;
     bench.run(&["resume", "state"]).ends(3);
     assert!(!bench.path("state/rejected.ndjson").exists());
-    assert!(bench.path("state/rejected/Patient.ndjson").exists() && bench.path("state/rejected/Person.ndjson").exists());
+    assert!(
+        bench.path("state/rejected/Patient.ndjson").exists() && bench.path("state/rejected/Person.ndjson").exists()
+    );
 }
 
 #[test]
@@ -244,7 +249,9 @@ fn two_tenants_in_one_folder_are_kept_apart() {
     assert!(bench.stub.state().jobs.iter().all(|job| job.body["since"].is_null()));
     bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0).says("since 2026");
     bench.run(&["import", "out"]).ends(2).says("more than one tenant");
-    bench.stub.on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
+    bench
+        .stub
+        .on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
     bench.run(&["export", "Patient", "--out", "new"]).ends(1);
     bench.stub.no_hook();
     let folder = std::fs::read_dir(bench.path("new")).unwrap().next().unwrap().unwrap().path();
