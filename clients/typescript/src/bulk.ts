@@ -1,4 +1,12 @@
-import { downloadFile, type RecordsOptions, readErrors, readRecords, readRejected, readResults } from './files.js';
+import {
+  downloadFile,
+  type RecordsOptions,
+  readErrors,
+  readExportLines,
+  readRecords,
+  readRejected,
+  readResults,
+} from './files.js';
 import { type ImportAllRequest, importAll } from './import-all.js';
 import {
   allJobs,
@@ -13,14 +21,8 @@ import {
 import type { BlobLike } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import type { ExportedRecord } from './records.js';
-import {
-  type ExportRequest,
-  type ImportRequest,
-  startExport,
-  startImport,
-  type ValidateRequest,
-  validate,
-} from './start.js';
+import { importOnce, RememberedUploads } from './sending.js';
+import { type ExportRequest, type ImportRequest, startExport, type ValidateRequest, validate } from './start.js';
 import type { Answer, Transport } from './transport.js';
 import type {
   ApiResponse,
@@ -48,8 +50,12 @@ export interface Bulk {
   /**
    * Starts an import of up to 10,000 records and 104,857,600 bytes. Takes one bulk operation.
    *
-   * From 3,000,000 bytes on the records are compressed and uploaded first, which needs no work of yours. Invalid records are reported
-   * in the job and do not fail it.
+   * From 3,000,000 bytes on the records are compressed and uploaded first, which needs no work of yours. Invalid records
+   * are reported in the job and do not fail it.
+   *
+   * With an `idempotencyKey` the call may be repeated after an error, with the same records, and finds its job. What is
+   * uploaded is found again by the same client only; from another one it is an `IDEMPOTENCY_CONFLICT`, and never a
+   * second job.
    *
    * @throws ClinikValidationError if the request breaks a rule; `TOO_MANY_RECORDS` or `BATCH_TOO_LARGE` with `status` 0
    * if it exceeds a batch: use {@link Bulk.importAll}.
@@ -119,10 +125,10 @@ export interface Bulk {
 
   /**
    * Polls a job until it is `completed` or `failed`, as often as the service asks for. Goes on when the network or the
-   * service is away for some minutes, once it has answered.
+   * service is away for up to ten minutes.
    *
    * @throws ClinikTimeoutError with the job as last seen, after `timeout` milliseconds (default: an hour)
-   * @throws ClinikNotFoundError
+   * @throws ClinikNotFoundError once the service has said so three times in a row
    */
   waitForJob(id: string, wait?: WaitOptions): Promise<ApiResponse<Job>>;
 
@@ -130,10 +136,14 @@ export interface Bulk {
    * Imports any number of records: cuts them into batches, starts a job for each, waits for it and yields it, completed
    * or failed. The next batch starts when the next job is asked for; leave the loop to stop.
    *
-   * When the bulk operations of the hour are used up it waits for the next one. Give records an `id` of yours: then
-   * importing them once more after a failure stores nothing twice.
+   * When the bulk operations of the hour are used up it waits for the next one, and it waits out a network or service
+   * that is away for up to ten minutes. Each batch has one idempotency key and one upload, however often it is sent, so
+   * that it becomes one job. Give records an `id` of yours, too: then importing them once more after a failure stores
+   * nothing twice.
    *
    * @throws ClinikRateLimitError for a used-up quota of the month, or with `waitForSlot: false` of the hour
+   * @throws ClinikApiError `COUNT_MISMATCH` if a job has not read as many records as were sent; `UPLOAD_FAILED`,
+   * `IDEMPOTENCY_CONFLICT`
    * @throws TypeError for a record that is no object
    */
   importAll(request: ImportAllRequest, options?: RequestOptions): AsyncIterable<Job>;
@@ -150,11 +160,23 @@ export interface Bulk {
   download(id: string, name?: string, options?: RequestOptions): Promise<ReadableStream<Uint8Array>>;
 
   /**
-   * The records of a completed export, of all its files, gzip or not.
+   * The records of a completed export, of all its files, gzip or not. Every file is read and verified to its end: keep
+   * what you have done with the records only if the loop ended without an error.
+   *
+   * JavaScript's numbers are not those of the record: whole ones beyond 2^53, and more than 15 digits, are rounded, and
+   * `1.10` becomes `1.1`. Read the text with {@link Bulk.lines} where that matters.
    *
    * @throws as {@link Bulk.download}; ClinikApiError `INVALID_RECORD` for a line that is not JSON
    */
   records<T = ExportedRecord>(id: string, options?: RecordsOptions): AsyncIterable<T>;
+
+  /**
+   * The lines of a completed export as they are, each a record in JSON, of all its files, gzip or not, verified as by
+   * {@link Bulk.records}.
+   *
+   * @throws as {@link Bulk.download}; ClinikApiError `INVALID_RECORD` for a line that is not UTF-8
+   */
+  lines(id: string, options?: RecordsOptions): AsyncIterable<string>;
 
   /** All violations of an import, where the job shows 100; of a failed job its reason. @throws as {@link Bulk.download} */
   errors(id: string, options?: RequestOptions): AsyncIterable<JobError>;
@@ -173,8 +195,9 @@ export interface Bulk {
 
 /** The namespace: functions that need no `this`. */
 export function createBulk(transport: Transport): Bulk {
+  const remembered = new RememberedUploads();
   return {
-    import: (request, options) => response(startImport(transport, request, options)),
+    import: (request, options) => response(importOnce(transport, remembered, request, options)),
     export: (request, options) => response(startExport(transport, request, options)),
     getJob: (id, options) => response(getJob(transport, id, options)),
     listJobs: (filter, options) => response(listJobs(transport, filter ?? {}, options)),
@@ -186,9 +209,10 @@ export function createBulk(transport: Transport): Bulk {
     upload: (bytes, options) => response(upload(transport, bytes, options)),
     getLimits: (options) => response(transport.call<Limits>({ method: 'GET', path: '/v1/bulk/limits' }, options)),
     waitForJob: (id, wait) => response(waitForJob(transport, id, wait ?? {}, undefined)),
-    importAll: (request, options) => importAll(transport, request, options),
+    importAll: (request, options) => importAll(transport, remembered, request, options),
     download: (id, name, options) => downloadFile(transport, id, name, options),
     records: <T>(id: string, options?: RecordsOptions) => readRecords<T>(transport, id, options),
+    lines: (id, options) => readExportLines(transport, id, options),
     errors: (id, options) => readErrors(transport, id, options),
     rejected: (id, options) => readRejected(transport, id, options),
     results: (id, options) => readResults(transport, id, options),

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { checkName, jobPath } from './jobs.js';
 import type { RequestOptions } from './options.js';
-import { parseRetryAfter, withRetries } from './retry.js';
+import { isForeign, isTransient, parseRetryAfter, patiently, withRetries } from './retry.js';
 import { within } from './time.js';
 import { networkError, type Transport } from './transport.js';
 import type { JobFile } from './types.js';
@@ -34,8 +34,7 @@ export async function download(
   file: JobFile | undefined,
   options: RequestOptions | undefined,
 ): Promise<ReadableStream<Uint8Array>> {
-  const path = `${jobPath(id)}/files/${checkName('file name', name)}`;
-  const transfer = new Transfer(transport, path, name, file, transport.options(options));
+  const transfer = new Transfer(transport, id, name, file, options);
   // The first connection is made here, so that a file that is not there is an error of the call.
   await transfer.connect();
   return new ReadableStream<Uint8Array>(
@@ -45,13 +44,30 @@ export async function download(
         if (chunk === undefined) controller.close();
         else controller.enqueue(chunk);
       },
-      cancel: (reason) => transfer.close(reason),
+      cancel: () => transfer.close(),
     },
     // Nothing is read that nobody asked for: a consumer that is slow fills no memory.
     { highWaterMark: 0 },
   );
 }
 
+/** The same, chunk by chunk. Whoever reads it to its end has what it should be; whoever leaves early closes it. */
+export async function* downloadChunks(
+  transport: Transport,
+  id: string,
+  name: string,
+  file: JobFile | undefined,
+  options: RequestOptions | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const transfer = new Transfer(transport, id, name, file, options);
+  try {
+    for (let chunk = await transfer.next(); chunk !== undefined; chunk = await transfer.next()) yield chunk;
+  } finally {
+    await transfer.close();
+  }
+}
+
+/** A download on its way. What ends it, be it an error or the user, closes it, and then it connects no more. */
 class Transfer {
   readonly #transport: Transport;
   readonly #path: string;
@@ -59,81 +75,104 @@ class Transfer {
   readonly #file: JobFile | undefined;
   readonly #settings: Settings;
   readonly #hash = createHash('sha256');
+  /** Stops whatever is under way. */
+  readonly #closing = new AbortController();
   #source: Source | undefined;
   #offset = 0;
   #etag: string | undefined;
   #size: number | undefined;
-  /** Failed attempts since the last byte. */
-  #failures = 0;
-  readonly #onAbort = () => void this.#disconnect(this.#settings.signal?.reason);
+  // An aborted download frees its connection at once, even if nobody reads on.
+  readonly #onAbort = () => void this.close(this.#settings.signal?.reason);
 
-  constructor(transport: Transport, path: string, name: string, file: JobFile | undefined, settings: Settings) {
+  constructor(
+    transport: Transport,
+    id: string,
+    name: string,
+    file: JobFile | undefined,
+    options: RequestOptions | undefined,
+  ) {
     this.#transport = transport;
-    this.#path = path;
+    this.#path = `${jobPath(id)}/files/${checkName('file name', name)}`;
     this.#name = name;
     this.#file = file;
-    this.#settings = settings;
+    this.#settings = transport.options(options);
     this.#size = file?.bytes;
-    // An aborted download frees its connection at once, even if nobody reads on.
-    settings.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    const { signal } = this.#settings;
+    signal?.throwIfAborted();
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** Connects at the byte where the download stands. */
+  /** Makes the first connection, as a call of its own. */
   async connect(): Promise<void> {
-    const { retries, signal } = this.#settings;
-    this.#source = await withRetries(retries, signal, () => this.#open());
-    this.#etag ??= this.#source.etag;
-    this.#size ??= this.#source.size;
+    const { signal } = this.#closing;
+    await this.#closeOnError(async () => {
+      this.#source = await withRetries(this.#settings.retries, signal, () => this.#open());
+      signal.throwIfAborted();
+    });
   }
 
   /** The next bytes, or `undefined` at the end of a file that is complete and right. */
   async next(): Promise<Uint8Array | undefined> {
-    for (;;) {
-      try {
-        const chunk = await this.#read();
-        if (chunk === undefined) {
-          this.#verify();
-          await this.close(undefined);
-          return undefined;
-        }
-        if (chunk.byteLength === 0) continue;
+    return this.#closeOnError(async () => {
+      // Until there is a byte it is one outage, whether it connects or not.
+      const chunk = await patiently({ signal: this.#closing.signal, isOutage: isCut }, () => this.#advance());
+      if (chunk === undefined) {
+        this.#verify();
+        await this.close();
+      } else {
         this.#offset += chunk.byteLength;
-        this.#failures = 0;
         this.#hash.update(chunk);
-        return chunk;
-      } catch (error) {
-        await this.#disconnect(error);
-        const isCut = error instanceof ClinikApiError && error.status === 0 && RESUMABLE.has(error.code);
-        if (!isCut || ++this.#failures > this.#settings.retries) {
-          await this.close(error);
-          throw error;
-        }
-        await this.connect();
       }
-    }
+      return chunk;
+    });
   }
 
   /** Ends the download, complete or not. */
-  async close(reason: unknown): Promise<void> {
+  async close(reason?: unknown): Promise<void> {
     this.#settings.signal?.removeEventListener('abort', this.#onAbort);
-    await this.#disconnect(reason);
+    this.#closing.abort(reason ?? clientError('DOWNLOAD_CLOSED', `${this.#name}: the download was closed`));
+    await this.#disconnect();
   }
 
-  async #disconnect(reason: unknown): Promise<void> {
+  async #closeOnError<T>(operation: () => Promise<T>): Promise<T> {
+    try {
+      return await operation();
+    } catch (error) {
+      await this.close(error);
+      throw error;
+    }
+  }
+
+  async #disconnect(): Promise<void> {
     const source = this.#source;
     this.#source = undefined;
     // The connection may be broken already, which is no news.
-    await source?.reader.cancel(reason).catch(() => undefined);
+    await source?.reader.cancel().catch(() => undefined);
   }
 
-  async #read(): Promise<Uint8Array | undefined> {
-    const { timeout, signal } = this.#settings;
-    const source = this.#source;
-    signal?.throwIfAborted();
-    if (source === undefined) throw clientError('DOWNLOAD_INCOMPLETE', `${this.#name}: the download was closed`);
+  /** Bytes that are new, by a connection that is made where there is none. */
+  async #advance(): Promise<Uint8Array | undefined> {
+    this.#closing.signal.throwIfAborted();
+    const source = this.#source ?? (await this.#open());
+    this.#source = source;
+    this.#etag ??= source.etag;
+    this.#size ??= source.size;
+    try {
+      for (;;) {
+        const chunk = await this.#read(source);
+        if (chunk === undefined || chunk.byteLength > 0) return chunk;
+      }
+    } catch (error) {
+      await this.#disconnect();
+      throw error;
+    }
+  }
+
+  async #read(source: Source): Promise<Uint8Array | undefined> {
+    const { timeout } = this.#settings;
     const onTimeout = () =>
       new ClinikTimeoutError('REQUEST_TIMEOUT', `${this.#name}: no data within ${timeout} ms at byte ${this.#offset}`);
-    const result = await within(timeout, signal, onTimeout, async (inner) => {
+    const result = await within(timeout, this.#closing.signal, onTimeout, async (inner) => {
       try {
         return await source.reader.read();
       } catch (error) {
@@ -176,25 +215,16 @@ class Transfer {
   /** A link to the file, or the file itself where the API sends it directly. */
   #locate(): Promise<string | Source> {
     const name = `GET ${this.#path}`;
-    return this.#transport.callForFile(this.#path, this.#settings, async (response) => {
+    const options = { timeout: this.#settings.timeout, signal: this.#closing.signal };
+    return this.#transport.callForFile(this.#path, options, async (response) => {
       const location = response.headers.get('location');
       if (REDIRECTS.has(response.status) && location !== null) {
         await response.body?.cancel();
-        return this.#checkedLink(location);
+        return this.#transport.checkLink(this.#name, location);
       }
       if (!response.ok) throw await this.#transport.error(name, response);
       return toSource(response, 0);
     });
-  }
-
-  #checkedLink(location: string): string {
-    const url = URL.canParse(location, this.#transport.baseUrl)
-      ? new URL(location, this.#transport.baseUrl)
-      : undefined;
-    const isSafe =
-      url?.protocol === 'https:' || (url?.protocol === 'http:' && this.#transport.baseUrl.startsWith('http:'));
-    if (url !== undefined && isSafe) return url.href;
-    throw clientError('INVALID_RESPONSE', `${this.#name}: the redirect does not lead to a safe URL`);
   }
 
   /** Gets the file, or its rest, from the store; `undefined` if the link does not work. */
@@ -206,7 +236,8 @@ class Transfer {
       headers.range = `bytes=${this.#offset}-`;
       if (this.#etag !== undefined) headers['if-match'] = this.#etag;
     }
-    const { timeout, signal } = this.#settings;
+    const { timeout } = this.#settings;
+    const { signal } = this.#closing;
     const read = async (response: Response): Promise<Source | undefined> => {
       if (response.status === 200) return toSource(response, 0);
       if (isResumed && response.status === 206) {
@@ -228,7 +259,12 @@ class Transfer {
 }
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-const RESUMABLE = new Set(['NETWORK_ERROR', 'REQUEST_TIMEOUT', 'DOWNLOAD_INCOMPLETE']);
+
+/** Whether a download may go on where this has stopped it. */
+function isCut(error: unknown): boolean {
+  const isShort = error instanceof ClinikApiError && error.code === 'DOWNLOAD_INCOMPLETE';
+  return isShort || isTransient(error) || isForeign(error);
+}
 
 function toSource(response: Response, position: number): Source {
   const body = response.body as ReadableStream<Uint8Array> | null;

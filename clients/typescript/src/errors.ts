@@ -34,7 +34,8 @@ export class ClinikApiError extends Error {
    * The service's code, for example `VALIDATION_ERROR`. `API_ERROR` when the answer has none, as from a proxy.
    * Codes of the client: `NETWORK_ERROR`, `REQUEST_TIMEOUT`, `JOB_TIMEOUT`, `INVALID_RESPONSE`, `UPLOAD_FAILED`,
    * `TOO_MANY_RECORDS`, `BATCH_TOO_LARGE`, `INVALID_RECORD`, `JOB_NOT_COMPLETED`, `FILE_NAME_REQUIRED`,
-   * `FILE_CHANGED`, `FILE_GONE`, `DOWNLOAD_INCOMPLETE`, `CHECKSUM_MISMATCH`.
+   * `FILE_CHANGED`, `FILE_GONE`, `DOWNLOAD_INCOMPLETE`, `CHECKSUM_MISMATCH`,
+   * `COUNT_MISMATCH`, `IDEMPOTENCY_EXPIRED`.
    */
   readonly code: string;
   /** One entry for each violated rule of the request, when the service sent any. */

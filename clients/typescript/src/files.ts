@@ -1,7 +1,6 @@
-import { pipeline, Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
-import { download } from './download.js';
+import { download, downloadChunks } from './download.js';
 import { clientError, refusal } from './errors.js';
+import { gunzip } from './gunzip.js';
 import { getJob } from './jobs.js';
 import { splitLines } from './ndjson.js';
 import type { RequestOptions } from './options.js';
@@ -38,12 +37,33 @@ export async function* readRecords<T>(
   id: string,
   options: RecordsOptions | undefined,
 ): AsyncGenerator<T, void, undefined> {
+  for await (const [name, job, rest] of exportFiles(transport, id, options)) {
+    yield* readObjects<T>(transport, job, name, rest);
+  }
+}
+
+/** The lines of an export as they are, one file after the other. */
+export async function* readExportLines(
+  transport: Transport,
+  id: string,
+  options: RecordsOptions | undefined,
+): AsyncGenerator<string, void, undefined> {
+  for await (const [name, job, rest] of exportFiles(transport, id, options)) {
+    yield* readTexts(transport, job, name, rest);
+  }
+}
+
+async function* exportFiles(
+  transport: Transport,
+  id: string,
+  options: RecordsOptions | undefined,
+): AsyncGenerator<[name: string, job: Job, options: RequestOptions], void, undefined> {
   const { name, ...rest } = options ?? {};
   const job = await finishedJob(transport, id, rest);
   if (job.type !== 'export')
     throw refusal('JOB_NOT_COMPLETED', `${id} is no export; read what an import reports with bulk.results`);
-  const all = (job.files ?? []).map((file) => file.name);
-  for (const each of name === undefined ? all : [name]) yield* readObjects<T>(transport, job, each, rest);
+  const names = name === undefined ? (job.files ?? []).map((file) => file.name) : [name];
+  for (const each of names) yield [each, job, rest];
 }
 
 /** All violations of an import; of a job that failed the reason. */
@@ -85,12 +105,8 @@ async function* readObjects<T>(
   name: string,
   options: RequestOptions | undefined,
 ): AsyncGenerator<T, void, undefined> {
-  const decoder = new TextDecoder();
   let number = 0;
-  for await (const line of readFileLines(transport, job, name, options)) {
-    number++;
-    yield parseLine<T>(name, number, decoder.decode(line));
-  }
+  for await (const line of readTexts(transport, job, name, options)) yield parseLine<T>(name, ++number, line);
 }
 
 function parseLine<T>(name: string, number: number, line: string): T {
@@ -102,25 +118,35 @@ function parseLine<T>(name: string, number: number, line: string): T {
   }
 }
 
-async function* readFileLines(
+/** Lines of a file that the service has written in UTF-8: anything else is an error, not another character. */
+async function* readTexts(
+  transport: Transport,
+  job: Job,
+  name: string,
+  options: RequestOptions | undefined,
+): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  let number = 0;
+  for await (const line of readFileLines(transport, job, name, options)) {
+    number++;
+    let text: string;
+    try {
+      text = decoder.decode(line);
+    } catch {
+      throw clientError('INVALID_RECORD', `${name}: line ${number} is not UTF-8`);
+    }
+    yield text;
+  }
+}
+
+function readFileLines(
   transport: Transport,
   job: Job,
   name: string,
   options: RequestOptions | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const stream = await download(transport, job.id, name, fileOf(job, name), options);
-  // Node's own stream type, which its type declarations keep apart from the global one.
-  const bytes = Readable.fromWeb(stream as Parameters<typeof Readable.fromWeb>[0]);
-  if (!name.endsWith('.gz')) {
-    yield* splitLines(bytes);
-    return;
-  }
-  try {
-    yield* splitLines(pipeline(bytes, createGunzip(), () => undefined));
-  } catch (error) {
-    const isGzipError = error instanceof Error && 'code' in error && String(error.code).startsWith('Z_');
-    throw isGzipError ? clientError('INVALID_RECORD', `${name}: the content is not gzip, or incomplete`) : error;
-  }
+  const chunks = downloadChunks(transport, job.id, name, fileOf(job, name), options);
+  return splitLines(name.endsWith('.gz') ? gunzip(name, chunks) : chunks);
 }
 
 function fileOf(job: Job, name: string): JobFile | undefined {

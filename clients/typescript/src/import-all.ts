@@ -1,8 +1,10 @@
-import { ClinikRateLimitError, refusal } from './errors.js';
+import { ClinikRateLimitError, clientError, refusal } from './errors.js';
 import { waitForJob } from './jobs.js';
 import { type ImportData, isBlob, isGzip, MAX_BYTES, MAX_RECORDS, readLines } from './ndjson.js';
 import type { RequestOptions } from './options.js';
-import { startImport } from './start.js';
+import { isForeign, isTransient, MAX_RETRY_AFTER, type Patience, patiently, waitOf } from './retry.js';
+import { type RememberedUploads, Sending } from './sending.js';
+import { prepare } from './start.js';
 import { now, sleep } from './time.js';
 import type { Answer, Transport } from './transport.js';
 import type { Job, ResourceType, StartedJob } from './types.js';
@@ -13,7 +15,11 @@ export interface ImportAllRequest {
   resourceType: ResourceType;
   /** Any number of records. They are read as they are needed: a file's `Blob` or a generator fills no memory. */
   records: ImportData;
-  /** Called when a batch waits for a bulk operation, when its job has started, and when its job has ended. */
+  /**
+   * Called when the start of a batch waits, for a bulk operation or for a service that is away, when its job has
+   * started, and when its job has ended. What it throws ends the import; a promise is
+   * waited for.
+   */
   onBatch?: (batch: ImportBatch) => void;
   /**
    * Whether to wait when the bulk operations of the hour are used up, up to an hour for each batch; `onBatch` says for
@@ -34,7 +40,7 @@ export interface ImportBatch {
   records: number;
   /** Of NDJSON, before it is compressed for an upload. */
   bytes: number;
-  /** While `waiting`: seconds until it is tried again. */
+  /** While `waiting`: seconds until it is tried again, an hour at most. */
   waitSeconds?: number;
   /** Once `started`. */
   jobId?: string;
@@ -45,6 +51,7 @@ export interface ImportBatch {
 /** Imports any number of records, batch after batch; yields every job once it has ended. */
 export async function* importAll(
   transport: Transport,
+  remembered: RememberedUploads,
   request: ImportAllRequest,
   options: RequestOptions | undefined,
 ): AsyncGenerator<Job, void, undefined> {
@@ -53,68 +60,113 @@ export async function* importAll(
   if (isBlob(records) && (await isGzip(records))) {
     throw refusal('INVALID_RECORD', 'records: expected NDJSON; this is gzip, decompress it first');
   }
-  const slots = new Slots(transport, request, options);
+  const slots = new Slots(transport, remembered, request, options);
   for await (const { lines, ...batch } of cut(records, signal)) {
     const { data } = await slots.start(lines, batch);
-    onBatch?.({ ...batch, status: 'started', jobId: data.jobId });
+    await onBatch?.({ ...batch, status: 'started', jobId: data.jobId });
     const wait = signal === undefined ? {} : { signal };
-    const { data: job } = await waitForJob(transport, data.jobId, wait, pollOptions(options));
-    onBatch?.({ ...batch, status: 'ended', jobId: data.jobId, job });
+    const { data: job } = await waitForJob(transport, data.jobId, wait, options);
+    checkCount(job, batch);
+    await onBatch?.({ ...batch, status: 'ended', jobId: data.jobId, job });
     yield job;
   }
 }
 
 type Position = Pick<ImportBatch, 'index' | 'firstRecord' | 'records' | 'bytes'>;
 
+/** What was sent has to be what the job has read. */
+function checkCount(job: Job, { index, records }: Position): void {
+  if (job.status !== 'completed' || job.totalRecords === records) return;
+  throw clientError(
+    'COUNT_MISMATCH',
+    `${job.id}: it has read ${job.totalRecords} of the ${records} records of batch ${index}`,
+  );
+}
+
 /** Starts imports, and knows when the next one is allowed. */
 class Slots {
   readonly #transport: Transport;
+  readonly #remembered: RememberedUploads;
   readonly #request: ImportAllRequest;
   readonly #options: RequestOptions | undefined;
   /** When the next bulk operation is available, by the clock of `now`. */
   #next = 0;
 
-  constructor(transport: Transport, request: ImportAllRequest, options: RequestOptions | undefined) {
+  constructor(
+    transport: Transport,
+    remembered: RememberedUploads,
+    request: ImportAllRequest,
+    options: RequestOptions | undefined,
+  ) {
     this.#transport = transport;
+    this.#remembered = remembered;
     this.#request = request;
     this.#options = options;
   }
 
+  /** Starts the batch's job: one, whatever happens on the way. */
   async start(lines: Uint8Array[], batch: Position): Promise<Answer<StartedJob>> {
-    const { resourceType, label, waitForSlot = true } = this.#request;
+    const { resourceType, label } = this.#request;
     const data = new Blob(lines as Uint8Array<ArrayBuffer>[]);
+    const { idempotencyKey, signal } = this.#transport.options(this.#options);
+    const records = await prepare({ resourceType, data, ...(label !== undefined && { label }) }, signal);
+    const key = idempotencyKey === undefined ? undefined : `${idempotencyKey}-${batch.index}`;
+    const sending = new Sending(this.#transport, this.#remembered, records, { key, ...OF_A_BATCH });
+    const patience: Patience = {
+      signal,
+      isOutage: (error) => this.#isOutage(error, batch),
+      onPause: (milliseconds) => this.#tell(batch, milliseconds),
+    };
     for (;;) {
-      // Before the upload, which would expire during the wait.
-      if (waitForSlot) await this.#wait(batch);
-      try {
-        const answer = await startImport(
-          this.#transport,
-          { resourceType, data, ...(label !== undefined && { label }) },
-          this.#optionsOf(batch),
-        );
-        const { rateLimitRemaining, rateLimitReset } = answer.meta;
-        if (rateLimitRemaining === 0 && rateLimitReset !== undefined) this.#next = now() + rateLimitReset * 1000;
-        return answer;
-      } catch (error) {
-        const isLimit = error instanceof ClinikRateLimitError && error.code === 'RATE_LIMITED';
-        if (!waitForSlot || !isLimit || error.retryAfter === undefined) throw error;
-        this.#next = now() + Math.max(1, error.retryAfter) * 1000;
-      }
+      // Before the upload, which may expire during the wait.
+      await this.#wait(batch, signal);
+      const result = await patiently(patience, () => this.#attempt(sending));
+      if ('answer' in result) return result.answer;
+      this.#next = now() + waitOf(Math.max(1, result.waitSeconds));
     }
   }
 
-  async #wait(batch: Position): Promise<void> {
-    const left = this.#next - now();
-    if (left <= 0) return;
-    this.#request.onBatch?.({ ...batch, status: 'waiting', waitSeconds: Math.ceil(left / 1000) });
-    await sleep(left, this.#options?.signal);
+  /** One try, of which a used-up hour is a result. Nothing of the user's runs in it, whose errors could be mistaken. */
+  async #attempt(sending: Sending): Promise<{ answer: Answer<StartedJob> } | { waitSeconds: number }> {
+    try {
+      const answer = await sending.proceed({ ...this.#options, retries: 0 });
+      const { rateLimitRemaining, rateLimitReset } = answer.meta;
+      if (rateLimitRemaining === 0 && rateLimitReset !== undefined) this.#next = now() + waitOf(rateLimitReset);
+      return { answer };
+    } catch (error) {
+      const isLimit = error instanceof ClinikRateLimitError && error.code === 'RATE_LIMITED';
+      if (!this.#waits || !isLimit || error.retryAfter === undefined) throw error;
+      return { waitSeconds: error.retryAfter };
+    }
   }
 
-  #optionsOf(batch: Position): RequestOptions {
-    const { idempotencyKey, ...rest } = this.#options ?? {};
-    return idempotencyKey === undefined ? rest : { ...rest, idempotencyKey: `${idempotencyKey}-${batch.index}` };
+  get #waits(): boolean {
+    return this.#request.waitForSlot ?? true;
+  }
+
+  #isOutage(error: unknown, { index }: Position): boolean {
+    // Before the first job has started, a page in place of the API means a wrong address.
+    if (isForeign(error)) return index > 0;
+    // Without waiting for a slot only the limit of the minute is waited for.
+    const isLimit = error instanceof ClinikRateLimitError && (error.retryAfter ?? 0) > MAX_RETRY_AFTER;
+    return isTransient(error) && !isLimit;
+  }
+
+  async #wait(batch: Position, signal: AbortSignal | undefined): Promise<void> {
+    const left = this.#next - now();
+    if (!this.#waits || left <= 0) return;
+    await this.#tell(batch, left);
+    await sleep(left, signal);
+  }
+
+  async #tell(batch: Position, milliseconds: number): Promise<void> {
+    const waitSeconds = Math.ceil(milliseconds / 1000);
+    await this.#request.onBatch?.({ ...batch, status: 'waiting', waitSeconds });
   }
 }
+
+/** A batch has three uploads: one that it needs, and two for those that expire or are refused. */
+const OF_A_BATCH = { maxUploads: 3, renewRefused: true };
 
 /** Cuts records into batches of 10,000 records and 104,857,600 bytes at most. */
 async function* cut(
@@ -139,9 +191,4 @@ async function* cut(
     batch = { ...batch, records: batch.records + 1, bytes: batch.bytes + bytes };
   }
   if (batch.records > 0) yield { ...batch, lines };
-}
-
-function pollOptions(options: RequestOptions | undefined): RequestOptions {
-  const { idempotencyKey: _, ...rest } = options ?? {};
-  return rest;
 }

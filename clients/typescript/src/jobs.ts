@@ -1,6 +1,6 @@
 import { ClinikTimeoutError, clientError } from './errors.js';
 import { checkTimeout, type RequestOptions } from './options.js';
-import { isTransient } from './retry.js';
+import { isForeign, isGone, isTransient, MAX_PAUSE, patiently, waitOf } from './retry.js';
 import { now, sleep, within } from './time.js';
 import type { Answer, Transport } from './transport.js';
 import type { Job, JobStatus, JobSummary, JobType, PaginatedResponse, ResourceType } from './types.js';
@@ -20,7 +20,7 @@ export interface JobFilter {
 export interface WaitOptions {
   /** Milliseconds until the wait ends with a `ClinikTimeoutError`. Default: 3,600,000, an hour. */
   timeout?: number;
-  /** Called with the job at every poll. */
+  /** Called with the job at every poll. What it throws ends the wait; a promise is waited for. */
   onProgress?: (job: Job) => void;
   /** Stops the wait; it then rejects with the signal's reason. The job runs on. */
   signal?: AbortSignal;
@@ -31,10 +31,8 @@ const DEFAULT_WAIT = 3_600_000;
 const DEFAULT_INTERVAL = 5_000;
 /** The shortest time between polls, in milliseconds. */
 const MIN_INTERVAL = 500;
-/** The longest time between polls, in milliseconds, whatever `Retry-After` says. */
-const MAX_INTERVAL = 300_000;
-/** How many polls in a row may fail for want of the network or the service, once the job has been seen. */
-const MAX_FAILED_POLLS = 5;
+/** How many times in a row the service has to say that there is no such job. */
+const MAX_MISSES = 3;
 
 /** The path of a job. An id goes into a path, so nothing may stand in it that changes the path. */
 export function jobPath(id: string): string {
@@ -107,7 +105,7 @@ export async function waitForJob(
   const timeout = checkTimeout('timeout', wait.timeout ?? DEFAULT_WAIT);
   const deadline = now() + timeout;
   let last: Job | undefined;
-  let failures = 0;
+  let misses = 0;
   const timedOut = () => {
     const state = last ? `${last.status} (${last.processedRecords}/${last.totalRecords})` : 'not known';
     return new ClinikTimeoutError(
@@ -116,26 +114,26 @@ export async function waitForJob(
       last,
     );
   };
+  const isOutage = (error: unknown) => {
+    misses = isGone(error) ? misses + 1 : 0;
+    return isTransient(error) || isForeign(error) || (misses > 0 && misses < MAX_MISSES);
+  };
+  // A key of the user's belongs to the start of the job.
+  const { idempotencyKey: _, ...rest } = options ?? {};
+  const poll = () =>
+    within(Math.max(1, deadline - now()), wait.signal, timedOut, (signal) =>
+      getJob(transport, id, { ...rest, retries: 0, signal }),
+    );
   for (;;) {
-    let interval: number;
-    try {
-      const left = Math.max(1, deadline - now());
-      const answer = await within(left, wait.signal, timedOut, (signal) =>
-        getJob(transport, id, { ...options, signal }),
-      );
-      last = answer.data;
-      failures = 0;
-      wait.onProgress?.(last);
-      if (last.status === 'completed' || last.status === 'failed') return answer;
-      interval = answer.retryAfter === undefined ? DEFAULT_INTERVAL : answer.retryAfter * 1000;
-    } catch (error) {
-      // The job runs on while the network or the service is away: so does the wait, for some minutes.
-      if (last === undefined || !isTransient(error) || ++failures > MAX_FAILED_POLLS) throw error;
-      interval = error.retryAfter === undefined ? DEFAULT_INTERVAL * failures : error.retryAfter * 1000;
-    }
+    const answer = await patiently({ signal: wait.signal, isOutage, deadline }, poll);
+    misses = 0;
+    last = answer.data;
+    await wait.onProgress?.(last);
+    if (last.status === 'completed' || last.status === 'failed') return answer;
+    const interval = answer.retryAfter === undefined ? DEFAULT_INTERVAL : waitOf(answer.retryAfter, MAX_PAUSE);
     const left = deadline - now();
     if (left <= 0) throw timedOut();
     // The last poll is at the deadline: a job that ended in time is not missed.
-    await sleep(Math.min(Math.max(interval, MIN_INTERVAL), MAX_INTERVAL, left), wait.signal);
+    await sleep(Math.min(Math.max(interval, MIN_INTERVAL), left), wait.signal);
   }
 }

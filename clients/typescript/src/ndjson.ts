@@ -81,7 +81,8 @@ async function* chunksOfText(text: string): AsyncGenerator<Uint8Array, void, und
   }
 }
 
-async function* chunksOfBlob(blob: BlobLike): AsyncGenerator<Uint8Array, void, undefined> {
+/** The bytes of a blob, piece by piece. */
+export async function* chunksOfBlob(blob: BlobLike): AsyncGenerator<Uint8Array, void, undefined> {
   for (let start = 0; start < blob.size; start += READ_BYTES) {
     yield new Uint8Array(await blob.slice(start, start + READ_BYTES).arrayBuffer());
   }

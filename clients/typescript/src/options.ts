@@ -9,7 +9,10 @@ export interface ClinikOptions {
   baseUrl?: string;
   /** Milliseconds that one attempt of a call may take. Default: 30,000. */
   timeout?: number;
-  /** How often a call that failed is repeated, 0 to 10. Default: 2. */
+  /**
+   * How often a call that failed is repeated, 0 to 10. Default: 2. `waitForJob`, the batches of `importAll` and downloads
+   * that have begun wait an outage out, whatever it is.
+   */
   retries?: number;
   /** In place of the global `fetch`, for example to go through a proxy. It must not follow redirects by itself. */
   fetch?: typeof globalThis.fetch;

@@ -5,7 +5,6 @@ import { type BlobLike, collect, type ImportData, isBlob, isGzip } from './ndjso
 import type { RequestOptions } from './options.js';
 import { type Answer, MAX_TEXT_BODY, type Transport } from './transport.js';
 import type { Compression, ExportFiles, ResourceType, StartedJob, ValidationReport } from './types.js';
-import { upload } from './upload.js';
 
 /** What to import: the records themselves, or an upload that holds them. */
 export type ImportRequest = ImportRecords | ImportUpload;
@@ -52,26 +51,29 @@ export interface ValidateRequest {
   data: ImportData;
 }
 
-export async function startImport(
+/** The records of one import, read and ready to be sent: in the call itself, or by upload. */
+export interface Prepared {
+  readonly resourceType: ResourceType;
+  readonly label: string | undefined;
+  readonly source: { readonly data: string } | { readonly bytes: Uint8Array | BlobLike };
+}
+
+/** Starts an import of what has been uploaded, or of the records in the call. */
+export function startImport(
   transport: Transport,
-  request: ImportRequest,
+  { resourceType, label, ...source }: Omit<Prepared, 'source'> & ({ data: string } | { uploadId: string }),
   options: RequestOptions | undefined,
 ): Promise<Answer<StartedJob>> {
+  const body = { resourceType, ...source, ...(label !== undefined && { label }) };
+  return transport.call({ method: 'POST', path: '/v1/bulk/import', body }, options);
+}
+
+export async function prepare(request: ImportRecords, signal: AbortSignal | undefined): Promise<Prepared> {
   const { resourceType, label } = request;
-  const start = (source: { data: string } | { uploadId: string }) =>
-    transport.call<StartedJob>(
-      {
-        method: 'POST',
-        path: '/v1/bulk/import',
-        body: { resourceType, ...source, ...(label !== undefined && { label }) },
-      },
-      options,
-    );
-  if ('uploadId' in request) return start({ uploadId: request.uploadId });
-  const batch = await collect(request.data, MAX_TEXT_BODY, transport.options(options).signal);
-  if (batch.text !== undefined && fits({ resourceType, data: batch.text, label })) return start({ data: batch.text });
-  const { data } = await upload(transport, await compress(batch.bytes()), options);
-  return start({ uploadId: data.uploadId });
+  const batch = await collect(request.data, MAX_TEXT_BODY, signal);
+  const isSmall = batch.text !== undefined && fits({ resourceType, data: batch.text, label });
+  const source = isSmall ? { data: batch.text } : { bytes: await compress(batch.bytes()) };
+  return { resourceType, label, source };
 }
 
 /**

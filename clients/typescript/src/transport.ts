@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { answerError, parseMeta, readJson } from './answer.js';
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { type RequestOptions, resolveOptions } from './options.js';
-import { parseRetryAfter, withRetries } from './retry.js';
+import { isGone, parseRetryAfter, withRetries } from './retry.js';
 import { within } from './time.js';
 import type { ApiResponse } from './types.js';
 import { VERSION } from './version.js';
@@ -80,8 +80,8 @@ export class Transport {
         });
       } catch (error) {
         // The first attempt has deleted it, and its answer was lost.
-        if (call.method === 'DELETE' && attempt > 0 && error instanceof ClinikApiError && error.status === 404) {
-          return { data: undefined as T, meta: lostMeta(error), retryAfter: undefined };
+        if (call.method === 'DELETE' && attempt > 0 && isGone(error)) {
+          return { data: undefined as T, meta: metaOfError(error, 204), retryAfter: undefined };
         }
         throw error;
       }
@@ -104,13 +104,25 @@ export class Transport {
     return answerError(name, response, this.#apiKey);
   }
 
+  /** A link that the API gave, to a host without the key: never one whose content could be read on the way. */
+  checkLink(name: string, link: string): string {
+    const url = URL.canParse(link, this.baseUrl) ? new URL(link, this.baseUrl) : undefined;
+    const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && this.baseUrl.startsWith('http:'));
+    if (url !== undefined && isSafe) return url.href;
+    throw clientError('INVALID_RESPONSE', `${name}: the API's link does not lead to a safe URL`);
+  }
+
   /** Makes one request. Fails with the signal's reason, a time-out, a network error, or what `read` throws. */
   async exchange<T>({ name, url, init, timeout, signal, read }: Exchange<T>): Promise<T> {
     const onTimeout = () => new ClinikTimeoutError('REQUEST_TIMEOUT', `${name}: no answer within ${timeout} ms`);
     return within(timeout, signal, onTimeout, async (inner) => {
       try {
         const fetch = this.#fetch;
-        return await read(await fetch(url, { ...init, redirect: 'manual', signal: inner }), inner);
+        const response = await fetch(url, { ...init, redirect: 'manual', signal: inner });
+        // A fetch that does not mind its signal: nobody waits for this answer any more, so its connection is freed.
+        if (inner.aborted) await response.body?.cancel();
+        inner.throwIfAborted();
+        return await read(response, inner);
       } catch (error) {
         throw error instanceof ClinikApiError || inner.aborted ? error : networkError(name, error);
       }
@@ -148,8 +160,9 @@ async function readAnswer<T>(name: string, response: Response): Promise<ApiRespo
   return { data: body.data as T, meta: parseMeta('meta' in body ? body.meta : undefined, response) };
 }
 
-function lostMeta(error: ClinikApiError): ApiResponse<unknown>['meta'] {
-  return { requestId: error.requestId ?? '', timestamp: new Date().toISOString(), status: 204 };
+/** In place of an answer that was lost, where an error says what it was. */
+export function metaOfError(error: ClinikApiError, status: number): ApiResponse<unknown>['meta'] {
+  return { requestId: error.requestId ?? '', timestamp: new Date().toISOString(), status };
 }
 
 /** Only the kind of a network error is told: its text may hold a URL or, with a `fetch` of the user's own, headers. */

@@ -175,6 +175,8 @@ export interface ValidationReport {
 
 /** The limits of the key's tenant and what is left of them. `null` is unlimited. */
 export interface Limits {
+  /** The tenant that the key belongs to. */
+  tenantId: string;
   plan: 'sandbox' | 'starter' | 'pro' | 'team' | 'enterprise';
   environment: 'test' | 'live';
   /** Imports and exports in a rolling hour. */

@@ -98,17 +98,33 @@ describe('downloads', () => {
     assert.ok(Buffer.concat(chunks).equals(content));
   });
 
-  test('a connection that breaks again and again is an error', async () => {
+  test('a first connection that breaks again and again is an error of the call', async () => {
+    const service = await start();
+    const id = service.addJob('export', { [NAME]: 'x\n' });
+    service.store.next('GET', { refuse: true }, { refuse: true });
+    await assert.rejects(service.client({ retries: 1 }).bulk.download(id), { code: 'NETWORK_ERROR' });
+    assert.equal(service.store.requests.length, 2);
+  });
+
+  test('a connection that breaks for more than ten minutes, or is always short, is an error', async (context) => {
     const service = await start();
     const content = randomBytes(100_000);
     const id = service.addJob('export', { [NAME]: content });
-    const broken = { body: content, cutAfter: 0 };
-    service.store.next('GET', ...Array.from({ length: 9 }, () => broken));
-    await assert.rejects(async () => read(await service.client({ retries: 1 }).bulk.download(id)), {
-      name: 'ClinikApiError',
-      status: 0,
-    });
-    assert.equal(service.store.requests.length, 2);
+    const real = performance.now.bind(performance);
+    for (const [reply, code] of [
+      [{ body: content, cutAfter: 0 }, 'NETWORK_ERROR'],
+      [{ body: content.subarray(1) }, 'DOWNLOAD_INCOMPLETE'],
+    ] as const) {
+      const before = service.store.requests.length;
+      const later = () => {
+        context.mock.method(performance, 'now', () => real() + 601_000);
+        return reply;
+      };
+      service.store.next('GET', reply, reply, later);
+      await assert.rejects(async () => read(await service.client().bulk.download(id)), { status: 0, code });
+      assert.equal(service.store.requests.length, before + 3);
+      context.mock.restoreAll();
+    }
   });
 
   test('content that has changed since is an error', async () => {
@@ -137,10 +153,6 @@ describe('downloads', () => {
       );
       assert.equal(received, body.byteLength);
     }
-    service.store.next('GET', { body: content.subarray(1) }, { body: content.subarray(1) });
-    await assert.rejects(async () => read(await service.client({ retries: 0 }).bulk.download(id)), {
-      code: 'DOWNLOAD_INCOMPLETE',
-    });
   });
 
   test('a link that has expired on the way is asked for again; a file that is gone is an error', async () => {

@@ -36,6 +36,10 @@ export type Handler = (request: Recorded) => Reply | undefined;
 export class TestServer {
   readonly requests: Recorded[] = [];
   origin = '';
+  /** Requests whose connection is still in use. Node's fetch keeps an idle one for the next request. */
+  busy = 0;
+  /** Sees every request, and decides what happens: `act` does what the server would do, and gives its reply. */
+  intercept: ((request: Recorded, act: () => Reply) => Reply) | undefined;
   readonly #faults: { match: string; handler: Handler }[] = [];
   readonly #server: Server;
   readonly #handler: Handler;
@@ -59,6 +63,14 @@ export class TestServer {
     }
   }
 
+  /** The next request of this method, whose path ends so, is done, and its answer replaced. */
+  lose(match: string, reply: Reply): void {
+    this.next(match, (request) => {
+      this.#handler(request);
+      return reply;
+    });
+  }
+
   /** The requests of this method, whose path ends so. */
   received(match: string): Recorded[] {
     return this.requests.filter((request) => matches(request, match));
@@ -71,6 +83,8 @@ export class TestServer {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
+    this.busy++;
+    response.once('close', () => this.busy--);
     try {
       for await (const chunk of request) chunks.push(chunk);
     } catch {
@@ -86,9 +100,14 @@ export class TestServer {
       at: performance.now(),
     };
     this.requests.push(recorded);
-    const fault = this.#faults.findIndex(({ match }) => matches(recorded, match));
+    const act = () => this.#act(recorded);
+    send(response, this.intercept === undefined ? act() : this.intercept(recorded, act));
+  }
+
+  #act(request: Recorded): Reply {
+    const fault = this.#faults.findIndex(({ match }) => matches(request, match));
     const [found] = fault === -1 ? [] : this.#faults.splice(fault, 1);
-    send(response, found?.handler(recorded) ?? this.#handler(recorded) ?? { status: 404, json: notFound });
+    return found?.handler(request) ?? this.#handler(request) ?? { status: 404, json: notFound };
   }
 }
 

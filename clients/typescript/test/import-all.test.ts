@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import type { ImportBatch, Job } from '../src/index.js';
+import { ClinikApiError, ClinikRateLimitError, type ImportBatch, type Job } from '../src/index.js';
 import { failure, inflate, Service } from './service.js';
 
 const POST = 'POST /v1/bulk/import';
@@ -123,15 +123,16 @@ describe('importAll', () => {
     assert.equal(service.store.requests.length, 2);
   });
 
-  test('a limit that others have used up is waited for, with a fresh upload afterwards', async () => {
+  test('a limit that others have used up is waited for, with one upload and one key', async () => {
     const service = await start();
     service.api.next(POST, failure(429, 'RATE_LIMITED', 'Hourly bulk operation limit reached', 1));
     const request = { resourceType: 'Patient', records: patients(10_000, { note: 'x'.repeat(300) }) } as const;
     // Without a retry of the call itself, as after an hour.
     assert.equal(await drain(service.client({ retries: 0 }).bulk.importAll(request)), 1);
-    assert.equal(service.store.requests.length, 2);
+    assert.equal(service.store.requests.length, 1);
     const keys = service.api.received(POST).map(({ headers }) => headers['idempotency-key']);
-    assert.equal(new Set(keys).size, 2);
+    assert.equal(keys.length, 2);
+    assert.equal(new Set(keys).size, 1);
     assert.equal(service.records.size, 10_000);
   });
 
@@ -151,6 +152,71 @@ describe('importAll', () => {
       batches.map(({ status, waitSeconds }) => [status, waitSeconds]),
       [['waiting', 3600]],
     );
+  });
+
+  test('a Retry-After of a day or of nonsense is no wait of more than an hour', async () => {
+    for (const retryAfter of ['86400', '18446744073709551615', '1'.repeat(400)]) {
+      const service = await start();
+      service.api.next(POST, failure(429, 'RATE_LIMITED', 'Hourly bulk operation limit reached', retryAfter));
+      const controller = new AbortController();
+      const waits: unknown[] = [];
+      const onBatch = ({ waitSeconds }: ImportBatch) => {
+        waits.push(waitSeconds);
+        controller.abort();
+      };
+      const request = { resourceType: 'Patient', records: patients(1), onBatch } as const;
+      const jobs = service.client().bulk.importAll(request, { signal: controller.signal });
+      await assert.rejects(drain(jobs), { name: 'AbortError' });
+      assert.deepEqual(waits, [3600]);
+      // The error tells the true number.
+      service.api.next(POST, failure(429, 'RATE_LIMITED', 'Hourly bulk operation limit reached', retryAfter));
+      const told = service.client().bulk.import({ resourceType: 'Patient', data: patients(1) });
+      await assert.rejects(told, { retryAfter: Number(retryAfter) });
+    }
+  });
+
+  test('a service that is away is told of, and waited for', async () => {
+    const service = await start();
+    service.api.next(POST, failure(503, 'UNAVAILABLE', 'Unavailable', 1), { refuse: true });
+    const batches: ImportBatch[] = [];
+    const onBatch = (batch: ImportBatch) => batches.push(batch);
+    const request = { resourceType: 'Patient', records: patients(1), onBatch } as const;
+    assert.equal(await drain(service.client({ retries: 0 }).bulk.importAll(request)), 1);
+    assert.deepEqual(
+      batches.map(({ status, waitSeconds }) => [status, waitSeconds]),
+      [
+        ['waiting', 1],
+        ['waiting', 1],
+        ['started', undefined],
+        ['ended', undefined],
+      ],
+    );
+  });
+
+  test('an error of onBatch reaches the caller, whatever it is, and nothing is sent again', async () => {
+    const limited = { status: 429, code: 'RATE_LIMITED', message: 'mine', retryAfter: 1 };
+    for (const error of [
+      new Error('mine'),
+      new ClinikApiError({ ...limited, status: 503 }),
+      new ClinikRateLimitError(limited),
+    ]) {
+      const away = failure(503, 'UNAVAILABLE', 'Unavailable');
+      for (const [when, reply] of [
+        ['waiting', away],
+        ['waiting', failure(429, 'RATE_LIMITED', 'Limit', 1)],
+        ['started', undefined],
+        ['ended', undefined],
+      ] as const) {
+        const service = await start();
+        if (reply !== undefined) service.api.next(POST, reply);
+        const onBatch = ({ status }: ImportBatch) => {
+          if (status === when) throw error;
+        };
+        const request = { resourceType: 'Patient', records: patients(1), onBatch } as const;
+        await assert.rejects(drain(service.client({ retries: 0 }).bulk.importAll(request)), error);
+        assert.equal(service.api.received(POST).length, 1);
+      }
+    }
   });
 
   test('waitForSlot: false ends with the limit', async () => {

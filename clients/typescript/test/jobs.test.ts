@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { inspect } from 'node:util';
-import type { ClinikTimeoutError, Job } from '../src/index.js';
+import { ClinikApiError, ClinikRateLimitError, type ClinikTimeoutError, type Job } from '../src/index.js';
 import { failure, KEY, Service, success } from './service.js';
 
 describe('jobs', { concurrency: true }, () => {
@@ -92,12 +92,31 @@ describe('jobs', { concurrency: true }, () => {
     assert.equal(polls(service, id).length, 4);
   });
 
-  test('a service that is away from the start, or a job that is not there, ends it', async () => {
+  test('a service that is away from the start, or a proxy that answers in its place, does not end it', async () => {
     const service = await start();
-    service.api.next('GET /v1/bulk/jobs/job_1', failure(503, 'UNAVAILABLE', 'Unavailable'));
+    const id = service.addJob('import', {});
+    service.api.next(
+      `GET /v1/bulk/jobs/${id}`,
+      failure(503, 'UNAVAILABLE', 'Unavailable'),
+      { status: 404, body: '<html>Not found</html>' },
+      { status: 502, body: '<html>Bad gateway</html>' },
+      { status: 200, body: '<html>Sign in</html>' },
+    );
+    const { data } = await service.client({ retries: 0 }).bulk.waitForJob(id);
+    assert.equal(data.status, 'completed');
+    assert.equal(polls(service, id).length, 5);
+  });
+
+  test('a job is gone once the service has said so three times in a row', async () => {
+    const service = await start();
+    const id = service.addJob('import', {});
     const { bulk } = service.client({ retries: 0 });
-    await assert.rejects(bulk.waitForJob('job_1'), { code: 'UNAVAILABLE' });
+    const gone = failure(404, 'NOT_FOUND', 'Not found');
+    service.api.next(`GET /v1/bulk/jobs/${id}`, gone, gone, failure(503, 'UNAVAILABLE', 'Unavailable'), gone);
+    assert.equal((await bulk.waitForJob(id)).data.status, 'completed');
+    assert.equal(polls(service, id).length, 5);
     await assert.rejects(bulk.waitForJob('job_1'), { name: 'ClinikNotFoundError', code: 'NOT_FOUND' });
+    assert.equal(polls(service, 'job_1').length, 3);
   });
 
   test('a wrong clock changes nothing', async (context) => {
@@ -129,13 +148,22 @@ describe('jobs', { concurrency: true }, () => {
     }
   });
 
-  test('an error of onProgress reaches the caller', async () => {
-    const service = await start();
-    const id = service.addJob('import', {});
-    const onProgress = () => {
-      throw new Error('mine');
-    };
-    await assert.rejects(service.client().bulk.waitForJob(id, { onProgress }), { message: 'mine' });
+  test('an error of onProgress reaches the caller, whatever it is, and ends the wait', async () => {
+    const transient = { status: 503, code: 'UNAVAILABLE', message: 'mine' };
+    for (const error of [new Error('mine'), new ClinikApiError(transient), new ClinikRateLimitError(transient)]) {
+      const service = await start();
+      const id = service.addJob('import', {});
+      service.pendingPolls = 1;
+      for (const fail of [
+        () => {
+          throw error;
+        },
+        () => Promise.reject(error),
+      ]) {
+        await assert.rejects(service.client().bulk.waitForJob(id, { onProgress: fail }), error);
+      }
+      assert.equal(polls(service, id).length, 2);
+    }
   });
 
   test('jobs goes through all pages, listJobs gives one', async () => {

@@ -222,6 +222,9 @@ describe('retries', { concurrency: true }, () => {
     assert.equal(data, undefined);
     assert.equal(meta.status, 204);
     await assert.rejects(service.client().bulk.deleteJob('job_1'), { name: 'ClinikNotFoundError' });
+    // That a proxy does not find it says nothing of the job.
+    service.api.next('DELETE /v1/bulk/jobs/job_1', { refuse: true }, { status: 404, body: '<html>Not found</html>' });
+    await assert.rejects(service.client().bulk.deleteJob('job_1'), { status: 404, code: 'API_ERROR' });
   });
 
   describe('an aborted signal', () => {

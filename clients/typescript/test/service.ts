@@ -2,12 +2,23 @@ import { createHash } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { Clinik, type ClinikOptions, type Job, type JobFile } from '../src/index.js';
 import { type Recorded, type Reply, TestServer } from './http.js';
+import { failure, inflate, invalid, LIMITS, success, violation } from './replies.js';
+
+export { failure, inflate, invalid, success } from './replies.js';
 
 export const KEY = 'clk_test_StubKey0123456789';
 
 interface StoredFile {
   readonly meta: JobFile;
   readonly bytes: Buffer;
+}
+
+interface StoredUpload {
+  readonly bytes: number;
+  content?: Buffer;
+  /** The job that has imported it. */
+  usedBy?: string;
+  isExpired?: boolean;
 }
 
 interface StoredJob {
@@ -22,7 +33,9 @@ interface StoredJob {
 export class Service {
   readonly jobs = new Map<string, StoredJob>();
   readonly records = new Map<string, object>();
-  readonly uploads = new Map<string, { bytes: number; content: Buffer | undefined }>();
+  /** How often each line was stored. */
+  readonly writes = new Map<string, number>();
+  readonly uploads = new Map<string, StoredUpload>();
   /** Bulk operations that are left; `null` is unlimited. */
   operations: number | null = null;
   /** Seconds until the next bulk operation is available. */
@@ -130,11 +143,20 @@ export class Service {
   #start(type: 'import' | 'export', body: string, key: string): Reply {
     const known = this.#starts.get(key);
     if (known !== undefined && known.body !== body) return failure(409, 'IDEMPOTENCY_CONFLICT', 'Another body');
+    const request = JSON.parse(body);
+    const upload = this.uploads.get(request.uploadId);
+    if (known === undefined && request.uploadId !== undefined) {
+      if (upload === undefined) return invalid('uploadId: Unknown upload');
+      if (upload.usedBy !== undefined) return invalid(`uploadId: Used by ${upload.usedBy}`);
+      if (upload.isExpired) return invalid('uploadId: Expired');
+      if (upload.content === undefined) return invalid('uploadId: Nothing has been uploaded');
+    }
     if (known === undefined && this.operations === 0) {
       return failure(429, 'RATE_LIMITED', 'Hourly bulk operation limit reached', this.slotSeconds);
     }
-    const jobId = known?.jobId ?? (type === 'import' ? this.#import(JSON.parse(body)) : this.#export(JSON.parse(body)));
-    if (jobId === undefined) return failure(422, 'VALIDATION_ERROR', 'uploadId: Unknown upload');
+    const start = () => (type === 'import' ? this.#import(request, upload?.content) : this.#export(request));
+    const jobId = known?.jobId ?? start();
+    if (upload !== undefined) upload.usedBy = jobId;
     if (known === undefined && this.operations !== null) this.operations--;
     this.#starts.set(key, { body, jobId });
     return success(
@@ -145,10 +167,13 @@ export class Service {
     );
   }
 
-  #import(body: { resourceType: string; data?: string; uploadId?: string; label?: string }): string | undefined {
-    const upload = this.uploads.get(body.uploadId ?? '');
-    if (body.data === undefined && upload?.content === undefined) return undefined;
-    const data = body.data ?? inflate(upload?.content ?? Buffer.of()).toString();
+  /** The service has forgotten the keys, as after 24 hours. */
+  forgetKeys(): void {
+    this.#starts.clear();
+  }
+
+  #import(body: { resourceType: string; data?: string; label?: string }, uploaded: Buffer | undefined): string {
+    const data = body.data ?? inflate(uploaded ?? Buffer.of()).toString();
     const lines = data.replace(/\n$/, '').split('\n');
     const errors: string[] = [];
     const rejected: string[] = [];
@@ -158,6 +183,7 @@ export class Service {
         const record = JSON.parse(line);
         const id = record.id ?? `${this.#number}-${index}`;
         this.records.set(id, { ...record, id });
+        this.writes.set(line, (this.writes.get(line) ?? 0) + 1);
         return JSON.stringify({ line: index + 1, outcome: 'created', id });
       }
       errors.push(JSON.stringify({ index, line: index + 1, ...fault }));
@@ -191,7 +217,7 @@ export class Service {
 
   #createUpload(bytes: number): Reply {
     const uploadId = this.#id('upl');
-    this.uploads.set(uploadId, { bytes, content: undefined });
+    this.uploads.set(uploadId, { bytes });
     const uploadUrl = `${this.store.origin}/uploads/${uploadId}?X-Amz-Signature=secret`;
     return success(201, { uploadId, uploadUrl, expiresAt: '2026-01-15T10:15:00.000Z', maxBytes: 104_857_600 });
   }
@@ -232,7 +258,7 @@ export class Service {
     if (request.method === 'PUT') {
       const upload = this.uploads.get(name ?? '');
       // The length is signed.
-      if (upload === undefined || request.body.byteLength !== upload.bytes) return { status: 403, body: '<Error/>' };
+      if (request.body.byteLength !== upload?.bytes) return { status: 403, body: '<Error/>' };
       upload.content = request.body;
       return { status: 200 };
     }
@@ -246,42 +272,4 @@ export class Service {
     const contentRange = `bytes ${start}-${file.bytes.byteLength - 1}/${file.bytes.byteLength}`;
     return { status: 206, headers: { etag, 'content-range': contentRange }, body: file.bytes.subarray(start) };
   }
-}
-
-const LIMITS = {
-  plan: 'pro',
-  environment: 'test',
-  bulkOperations: { limit: 5, remaining: 4, resetSeconds: 3600 },
-  requestsPerMinute: { limit: 1000, remaining: 999, resetSeconds: 60 },
-  requestsPerMonth: { limit: null, used: 12, remaining: null, resetAt: '2026-02-01T00:00:00Z' },
-  batch: { maxRecords: 10_000, maxBodyBytes: 4_500_000, maxUploadBytes: 104_857_600 },
-};
-
-/** What was uploaded, plain or gzip. */
-export function inflate(content: Buffer): Buffer {
-  return content[0] === 0x1f && content[1] === 0x8b ? gunzipSync(content) : content;
-}
-
-/** One rule of many: a record needs a `lastName`. */
-function violation(line: string): { code: string; path?: string; message: string } | undefined {
-  try {
-    if (JSON.parse(line).lastName !== undefined) return undefined;
-    return { code: 'required', path: '/lastName', message: 'lastName: Required' };
-  } catch {
-    return { code: 'invalid_json', message: 'Invalid JSON' };
-  }
-}
-
-export function success(status: number, data: unknown, remaining = 999, reset = 60): Reply {
-  const meta = { requestId: 'req_body', timestamp: '2026-01-15T09:15:00.000Z', status };
-  const limits = { rateLimitTotal: 1000, rateLimitRemaining: remaining, rateLimitReset: reset };
-  return { status, headers: { 'x-request-id': 'req_header' }, json: { data, meta: { ...meta, ...limits } } };
-}
-
-export function failure(status: number, code: string, message: string, retryAfter?: number | string): Reply {
-  return {
-    status,
-    headers: retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) },
-    json: { error: 'Error', message, code, requestId: 'req_failed' },
-  };
 }
