@@ -102,9 +102,10 @@ MUTANTS: dict[str, list[tuple[str, str, str]]] = {
         ("shared/engine/src/exporting.rs",
          "Ok(bytes) => (bytes, tail.records),", "Ok(_) => (BytesMut::new(), tail.records),"),
     ],
-    "the upload is not stored before the first copy": [
+    "the upload is stored before the whole list": [
         ("shared/engine/src/exporting/ending.rs",
-         "        self.save().await;\n        Ok(())\n    }\n\n    pub(super) fn assembly", "        Ok(())\n    }\n\n    pub(super) fn assembly"),
+         "            self.send_rest(out, position.clone()).await?;\n            self.begin_assembly(index, 0).await?;\n",
+         "            self.begin_assembly(index, 0).await?;\n            self.send_rest(out, position.clone()).await?;\n"),
     ],
     "a try that is found stored confirms the newest state": [
         ("shared/engine/src/driver/heartbeat.rs",
@@ -134,7 +135,7 @@ def copy() -> None:
 
 def simulate() -> subprocess.CompletedProcess:
     environment = os.environ | {"CARGO_TARGET_DIR": str(COPY / "target"), "RUST_BACKTRACE": "0", "RUSTFLAGS": "-Awarnings"}
-    command = ["cargo", "test", "--quiet", "--locked", "--package", "in-process", "--test", "simulation", "--test", "flows"]
+    command = ["cargo", "test", "--quiet", "--locked", "--package", "in-process", "--package", "engine", "--lib", "--test", "simulation", "--test", "flows"]
     return subprocess.run(command, cwd=COPY, env=environment, capture_output=True, text=True)
 
 

@@ -327,3 +327,6 @@ fn request(token: &Token, timings: &Timings, now: Timestamp) -> LeaseRequest {
         oldest: now - jiff::SignedDuration::try_from(timings.max_age).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,13 +31,16 @@ async fn what_an_earlier_worker_had_begun_stays_charged() {
 #[tokio::test(start_paused = true)]
 async fn what_a_dead_worker_may_have_written_stays_charged() {
     let service = Service::start().await;
-    let id = service.begin_import(&patients(600)).await;
-    // It dies while its writes are on their way; they arrive all the same.
-    let first = Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Late(Duration::from_secs(2)); 24]);
-    assert!(deliver_for(&worker_with(&service, first), &id, Duration::from_secs(1)).await.is_err(), "it was killed");
+    let id = service.begin_import(&patients(1_200)).await;
+    // It dies before its first progress is written, and while writes are on their way; they arrive all the same. Its
+    // successor begins half of what is stored.
+    let script = [[Fate::Good; 24], [Fate::Late(Duration::from_secs(2)); 24]].concat();
+    let first = Network::scripted(&service.memory, Operation::WriteBatch, script);
+    let killed = deliver_for(&worker_with(&service, first), &id, Duration::from_millis(500)).await;
+    assert!(killed.is_err(), "it was killed");
     tokio::time::sleep(Duration::from_secs(70)).await;
-    assert_eq!(service.memory.count_records(&test_partition(), ResourceType::Patient), 600);
-    assert_eq!(charged_when_cancelled(&service, &id).await, 600);
+    assert_eq!(service.memory.count_records(&test_partition(), ResourceType::Patient), 1_200);
+    assert_eq!(charged_when_cancelled(&service, &id).await, 1_200);
 }
 
 /// What is charged for an import that is cancelled while its next worker is at its first group.

@@ -82,8 +82,11 @@ pub(crate) async fn leave_nothing(world: &mut World, id: &JobId) {
         |key: &ObjectKey| job.result().is_some_and(|result| result.files().iter().any(|file| file.key == *key));
     if world.draw(2) == 0 {
         wait_for_clearing(world, id).await;
-        let left = world.memory.object_keys().into_iter().filter(|key| is_ours(key) && !is_named(key));
-        assert_eq!(left.collect::<Vec<_>>(), [], "seed {seed}: objects of an ended job");
+        let (named, left): (Vec<_>, Vec<_>) =
+            world.memory.object_keys().into_iter().filter(is_ours).partition(is_named);
+        assert_eq!(left, [], "seed {seed}: objects of an ended job");
+        let files = job.result().map_or(0, |result| result.files().len());
+        assert_eq!(named.len(), files, "seed {seed}: files of a completed job");
         assert_eq!(world.memory.open_multiparts(), 0, "seed {seed}: uploads of an ended job");
     }
     loop {
