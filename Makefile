@@ -42,11 +42,12 @@ smoke: $(VENV)/ready ## Tell what holds on a running stack (API_URL, API_KEY; th
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
 
-soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds and mutants of the simulation, permissions, load, fuzzing.
+soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, mutants, outages of the clients, permissions, load, fuzzing.
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
 	SEEDS=10000 cargo test --workspace --locked --test simulation
-	@$(PYTHON) tests/in-process/mutants.py
+	OUTAGES=all cargo test --package clinik-bulk --locked --test cli outages
+	@$(VENV)/bin/python local/mutants.py
 	@$(STACK) exec -- $(VENV)/bin/python local/test-broken.py --hang
 	@$(STACK) exec -- cargo test --workspace --locked --test aws_errors -- --ignored
 	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
