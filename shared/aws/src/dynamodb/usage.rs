@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Put, ReturnValue, TransactWriteItem, Update};
 use jiff::Timestamp;
 use model::{
-    IdempotencyEntry, IdempotencyKey, Month, OpenUploads, Partition, Pool, Reservation, Tenant, TenantId,
-    UPLOAD_MEMORY, Upload, UploadId, UploadSlot, Window, after,
+    IdempotencyEntry, IdempotencyKey, MAX_OPEN_UPLOADS, Month, OpenUploads, Partition, Pool, Reservation, Tenant,
+    TenantId, UPLOAD_MEMORY, Upload, UploadId, UploadSlot, Window, after,
 };
 use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageStore, retry};
 
@@ -318,8 +318,12 @@ impl UsageStore for DynamoUsage {
         const OPERATION: &str = "list uploads";
         // Read first: whoever holds a slot here is among the uploads that are read behind it, or will be in a moment.
         let slots = self.get(OPERATION, slots_key(partition)).await?.unwrap_or_default();
-        let holder = |number| -> Option<UploadId> { slots.get(&slot_name(number))?.as_s().ok()?.parse().ok() };
-        let holders = std::array::from_fn(holder);
+        let broken = || unreadable(OPERATION, "item cannot be read");
+        let mut holders = [const { None }; MAX_OPEN_UPLOADS];
+        for (number, holder) in holders.iter_mut().enumerate() {
+            let Some(id) = slots.get(&slot_name(number)) else { continue };
+            *holder = Some(id.as_s().ok().and_then(|id| id.parse().ok()).ok_or_else(broken)?);
+        }
         let sort_key = |id: &str| text(format!("upload#{}#{id}", partition.environment));
         let mut items = self
             .client
