@@ -54,7 +54,7 @@ def main() -> None:
     run(f"import Patient {OLD} --map {MAP} --state .local/demo/again --max-rejected 1 --quiet")
     run("export --all --per-type --out .local/demo/backup --since-last")
     chapter("Restored into another tenant")
-    run("import .local/demo/backup --state .local/demo/restore", key="API_KEY_OTHER")
+    run("import .local/demo/backup --other-tenant --state .local/demo/restore", key="API_KEY_OTHER")
     chapter("All jobs of the first tenant")
     run("jobs list --limit 10")
     chapter("The first lines of the exported patients")

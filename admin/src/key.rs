@@ -95,7 +95,9 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             };
             // Shown first: a key that could not be shown must not open anything.
             output.print(&ListedKey::new(&stored, Some(&key)))?;
-            stores.keys()?.save(&stored).await.context("the key that was shown is not saved and opens nothing")
+            let saved = stores.keys()?.save(&stored, None).await;
+            // Nobody else has this hash: where it is there already, an answer was lost.
+            saved.map(|_| ()).context("the key that was shown is not saved and opens nothing")
         }
         Command::List { tenant } => {
             let mut keys = stores.keys()?.of_tenant(&tenant.tenant).await?;
@@ -104,12 +106,18 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         }
         Command::Revoke { tenant, key_id } => {
             let keys = stores.keys()?.of_tenant(&tenant.tenant).await?;
-            let Some(mut key) = keys.into_iter().find(|key| key.id == key_id) else {
+            let Some(listed) = keys.into_iter().find(|key| key.id == key_id) else {
                 bail!("tenant {} has no key {key_id}; list them with: clinik-bulk-admin key list", tenant.tenant);
             };
-            key.revoked_at.get_or_insert(now);
-            stores.keys()?.save(&key).await?;
-            output.print(&ListedKey::new(&key, None))
+            // The list may be some seconds old.
+            loop {
+                let found = stores.keys()?.find(&listed.hash).await?;
+                let before = found.with_context(|| format!("key {key_id} is gone"))?;
+                let revoked = StoredKey { revoked_at: before.revoked_at.or(Some(now)), ..before.clone() };
+                if stores.keys()?.save(&revoked, Some(&before)).await? {
+                    return output.print(&ListedKey::new(&revoked, None));
+                }
+            }
         }
     }
 }

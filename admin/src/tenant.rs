@@ -69,7 +69,7 @@ enum Switch {
 }
 
 impl Limits {
-    fn apply(self, tenant: Tenant) -> Tenant {
+    fn apply(&self, tenant: Tenant) -> Tenant {
         Tenant {
             id: tenant.id,
             plan: self.plan.unwrap_or(tenant.plan),
@@ -87,23 +87,27 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             return output.print(&purge::run(&partition, confirm.as_ref(), stores).await?);
         }
         Command::Create { tenant, limits } => {
-            if stores.usage()?.tenant(&tenant.tenant).await?.is_some() {
-                bail!("there is a tenant {} already; change it with: clinik-bulk-admin tenant set", tenant.tenant);
-            }
             let new = limits.apply(Tenant {
                 id: tenant.tenant,
                 plan: Plan::Sandbox,
                 bulk_operations_per_hour: DEFAULT_BULK_OPERATIONS_PER_HOUR,
                 overage: false,
             });
-            stores.usage()?.save_tenant(&new).await?;
+            if !stores.usage()?.save_tenant(&new, None).await? {
+                bail!("there is a tenant {} already; change it with: clinik-bulk-admin tenant set", new.id);
+            }
             new
         }
         Command::Show { tenant } => stores.known_tenant(&tenant.tenant).await?,
         Command::Set { tenant, limits } => {
-            let changed = limits.apply(stores.known_tenant(&tenant.tenant).await?);
-            stores.usage()?.save_tenant(&changed).await?;
-            changed
+            // Somebody else may be changing it: what they set is kept.
+            loop {
+                let before = stores.known_tenant(&tenant.tenant).await?;
+                let changed = limits.apply(before.clone());
+                if stores.usage()?.save_tenant(&changed, Some(&before)).await? {
+                    break changed;
+                }
+            }
         }
     };
     output.print(&tenant)

@@ -31,7 +31,7 @@ async fn main() -> Result<(), Error> {
             bulk_operations_per_hour: 1_000,
             overage: true,
         };
-        aws.usage(std::env::var("USAGE_TABLE")?).save_tenant(&tenant).await?;
+        aws.usage(std::env::var("USAGE_TABLE")?).save_tenant(&tenant, None).await?;
         let key = StoredKey {
             id: "key_bench".to_owned(),
             hash: key.parse::<ApiKey>()?.hash(),
@@ -41,7 +41,8 @@ async fn main() -> Result<(), Error> {
             expires_at: None,
             revoked_at: None,
         };
-        return Ok(aws.keys(std::env::var("API_KEYS_TABLE")?).save(&key).await?);
+        aws.keys(std::env::var("API_KEYS_TABLE")?).save(&key, None).await?;
+        return Ok(());
     }
     let (spec, total) = match arguments.as_slice() {
         ["import", resource_type, file] => {

@@ -179,6 +179,9 @@ pub(crate) struct Import {
     /// Show the plan, and send nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Import an export of another tenant, or of the other environment.
+    #[arg(long)]
+    pub(crate) other_tenant: bool,
 }
 
 /// How an import is carried out.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ureq::http::Uri;
 
-use crate::error::{ApiError, BuildError};
+use crate::error::{ApiError, BuildError, SHORTEST_WAIT};
 use crate::key::Key;
 use crate::transport::{Body, Method, Request, Transport};
 use crate::wire::{self, Job, Limits, Upload};
@@ -50,7 +50,8 @@ impl Client {
         Ok(Self { transport: Transport::new(base_url(url)?, key, product)? })
     }
 
-    /// Tells of every wait of five seconds and more between two tries of a call: why, and for how long.
+    /// Tells of a try that has failed, where it and the wait for the next one take five seconds or more: why, and how long the wait
+    /// is.
     #[must_use]
     pub fn on_wait(mut self, tell: impl Fn(&ApiError, Duration) + 'static) -> Self {
         self.transport.on_wait = Some(Box::new(tell));
@@ -66,7 +67,7 @@ impl Client {
     /// A job.
     pub fn job(&self, id: &str) -> Result<Polled, ApiError> {
         let answer = self.transport.call(&Request::get(&job_path(id, "")?))?;
-        let retry_after = answer.retry_after.unwrap_or(Duration::from_secs(1)).min(LONGEST_POLL);
+        let retry_after = answer.retry_after.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_POLL);
         Ok(Polled { job: wire::parse(&answer.data)?, raw: answer.data, retry_after })
     }
 
@@ -77,7 +78,11 @@ impl Client {
         let jobs = page.get("data").and_then(Value::as_array).cloned().ok_or(ApiError::NotTheApi(200))?;
         let more = page.get("hasMore").and_then(Value::as_bool).unwrap_or(false);
         let cursor = page.get("cursor").and_then(Value::as_str).map(str::to_owned).filter(|_| more);
-        Ok((jobs, cursor))
+        let was = query.iter().find(|(name, _)| *name == "cursor").map(|(_, was)| was);
+        // Whoever follows a cursor that does not move never ends.
+        let moves =
+            if more { cursor.as_ref().is_some_and(|cursor| !cursor.is_empty() && Some(cursor) != was) } else { true };
+        if moves { Ok((jobs, cursor)) } else { Err(ApiError::NotTheApi(200)) }
     }
 
     /// A job as a page of jobs shows it.
@@ -88,12 +93,16 @@ impl Client {
     /// Cancels a job; one that has ended stays as it is.
     pub fn cancel(&self, id: &str) -> Result<Value, ApiError> {
         let path = job_path(id, "/cancel")?;
-        Ok(self.transport.call(&Request { method: Method::Post, path: &path, body: None, key: &new_key()? })?.data)
+        let raw =
+            self.transport.call(&Request { method: Method::Post, path: &path, body: None, key: &new_key()? })?.data;
+        Self::parse_job(&raw).map(|_| raw)
     }
 
     /// Deletes a job that has ended, and its files.
     pub fn delete(&self, id: &str) -> Result<(), ApiError> {
         let path = job_path(id, "")?;
+        // Seen first: "not found" behind a lost answer then means that it is done, and not that it never was this key's.
+        self.job(id)?;
         self.transport.call(&Request { method: Method::Delete, path: &path, body: None, key: "" }).map(|_| ())
     }
 

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// No wait is shorter, whatever the service says: a loop must not turn hot.
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
 /// A call that did not succeed. No text of it holds a key, a signed URL or a value of a record.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -98,7 +101,7 @@ impl ApiError {
     pub fn slot_in(&self) -> Option<Duration> {
         match self {
             Self::Refused(refused) if refused.status == 429 && refused.code == "RATE_LIMITED" => {
-                Some(refused.retry_after.unwrap_or(Duration::from_mins(1)))
+                Some(refused.retry_after.unwrap_or(Duration::from_mins(1)).max(SHORTEST_WAIT))
             }
             _ => None,
         }
@@ -112,6 +115,16 @@ impl ApiError {
             Self::Refused(refused) => refused.status == 408 || refused.status >= 500,
             Self::NotTheApi(status) => matches!(status, 408 | 429 | 500..),
             Self::NoSuchJob | Self::InsecureLink | Self::StoreRefused { .. } | Self::Gone(_) | Self::Changed => false,
+        }
+    }
+
+    /// Whether the call may have had its effect all the same.
+    pub(crate) fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Network(_) => true,
+            Self::Refused(refused) => refused.status == 408 || refused.status >= 500,
+            Self::NotTheApi(status) => *status != 429,
+            _ => false,
         }
     }
 
@@ -131,6 +144,7 @@ impl ApiError {
         Some(match (rule, rule.strip_prefix("Used by ")) {
             (_, Some(job_id)) => UploadFate::UsedBy(job_id.to_owned()),
             ("Expired", _) => UploadFate::Expired,
+            ("Nothing has been uploaded", _) => UploadFate::Empty,
             _ => UploadFate::Unknown,
         })
     }
@@ -143,6 +157,8 @@ pub enum UploadFate {
     UsedBy(String),
     /// Nothing has imported it, and nothing can any more: whatever it held was never accepted.
     Expired,
+    /// Nothing has been uploaded to it, so nothing was accepted either.
+    Empty,
     /// Nothing is known of it. That proves nothing.
     Unknown,
 }

@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Timeout};
 
-use crate::error::{ApiError, BuildError, Refused};
+use crate::error::{ApiError, BuildError, Refused, SHORTEST_WAIT};
 use crate::key::Key;
 use crate::proxy;
 
@@ -110,16 +110,16 @@ impl Transport {
 
     /// Makes a call until it succeeds, or repeating it is of no use.
     pub(crate) fn call(&self, request: &Request<'_>) -> Result<Answer, ApiError> {
-        let mut is_repeated = false;
+        let mut may_be_done = false;
         self.with_retries(|| {
             let answer = self.send(request).and_then(read);
             match answer {
                 // The deletion had been done, only its answer was lost.
-                Err(error) if is_repeated && request.method == Method::Delete && error.is_not_found() => {
+                Err(error) if may_be_done && request.method == Method::Delete && error.is_not_found() => {
                     Ok(Answer { data: Value::Null, retry_after: None })
                 }
                 answer => {
-                    is_repeated = true;
+                    may_be_done |= answer.as_ref().is_err_and(ApiError::may_have_acted);
                     answer
                 }
             }
@@ -164,15 +164,17 @@ impl Transport {
     fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, ApiError>) -> Result<T, ApiError> {
         let mut pause = FIRST_PAUSE;
         for made in 1.. {
+            let began = Instant::now();
             let error = match attempt() {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
+            let took = began.elapsed();
             let wait = match error.slot_in() {
                 Some(slot) if slot <= LONGEST_RATE_WAIT => slot,
                 None if error.is_passing() => match &error {
                     ApiError::Refused(refused) => {
-                        refused.retry_after.map_or(pause, |after| after.min(LONGEST_RATE_WAIT))
+                        refused.retry_after.map_or(pause, |after| after.clamp(SHORTEST_WAIT, LONGEST_RATE_WAIT))
                     }
                     _ => pause,
                 },
@@ -181,7 +183,7 @@ impl Transport {
             if made >= ATTEMPTS {
                 return Err(error);
             }
-            if let Some(on_wait) = self.on_wait.as_ref().filter(|_| wait >= Duration::from_secs(5)) {
+            if let Some(on_wait) = self.on_wait.as_ref().filter(|_| wait + took >= Duration::from_secs(5)) {
                 on_wait(&error, wait);
             }
             std::thread::sleep(jittered(wait));

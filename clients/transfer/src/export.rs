@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use clinikapi::{ApiError, Client, Job, JobStatus};
+use clinikapi::{Client, Job, JobStatus};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,14 +13,14 @@ use sources::unusable;
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
 use crate::files;
-use crate::patience::{AFTER_MISS, Misses, Patience};
+use crate::patience::{Patience, ask_thrice, is_not_found};
 use crate::plan::VERSION;
 
 pub(crate) mod download;
 mod manifest;
 
-pub(crate) use manifest::chain;
 pub use manifest::{Manifest, Owner, newest};
+pub(crate) use manifest::{chain, gapless};
 
 /// An export that is under way, as its folder keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -69,11 +69,11 @@ impl Exporter<'_> {
     pub fn to_folder(&self, folder: &Path, mut state: ExportState) -> Result<Manifest> {
         let is_resumed = state.job_id.is_some();
         let done = self.follow(folder, &mut state);
-        let is_gone = |error: &anyhow::Error| error.downcast_ref().is_some_and(ApiError::is_not_found);
         let manifest = match done {
-            Err(error) if is_resumed && is_gone(&error) => {
+            Err(error) if is_resumed && is_not_found(&error) => {
                 self.events.warn("the export's job is gone: deleted, or older than 7 days; a new one begins");
                 (state.job_id, state.key) = (None, clinikapi::new_key()?);
+                clear(folder)?;
                 state.store(folder)?;
                 self.follow(folder, &mut state)?
             }
@@ -94,7 +94,18 @@ impl Exporter<'_> {
             }
         };
         let job = self.wait(&job_id)?;
-        self.fetch(folder, &job, &state.owner)
+        let is_single = state.body.get("files").is_none_or(|files| files != "perType");
+        if is_single && job.files.is_empty() {
+            return Err(Failure::Mismatch(format!("job {job_id} has completed, and names no file")).into());
+        }
+        match self.fetch(folder, &job, &state.owner) {
+            Err(error) if is_not_found(&error) => {
+                // The job itself tells whether it is gone.
+                self.wait(&job_id)?;
+                Err(Failure::Mismatch(format!("job {job_id} names a file that is not there")).into())
+            }
+            fetched => fetched,
+        }
     }
 
     /// Starts the export, and waits for a slot if it must.
@@ -109,13 +120,8 @@ impl Exporter<'_> {
     pub fn wait(&self, job_id: &str) -> Result<Job> {
         self.events.begin(Stage::Exporting, 0);
         let mut total = 0;
-        let mut misses = Misses::default();
         loop {
-            let found = Patience::until_done(self.events, || Ok(misses.look(self.client.job(job_id))?))?;
-            let Some(polled) = found else {
-                std::thread::sleep(AFTER_MISS);
-                continue;
-            };
+            let polled = Patience::until_done(self.events, || ask_thrice(|| Ok(self.client.job(job_id)?)))?;
             let job = polled.job;
             if job.total_records != total {
                 total = job.total_records;
@@ -137,14 +143,16 @@ impl Exporter<'_> {
     /// Downloads all files of a job into a folder, verifies them, and writes `SHA256SUMS` and the manifest, which
     /// comes last: where it is, everything is.
     pub fn fetch(&self, folder: &Path, job: &Job, owner: &Owner) -> Result<Manifest> {
-        let total: u64 = job.files.iter().map(|file| file.bytes).sum();
+        check_records(job)?;
+        let total = job.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes));
         self.events.begin(Stage::Downloading, total);
-        let mut before = 0;
+        let mut before: u64 = 0;
         for file in &job.files {
             let path = folder.join(safe_name(&file.name)?);
-            let seen = |done| self.events.advance(before + done);
-            Patience::until_done(self.events, || download::to_file(self.client, &job.id, file, &path, &seen))?;
-            before += file.bytes;
+            let seen = |done: u64| self.events.advance(done.saturating_add(before));
+            let get = || ask_thrice(|| download::to_file(self.client, &job.id, file, &path, &seen));
+            Patience::until_done(self.events, get)?;
+            before = file.bytes.saturating_add(before);
             self.events.event(&json!({"event": "downloaded", "file": file.name, "bytes": file.bytes}))?;
         }
         files::replace(&folder.join(SUMS), sums(job).as_bytes())?;
@@ -173,13 +181,40 @@ impl Exporter<'_> {
     /// Streams the one file of an export, and says at the end whether it was whole.
     pub fn to_writer(&self, job: &Job, writer: &mut dyn std::io::Write) -> Result<()> {
         let started = Instant::now();
+        check_records(job)?;
         for file in &job.files {
             download::to_writer(self.client, self.events, &job.id, file, writer)?;
         }
-        let records: u64 = job.files.iter().map(|file| file.records).sum();
+        let records = job.total_records;
         self.events.say(&format!("{records} records in {:.0} s; the hash is right", started.elapsed().as_secs_f64()));
         Ok(())
     }
+}
+
+/// The file of an export that names deleted records, and holds none.
+pub(crate) const DELETED: &str = "deleted.ndjson";
+
+/// Whether an export's files hold just the records that the job tells of.
+fn check_records(job: &Job) -> Result<()> {
+    let records = job.files.iter().filter(|file| file.name != DELETED);
+    let held = records.fold(0, |sum: u64, file| sum.saturating_add(file.records));
+    if job.kind != "export" || held == job.total_records {
+        return Ok(());
+    }
+    let Job { id, total_records, .. } = job;
+    Err(Failure::Mismatch(format!("job {id} tells of {total_records} records, and its files of {held}")).into())
+}
+
+/// Takes away what an earlier job has left in an export's own folder: patients' data that no manifest names.
+fn clear(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))? {
+        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+        let is_kept = path.file_name().is_some_and(|name| name == STATE_FILE || name == files::LOCK);
+        if !is_kept {
+            files::remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The files' hashes, as `sha256sum -c` reads them.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 const PRIVATE_FOLDER: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 /// What keeps other processes out of a folder.
-const LOCK: &str = ".clinik-bulk.lock";
+pub(crate) const LOCK: &str = ".clinik-bulk.lock";
 /// What others than the owner may do.
 const OTHERS: u32 = 0o077;
 

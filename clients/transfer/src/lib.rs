@@ -21,6 +21,6 @@ pub use plan::{
     BatchPlan, BuildInput, ImportRequest, MaxRejected, Plan, SourcePlan, SourceRequest, VERSION, build,
     resolve_sources, source_name,
 };
-pub use run::{Driver, Memory, Stop, Waiting};
+pub use run::{Driver, Memory, Stop, Waiting, may_begin_anew};
 pub use state::{BatchState, JobFailure, Journal, StateFolder};
 pub use summary::{Summary, summarise};

@@ -12,10 +12,10 @@ use crate::events::Events;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A job counts as gone when the service has said so as often in a row.
-const MISSES: u32 = 3;
+const TIMES: u32 = 3;
 
 /// A job that the service does not know is asked for again after so long.
-pub(crate) const AFTER_MISS: Duration = Duration::from_secs(1);
+const AFTER_MISS: Duration = Duration::from_secs(1);
 
 /// How long to wait before the next try: longer from failure to failure.
 #[derive(Debug)]
@@ -65,24 +65,21 @@ pub(crate) fn tell(events: &dyn Events, error: &anyhow::Error, pause: Duration) 
     events.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))
 }
 
-/// Whether a job is gone. One "not found" proves nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Misses(u32);
-
-impl Misses {
-    /// What the service shows of a job: `None` where it does not know it, an error the third time in a row.
-    pub(crate) fn look<T>(&mut self, found: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
-        match found {
-            Err(error) if error.is_not_found() => {
-                self.0 += 1;
-                if self.0 < MISSES { Ok(None) } else { Err(error) }
-            }
-            found => {
-                self.0 = 0;
-                found.map(Some)
-            }
+/// Asks for something of a job. That the service does not know it is believed the third time in a row: one "not found" proves
+/// nothing.
+pub(crate) fn ask_thrice<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TIMES {
+        match ask() {
+            Err(error) if is_not_found(&error) => std::thread::sleep(AFTER_MISS),
+            asked => return asked,
         }
     }
+    ask()
+}
+
+/// Whether the service says that it does not know the job.
+pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(ApiError::is_not_found)
 }
 
 #[cfg(test)]
@@ -101,14 +98,13 @@ mod tests {
 
     #[test]
     fn a_job_is_gone_the_third_time_in_a_row() {
-        let mut misses = Misses::default();
-        for _ in 0..2 {
-            assert!(misses.look(Err::<(), _>(ApiError::NoSuchJob)).unwrap().is_none());
+        for (misses, is_gone) in [(2, false), (3, true)] {
+            let mut asked = 0;
+            let answer = ask_thrice(|| {
+                asked += 1;
+                if asked <= misses { Err(ApiError::NoSuchJob.into()) } else { Ok(()) }
+            });
+            assert_eq!((asked, answer.is_err()), (3, is_gone));
         }
-        assert!(misses.look(Ok(())).unwrap().is_some());
-        for _ in 0..2 {
-            assert!(misses.look(Err::<(), _>(ApiError::NoSuchJob)).unwrap().is_none());
-        }
-        assert!(misses.look(Err::<(), _>(ApiError::NoSuchJob)).is_err());
     }
 }

@@ -5,5 +5,5 @@ mod driver;
 mod start;
 
 pub(crate) use collect::ResultLine;
-pub use driver::{Driver, Memory, Stop, Waiting};
+pub use driver::{Driver, Memory, Stop, Waiting, may_begin_anew};
 pub(crate) use start::batch_label;

@@ -167,8 +167,9 @@ pub fn summarise(
         ended_at,
         rejected_files: merged.rejected_files,
     };
-    files::write_json(&folder.summary(), &summary)?;
     files::replace(&folder.report(), report::html(&summary).as_bytes())?;
+    // Last: where it says that all is done, the other files are there.
+    files::write_json(&folder.summary(), &summary)?;
     Ok(summary)
 }
 

@@ -121,7 +121,8 @@ async fn overage_lets_live_traffic_pass_and_tells_by_how_much() {
     };
     use_up(&service, Pool::Live, &Month::of(Service::at(0)), 60_000).await;
     let live = async |overage| {
-        service.memory.save_tenant(&tenant(overage)).await.unwrap();
+        let before = service.memory.tenant(&tenant(overage).id).await.unwrap();
+        assert!(service.memory.save_tenant(&tenant(overage), before.as_ref()).await.unwrap());
         let mut request = request("start-export", "all-patients");
         request.headers_mut().insert("x-api-key", "clk_live_EXAMPLEKEY000".parse().unwrap());
         shown(&api(&service).handle(request).await)

@@ -10,6 +10,7 @@ use ports::PortError;
 use crate::error::unreadable;
 
 mod cancelled;
+mod changing;
 mod jobs;
 mod keys;
 mod records;

@@ -15,8 +15,9 @@ pub trait KeyStore: Send + Sync {
     /// The key of that hash.
     async fn find(&self, hash: &ApiKeyHash) -> Result<Option<StoredKey>, PortError>;
 
-    /// Adds a key, or replaces the one of the same hash.
-    async fn save(&self, key: &StoredKey) -> Result<(), PortError>;
+    /// Adds a key, or changes it from what it was before. `false` when the stored one is another by now: nothing was done
+    /// then.
+    async fn save(&self, key: &StoredKey, before: Option<&StoredKey>) -> Result<bool, PortError>;
 
     /// All keys of a tenant, in no order.
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, PortError>;
@@ -64,8 +65,9 @@ pub trait UsageStore: Send + Sync {
     /// The tenant's plan and limits.
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError>;
 
-    /// Adds a tenant, or replaces it.
-    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError>;
+    /// Adds a tenant, or changes it from what it was before. `false` when the stored one is another by now: nothing was
+    /// done then.
+    async fn save_tenant(&self, tenant: &Tenant, before: Option<&Tenant>) -> Result<bool, PortError>;
 
     /// Counts one call in the running minute and returns the minute's count.
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError>;

@@ -160,9 +160,13 @@ impl KeyStore for Memory {
         Ok(self.lock().keys.get(hash).cloned())
     }
 
-    async fn save(&self, key: &StoredKey) -> Result<(), PortError> {
-        self.lock().keys.insert(key.hash.clone(), key.clone());
-        Ok(())
+    async fn save(&self, key: &StoredKey, before: Option<&StoredKey>) -> Result<bool, PortError> {
+        let mut state = self.lock();
+        let is_as_before = state.keys.get(&key.hash) == before;
+        if is_as_before {
+            state.keys.insert(key.hash.clone(), key.clone());
+        }
+        Ok(is_as_before)
     }
 
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, PortError> {

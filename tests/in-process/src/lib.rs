@@ -71,7 +71,7 @@ impl Service {
     /// Adds a tenant, or changes it.
     pub async fn tenant(&self, id: &str, plan: Plan, bulk_operations_per_hour: u32) {
         let tenant = Tenant { id: id.parse().unwrap(), plan, bulk_operations_per_hour, overage: false };
-        self.memory.save_tenant(&tenant).await.unwrap();
+        self.memory.save_tenant(&tenant, None).await.unwrap();
     }
 
     /// Adds a key.
@@ -86,7 +86,7 @@ impl Service {
             revoked_at: None,
         };
         change(&mut stored);
-        self.memory.save(&stored).await.unwrap();
+        self.memory.save(&stored, None).await.unwrap();
     }
 
     /// What stands before an endpoint; with nothing remembered.

@@ -21,7 +21,7 @@ impl KeyStore for Silent {
         std::future::pending().await
     }
 
-    async fn save(&self, _: &StoredKey) -> Result<(), PortError> {
+    async fn save(&self, _: &StoredKey, _: Option<&StoredKey>) -> Result<bool, PortError> {
         std::future::pending().await
     }
 

@@ -165,7 +165,10 @@ fn a_migration_from_the_template_to_a_restore_in_another_tenant() {
 
     let other = User::new("cli-restore");
     let backup = clinic.folder.join("backup");
-    other.run(&["import", backup.to_str().unwrap(), "--state", "restore"]).ends(0);
+    assert!(
+        other.run(&["import", backup.to_str().unwrap(), "--state", "restore"]).ends(2).err.contains("--other-tenant")
+    );
+    other.run(&["import", backup.to_str().unwrap(), "--state", "restore", "--other-tenant"]).ends(0);
     let (original, restored) = (clinic.stored(), other.stored());
     assert_eq!(original.len(), valid);
     assert!(given_names(&original).contains(&"Changed".to_owned()));

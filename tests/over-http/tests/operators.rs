@@ -207,3 +207,43 @@ fn a_stack_names_its_parts() {
     let (found, said) = run(&["--stack", "no-such-stack"]);
     assert!(!found && said.contains("read the outputs of stack no-such-stack"), "{said}");
 }
+
+/// Operators who change the same tenant at once each keep what the others set, and of those who create it one does.
+#[test]
+fn operators_at_once_lose_nothing() {
+    let tenant = format!("races-{:x}", std::process::id());
+    let at_once = |arguments: &[&[&str]]| -> Vec<bool> {
+        std::thread::scope(|scope| {
+            let commands: Vec<_> = arguments
+                .iter()
+                .map(|arguments| {
+                    scope.spawn(|| {
+                        let mut command = Command::new(setting("CLINIK_BULK_ADMIN"));
+                        command.args(*arguments).stdout(Stdio::null()).stderr(Stdio::null());
+                        command.status().unwrap().success()
+                    })
+                })
+                .collect();
+            commands.into_iter().map(|command| command.join().unwrap()).collect()
+        })
+    };
+    let create = ["tenant", "create", tenant.as_str()];
+    let created = at_once(&[create.as_slice(); 8]);
+    assert_eq!(created.iter().filter(|created| **created).count(), 1, "{created:?}");
+    for round in 1..=8_u32 {
+        let operations = (10 + round).to_string();
+        let plan = if round % 2 == 0 { "pro" } else { "starter" };
+        let overage = if round % 2 == 0 { "on" } else { "off" };
+        let set = |name, value| ["tenant", "set", tenant.as_str(), name, value];
+        let commands = [set("--plan", plan), set("--bulk-operations-per-hour", &operations), set("--overage", overage)];
+        let done = at_once(&commands.each_ref().map(|command| command.as_slice()));
+        assert_eq!(done, [true; 3], "round {round}");
+        let shown = admin(&["tenant", "show", &tenant]);
+        assert_eq!(
+            (&shown["plan"], &shown["overage"]),
+            (&json!(plan), &json!(overage == "on")),
+            "round {round}: {shown}"
+        );
+        assert_eq!(shown["bulkOperationsPerHour"], 10 + round, "{shown}");
+    }
+}

@@ -23,14 +23,34 @@ pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Re
     if arguments.dry_run {
         return dry_run(arguments, sources, global, output);
     }
-    start(sources, &arguments.reading, &arguments.acting, global, output, &|_| Ok(()))
+    let run = Begin { reading: &arguments.reading, acting: &arguments.acting, other_tenant: arguments.other_tenant };
+    start(sources, &run, global, output, &|_| Ok(()))
+}
+
+/// How a run begins.
+pub(super) struct Begin<'a> {
+    pub(super) reading: &'a Reading,
+    pub(super) acting: &'a Acting,
+    /// Whether exports of another tenant or environment may be imported.
+    pub(super) other_tenant: bool,
+}
+
+/// A backup goes back to whom it is of, unless somebody says otherwise.
+fn check_owner(sources: &[SourceRequest], owner: &Owner) -> Result<()> {
+    let is_of_others = |of: &&Owner| of.tenant_id != owner.tenant_id || of.environment != owner.environment;
+    match sources.iter().find(|source| source.owner.as_ref().is_some_and(|of| is_of_others(&of))) {
+        Some(source) => Err(usage(format!(
+            "{} is an export of another tenant or environment than the key's: add --other-tenant if that is meant",
+            source_name(&source.path)
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Begins a run of its own. `begun` hears of its folder before anything is sent, and before it can be resumed.
 pub(super) fn start(
     sources: Vec<SourceRequest>,
-    reading: &Reading,
-    acting: &Acting,
+    Begin { reading, acting, other_tenant }: &Begin<'_>,
     global: &Global,
     output: &Output,
     begun: &dyn Fn(&StateFolder) -> Result<()>,
@@ -49,6 +69,9 @@ pub(super) fn start(
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = client.limits()?;
+    if !other_tenant {
+        check_owner(&sources, &settings.owner(&limits))?;
+    }
     let request = request(sources, reading, acting, Some(settings.owner(&limits)))?;
     let folder = StateFolder::create(&match &acting.state {
         Some(path) => path.clone(),

@@ -1,5 +1,6 @@
 //! Going on, looking at, and importing again.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sources::UnknownColumns;
 use transfer::{
-    BatchState, ExportState, ImportRequest, Journal, Manifest, Plan, SourcePlan, StateFolder, Summary, files,
-    resolve_sources, source_name,
+    BatchPlan, BatchState, ExportState, ImportRequest, Journal, Manifest, Plan, SourcePlan, StateFolder, Summary,
+    files, may_begin_anew, resolve_sources, source_name,
 };
 
 use super::import::{self, Run};
@@ -59,6 +60,11 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         }
         return run.plan_and_act(request, Some(&limits), arguments.yes);
     };
+    if folder.retried().exists() {
+        return Err(usage(
+            "its rejected records have been imported again: an older record must not replace one of those",
+        ));
+    }
     check_sources(&plan)?;
     check_edited(&folder)?;
     run.act(&request, &plan)
@@ -72,15 +78,20 @@ fn finished(folder: &StateFolder) -> Result<Option<Summary>> {
     Ok(Some(summary).filter(|summary| summary.finished))
 }
 
-/// The figures of a run that has nothing left to do: all its jobs have ended, well or badly.
+/// The figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.
 fn over(folder: &StateFolder) -> Result<Option<Summary>> {
     if !folder.plan().exists() || !folder.summary().exists() {
         return Ok(None);
     }
     let plan: Plan = files::read_json(&folder.plan())?;
     let journal = Journal::read(&folder.journal(), plan.batches.len())?;
-    let is_over = |state: &BatchState| state.is_done() || state.trouble().is_some();
-    if journal.states().iter().all(is_over) { files::read_json(&folder.summary()).map(Some) } else { Ok(None) }
+    let is_over = |(batch, state): (&BatchPlan, &BatchState)| {
+        state.is_done() || (state.trouble().is_some() && !may_begin_anew(batch, state))
+    };
+    let summary: Summary = files::read_json(&folder.summary())?;
+    // A summary that is older than the last step does not know what that step has brought.
+    let is_newest = summary.ended_at == journal.times().1;
+    Ok(Some(summary).filter(|_| is_newest && plan.batches.iter().zip(journal.states()).all(is_over)))
 }
 
 /// A run stays with its service and its environment.
@@ -217,9 +228,34 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     } else {
         vec![folder.rejected_folder()]
     };
+    warn_of_stored(&folder, &summary, output)?;
     let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
     let begun = |new: &StateFolder| files::write_json(&folder.retried(), &Retried { folder: new.path().to_owned() });
-    import::start(resolve_sources(&what, None)?, &reading, &arguments.acting, global, output, &begun)
+    let run = import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false };
+    import::start(resolve_sources(&what, None)?, &run, global, output, &begun)
+}
+
+/// A rejected record may have the id of one that was stored, from another line: what is imported last stays.
+fn warn_of_stored(folder: &StateFolder, summary: &Summary, output: &Output) -> Result<()> {
+    let lines = |path: &Path| -> Result<Vec<serde_json::Value>> {
+        let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        Ok(text.split(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).unwrap_or_default()).collect())
+    };
+    let stored: BTreeSet<String> =
+        lines(&folder.ids())?.iter().filter_map(|line| line.get("id")?.as_str().map(str::to_owned)).collect();
+    for name in summary.rejected_files.keys() {
+        let records = lines(&folder.path().join(name))?;
+        let is_stored = |record: &&serde_json::Value| {
+            record.get("id").and_then(serde_json::Value::as_str).is_some_and(|id| stored.contains(id))
+        };
+        let count = records.iter().filter(is_stored).count();
+        if count > 0 {
+            output.warn(&format!(
+                "{count} records of {name} have ids that the import has stored from other lines, and replace those records now"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Records without ids that are sent twice are stored twice. Only a folder that cannot be resumed has sent nothing.

@@ -59,13 +59,16 @@ struct Case {
     length: Length,
 }
 
+/// What goes on with a command, once its folder is there.
+type Resume = fn(&Bench) -> Option<Vec<String>>;
+
 /// A command that is disturbed.
 struct Scene {
     /// What is there before.
     prepare: fn(&Bench),
     command: &'static [&'static str],
     /// How it is gone on with, once the command's folder is there.
-    resume: Option<fn(&Bench) -> Option<Vec<String>>>,
+    resume: Option<Resume>,
     /// What it says when all is well.
     code: i32,
     /// What must be true when success is told.
@@ -195,8 +198,9 @@ fn check_summary(bench: &Bench, folder: &str, read: u64, case: &str) {
     // Neither records nor half-written files stay behind.
     for inner in ["batches", "results", "held"] {
         for entry in std::fs::read_dir(bench.path(folder).join(inner)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(!name.ends_with(".gz") && !name.ends_with(".partial"), "{case}: {name}");
+            let path = entry.unwrap().path();
+            let is_left = path.extension().is_some_and(|extension| extension == "gz" || extension == "partial");
+            assert!(!is_left, "{case}: {}", path.display());
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::stub::{KEY, OTHER_KEY, Phase, Reply, error};
@@ -361,4 +363,216 @@ fn records_leave_the_disk_also_when_nobody_hears_of_it() {
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(bench.read("state/journal.ndjson").contains("\"collected\""));
     assert!(!bench.path("state/batches/0001.ndjson.gz").exists());
+}
+
+#[test]
+fn a_chain_with_a_gap_is_neither_followed_nor_restored() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    let export = |day: u32, arguments: &[&str]| {
+        bench.stub.state().transaction_time = format!("2026-01-{day}T09:00:00Z");
+        bench.run(&[&["export", "Patient", "--out", "out"], arguments].concat()).ends(0);
+        let mut folders: Vec<_> =
+            std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path()).collect();
+        folders.sort_by_key(|folder| std::fs::metadata(folder.join("manifest.json")).unwrap().modified().unwrap());
+        folders.pop().unwrap()
+    };
+    export(10, &[]);
+    let by_hand = export(12, &["--since", "2026-01-11T00:00:00Z"]);
+    export(14, &["--since-last"]);
+    let since = bench.stub.state().jobs[2].body["since"].clone();
+    assert_eq!(since, "2026-01-10T09:00:00Z", "not the one that was made by hand");
+    bench.import(&["out"]).ends(2).says("what changed between is missing");
+    std::fs::remove_dir_all(by_hand).unwrap();
+    let middle = export(16, &["--since-last"]);
+    export(18, &["--since-last"]);
+    bench.run(&["import", "out", "--state", "whole"]).ends(0);
+    std::fs::remove_dir_all(middle).unwrap();
+    bench.import(&["out"]).ends(2).says("what changed between is missing");
+}
+
+#[test]
+fn a_backup_goes_back_to_whom_it_is_of() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    for key in [OTHER_KEY, crate::stub::LIVE_KEY] {
+        let mut other = bench.command(&["import", "out", "--yes", "--state", "state"]);
+        other.env("CLINIKAPI_SECRET_KEY", key);
+        run(other).ends(2).says("--other-tenant");
+        assert!(!bench.path("state").exists());
+    }
+    let mut other = bench.command(&["import", "out", "--other-tenant", "--state", "state"]);
+    other.env("CLINIKAPI_SECRET_KEY", OTHER_KEY);
+    run(other).ends(0);
+}
+
+#[test]
+fn a_retry_is_for_what_has_ended_and_newer_records_stay() {
+    // The batch may begin anew: what is retried now would be replaced by it.
+    let bench = Bench::new();
+    bench.write(
+        "p.ndjson",
+        "{\"id\":\"a\",\"firstName\":\"v1\",\"lastName\":\"x\"}\n{\"id\":\"a\",\"firstName\":\"v2\"}\n",
+    );
+    bench.stub.state().fail_with = Some("cancelled".to_owned());
+    bench.import(&["Patient", "p.ndjson"]).ends(5);
+    bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\",\"lastName\":\"x\"}\n");
+    bench.run(&["retry", "state", "--state", "again"]).ends(2).says("resume it first");
+    bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\"}\n");
+    bench.run(&["resume", "state"]).ends(3);
+    bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\",\"lastName\":\"x\"}\n");
+    bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 records of rejected.ndjson have ids");
+    assert!(bench.stub.state().records[&("Patient".to_owned(), "a".to_owned())].0.contains("v2"));
+    // A summary that is older than the last step is not the whole truth.
+    let journal = bench.read("again/journal.ndjson");
+    bench.write("again/journal.ndjson", journal.replace("\"at\":\"2", "\"at\":\"3"));
+    bench.run(&["retry", "again", "--state", "third"]).ends(2).says("resume it first");
+}
+
+#[test]
+fn counts_are_compared_whether_there_are_reports_or_not() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(10));
+    bench.stub.on_request(|request, phase| {
+        let half = serde_json::json!({"id": "job_000002", "type": "import", "status": "completed", "totalRecords": 5,
+            "processedRecords": 5, "succeededRecords": 5, "failedRecords": 0, "errors": [], "files": []});
+        (phase == Phase::Before && is_poll(request)).then(|| crate::stub::success(200, &half))
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(8).says("10 records were sent, and the job tells of 5");
+    assert!(bench.path("state/batches/0001.ndjson.gz").exists());
+    for (total, code) in [(1, 8), (0, 0)] {
+        let bench = Bench::new();
+        bench.stub.on_request(move |request, phase| {
+            let empty = serde_json::json!({"id": "job_000001", "type": "export", "status": "completed",
+                "totalRecords": total, "processedRecords": total, "errors": [], "files": [],
+                "resourceTypes": ["Patient"], "transactionTime": "2026-01-15T09:00:00Z", "createdAt": "x"});
+            (phase == Phase::Before && is_poll(request)).then(|| crate::stub::success(200, &empty))
+        });
+        bench.run(&["export", "Patient", "--out", "out", "--per-type"]).ends(code);
+        bench.run(&["export", "Patient", "--out", "out"]).ends(8).says("names no file");
+    }
+}
+
+#[test]
+fn an_exports_folder_holds_nothing_of_an_earlier_job() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.stub.put("Person", "x", "y");
+    let arguments = ["export", "Patient,Person", "--per-type", "--out", "out"];
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::Before && request.path.contains("/files/Person")).then(|| error(400, "X", "x", &[]))
+    });
+    bench.run(&arguments).ends(1);
+    let folder = std::fs::read_dir(bench.path("out")).unwrap().next().unwrap().unwrap().path();
+    assert!(folder.join("Patient.ndjson").exists());
+    std::fs::write(folder.join("Person.ndjson.partial"), "half").unwrap();
+    // One "not found" of a file is no end of the job.
+    let mut missed = false;
+    bench.stub.on_request(move |request, phase| {
+        let misses = phase == Phase::Before && request.path.contains("/files/Person") && !missed;
+        missed |= misses;
+        misses.then(|| error(404, "NOT_FOUND", "Not found", &[]))
+    });
+    let resume = ["resume", folder.to_str().unwrap()];
+    bench.run(&resume).ends(0);
+    assert_eq!(bench.stub.state().jobs.len(), 1);
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::Before && request.path.contains("/files/Person")).then(|| error(400, "X", "x", &[]))
+    });
+    bench.run(&arguments).ends(1);
+    bench.stub.no_hook();
+    bench.stub.state().jobs.clear();
+    bench.stub.state().records.remove(&("Patient".to_owned(), "p-1".to_owned()));
+    let folders = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path());
+    let folder = folders.into_iter().find(|folder| folder.join("export.json").exists()).unwrap();
+    bench.run(&["resume", folder.to_str().unwrap()]).ends(0).says("a new one begins");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, [".clinik-bulk.lock", "Person.ndjson", "SHA256SUMS", "manifest.json"]);
+}
+
+#[test]
+fn deletions_are_told_as_done_only_where_they_may_have_been() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    // Another tenant's: the first answer proves that nothing was done, the second that nothing is there.
+    let mut answers =
+        vec![error(404, "NOT_FOUND", "x", &[]), error(429, "RATE_LIMITED", "x", &[]).with("retry-after", "1")];
+    bench.stub.on_request(
+        move |request, phase| {
+            if phase == Phase::Before && request.method == "DELETE" { answers.pop() } else { None }
+        },
+    );
+    bench.run(&["jobs", "delete", "job_000001"]).ends(1);
+    assert_eq!(bench.stub.state().jobs.len(), 1);
+    bench.stub.no_hook();
+    bench.run(&["jobs", "delete", "job_999999"]).ends(1);
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::Before && request.path.ends_with("/cancel")).then(|| Reply::bytes(204, Vec::new()))
+    });
+    bench.run(&["jobs", "cancel", "job_000001"]).ends(1);
+}
+
+#[test]
+fn a_job_that_stays_gone_is_begun_anew_once_and_without_waiting_too() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients_with_ids(0..1, "A"));
+    bench.stub.state().polls = 1000;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(6);
+    let gone = |bench: &Bench| {
+        bench.stub.on_request(|request, phase| {
+            (phase == Phase::Before && is_poll(request)).then(|| error(404, "NOT_FOUND", "x", &[]))
+        });
+    };
+    gone(&bench);
+    bench.run(&["resume", "state", "--no-wait"]).ends(5).says("gone");
+    bench.run(&["resume", "state", "--wait-for", "10s"]).ends(5);
+    assert_eq!(bench.stub.state().jobs.len(), 2, "once a process");
+    bench.stub.no_hook();
+    bench.stub.state().jobs.iter_mut().for_each(|job| job.polls_left = 0);
+    bench.run(&["resume", "state"]).ends(0);
+}
+
+#[test]
+fn the_same_file_is_not_taken_twice_by_any_name() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.write("copy.ndjson", patients(1));
+    symlink(bench.path("p.ndjson"), bench.path("q.ndjson")).unwrap();
+    for other in ["./p.ndjson", "q.ndjson"] {
+        bench.import(&["Patient", "p.ndjson", other]).ends(2).says("named twice");
+    }
+    bench.import(&["Patient", "p.ndjson", "copy.ndjson"]).ends(2).says("the same as");
+    bench.write("in/Patient.ndjson", patients(1));
+    bench.write("in/Patient.ndjson.gz", "x");
+    bench.run(&["import", "in", "--state", "in-state"]).ends(2).says("plain and gzip");
+    assert_eq!(bench.stub.state().records.len(), 0);
+}
+
+#[test]
+fn loops_never_turn_hot_and_a_cursor_moves() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.state().polls = 2;
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::Before && request.path.ends_with("/jobs?count=20"))
+            .then(|| crate::stub::success(200, &serde_json::json!({"data": [], "hasMore": true, "cursor": ""})))
+    });
+    bench.run(&["jobs", "list"]).ends(1).says("not the bulk API's");
+    let polls = Arc::new(AtomicU32::new(0));
+    let seen = polls.clone();
+    bench.stub.on_request(move |request, phase| {
+        let processing = serde_json::json!({"id": "job_000002", "type": "import", "status": "processing",
+            "totalRecords": 1, "processedRecords": 0, "succeededRecords": 0, "failedRecords": 0, "errors": []});
+        let reply = crate::stub::success(200, &processing).with("retry-after", "0");
+        let answers = phase == Phase::Before && is_poll(request);
+        seen.fetch_add(u32::from(answers), Ordering::Relaxed);
+        answers.then_some(reply)
+    });
+    bench.import(&["Patient", "p.ndjson", "--wait-for", "4s"]).ends(6);
+    let polls = polls.load(Ordering::Relaxed);
+    assert!(polls <= 5, "{polls} polls in four seconds");
 }

@@ -51,7 +51,7 @@ impl Manifest {
             since: job.since.clone(),
             transaction_time: job.transaction_time.clone().unwrap_or_default(),
             created_at: job.created_at.clone(),
-            records: job.files.iter().map(|file| file.records).sum(),
+            records: job.total_records,
             files: job.files.clone(),
         }
     }
@@ -74,6 +74,29 @@ impl Manifest {
     fn moment(&self) -> Option<Timestamp> {
         self.transaction_time.parse().ok()
     }
+
+    fn covers(&self, resource_type: &str) -> bool {
+        self.resource_types.iter().any(|known| known == resource_type)
+    }
+
+    /// Whether nothing is missing between the exports before and this one: it begins no later than where one of them ends,
+    /// for each of its types; or it holds everything.
+    fn follows(&self, before: &[&Self]) -> bool {
+        let Some(since) = &self.since else { return true };
+        let Ok(since) = since.parse::<Timestamp>() else { return false };
+        let reaches = |earlier: &&&Self| earlier.moment().is_some_and(|moment| since <= moment);
+        self.resource_types.iter().all(|known| before.iter().filter(reaches).any(|earlier| earlier.covers(known)))
+    }
+}
+
+/// Which of an owner's exports, oldest first, follow one another without a gap.
+pub(crate) fn gapless<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<&'a Manifest> {
+    manifests.fold(Vec::new(), |mut links, manifest| {
+        if manifest.moment().is_some() && manifest.follows(&links) {
+            links.push(manifest);
+        }
+        links
+    })
 }
 
 /// The complete exports in a folder, oldest first.
@@ -91,16 +114,15 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
             found.push((path, manifest));
         }
     }
-    found.sort_by_key(|(_, manifest)| manifest.moment());
+    // Of two that end at the same moment the whole one comes first.
+    found.sort_by_key(|(_, manifest)| (manifest.moment(), manifest.since.clone()));
     Ok(found)
 }
 
-/// The newest complete export of this owner in a folder that the next one of these types can follow.
+/// The newest complete export of this owner in a folder that the next one of these types can follow: of a chain without gaps.
 pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Option<Manifest>> {
-    let covers = |manifest: &Manifest| {
-        manifest.owner == *owner
-            && manifest.moment().is_some()
-            && types.iter().all(|wanted| manifest.resource_types.iter().any(|known| known == wanted))
-    };
-    Ok(chain(folder)?.into_iter().map(|(_, manifest)| manifest).rfind(covers))
+    let chain = chain(folder)?;
+    let own = chain.iter().map(|(_, manifest)| manifest).filter(|manifest| manifest.owner == *owner);
+    let covers = |manifest: &&Manifest| types.iter().all(|wanted| manifest.covers(wanted));
+    Ok(gapless(own).into_iter().rfind(covers).cloned())
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
-use sources::{Format, Map, Sink, Source, SourceViolation, TableOptions, Types, Validator, read_ndjson, read_table};
+use sources::{
+    Format, Map, Sink, Source, SourceViolation, TableOptions, Types, Validator, read_ndjson, read_table, unusable,
+};
 
 use super::compress::Compressor;
 use super::request::SourceRequest;
@@ -97,6 +99,13 @@ fn read_source(
     drop(reader);
     let (sha256, bytes) = open.digest();
     source.verify(&sha256, records)?;
+    let is_same = |(other, of): (&SourcePlan, &SourceRequest)| {
+        other.sha256 == sha256 && other.records > 0 && of.resource_type == source.resource_type && of.owner.is_none()
+    };
+    // Records without ids would be stored twice.
+    if let Some((other, _)) = before.iter().zip(&request.sources).find(|pair| is_same(*pair)) {
+        return Err(unusable(format!("it is the same as {}: name one of them", source_name(&other.path))));
+    }
     Ok(SourcePlan {
         path: source.path.clone(),
         format: source.format,

@@ -44,6 +44,8 @@ pub struct SourceRequest {
     pub stage: usize,
     /// What an export's manifest says of the file.
     pub expected: Option<Expected>,
+    /// Whose records an export's manifest says they are.
+    pub owner: Option<Owner>,
 }
 
 /// What a file must be.
@@ -65,7 +67,8 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Vec<S
             files
                 .iter()
                 .map(|path| {
-                    if !seen.insert(path) {
+                    // By whatever name, and by links.
+                    if !seen.insert(std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
                         return Err(unusable(format!("{} is named twice", path.display())));
                     }
                     Ok(file_source(absolute(path)?, Some(resource_type), format))
@@ -86,7 +89,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 fn file_source(path: PathBuf, resource_type: Option<ResourceType>, format: Option<Format>) -> SourceRequest {
     let format = format.or_else(|| format_of(&path)).unwrap_or(Format::Ndjson);
-    SourceRequest { path, resource_type, format, stage: 0, expected: None }
+    SourceRequest { path, resource_type, format, stage: 0, expected: None, owner: None }
 }
 
 /// The files of a folder: an export, a chain of exports, or files named after types.
@@ -104,6 +107,15 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
             return Err(unusable(format!(
                 "{} holds exports of more than one tenant or environment: name the folder of one of them",
                 folder.display()
+            )));
+        }
+        let links = export::gapless(chain.iter().map(|(_, manifest)| manifest));
+        let is_loose = |(_, manifest): &&(PathBuf, Manifest)| !links.iter().any(|link| link.job_id == manifest.job_id);
+        if let Some((loose, _)) = chain.iter().find(is_loose) {
+            return Err(unusable(format!(
+                "{} begins behind the end of the exports before it, and what changed between is missing: import folders one by one, \
+                 or export everything anew",
+                loose.display()
             )));
         }
         let stages = chain.iter().enumerate();
@@ -130,10 +142,23 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
         return Err(unusable(format!("{} has no files", folder.display())));
     }
     sources.sort_by(|a, b| a.path.cmp(&b.path));
+    for pair in sources.windows(2) {
+        if let [plain, gzip] = pair
+            && gzip.path.to_str() == plain.path.to_str().map(|path| format!("{path}.gz")).as_deref()
+        {
+            return Err(unusable(format!("{} is there twice, plain and gzip", plain.path.display())));
+        }
+    }
     Ok(sources)
 }
 
 fn manifest_sources(folder: &Path, manifest: &Manifest, stage: usize) -> Result<Vec<SourceRequest>> {
+    if manifest.files.iter().any(|file| file.name == export::DELETED) {
+        return Err(unusable(format!(
+            "{} names deleted records, which this version cannot delete: restore from a whole export",
+            folder.display()
+        )));
+    }
     let source = |file: &clinikapi::JobFile| {
         let resource_type = match &file.resource_type {
             Some(name) => Some(name.parse().map_err(|_| anyhow::anyhow!("{}: unknown type", folder.display()))?),
@@ -141,7 +166,8 @@ fn manifest_sources(folder: &Path, manifest: &Manifest, stage: usize) -> Result<
         };
         let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
         let path = folder.join(&file.name);
-        Ok(SourceRequest { path, resource_type, format: Format::Ndjson, stage, expected })
+        let owner = Some(manifest.owner.clone());
+        Ok(SourceRequest { path, resource_type, format: Format::Ndjson, stage, expected, owner })
     };
     manifest.files.iter().map(source).collect()
 }

@@ -1,17 +1,16 @@
 //! Fetches what the service reports on a batch, and checks that it adds up.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 
 use anyhow::{Context, Result};
-use clinikapi::{ApiError, Client, Job, JobFile};
+use clinikapi::{Client, Job};
 use ndjson::InflatingReader;
 use serde::{Deserialize, Serialize};
 
 use crate::export::download;
 use crate::failure::Failure;
 use crate::files::PartialFile;
-use crate::patience::{AFTER_MISS, Misses};
+use crate::patience::ask_thrice;
 use crate::plan::BatchPlan;
 use crate::state::StateFolder;
 
@@ -38,7 +37,7 @@ pub(super) fn collect(client: &Client, folder: &StateFolder, batch: &BatchPlan, 
         let file = job.files.iter().find(|file| file.name == name);
         let path = folder.reported(batch.number, report);
         match file {
-            Some(file) => fetch(client, &job.id, file, &path)?,
+            Some(file) => ask_thrice(|| download::to_file(client, &job.id, file, &path, &|_| {}))?,
             // Only the errors are optional: they are there when something was rejected.
             None if report == "errors" && job.failed_records == 0 => {}
             None => return Err(mismatch(batch, &format!("the job has no {name}"))),
@@ -49,25 +48,17 @@ pub(super) fn collect(client: &Client, folder: &StateFolder, batch: &BatchPlan, 
     if counts != said {
         return Err(mismatch(batch, &format!("its reports say {counts:?}, and the job {said:?}")));
     }
-    for told in [counts.stored + counts.rejected, job.total_records] {
+    Ok(counts)
+}
+
+/// Whether a completed job tells of just the records that were sent.
+pub(super) fn check_counts(batch: &BatchPlan, job: &Job) -> Result<()> {
+    for told in [job.succeeded_records + job.failed_records, job.total_records] {
         if told != batch.records {
             return Err(mismatch(batch, &format!("{} records were sent, and the job tells of {told}", batch.records)));
         }
     }
-    Ok(counts)
-}
-
-/// Downloads a report. That it is not found is believed the third time.
-fn fetch(client: &Client, job: &str, file: &JobFile, path: &Path) -> Result<()> {
-    let mut misses = Misses::default();
-    loop {
-        let error = match download::to_file(client, job, file, path, &|_| {}) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        misses.look::<()>(Err(error.downcast::<ApiError>()?))?;
-        std::thread::sleep(AFTER_MISS);
-    }
+    Ok(())
 }
 
 fn mismatch(batch: &BatchPlan, message: &str) -> anyhow::Error {

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clinikapi::{ApiError, Client, Job, JobStatus, Upload};
+use clinikapi::{Client, Job, JobStatus, Upload};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::collect::collect;
+use super::collect::{check_counts, collect};
 use super::start::Start;
 use crate::events::{Events, Stage};
 use crate::files;
-use crate::patience::{AFTER_MISS, Misses, Patience, tell};
+use crate::patience::{Patience, ask_thrice, is_not_found, tell};
 use crate::plan::{BatchPlan, ImportRequest, Plan};
 use crate::state::{BatchState, JobFailure, Journal, StateFolder, Step};
 
@@ -68,7 +68,6 @@ pub struct Memory {
     pub(super) uploads: BTreeMap<usize, Upload>,
     /// Batches whose job was gone before, and is asked for again.
     asked_again: BTreeSet<usize>,
-    misses: BTreeMap<usize, Misses>,
 }
 
 /// When things are due.
@@ -144,7 +143,7 @@ impl<'a> Driver<'a> {
         for batch in &plan.batches {
             match self.state(batch)? {
                 BatchState::Started { job_id } => self.poll(batch, &job_id, schedule)?,
-                BatchState::Completed { job_id, .. } => self.collect(batch, &job_id, None, schedule)?,
+                BatchState::Completed { job_id, .. } => self.collect(batch, &job_id, None)?,
                 _ => {}
             }
         }
@@ -202,9 +201,7 @@ impl<'a> Driver<'a> {
         for batch in &plan.batches {
             let is_settled = match self.state(batch)? {
                 BatchState::Completed { .. } | BatchState::Collected { .. } | BatchState::Unreported { .. } => true,
-                BatchState::Failed { failure, .. } => !may_begin_anew(batch, &failure),
-                // The service has said three times that it is not at work. With ids it may be done again.
-                BatchState::Gone { .. } => batch.without_id > 0,
+                state @ (BatchState::Failed { .. } | BatchState::Gone { .. }) => !may_begin_anew(batch, &state),
                 BatchState::Planned
                 | BatchState::Uploaded { .. }
                 | BatchState::Starting { .. }
@@ -240,13 +237,15 @@ impl<'a> Driver<'a> {
         let plan = self.plan;
         for batch in &plan.batches {
             match self.state(batch)? {
-                BatchState::Failed { failure, .. } if may_begin_anew(batch, &failure) => self.restart(batch)?,
+                state @ BatchState::Failed { .. } if may_begin_anew(batch, &state) => self.restart(batch)?,
                 BatchState::Gone { job_id } => {
                     self.memory.asked_again.insert(batch.number);
                     self.journal.record(batch.number, Step::Started { job_id })?;
                 }
                 // As when the process died in between.
-                BatchState::Collected { .. } => files::remove(&self.folder.batch(batch.number))?,
+                BatchState::Collected { .. } | BatchState::Unreported { rejected: 0, .. } => {
+                    files::remove(&self.folder.batch(batch.number))?;
+                }
                 _ => {}
             }
         }
@@ -258,39 +257,23 @@ impl<'a> Driver<'a> {
         self.journal.record(batch.number, Step::Restarted)
     }
 
-    /// What the service shows of a batch's job: `None` where it is to be asked again.
-    fn look<T>(
-        &mut self,
-        batch: &BatchPlan,
-        schedule: &mut Schedule,
-        found: Result<T, ApiError>,
-    ) -> Result<Option<T>, ApiError> {
-        let found = self.memory.misses.entry(batch.number).or_default().look(found)?;
-        if found.is_none() {
-            schedule.polls.insert(batch.number, Instant::now() + AFTER_MISS);
-        }
-        Ok(found)
-    }
-
     fn poll(&mut self, batch: &BatchPlan, job_id: &str, schedule: &mut Schedule) -> Result<()> {
         if !schedule.is_due(batch.number) {
             return Ok(());
         }
-        let found = self.client.job(job_id);
-        let polled = match self.look(batch, schedule, found) {
-            Ok(Some(polled)) => polled,
-            Ok(None) => return Ok(()),
-            Err(error) if error.is_not_found() => return self.gone(batch, job_id),
-            Err(error) => return Err(error.into()),
+        let polled = match ask_thrice(|| Ok(self.client.job(job_id)?)) {
+            Err(error) if is_not_found(&error) => return self.gone(batch, job_id),
+            polled => polled?,
         };
         let job = polled.job;
         schedule.progress.insert(batch.number, job.processed_records);
         match job.status {
             JobStatus::Completed => {
+                check_counts(batch, &job)?;
                 let (stored, rejected) = (job.succeeded_records, job.failed_records);
                 let step = Step::Completed { job_id: job_id.to_owned(), stored, rejected };
                 self.ended(batch, job_id, step, None)?;
-                self.collect(batch, job_id, Some(job), schedule)
+                self.collect(batch, job_id, Some(job))
             }
             JobStatus::Failed => {
                 let code = job.errors.first().map(|error| error.code.clone()).unwrap_or_default();
@@ -310,7 +293,7 @@ impl<'a> Driver<'a> {
 
     /// The service has said often enough that there is no such job. It has ended, then: only such jobs are deleted.
     fn gone(&mut self, batch: &BatchPlan, job_id: &str) -> Result<()> {
-        if batch.without_id == 0 && self.memory.asked_again.contains(&batch.number) {
+        if batch.without_id == 0 && self.memory.asked_again.remove(&batch.number) {
             return self.restart(batch);
         }
         let reason = "the job is gone: deleted, or older than 7 days";
@@ -328,25 +311,15 @@ impl<'a> Driver<'a> {
     }
 
     /// Fetches a finished job's reports, and lets go of the batch.
-    fn collect(&mut self, batch: &BatchPlan, job_id: &str, job: Option<Job>, schedule: &mut Schedule) -> Result<()> {
-        if job.is_none() && !schedule.is_due(batch.number) {
-            return Ok(());
-        }
-        let found = match job {
-            Some(job) => Ok(job),
-            None => self.client.job(job_id).map(|polled| polled.job),
+    fn collect(&mut self, batch: &BatchPlan, job_id: &str, job: Option<Job>) -> Result<()> {
+        let collected = match job {
+            Some(job) => collect(self.client, self.folder, batch, &job),
+            None => ask_thrice(|| Ok(self.client.job(job_id)?))
+                .and_then(|polled| collect(self.client, self.folder, batch, &polled.job)),
         };
-        let job = match self.look(batch, schedule, found) {
-            Ok(Some(job)) => job,
-            Ok(None) => return Ok(()),
-            Err(error) if error.is_not_found() => return self.unreported(batch, job_id),
-            Err(error) => return Err(error.into()),
-        };
-        let counts = match collect(self.client, self.folder, batch, &job) {
+        let counts = match collected {
             // Deleted in between.
-            Err(error) if error.downcast_ref().is_some_and(ApiError::is_not_found) => {
-                return self.unreported(batch, job_id);
-            }
+            Err(error) if is_not_found(&error) => return self.unreported(batch, job_id),
             counts => counts?,
         };
         let (stored, rejected) = (counts.stored, counts.rejected);
@@ -400,10 +373,17 @@ fn is_waiting_to_start(state: &BatchState) -> bool {
     matches!(state, BatchState::Planned | BatchState::Uploaded { .. } | BatchState::Starting { .. })
 }
 
-/// Whether a batch that has failed can be done again without storing anything twice: what it stored is replaced, or its
-/// failure proves that it has stored nothing.
-fn may_begin_anew(batch: &BatchPlan, failure: &JobFailure) -> bool {
-    batch.without_id == 0 || (failure.stored == 0 && NOTHING_STORED.contains(&failure.code.as_str()))
+/// Whether a batch can be done again without storing anything twice: what its job has stored is replaced, or its failure
+/// proves that nothing was. A job that is gone has ended.
+#[must_use]
+pub fn may_begin_anew(batch: &BatchPlan, state: &BatchState) -> bool {
+    match state {
+        BatchState::Failed { failure, .. } => {
+            batch.without_id == 0 || (failure.stored == 0 && NOTHING_STORED.contains(&failure.code.as_str()))
+        }
+        BatchState::Gone { .. } => batch.without_id == 0,
+        _ => false,
+    }
 }
 
 /// Its job runs, or its reports are still to be fetched.

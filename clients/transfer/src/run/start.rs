@@ -52,11 +52,11 @@ impl Driver<'_> {
     }
 
     /// The upload cannot be imported. An earlier try may have been accepted, and its key be forgotten since; only an upload
-    /// that has expired unused proves that it was not.
+    /// that has expired unused, or holds nothing, proves that it was not.
     fn start_by_fate(&mut self, batch: &BatchPlan, fate: UploadFate, error: ApiError) -> Result<Start> {
         match fate {
             UploadFate::UsedBy(job_id) => return self.started(batch, &job_id),
-            UploadFate::Expired => {}
+            UploadFate::Expired | UploadFate::Empty => {}
             UploadFate::Unknown => {
                 if let Some(job_id) = self.find_started(batch)? {
                     return self.started(batch, &job_id);

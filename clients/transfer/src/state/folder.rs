@@ -51,8 +51,11 @@ impl StateFolder {
         files::remove(&self.plan())?;
         for inner in INNER {
             let path = self.path.join(inner);
-            let removed = std::fs::remove_dir_all(&path);
-            removed.with_context(|| format!("empty {}", path.display()))?;
+            match std::fs::remove_dir_all(&path) {
+                // As when the process died in between.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("empty {}", path.display()))?,
+            }
             files::create_private_folder(&path)?;
         }
         Ok(())

@@ -5,7 +5,8 @@ use aws_sdk_dynamodb::Client;
 use model::{ApiKeyHash, StoredKey, TenantId};
 use ports::{KeyStore, PortError};
 
-use super::{Item, VERSION, check_version, number, text};
+use super::changing::Holder;
+use super::{Item, check_version, text};
 use crate::error::{port_error, unreadable};
 
 const BY_TENANT: &str = "byTenant";
@@ -45,20 +46,12 @@ impl KeyStore for DynamoKeys {
         found.item.map(Self::key).transpose()
     }
 
-    async fn save(&self, key: &StoredKey) -> Result<(), PortError> {
-        let content = serde_dynamo::to_attribute_value(key)
-            .map_err(|_| unreadable("save key", "key cannot be put into an item"))?;
-        self.client
-            .put_item()
-            .table_name(&self.table)
-            .item("pk", text(key.hash.as_str()))
-            .item("v", number(VERSION))
-            .item("tenant", text(key.partition.tenant.as_str()))
-            .item("key", content)
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| port_error("save key", &error))
+    async fn save(&self, key: &StoredKey, before: Option<&StoredKey>) -> Result<bool, PortError> {
+        let of_key = Item::from([("pk".to_owned(), text(key.hash.as_str()))]);
+        let listed = Item::from([("tenant".to_owned(), text(key.partition.tenant.as_str()))]);
+        let (client, table) = (&self.client, self.table.as_str());
+        let holder = Holder { client, table, operation: "save key", attribute: "key", key: of_key };
+        holder.change(key, before, listed).await
     }
 
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, PortError> {

@@ -16,6 +16,7 @@ use model::{
 use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageStore, retry};
 
 use super::cancelled::{Reason, other, reasons};
+use super::changing::Holder;
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
@@ -202,14 +203,10 @@ impl UsageStore for DynamoUsage {
         read.map(Some).map_err(|_| unreadable("read tenant", "item cannot be read"))
     }
 
-    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
-        let content = serde_dynamo::to_attribute_value(tenant)
-            .map_err(|_| unreadable("save tenant", "tenant cannot be put into an item"))?;
-        let mut item = plan_key(&tenant.id);
-        item.insert("v".to_owned(), number(VERSION));
-        item.insert("tenant".to_owned(), content);
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.send().await.map(|_| ()).map_err(|error| port_error("save tenant", &error))
+    async fn save_tenant(&self, tenant: &Tenant, before: Option<&Tenant>) -> Result<bool, PortError> {
+        let (client, table, key) = (&self.client, self.table.as_str(), plan_key(&tenant.id));
+        let holder = Holder { client, table, operation: "save tenant", attribute: "tenant", key };
+        holder.change(tenant, before, Item::new()).await
     }
 
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {

@@ -12,11 +12,15 @@ pub async fn usage(usage: &dyn UsageStore, seed: u64, now: Timestamp) {
     let id = &fixture.partition.tenant;
     assert_eq!(usage.tenant(id).await.unwrap(), None);
     let mut tenant = Tenant { id: id.clone(), plan: Plan::Pro, bulk_operations_per_hour: 5, overage: false };
-    usage.save_tenant(&tenant).await.unwrap();
+    assert!(usage.save_tenant(&tenant, None).await.unwrap());
+    assert!(!usage.save_tenant(&tenant, None).await.unwrap(), "it is there");
     assert_eq!(usage.tenant(id).await.unwrap().as_ref(), Some(&tenant));
+    let before = tenant.clone();
     tenant.bulk_operations_per_hour = 1_000;
     tenant.overage = true;
-    usage.save_tenant(&tenant).await.unwrap();
+    assert!(!usage.save_tenant(&tenant, Some(&tenant)).await.unwrap(), "it was another before");
+    assert!(usage.save_tenant(&tenant, Some(&before)).await.unwrap());
+    assert!(!usage.save_tenant(&before, Some(&before)).await.unwrap(), "it has changed meanwhile");
     assert_eq!(usage.tenant(id).await.unwrap(), Some(tenant));
 
     assert_eq!(usage.count_minute(id, now).await.unwrap(), 1);
@@ -49,11 +53,14 @@ pub async fn keys(keys: &dyn KeyStore, seed: u64, now: Timestamp) {
         expires_at: Some(fixture.later(60)),
         revoked_at: None,
     };
-    keys.save(&stored).await.unwrap();
+    assert!(keys.save(&stored, None).await.unwrap());
+    assert!(!keys.save(&stored, None).await.unwrap(), "it is there");
     assert_eq!(keys.find(&key.hash()).await.unwrap().as_ref(), Some(&stored));
+    let before = stored.clone();
     stored.revoked_at = Some(now);
     stored.expires_at = None;
-    keys.save(&stored).await.unwrap();
+    assert!(keys.save(&stored, Some(&before)).await.unwrap());
+    assert!(!keys.save(&before, Some(&before)).await.unwrap(), "it has changed meanwhile");
     assert_eq!(keys.find(&key.hash()).await.unwrap().as_ref(), Some(&stored));
     assert_eq!(keys.of_tenant(&fixture.partition.tenant).await.unwrap(), [stored]);
     let other = Fixture::new(seed + 1, now);

@@ -16,9 +16,13 @@ impl UsageStore for Memory {
         Ok(self.lock().tenants.get(tenant).cloned())
     }
 
-    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
-        self.lock().tenants.insert(tenant.id.clone(), tenant.clone());
-        Ok(())
+    async fn save_tenant(&self, tenant: &Tenant, before: Option<&Tenant>) -> Result<bool, PortError> {
+        let mut state = self.lock();
+        let is_as_before = state.tenants.get(&tenant.id) == before;
+        if is_as_before {
+            state.tenants.insert(tenant.id.clone(), tenant.clone());
+        }
+        Ok(is_as_before)
     }
 
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {

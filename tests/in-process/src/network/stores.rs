@@ -295,9 +295,9 @@ impl UsageStore for Network {
         Network::read(self, Operation::Usage, self.memory.tenant(tenant)).await
     }
 
-    async fn save_tenant(&self, tenant: &Tenant) -> Result<(), PortError> {
-        let (memory, tenant) = (self.memory.clone(), tenant.clone());
-        self.write(Operation::Usage, async move { memory.save_tenant(&tenant).await }).await
+    async fn save_tenant(&self, tenant: &Tenant, before: Option<&Tenant>) -> Result<bool, PortError> {
+        let (memory, tenant, before) = (self.memory.clone(), tenant.clone(), before.cloned());
+        self.write(Operation::Usage, async move { memory.save_tenant(&tenant, before.as_ref()).await }).await
     }
 
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {

@@ -1,0 +1,64 @@
+//! Writes of operators: on condition that nobody else has written meanwhile.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use ports::PortError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Item, VERSION, number};
+use crate::error::{port_error, unreadable};
+
+/// An item whose one attribute holds all of its content.
+pub(super) struct Holder<'a> {
+    pub(super) client: &'a Client,
+    pub(super) table: &'a str,
+    pub(super) operation: &'static str,
+    /// The attribute.
+    pub(super) attribute: &'static str,
+    pub(super) key: Item,
+}
+
+impl Holder<'_> {
+    /// Writes new content, on condition that the content is what it was before: none, or this. What is compared in the write
+    /// is the attribute as it stands, in whatever form an earlier version has written it.
+    pub(super) async fn change<T>(self, new: &T, before: Option<&T>, others: Item) -> Result<bool, PortError>
+    where
+        T: Serialize + DeserializeOwned + PartialEq + Sync,
+    {
+        let Self { client, table, operation, attribute, key } = self;
+        let found = client.get_item().table_name(table).set_key(Some(key.clone())).consistent_read(true).send().await;
+        let stored =
+            found.map_err(|error| port_error(operation, &error))?.item.and_then(|mut item| item.remove(attribute));
+        let known: Option<T> = stored
+            .clone()
+            .map(serde_dynamo::from_attribute_value)
+            .transpose()
+            .map_err(|_| unreadable(operation, "item cannot be read"))?;
+        if known.as_ref() != before {
+            return Ok(false);
+        }
+        let content =
+            serde_dynamo::to_attribute_value(new).map_err(|_| unreadable(operation, "cannot be put into an item"))?;
+        let put = client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(key.into_iter().chain(others).collect()))
+            .item("v", number(VERSION))
+            .item(attribute, content);
+        let put = match stored {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(stored) => put
+                .condition_expression("#content = :stored")
+                .expression_attribute_names("#content", attribute)
+                .expression_attribute_values(":stored", stored),
+        };
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(false)
+            }
+            Err(error) => Err(port_error(operation, &error)),
+        }
+    }
+}
