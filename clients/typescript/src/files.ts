@@ -62,9 +62,21 @@ async function* exportFiles(
   const job = await finishedJob(transport, id, rest);
   if (job.type !== 'export')
     throw refusal('JOB_NOT_COMPLETED', `${id} is no export; read what an import reports with bulk.results`);
-  const names = name === undefined ? (job.files ?? []).map((file) => file.name) : [name];
-  for (const each of names) yield [each, job, rest];
+  if (name !== undefined) {
+    yield [name, job, rest];
+    return;
+  }
+  // It names records, and holds none.
+  const files = (job.files ?? []).filter((file) => file.name !== DELETED);
+  const held = files.reduce((sum, file) => sum + file.records, 0);
+  if (held !== job.totalRecords) {
+    throw clientError('COUNT_MISMATCH', `${id}: it tells of ${job.totalRecords} records, and its files of ${held}`);
+  }
+  for (const file of files) yield [file.name, job, rest];
 }
+
+/** The file of an export that names deleted records. */
+const DELETED = 'deleted.ndjson';
 
 /** All violations of an import; of a job that failed the reason. */
 export async function* readErrors(

@@ -55,11 +55,13 @@ export function cancelJob(transport: Transport, id: string, options: RequestOpti
   return transport.call({ method: 'POST', path: `${jobPath(id)}/cancel` }, options);
 }
 
-export function deleteJob(
+export async function deleteJob(
   transport: Transport,
   id: string,
   options: RequestOptions | undefined,
 ): Promise<Answer<void>> {
+  // Seen first: a 404 behind a lost answer then means that it is deleted, and not that it never was this key's.
+  await getJob(transport, id, options);
   return transport.call({ method: 'DELETE', path: jobPath(id) }, options);
 }
 

@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { answerError, parseMeta, readJson } from './answer.js';
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { type RequestOptions, resolveOptions } from './options.js';
-import { isGone, parseRetryAfter, withRetries } from './retry.js';
+import { isGone, isTransient, parseRetryAfter, withRetries } from './retry.js';
 import { within } from './time.js';
 import type { ApiResponse } from './types.js';
 import { VERSION } from './version.js';
@@ -65,7 +65,8 @@ export class Transport {
     const { timeout, retries, signal, idempotencyKey } = this.options(options);
     const init = this.#request(call, idempotencyKey);
     const name = `${call.method} ${call.path.replace(/\?.*/, '')}`;
-    return withRetries(retries, signal, async (attempt) => {
+    let mayBeDone = false;
+    return withRetries(retries, signal, async () => {
       try {
         return await this.exchange<Answer<T>>({
           name,
@@ -79,10 +80,12 @@ export class Transport {
           },
         });
       } catch (error) {
-        // The first attempt has deleted it, and its answer was lost.
-        if (call.method === 'DELETE' && attempt > 0 && isGone(error)) {
+        // An earlier attempt has deleted it, and its answer was lost.
+        if (call.method === 'DELETE' && mayBeDone && isGone(error)) {
           return { data: undefined as T, meta: metaOfError(error, 204), retryAfter: undefined };
         }
+        // A limit proves that nothing was done.
+        mayBeDone ||= isTransient(error) && error.status !== 429;
         throw error;
       }
     });

@@ -31,6 +31,24 @@ describe('what was sent is what a job has read', () => {
     );
   });
 
+  test('files that hold other than the export tells of are an error', async () => {
+    const service = await start();
+    const { records, lines } = service.client().bulk;
+    const id = service.addJob('export', { 'A.ndjson': '{"id":"1"}\n' }, { totalRecords: 2 });
+    await assert.rejects(drain(records(id)), { code: 'COUNT_MISMATCH' });
+    await assert.rejects(drain(lines(id)), { code: 'COUNT_MISMATCH' });
+    const empty = service.addJob('export', {}, { totalRecords: 1 });
+    await assert.rejects(drain(records(empty)), { code: 'COUNT_MISMATCH' });
+  });
+
+  test('deleted records are no records', async () => {
+    const service = await start();
+    const deleted = '{"resourceType":"Patient","id":"2","deletedAt":"2026-01-15T09:15:00.000Z"}\n';
+    const id = service.addJob('export', { 'A.ndjson': '{"id":"1"}\n', 'deleted.ndjson': deleted });
+    assert.equal(await drain(service.client().bulk.records(id)), 1);
+    assert.equal(await drain(service.client().bulk.lines(id, { name: 'deleted.ndjson' })), 1);
+  });
+
   test('blank lines count, as they do in the job', async () => {
     const line = '{"lastName":"Doe"}';
     for (const records of [

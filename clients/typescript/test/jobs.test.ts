@@ -215,12 +215,12 @@ describe('jobs', { concurrency: true }, () => {
     const id = service.addJob('import', {});
     const { data: job } = await bulk.cancelJob(id);
     assert.equal(job.id, id);
+    service.api.next(`DELETE /v1/bulk/jobs/${id}`, failure(409, 'JOB_NOT_FINISHED', 'Cancel it first'));
+    await assert.rejects(bulk.deleteJob(id), { status: 409, code: 'JOB_NOT_FINISHED' });
     const { data, meta } = await bulk.deleteJob(id);
     assert.equal(data, undefined);
     assert.deepEqual([meta.status, meta.requestId], [204, 'req_204']);
     await assert.rejects(bulk.getJob(id), { name: 'ClinikNotFoundError' });
-    service.api.next(`DELETE /v1/bulk/jobs/${id}`, failure(409, 'JOB_NOT_FINISHED', 'Cancel it first'));
-    await assert.rejects(bulk.deleteJob(id), { status: 409, code: 'JOB_NOT_FINISHED' });
   });
 
   test('an id that would change the path is refused', async () => {

@@ -217,14 +217,23 @@ describe('retries', { concurrency: true }, () => {
 
   test('a DELETE whose first answer was lost succeeds', async () => {
     const service = await start();
-    service.api.next('DELETE /v1/bulk/jobs/job_1', { refuse: true });
-    const { data, meta } = await service.client().bulk.deleteJob('job_1');
+    const notFound = failure(404, 'NOT_FOUND', 'Not found');
+    const id = service.addJob('export', {});
+    const call = `DELETE /v1/bulk/jobs/${id}`;
+    const { deleteJob } = service.client().bulk;
+    service.api.next(call, { refuse: true }, notFound);
+    const { data, meta } = await deleteJob(id);
     assert.equal(data, undefined);
     assert.equal(meta.status, 204);
-    await assert.rejects(service.client().bulk.deleteJob('job_1'), { name: 'ClinikNotFoundError' });
-    // That a proxy does not find it says nothing of the job.
-    service.api.next('DELETE /v1/bulk/jobs/job_1', { refuse: true }, { status: 404, body: '<html>Not found</html>' });
-    await assert.rejects(service.client().bulk.deleteJob('job_1'), { status: 404, code: 'API_ERROR' });
+    // That a proxy does not find it says nothing of the job, and a limit proves that nothing was done.
+    service.api.next(call, { refuse: true }, { status: 404, body: '<html>Not found</html>' });
+    await assert.rejects(deleteJob(id), { status: 404, code: 'API_ERROR' });
+    service.api.next(call, failure(429, 'RATE_LIMITED', 'Later', 0), notFound);
+    await assert.rejects(deleteJob(id), { name: 'ClinikNotFoundError' });
+    // Another tenant's job was never this key's to delete.
+    service.api.next('DELETE /v1/bulk/jobs/job_1', { refuse: true });
+    await assert.rejects(deleteJob('job_1'), { name: 'ClinikNotFoundError' });
+    assert.equal(service.api.received('DELETE /v1/bulk/jobs/job_1').length, 0);
   });
 
   describe('an aborted signal', () => {

@@ -236,7 +236,7 @@ fn operators_at_once_lose_nothing() {
         let overage = if round % 2 == 0 { "on" } else { "off" };
         let set = |name, value| ["tenant", "set", tenant.as_str(), name, value];
         let commands = [set("--plan", plan), set("--bulk-operations-per-hour", &operations), set("--overage", overage)];
-        let done = at_once(&commands.each_ref().map(|command| command.as_slice()));
+        let done = at_once(&commands.each_ref().map(<[&str; 5]>::as_slice));
         assert_eq!(done, [true; 3], "round {round}");
         let shown = admin(&["tenant", "show", &tenant]);
         assert_eq!(
