@@ -153,7 +153,11 @@ impl<E: Endpoint> Api<E> {
         let answering = AssertUnwindSafe(self.answer(&mut envelope, &request)).catch_unwind();
         let answer = match tokio::time::timeout(ANSWER_WITHIN, answering).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_panic)) => Err(ApiError::internal("handler panicked")),
+            Ok(Err(_panic)) => {
+                // It is answered, so that Lambda counts no error.
+                tracing::info!(target: METRICS, panics = 1);
+                Err(ApiError::internal("handler panicked"))
+            }
             Err(_elapsed) => Err(ApiError::unavailable("dependencies did not answer in time")),
         };
         let tenant = envelope.quota.as_ref().map_or("", |quota| quota.tenant.id.as_str());

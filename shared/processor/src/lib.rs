@@ -57,8 +57,13 @@ pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant) 
                 // How often it came is how often its job was deferred in a row.
                 tracing::info!(target: METRICS, deferrals_in_a_row = received(&message));
             }
-            Err(_panic) => tracing::error!(message_id = id, "worker panicked; message comes again"),
+            Err(_panic) => {
+                tracing::error!(message_id = id, "worker panicked; message comes again");
+                tracing::info!(target: METRICS, panics = 1);
+            }
         }
+        // Lambda counts no error of an invocation that hands its message back.
+        tracing::info!(target: METRICS, deliveries_refused = 1);
         let mut failure = BatchItemFailure::default();
         failure.item_identifier = id;
         response.batch_item_failures.push(failure);

@@ -68,6 +68,29 @@ fn a_table_that_is_away_is_told_within_the_minute() {
 }
 
 #[test]
+fn a_message_that_cannot_be_read_is_told() {
+    // Not of this service: it comes again until it is in the dead-letter queue, and Lambda counts no error.
+    boto3(
+        "import boto3, os
+queues = boto3.client('sqs')
+queues.send_message(QueueUrl=os.environ['IMPORT_QUEUE_URL'], MessageBody='not ours', MessageGroupId='incident')",
+    );
+    let began = Instant::now();
+    loop {
+        let told = evidence(&["logs"]).into_iter().find(|found| found.text.contains("\"DeliveriesRefused\""));
+        if let Some(found) = told {
+            let line: Value = serde_json::from_str(&found.text).unwrap();
+            assert_eq!((&line["DeliveriesRefused"], &line["Stack"]), (&1.into(), &"clinik-bulk".into()));
+            let dimensions = &line["_aws"]["CloudWatchMetrics"][0]["Dimensions"];
+            assert!(dimensions.as_array().unwrap().contains(&serde_json::json!(["Stack"])), "{line}");
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "nobody has told it");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn the_sweeper_tells_how_old_the_oldest_job_is() {
     // It runs every minute on the stack under test, too.
     let began = Instant::now();

@@ -431,6 +431,18 @@ fn a_retry_is_for_what_has_ended_and_newer_records_stay() {
 }
 
 #[test]
+fn a_failure_proves_that_nothing_was_stored_only_where_it_comes_before_the_first_record() {
+    for (code, is_proof) in [("cancelled", false), ("upload_changed", false), ("too_many_records", true)] {
+        let bench = Bench::new();
+        bench.write("p.ndjson", patients(1));
+        bench.stub.state().fail_with = Some(code.to_owned());
+        bench.import(&["Patient", "p.ndjson"]).ends(5).says(code);
+        bench.run(&["resume", "state"]).ends(if is_proof { 0 } else { 5 });
+        assert_eq!(bench.stub.state().jobs.len(), if is_proof { 2 } else { 1 }, "{code}");
+    }
+}
+
+#[test]
 fn counts_are_compared_whether_there_are_reports_or_not() {
     let bench = Bench::new();
     bench.write("p.ndjson", patients(10));
