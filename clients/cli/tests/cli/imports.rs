@@ -391,17 +391,6 @@ fn a_start_that_nobody_knows_of_is_begun_anew_only_with_ids() {
 }
 
 #[test]
-fn two_processes_do_not_work_in_one_folder() {
-    let bench = Bench::new();
-    bench.write("p.ndjson", patients(1));
-    bench.stub.state().operations_left = 0;
-    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
-    let lock = std::fs::File::open(bench.path("state/.clinik-bulk.lock")).unwrap();
-    lock.lock().unwrap();
-    bench.run(&["resume", "state"]).ends(1).says("another process");
-}
-
-#[test]
 fn counts_that_do_not_add_up_are_exit_code_8() {
     let bench = Bench::new();
     bench.write("p.ndjson", patients(3));

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 mod commands;
 mod exports;
+mod folders;
 mod imports;
 mod kills;
 mod migrating;

@@ -1,21 +1,18 @@
 //! What is told is true: ways that once ended in a wrong result while success was told.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::stub::{KEY, OTHER_KEY, Phase, Reply, error};
-use crate::{Bench, bare, patients, patients_with_ids, run};
+use crate::stub::{Phase, Reply, error};
+use crate::{Bench, patients, patients_with_ids};
 
 /// Answers of somebody on the way.
 fn page(status: u16) -> Reply {
     Reply::bytes(status, b"<html>not here</html>".to_vec()).with("content-type", "text/html")
 }
 
-fn is_poll(request: &crate::stub::Request) -> bool {
+pub(crate) fn is_poll(request: &crate::stub::Request) -> bool {
     request.method == "GET" && request.path.contains("/jobs/job_") && !request.path.contains("/files/")
 }
 
@@ -175,262 +172,6 @@ fn an_upload_that_breaks_is_put_to_the_same_place_again() {
 }
 
 #[test]
-fn a_retry_is_written_down_before_anything_is_sent_and_done_once() {
-    let bench = Bench::new();
-    bench.write("p.ndjson", "{\"firstName\":\"B\"}\n");
-    bench.import(&["Patient", "p.ndjson"]).ends(3);
-    bench.write("state/rejected.ndjson", "{\"firstName\":\"B\",\"lastName\":\"B\"}\n");
-    let lock = std::fs::File::open(bench.path("state/.clinik-bulk.lock")).unwrap();
-    lock.lock().unwrap();
-    bench.run(&["retry", "state", "--state", "again"]).ends(1).says("another process");
-    lock.unlock().unwrap();
-    // A folder that cannot be used is no try.
-    bench.write("full/x", "");
-    bench.run(&["retry", "state", "--state", "full"]).ends(2).says("not empty");
-    // The import is accepted, its answer is lost, and the process gives up.
-    bench.stub.on_request(|request, phase| {
-        (phase == Phase::After && request.path.ends_with("/import")).then(|| Reply::bytes(400, Vec::new()))
-    });
-    bench.run(&["retry", "state", "--state", "again", "--no-wait"]).ends(1);
-    bench.stub.no_hook();
-    bench.run(&["retry", "state", "--state", "third"]).ends(2).says("resume again");
-    assert!(!bench.path("third").exists());
-    bench.run(&["resume", "again"]).ends(0);
-    assert_eq!(bench.stub.state().records.len(), 1);
-}
-
-#[test]
-fn what_an_earlier_summary_called_rejected_is_not_taken_for_what_is_now() {
-    let bench = Bench::new();
-    bench.write("in/Patient.ndjson", "{\"lastName\":\"x\"}\n".to_owned() + &patients(1));
-    bench.write("in/Person.ndjson", "{\"firstName\":\"RejectThis\",\"lastName\":\"x\"}\n");
-    bench.stub.state().operations_left = 0;
-    bench.run(&["import", "in", "--state", "state", "--no-wait"]).ends(7);
-    assert!(bench.path("state/rejected.ndjson").exists());
-    bench.stub.state().operations_left = 5;
-    bench.run(&["resume", "state"]).ends(3);
-    assert!(!bench.path("state/rejected.ndjson").exists());
-    assert!(
-        bench.path("state/rejected/Patient.ndjson").exists() && bench.path("state/rejected/Person.ndjson").exists()
-    );
-}
-
-#[test]
-fn a_new_plan_begins_in_empty_folders() {
-    let bench = Bench::new();
-    let file = bench.write("p.ndjson", patients(10_001) + "{\"lastName\":\"x\"}\n");
-    bench.stub.on_request(|request, phase| {
-        (phase == Phase::Before && request.method == "POST").then(|| error(400, "X", "x", &[]))
-    });
-    bench.import(&["Patient", "p.ndjson"]).ends(1);
-    bench.stub.no_hook();
-    // As if the process had died before its plan was written.
-    std::fs::remove_file(bench.path("state/plan.json")).unwrap();
-    std::fs::write(&file, patients(1)).unwrap();
-    bench.run(&["resume", "state"]).ends(0).says("1 read = 1 stored + 0 rejected");
-    assert!(!bench.path("state/rejected.ndjson").exists());
-    let left: Vec<_> = ["batches", "held"]
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(bench.path("state").join(folder)).unwrap())
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert_eq!(left, ["0001.lines.json"]);
-}
-
-#[test]
-fn two_tenants_in_one_folder_are_kept_apart() {
-    let bench = Bench::new();
-    bench.stub.put("Patient", "p-1", "x");
-    bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
-    let as_other = |arguments: &[&str]| {
-        let mut other = bench.command(arguments);
-        other.env("CLINIKAPI_SECRET_KEY", OTHER_KEY);
-        run(other)
-    };
-    as_other(&["export", "Patient", "--out", "out", "--since-last"]).ends(0).says("exporting everything");
-    assert!(bench.stub.state().jobs.iter().all(|job| job.body["since"].is_null()));
-    bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0).says("since 2026");
-    bench.run(&["import", "out"]).ends(2).says("more than one tenant");
-    bench
-        .stub
-        .on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
-    bench.run(&["export", "Patient", "--out", "new"]).ends(1);
-    bench.stub.no_hook();
-    let folder = std::fs::read_dir(bench.path("new")).unwrap().next().unwrap().unwrap().path();
-    as_other(&["resume", folder.to_str().unwrap()]).ends(2).says("another tenant's");
-    let lock = std::fs::File::open(folder.join(".clinik-bulk.lock")).unwrap();
-    lock.lock().unwrap();
-    bench.run(&["resume", folder.to_str().unwrap()]).ends(1).says("another process");
-}
-
-#[test]
-fn a_download_is_compared_as_it_stands_on_the_disk() {
-    let bench = Bench::new();
-    for n in 0..2_000 {
-        bench.stub.put("Patient", &format!("p-{n}"), "x");
-    }
-    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
-    let job = bench.stub.state().jobs[0].id.clone();
-    bench.stub.state().cut_downloads = Some(100_000);
-    let partial = bench.path(&format!("files/{job}.ndjson.partial"));
-    // Somebody else writes into the file between two pieces of it.
-    let mut pieces = 0;
-    bench.stub.on_request(move |request, phase| {
-        pieces += i32::from(phase == Phase::Before && request.path.starts_with("/s3/file"));
-        if pieces == 2 {
-            std::fs::OpenOptions::new().append(true).open(&partial).unwrap().set_len(99_000).unwrap();
-        }
-        None
-    });
-    bench.run(&["download", &job, "--out", "files"]).ends(8).says("was changed");
-    assert!(!bench.path(&format!("files/{job}.ndjson")).exists());
-}
-
-#[test]
-fn a_part_is_no_link_and_no_file_that_others_read_and_no_other_job_s() {
-    let bench = Bench::new();
-    bench.stub.put("Patient", "p-1", "x");
-    bench.write("victim", "precious");
-    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
-    let job = bench.stub.state().jobs[0].id.clone();
-    std::fs::create_dir(bench.path("files")).unwrap();
-    let partial = bench.path(&format!("files/{job}.ndjson.partial"));
-    symlink(bench.path("victim"), &partial).unwrap();
-    bench.run(&["download", &job, "--out", "files"]).ends(0);
-    assert_eq!(bench.read("victim"), "precious");
-    let mode = std::fs::metadata(bench.path(&format!("files/{job}.ndjson"))).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    symlink(bench.path("victim"), bench.path("files/SHA256SUMS.partial")).unwrap();
-    bench.run(&["download", &job, "--out", "files"]).ends(0);
-    assert_eq!(bench.read("victim"), "precious");
-    for n in 0..2 {
-        bench.write("p.ndjson", patients_with_ids(n..n + 1, "A"));
-        bench.run(&["import", "Patient", "p.ndjson", "--state", &format!("s{n}")]).ends(0);
-    }
-    let [first, second] = [1, 2].map(|n| bench.stub.state().jobs[n].id.clone());
-    bench.run(&["download", &first, "--out", "reports"]).ends(0);
-    let before = bench.read("reports/results.ndjson");
-    bench.run(&["download", &second, "--out", "reports"]).ends(2).says("another job");
-    assert_eq!(bench.read("reports/results.ndjson"), before);
-    std::fs::remove_file(bench.path("reports/SHA256SUMS")).unwrap();
-    bench.run(&["download", &second, "--out", "reports"]).ends(2).says("another file");
-    bench.run(&["download", &first, "--out", "reports"]).ends(0);
-}
-
-#[test]
-fn logins_at_once_keep_each_other_s_profiles() {
-    let bench = Bench::new();
-    std::thread::scope(|scope| {
-        for n in 0..8 {
-            let bench = &bench;
-            scope.spawn(move || {
-                let mut login = bare(bench.folder.path(), &["login", "--profile", &format!("p{n}")]);
-                login.env("CLINIKAPI_BASE_URL", &bench.stub.url).write_stdin(KEY);
-                run(login).ends(0);
-            });
-        }
-    });
-    let profiles = bench.read(".config/clinik-bulk/profiles.toml");
-    assert_eq!(profiles.matches("[p").count(), 8, "{profiles}");
-}
-
-#[test]
-fn records_leave_the_disk_also_when_nobody_hears_of_it() {
-    let bench = Bench::new();
-    bench.write("p.ndjson", patients(1));
-    let (gone, waits) = std::sync::mpsc::channel::<()>();
-    bench.stub.on_request(move |request, phase| {
-        if phase == Phase::Before && request.path.contains("/files/") {
-            let _ = waits.recv_timeout(Duration::from_secs(10));
-        }
-        None
-    });
-    let mut child = Command::new(env!("CARGO_BIN_EXE_clinik-bulk"))
-        .env_clear()
-        .env("HOME", bench.folder.path())
-        .env("CLINIKAPI_BASE_URL", &bench.stub.url)
-        .env("CLINIKAPI_SECRET_KEY", KEY)
-        .current_dir(bench.folder.path())
-        .args(["import", "Patient", "p.ndjson", "--state", "state", "--output", "ndjson"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("\"ended\"")));
-    drop(lines);
-    drop(gone);
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(bench.read("state/journal.ndjson").contains("\"collected\""));
-    assert!(!bench.path("state/batches/0001.ndjson.gz").exists());
-}
-
-#[test]
-fn a_chain_with_a_gap_is_neither_followed_nor_restored() {
-    let bench = Bench::new();
-    bench.stub.put("Patient", "p-1", "x");
-    let export = |day: u32, arguments: &[&str]| {
-        bench.stub.state().transaction_time = format!("2026-01-{day}T09:00:00Z");
-        bench.run(&[&["export", "Patient", "--out", "out"], arguments].concat()).ends(0);
-        let mut folders: Vec<_> =
-            std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path()).collect();
-        folders.sort_by_key(|folder| std::fs::metadata(folder.join("manifest.json")).unwrap().modified().unwrap());
-        folders.pop().unwrap()
-    };
-    export(10, &[]);
-    let by_hand = export(12, &["--since", "2026-01-11T00:00:00Z"]);
-    export(14, &["--since-last"]);
-    let since = bench.stub.state().jobs[2].body["since"].clone();
-    assert_eq!(since, "2026-01-10T09:00:00Z", "not the one that was made by hand");
-    bench.import(&["out"]).ends(2).says("what changed between is missing");
-    std::fs::remove_dir_all(by_hand).unwrap();
-    let middle = export(16, &["--since-last"]);
-    export(18, &["--since-last"]);
-    bench.run(&["import", "out", "--state", "whole"]).ends(0);
-    std::fs::remove_dir_all(middle).unwrap();
-    bench.import(&["out"]).ends(2).says("what changed between is missing");
-}
-
-#[test]
-fn a_backup_goes_back_to_whom_it_is_of() {
-    let bench = Bench::new();
-    bench.stub.put("Patient", "p-1", "x");
-    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
-    for key in [OTHER_KEY, crate::stub::LIVE_KEY] {
-        let mut other = bench.command(&["import", "out", "--yes", "--state", "state"]);
-        other.env("CLINIKAPI_SECRET_KEY", key);
-        run(other).ends(2).says("--other-tenant");
-        assert!(!bench.path("state").exists());
-    }
-    let mut other = bench.command(&["import", "out", "--other-tenant", "--state", "state"]);
-    other.env("CLINIKAPI_SECRET_KEY", OTHER_KEY);
-    run(other).ends(0);
-}
-
-#[test]
-fn a_retry_is_for_what_has_ended_and_newer_records_stay() {
-    // The batch may begin anew: what is retried now would be replaced by it.
-    let bench = Bench::new();
-    bench.write(
-        "p.ndjson",
-        "{\"id\":\"a\",\"firstName\":\"v1\",\"lastName\":\"x\"}\n{\"id\":\"a\",\"firstName\":\"v2\"}\n",
-    );
-    bench.stub.state().fail_with = Some("cancelled".to_owned());
-    bench.import(&["Patient", "p.ndjson"]).ends(5);
-    bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\",\"lastName\":\"x\"}\n");
-    bench.run(&["retry", "state", "--state", "again"]).ends(2).says("resume it first");
-    bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\"}\n");
-    bench.run(&["resume", "state"]).ends(3);
-    bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\",\"lastName\":\"x\"}\n");
-    bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 records of rejected.ndjson have ids");
-    assert!(bench.stub.state().records[&("Patient".to_owned(), "a".to_owned())].0.contains("v2"));
-    // A summary that is older than the last step is not the whole truth.
-    let journal = bench.read("again/journal.ndjson");
-    bench.write("again/journal.ndjson", journal.replace("\"at\":\"2", "\"at\":\"3"));
-    bench.run(&["retry", "again", "--state", "third"]).ends(2).says("resume it first");
-}
-
-#[test]
 fn a_failure_proves_that_nothing_was_stored_only_where_it_comes_before_the_first_record() {
     for (code, is_proof) in [("cancelled", false), ("upload_changed", false), ("too_many_records", true)] {
         let bench = Bench::new();
@@ -464,45 +205,6 @@ fn counts_are_compared_whether_there_are_reports_or_not() {
         bench.run(&["export", "Patient", "--out", "out", "--per-type"]).ends(code);
         bench.run(&["export", "Patient", "--out", "out"]).ends(8).says("names no file");
     }
-}
-
-#[test]
-fn an_exports_folder_holds_nothing_of_an_earlier_job() {
-    let bench = Bench::new();
-    bench.stub.put("Patient", "p-1", "x");
-    bench.stub.put("Person", "x", "y");
-    let arguments = ["export", "Patient,Person", "--per-type", "--out", "out"];
-    bench.stub.on_request(|request, phase| {
-        (phase == Phase::Before && request.path.contains("/files/Person")).then(|| error(400, "X", "x", &[]))
-    });
-    bench.run(&arguments).ends(1);
-    let folder = std::fs::read_dir(bench.path("out")).unwrap().next().unwrap().unwrap().path();
-    assert!(folder.join("Patient.ndjson").exists());
-    std::fs::write(folder.join("Person.ndjson.partial"), "half").unwrap();
-    // One "not found" of a file is no end of the job.
-    let mut missed = false;
-    bench.stub.on_request(move |request, phase| {
-        let misses = phase == Phase::Before && request.path.contains("/files/Person") && !missed;
-        missed |= misses;
-        misses.then(|| error(404, "NOT_FOUND", "Not found", &[]))
-    });
-    let resume = ["resume", folder.to_str().unwrap()];
-    bench.run(&resume).ends(0);
-    assert_eq!(bench.stub.state().jobs.len(), 1);
-    bench.stub.on_request(|request, phase| {
-        (phase == Phase::Before && request.path.contains("/files/Person")).then(|| error(400, "X", "x", &[]))
-    });
-    bench.run(&arguments).ends(1);
-    bench.stub.no_hook();
-    bench.stub.state().jobs.clear();
-    bench.stub.state().records.remove(&("Patient".to_owned(), "p-1".to_owned()));
-    let folders = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path());
-    let folder = folders.into_iter().find(|folder| folder.join("export.json").exists()).unwrap();
-    bench.run(&["resume", folder.to_str().unwrap()]).ends(0).says("a new one begins");
-    let mut names: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    assert_eq!(names, [".clinik-bulk.lock", "Person.ndjson", "SHA256SUMS", "manifest.json"]);
 }
 
 #[test]
@@ -546,22 +248,6 @@ fn a_job_that_stays_gone_is_begun_anew_once_and_without_waiting_too() {
     bench.stub.no_hook();
     bench.stub.state().jobs.iter_mut().for_each(|job| job.polls_left = 0);
     bench.run(&["resume", "state"]).ends(0);
-}
-
-#[test]
-fn the_same_file_is_not_taken_twice_by_any_name() {
-    let bench = Bench::new();
-    bench.write("p.ndjson", patients(1));
-    bench.write("copy.ndjson", patients(1));
-    symlink(bench.path("p.ndjson"), bench.path("q.ndjson")).unwrap();
-    for other in ["./p.ndjson", "q.ndjson"] {
-        bench.import(&["Patient", "p.ndjson", other]).ends(2).says("named twice");
-    }
-    bench.import(&["Patient", "p.ndjson", "copy.ndjson"]).ends(2).says("the same as");
-    bench.write("in/Patient.ndjson", patients(1));
-    bench.write("in/Patient.ndjson.gz", "x");
-    bench.run(&["import", "in", "--state", "in-state"]).ends(2).says("plain and gzip");
-    assert_eq!(bench.stub.state().records.len(), 0);
 }
 
 #[test]
