@@ -110,18 +110,18 @@ impl Transport {
 
     /// Makes a call until it succeeds, or repeating it is of no use.
     pub(crate) fn call(&self, request: &Request<'_>) -> Result<Answer, ApiError> {
+        self.with_retries(|| self.send(request).and_then(read))
+    }
+
+    /// Deletes something. That it is not found means that it is deleted, where it was seen before and an earlier try may
+    /// have had its effect.
+    pub(crate) fn delete(&self, request: &Request<'_>, is_seen: bool) -> Result<(), ApiError> {
         let mut may_be_done = false;
-        self.with_retries(|| {
-            let answer = self.send(request).and_then(read);
-            match answer {
-                // The deletion had been done, only its answer was lost.
-                Err(error) if may_be_done && request.method == Method::Delete && error.is_not_found() => {
-                    Ok(Answer { data: Value::Null, retry_after: None })
-                }
-                answer => {
-                    may_be_done |= answer.as_ref().is_err_and(ApiError::may_have_acted);
-                    answer
-                }
+        self.with_retries(|| match self.send(request).and_then(read) {
+            Err(error) if may_be_done && error.is_not_found() => Ok(()),
+            answer => {
+                may_be_done |= is_seen && answer.as_ref().is_err_and(ApiError::may_have_acted);
+                answer.map(|_| ())
             }
         })
     }

@@ -64,6 +64,8 @@ pub struct Job {
     /// RFC 3339.
     #[serde(default)]
     pub created_at: String,
+    /// RFC 3339, once it has ended.
+    pub completed_at: Option<String>,
     /// Of an export.
     #[serde(default)]
     pub resource_types: Vec<String>,

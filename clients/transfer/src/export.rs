@@ -20,7 +20,7 @@ pub(crate) mod download;
 mod manifest;
 
 pub use manifest::{Manifest, Owner, newest};
-pub(crate) use manifest::{chain, gapless};
+pub(crate) use manifest::{chain, restorable};
 
 /// An export that is under way, as its folder keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -183,6 +183,12 @@ impl Exporter<'_> {
         let started = Instant::now();
         check_records(job)?;
         for file in &job.files {
+            if file.name == DELETED {
+                let count = file.records;
+                self.events
+                    .warn(&format!("{count} deleted records are not told here; an export to a folder names them"));
+                continue;
+            }
             download::to_writer(self.client, self.events, &job.id, file, writer)?;
         }
         let records = job.total_records;

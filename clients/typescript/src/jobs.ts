@@ -1,4 +1,4 @@
-import { ClinikTimeoutError, clientError } from './errors.js';
+import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { checkTimeout, type RequestOptions } from './options.js';
 import { isForeign, isGone, isTransient, MAX_PAUSE, patiently, waitOf } from './retry.js';
 import { now, sleep, within } from './time.js';
@@ -55,14 +55,20 @@ export function cancelJob(transport: Transport, id: string, options: RequestOpti
   return transport.call({ method: 'POST', path: `${jobPath(id)}/cancel` }, options);
 }
 
+/** A key that may only write sees nothing, and may delete. */
+function unseen(error: unknown): false {
+  if (error instanceof ClinikApiError && error.status === 403) return false;
+  throw error;
+}
+
 export async function deleteJob(
   transport: Transport,
   id: string,
   options: RequestOptions | undefined,
 ): Promise<Answer<void>> {
   // Seen first: a 404 behind a lost answer then means that it is deleted, and not that it never was this key's.
-  await getJob(transport, id, options);
-  return transport.call({ method: 'DELETE', path: jobPath(id) }, options);
+  const isSeen = await getJob(transport, id, options).then(() => true, unseen);
+  return transport.call({ method: 'DELETE', path: jobPath(id), isSeen }, options);
 }
 
 export function listJobs(

@@ -19,6 +19,8 @@ export interface Call {
   /** From `/v1` on, with the query. */
   readonly path: string;
   readonly body?: object;
+  /** Of a deletion: what is to be deleted was there. */
+  readonly isSeen?: boolean;
 }
 
 /** What a call came back with. */
@@ -81,7 +83,7 @@ export class Transport {
         });
       } catch (error) {
         // An earlier attempt has deleted it, and its answer was lost.
-        if (call.method === 'DELETE' && mayBeDone && isGone(error)) {
+        if (call.isSeen === true && mayBeDone && isGone(error)) {
           return { data: undefined as T, meta: metaOfError(error, 204), retryAfter: undefined };
         }
         // A limit proves that nothing was done.

@@ -37,8 +37,8 @@ pub(super) struct Begin<'a> {
 
 /// A backup goes back to whom it is of, unless somebody says otherwise.
 fn check_owner(sources: &[SourceRequest], owner: &Owner) -> Result<()> {
-    let is_of_others = |of: &&Owner| of.tenant_id != owner.tenant_id || of.environment != owner.environment;
-    match sources.iter().find(|source| source.owner.as_ref().is_some_and(|of| is_of_others(&of))) {
+    let is_of_others = |of: &Owner| !of.is_same(owner);
+    match sources.iter().find(|source| source.owner.as_ref().is_some_and(is_of_others)) {
         Some(source) => Err(usage(format!(
             "{} is an export of another tenant or environment than the key's: add --other-tenant if that is meant",
             source_name(&source.path)
@@ -262,7 +262,9 @@ pub(super) fn say_summary(summary: &Summary, output: &Output) {
             violation.count, violation.resource_type, violation.path, violation.code
         ));
     }
-    if summary.rejected > 0 {
+    if summary.rejected > 0 && summary.rejected_files.is_empty() {
+        output.say("which records were rejected cannot be told: the reports of a job are gone");
+    } else if summary.rejected > 0 {
         let folder = files::shown(&summary.folder);
         let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
         output.say(&format!(

@@ -65,7 +65,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
             "its rejected records have been imported again: an older record must not replace one of those",
         ));
     }
-    check_sources(&plan)?;
+    check_sources(&plan, output)?;
     check_edited(&folder)?;
     run.act(&request, &plan)
 }
@@ -107,10 +107,15 @@ fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
 }
 
 /// The line numbers of all reports are those of the sources as they were.
-fn check_sources(plan: &Plan) -> Result<()> {
+fn check_sources(plan: &Plan, output: &Output) -> Result<()> {
     let files = plan.sources.iter().filter(|source| source.path.as_os_str() != "-");
     for SourcePlan { path, sha256, .. } in files {
-        let found = files::digest(path).with_context(|| "a source of the import cannot be read any more".to_owned())?;
+        if !path.exists() {
+            // What is to be sent lies in the state folder.
+            output.warn(&format!("{} is not there any more; the import goes on without it", source_name(path)));
+            continue;
+        }
+        let found = files::digest(path)?;
         if found.0 != *sha256 {
             bail!(
                 "{} has changed since the import was planned; put the old file back, or import the new one as a new run",
@@ -210,7 +215,10 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         return Err(usage("the import has not finished; resume it first"));
     };
     if summary.rejected_files.is_empty() {
-        return Err(usage("the import has rejected nothing"));
+        return Err(usage(match summary.rejected {
+            0 => "the import has rejected nothing",
+            _ => "which records were rejected cannot be told: the reports of a job are gone",
+        }));
     }
     check_retried(&folder, output)?;
     let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();

@@ -1,11 +1,13 @@
 //! The manifest of an export: where it is, the export is complete.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clinikapi::{Job, JobFile};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sources::unusable;
 
 use crate::files;
 
@@ -20,6 +22,14 @@ pub struct Owner {
     pub url: String,
     pub tenant_id: String,
     pub environment: String,
+}
+
+impl Owner {
+    /// Whether it is the same clinic's, in the same environment; the service may have moved.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.tenant_id == other.tenant_id && self.environment == other.environment
+    }
 }
 
 /// What an export holds.
@@ -37,6 +47,8 @@ pub struct Manifest {
     /// The next export of the chain begins here.
     pub transaction_time: String,
     pub created_at: String,
+    #[serde(default)]
+    pub completed_at: Option<String>,
     pub records: u64,
     pub files: Vec<JobFile>,
 }
@@ -51,6 +63,7 @@ impl Manifest {
             since: job.since.clone(),
             transaction_time: job.transaction_time.clone().unwrap_or_default(),
             created_at: job.created_at.clone(),
+            completed_at: job.completed_at.clone(),
             records: job.total_records,
             files: job.files.clone(),
         }
@@ -73,6 +86,17 @@ impl Manifest {
 
     fn moment(&self) -> Option<Timestamp> {
         self.transaction_time.parse().ok()
+    }
+
+    /// Whether it was being made while a later one began: which of their versions of a record is newer cannot be told.
+    fn overlaps(&self, later: &Self) -> bool {
+        let ended: Option<Timestamp> = self.completed_at.as_ref().and_then(|at| at.parse().ok());
+        let began: Option<Timestamp> = later.created_at.parse().ok();
+        ended.zip(began).is_some_and(|(ended, began)| ended > began)
+    }
+
+    fn names_deleted(&self) -> bool {
+        self.files.iter().any(|file| file.name == super::DELETED)
     }
 
     fn covers(&self, resource_type: &str) -> bool {
@@ -99,6 +123,56 @@ pub(crate) fn gapless<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<
     })
 }
 
+/// What of a chain makes its state: of each type the last whole export, and what follows it. An earlier one may hold records
+/// that the whole one no longer has.
+pub(crate) fn restorable(chain: Vec<(PathBuf, Manifest)>) -> Result<Vec<(PathBuf, Manifest)>> {
+    let mut replaced: BTreeSet<String> = BTreeSet::new();
+    let mut kept = Vec::new();
+    for (folder, mut manifest) in chain.into_iter().rev() {
+        let is_whole = manifest.since.is_none();
+        let all = std::mem::take(&mut manifest.resource_types);
+        manifest.resource_types = all.iter().filter(|known| !replaced.contains(*known)).cloned().collect();
+        if manifest.resource_types.len() < all.len() && !manifest.resource_types.is_empty() {
+            let is_mixed =
+                manifest.files.iter().any(|file| file.resource_type.is_none() && file.name != super::DELETED);
+            if is_mixed {
+                return Err(unusable(format!(
+                    "{} holds types that a later export replaces as a whole, and others, in one file: import the folders one by one",
+                    folder.display()
+                )));
+            }
+            manifest.files.retain(|file| file.resource_type.as_ref().is_none_or(|known| !replaced.contains(known)));
+        }
+        if is_whole {
+            replaced.extend(all);
+        }
+        if !manifest.resource_types.is_empty() {
+            kept.push((folder, manifest));
+        }
+    }
+    kept.reverse();
+    let links = gapless(kept.iter().map(|(_, manifest)| manifest));
+    let is_loose = |(_, manifest): &&(PathBuf, Manifest)| !links.iter().any(|link| link.job_id == manifest.job_id);
+    if let Some((loose, _)) = kept.iter().find(is_loose) {
+        return Err(unusable(format!(
+            "{} begins behind the end of the exports before it, and what changed between is missing: import the folders one by \
+             one, or export everything anew",
+            loose.display()
+        )));
+    }
+    if let Some(((last, manifest), earlier)) = kept.split_last()
+        && let Some((other, _)) = earlier.iter().find(|(_, other)| other.overlaps(manifest))
+    {
+        return Err(unusable(format!(
+            "{} was begun while {} was being made, and which versions are newer cannot be told: export once more with \
+             --since-last, and restore then",
+            last.display(),
+            other.display()
+        )));
+    }
+    Ok(kept)
+}
+
 /// The complete exports in a folder, oldest first.
 pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
     let mut found = Vec::new();
@@ -123,6 +197,10 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
 pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Option<Manifest>> {
     let chain = chain(folder)?;
     let own = chain.iter().map(|(_, manifest)| manifest).filter(|manifest| manifest.owner == *owner);
-    let covers = |manifest: &&Manifest| types.iter().all(|wanted| manifest.covers(wanted));
-    Ok(gapless(own).into_iter().rfind(covers).cloned())
+    let links = gapless(own);
+    let covers = |manifest: &Manifest| types.iter().all(|wanted| manifest.covers(wanted));
+    let whole = links.iter().rposition(|link| link.since.is_none() && covers(link)).unwrap_or(0);
+    // A chain that names deleted records cannot be restored by this version: the next export is a whole one.
+    let goes_on = !links.iter().skip(whole).any(|link| link.names_deleted());
+    Ok(links.into_iter().filter(|_| goes_on).rfind(|link| covers(link)).cloned())
 }

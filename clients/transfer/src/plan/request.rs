@@ -71,7 +71,7 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Vec<S
                     if !seen.insert(std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
                         return Err(unusable(format!("{} is named twice", path.display())));
                     }
-                    Ok(file_source(absolute(path)?, Some(resource_type), format))
+                    Ok(of_manifest(file_source(absolute(path)?, Some(resource_type), format)))
                 })
                 .collect()
         }
@@ -103,22 +103,15 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
     }
     let chain = export::chain(&folder)?;
     if let Some(((_, first), others)) = chain.split_first() {
-        if others.iter().any(|(_, manifest)| manifest.owner != first.owner) {
+        if others.iter().any(|(_, manifest)| !manifest.owner.is_same(&first.owner)) {
             return Err(unusable(format!(
                 "{} holds exports of more than one tenant or environment: name the folder of one of them",
                 folder.display()
             )));
         }
-        let links = export::gapless(chain.iter().map(|(_, manifest)| manifest));
-        let is_loose = |(_, manifest): &&(PathBuf, Manifest)| !links.iter().any(|link| link.job_id == manifest.job_id);
-        if let Some((loose, _)) = chain.iter().find(is_loose) {
-            return Err(unusable(format!(
-                "{} begins behind the end of the exports before it, and what changed between is missing: import folders one by one, \
-                 or export everything anew",
-                loose.display()
-            )));
-        }
-        let stages = chain.iter().enumerate();
+        check_beside(&folder)?;
+        let links = export::restorable(chain)?;
+        let stages = links.iter().enumerate();
         let stages = stages.map(|(stage, (folder, manifest))| manifest_sources(folder, manifest, stage));
         return Ok(stages.collect::<Result<Vec<_>>>()?.concat());
     }
@@ -150,6 +143,35 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
         }
     }
     Ok(sources)
+}
+
+/// Beside exports nothing is passed over in silence.
+fn check_beside(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))? {
+        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+        if export::is_unfinished(&path) {
+            return Err(unusable(format!("{} is an export that is not complete: resume it first", path.display())));
+        }
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.is_file() && !is_hidden {
+            return Err(unusable(format!("{} lies beside exports: move it away, or name it", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// A file of an export that is named by itself is still of its owner, and what its manifest says.
+fn of_manifest(source: SourceRequest) -> SourceRequest {
+    let found = source.path.parent().and_then(|folder| Manifest::load(folder).ok().flatten());
+    let Some(manifest) = found else { return source };
+    let name = source.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match manifest.files.iter().find(|file| file.name == name) {
+        Some(file) => {
+            let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
+            SourceRequest { expected, owner: Some(manifest.owner), ..source }
+        }
+        None => source,
+    }
 }
 
 fn manifest_sources(folder: &Path, manifest: &Manifest, stage: usize) -> Result<Vec<SourceRequest>> {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::collect::{check_counts, collect};
 use super::start::Start;
 use crate::events::{Events, Stage};
+use crate::failure::Failure;
 use crate::files;
 use crate::patience::{Patience, ask_thrice, is_not_found, tell};
 use crate::plan::{BatchPlan, ImportRequest, Plan};
@@ -318,8 +319,14 @@ impl<'a> Driver<'a> {
                 .and_then(|polled| collect(self.client, self.folder, batch, &polled.job)),
         };
         let counts = match collected {
-            // Deleted in between.
-            Err(error) if is_not_found(&error) => return self.unreported(batch, job_id),
+            Err(error) if is_not_found(&error) => {
+                // The job itself tells whether it is gone, or only a report is not there yet.
+                return match ask_thrice(|| Ok(self.client.job(job_id)?)) {
+                    Err(error) if is_not_found(&error) => self.unreported(batch, job_id),
+                    Err(error) => Err(error),
+                    Ok(_) => Err(Failure::Mismatch(format!("job {job_id} names reports that are not there")).into()),
+                };
+            }
             counts => counts?,
         };
         let (stored, rejected) = (counts.stored, counts.rejected);
