@@ -330,3 +330,67 @@ fn two_processes_do_not_work_in_one_folder() {
     lock.lock().unwrap();
     bench.run(&["resume", "state"]).ends(1).says("another process");
 }
+
+#[test]
+fn a_restore_begins_at_the_last_whole_export_and_refuses_what_cannot_be_ordered() {
+    let bench = Bench::new();
+    let export = |day: u32, arguments: &[&str]| {
+        bench.stub.state().transaction_time = format!("2026-01-{day}T09:00:00Z");
+        bench.run(&[&["export", "Patient", "--out", "out"], arguments].concat()).ends(0);
+    };
+    bench.stub.put("Patient", "gone", "x");
+    export(10, &[]);
+    bench.stub.state().records.clear();
+    bench.stub.put("Patient", "stays", "y");
+    // A gap, and everything anew behind it.
+    export(12, &["--since", "2026-01-11T00:00:00Z"]);
+    export(14, &[]);
+    bench.stub.state().records.clear();
+    bench.run(&["import", "out", "--state", "restored"]).ends(0).says("1 read = 1 stored");
+    assert!(bench.stub.state().records.contains_key(&("Patient".to_owned(), "stays".to_owned())));
+    export(16, &["--since-last"]);
+    bench.run(&["import", "out", "--dry-run"]).ends(0);
+    // The last one was begun while the whole one was still being made.
+    let whole = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path().join("manifest.json"));
+    let whole = whole.into_iter().find(|path| std::fs::read_to_string(path).unwrap().contains("2026-01-14T")).unwrap();
+    let text = std::fs::read_to_string(&whole).unwrap();
+    std::fs::write(&whole, text.replace("\"completedAt\": null", "\"completedAt\": \"2999-01-01T00:00:00Z\"")).unwrap();
+    bench.run(&["import", "out", "--dry-run"]).ends(2).says("export once more with --since-last");
+}
+
+#[test]
+fn nothing_beside_exports_is_passed_over_and_a_file_of_one_keeps_its_owner() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    let file = bench.stub.state().jobs[0].id.clone() + ".ndjson";
+    let folder = std::fs::read_dir(bench.path("out")).unwrap().next().unwrap().unwrap().path();
+    let path = folder.join(file);
+    let import = ["import", "Patient", path.to_str().unwrap()];
+    let mut other = bench.command(&import);
+    other.env("CLINIKAPI_SECRET_KEY", OTHER_KEY);
+    run(other).ends(2).says("--other-tenant");
+    let content = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, content.replace("\"x\"", "\"y\"")).unwrap();
+    bench.run(&import).ends(8).says("hash differs");
+    std::fs::write(&path, content).unwrap();
+    bench.write("out/Person.ndjson", "{}\n");
+    bench.run(&["import", "out", "--dry-run"]).ends(2).says("lies beside exports");
+    std::fs::remove_file(bench.path("out/Person.ndjson")).unwrap();
+    bench
+        .stub
+        .on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
+    bench.run(&["export", "Patient", "--out", "out"]).ends(1);
+    bench.run(&["import", "out", "--dry-run"]).ends(2).says("not complete");
+}
+
+#[test]
+fn a_source_that_has_moved_stops_nothing_that_is_planned() {
+    let bench = Bench::new();
+    let file = bench.write("p.ndjson", patients(1));
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
+    std::fs::remove_file(file).unwrap();
+    bench.stub.state().operations_left = 5;
+    bench.run(&["resume", "state"]).ends(0).says("is not there any more");
+}

@@ -84,6 +84,20 @@ fn counts_are_kept_when_a_job_ends_and_what_is_gone_is_told() {
 }
 
 #[test]
+fn reports_that_are_not_there_yet_are_no_job_that_is_gone() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1) + "{\"firstName\":\"RejectThis\",\"lastName\":\"x\"}\n");
+    bench.stub.on_request(|request, phase| {
+        let is_report = phase == Phase::Before && request.path.contains("/files/");
+        is_report.then(|| error(404, "NOT_FOUND", "Not found", &[]))
+    });
+    bench.import(&["Patient", "p.ndjson", "--max-rejected", "5"]).ends(8).says("reports that are not there");
+    bench.stub.no_hook();
+    bench.run(&["resume", "state"]).ends(0);
+    assert_eq!(bench.read("state/rejected.ndjson").lines().count(), 1);
+}
+
+#[test]
 fn an_export_whose_job_is_gone_begins_a_new_one() {
     let bench = Bench::new();
     bench.stub.put("Patient", "p-1", "x");
