@@ -12,9 +12,8 @@ use sources::unusable;
 
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
-use crate::files;
+use crate::files::{self, VERSION};
 use crate::patience::{Patience, ask_thrice, is_not_found};
-use crate::plan::VERSION;
 
 pub(crate) mod download;
 mod manifest;

@@ -16,10 +16,11 @@ pub use batch::{OpenBatch, Place, duplicate};
 pub use events::{Events, Stage};
 pub use export::{ExportState, Exporter, Manifest, Owner, is_unfinished, new_folder, newest};
 pub use failure::Failure;
+pub use files::VERSION;
 pub use patience::Patience;
 pub use plan::{
-    BatchPlan, BuildInput, ImportRequest, MaxRejected, Plan, SourcePlan, SourceRequest, VERSION, build,
-    resolve_sources, source_name,
+    BatchPlan, BuildInput, ImportRequest, MaxRejected, Plan, SourcePlan, SourceRequest, build, resolve_sources,
+    source_name,
 };
 pub use run::{Driver, Memory, Stop, Waiting, may_begin_anew};
 pub use state::{BatchState, JobFailure, Journal, StateFolder};

@@ -74,9 +74,6 @@ impl fmt::Display for MaxRejected {
     }
 }
 
-/// The version of the state folder's files.
-pub const VERSION: u32 = 3;
-
 /// A finished plan. It holds no value of a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -12,9 +12,10 @@ use sources::{
 
 use super::compress::Compressor;
 use super::request::SourceRequest;
-use super::{BatchPlan, ImportRequest, Plan, SourcePlan, VERSION, source_name};
+use super::{BatchPlan, ImportRequest, Plan, SourcePlan, source_name};
 use crate::batch::{OpenBatch, Place, duplicate};
 use crate::events::{Events, Stage};
+use crate::files::VERSION;
 use crate::state::{HeldRecords, LineMap, StateFolder};
 
 /// Pieces of this size go to the compressor.

@@ -214,7 +214,7 @@ impl ImportRequest {
     pub fn load(path: &Path) -> Result<Self> {
         let request: Self = files::read_json(path)?;
         anyhow::ensure!(
-            request.version == super::VERSION,
+            request.version == files::VERSION,
             "{} was written by another version of clinik-bulk: go on with that one",
             path.display()
         );
