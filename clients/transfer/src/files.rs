@@ -172,12 +172,17 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// The SHA-256 of a file in hex, and its bytes.
 pub fn digest(path: &Path) -> Result<(String, u64)> {
-    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    digest_of(file).with_context(|| format!("read {}", path.display()))
+}
+
+/// The SHA-256 of all that there is to read, in hex, and its bytes.
+pub(crate) fn digest_of(mut reader: impl Read) -> io::Result<(String, u64)> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = 0;
     loop {
-        let read = file.read(&mut buffer).with_context(|| format!("read {}", path.display()))?;
+        let read = reader.read(&mut buffer)?;
         if read == 0 {
             return Ok((base16ct::lower::encode_string(&hash.finalize()), bytes));
         }

@@ -39,7 +39,8 @@ async fn unlimited_is_null_and_operations_are_counted() {
     let service = Service::start().await;
     let tenant = service.memory.tenant(&test_partition().tenant).await.unwrap().unwrap();
     let tenant = model::Tenant { plan: Plan::Enterprise, ..tenant };
-    service.memory.save_tenant(&tenant, None).await.unwrap();
+    let before = service.memory.tenant(&tenant.id).await.unwrap();
+    assert!(service.memory.save_tenant(&tenant, before.as_ref()).await.unwrap());
     service.begin_export().await;
     let answer = answer_of(&service, "limits").await;
     let data = &answer["body"]["data"];

@@ -71,10 +71,11 @@ impl Service {
     /// Adds a tenant, or changes it.
     pub async fn tenant(&self, id: &str, plan: Plan, bulk_operations_per_hour: u32) {
         let tenant = Tenant { id: id.parse().unwrap(), plan, bulk_operations_per_hour, overage: false };
-        self.memory.save_tenant(&tenant, None).await.unwrap();
+        let before = self.memory.tenant(&tenant.id).await.unwrap();
+        assert!(self.memory.save_tenant(&tenant, before.as_ref()).await.unwrap());
     }
 
-    /// Adds a key.
+    /// Adds a key, or changes it.
     pub async fn key(&self, key: &str, partition: &str, scopes: Vec<Scope>, change: impl FnOnce(&mut StoredKey)) {
         let mut stored = StoredKey {
             id: format!("key_{}", key.len()),
@@ -86,7 +87,8 @@ impl Service {
             revoked_at: None,
         };
         change(&mut stored);
-        self.memory.save(&stored, None).await.unwrap();
+        let before = self.memory.find(&stored.hash).await.unwrap();
+        assert!(self.memory.save(&stored, before.as_ref()).await.unwrap());
     }
 
     /// What stands before an endpoint; with nothing remembered.

@@ -1,7 +1,8 @@
 //! Going on, looking at, and importing again.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -245,22 +246,33 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
 
 /// A rejected record may have the id of one that was stored, from another line: what is imported last stays.
 fn warn_of_stored(folder: &StateFolder, summary: &Summary, output: &Output) -> Result<()> {
-    let lines = |path: &Path| -> Result<Vec<serde_json::Value>> {
-        let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-        Ok(text.split(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).unwrap_or_default()).collect())
-    };
-    let stored: BTreeSet<String> =
-        lines(&folder.ids())?.iter().filter_map(|line| line.get("id")?.as_str().map(str::to_owned)).collect();
+    // Of the two lists the one that is kept in memory is that of the few.
+    let mut rejected = BTreeSet::new();
     for name in summary.rejected_files.keys() {
-        let records = lines(&folder.path().join(name))?;
-        let is_stored = |record: &&serde_json::Value| {
-            record.get("id").and_then(serde_json::Value::as_str).is_some_and(|id| stored.contains(id))
-        };
-        let count = records.iter().filter(is_stored).count();
-        if count > 0 {
-            output.warn(&format!(
-                "{count} records of {name} have ids that the import has stored from other lines, and replace those records now"
-            ));
+        each_id(&folder.path().join(name), |id| rejected.extend([id]))?;
+    }
+    let mut stored = BTreeSet::new();
+    each_id(&folder.ids(), |id| stored.extend(rejected.take(&id)))?;
+    if !stored.is_empty() {
+        output.warn(&format!(
+            "{} of the repaired records have ids under which the import has stored other lines: those of the same type are \
+             replaced now",
+            stored.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Every id in a file of JSON lines. Lines without one, and what is no JSON, are passed over.
+fn each_id(path: &Path, mut each: impl FnMut(String)) -> Result<()> {
+    let context = || format!("read {}", path.display());
+    if !path.exists() {
+        return Ok(());
+    }
+    for line in BufReader::new(File::open(path).with_context(context)?).split(b'\n') {
+        let record: serde_json::Value = serde_json::from_slice(&line.with_context(context)?).unwrap_or_default();
+        if let Some(id) = record.get("id").and_then(serde_json::Value::as_str) {
+            each(id.to_owned());
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Reads the sources once, and writes the batches.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use super::request::SourceRequest;
 use super::{BatchPlan, ImportRequest, Plan, SourcePlan, source_name};
 use crate::batch::{OpenBatch, Place, duplicate};
 use crate::events::{Events, Stage};
-use crate::files::VERSION;
+use crate::files::{self, VERSION};
 use crate::state::{HeldRecords, LineMap, StateFolder};
 
 /// Pieces of this size go to the compressor.
@@ -57,7 +57,7 @@ fn read_all(input: &BuildInput<'_>, planner: &mut Planner<'_>, sources: &mut Vec
             planner.end_stage()?;
         }
         planner.source = at;
-        planner.rejected = 0;
+        (planner.rejected, planner.bytes) = (0, 0);
         let plan = read_source(input, source, planner, sources).with_context(|| source_name(&source.path))?;
         sources.push(plan);
     }
@@ -100,13 +100,16 @@ fn read_source(
     drop(reader);
     let (sha256, bytes) = open.digest();
     source.verify(&sha256, records)?;
-    let is_same = |(other, of): (&SourcePlan, &SourceRequest)| {
-        other.sha256 == sha256 && other.records > 0 && of.resource_type == source.resource_type && of.owner.is_none()
-    };
-    // Records without ids would be stored twice.
-    if let Some((other, _)) = before.iter().zip(&request.sources).find(|pair| is_same(*pair)) {
-        return Err(unusable(format!("it is the same as {}: name one of them", source_name(&other.path))));
+    let size = (records, planner.bytes);
+    for (earlier, of) in request.sources.iter().zip(&planner.sizes) {
+        let is_alike = *of == size && records > 0 && earlier.resource_type == source.resource_type;
+        let is_ours = earlier.owner.is_none() && source.owner.is_none();
+        // Records without ids would be stored twice.
+        if is_alike && is_ours && holds_the_same(&earlier.path, &source.path)? {
+            return Err(unusable(format!("it holds the same as {}: name one of them", source_name(&earlier.path))));
+        }
     }
+    planner.sizes.push(size);
     Ok(SourcePlan {
         path: source.path.clone(),
         format: source.format,
@@ -116,6 +119,17 @@ fn read_source(
         rejected: planner.rejected,
         blank_rows,
     })
+}
+
+/// Whether two files hold the same, compressed or not. A pipe cannot be read once more.
+fn holds_the_same(one: &Path, other: &Path) -> Result<bool> {
+    if !one.is_file() || !other.is_file() {
+        return Ok(false);
+    }
+    let content = |path: &Path| -> Result<_> {
+        files::digest_of(Source::open(path)?.decoded(None).reader).with_context(|| source_name(path))
+    };
+    Ok(content(one)? == content(other)?)
 }
 
 /// A batch that is being written.
@@ -134,6 +148,10 @@ struct Planner<'a> {
     source: usize,
     /// Rejected records of the source in hand.
     rejected: u64,
+    /// Bytes of its records.
+    bytes: u64,
+    /// Records and bytes of the sources before it.
+    sizes: Vec<(u64, u64)>,
     open: BTreeMap<ResourceType, Writing>,
     closed: Vec<BatchPlan>,
     next_number: usize,
@@ -148,6 +166,8 @@ impl<'a> Planner<'a> {
             names,
             source: 0,
             rejected: 0,
+            bytes: 0,
+            sizes: Vec::new(),
             open: BTreeMap::new(),
             closed: Vec::new(),
             next_number: 1,
@@ -223,6 +243,7 @@ impl Sink for Planner<'_> {
         id: Option<RecordId>,
         record: &[u8],
     ) -> Result<Option<SourceViolation>> {
+        self.bytes += record.len() as u64;
         if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))
             && let Some(full) = self.open.remove(&resource_type)
         {
@@ -250,6 +271,7 @@ impl Sink for Planner<'_> {
     }
 
     fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()> {
+        self.bytes += bytes.len() as u64;
         match &mut self.held {
             Some(held) => held.bytes(resource_type, bytes, last),
             None => Ok(()),

@@ -63,7 +63,9 @@ pub(crate) async fn of_a_call(world: &mut World) {
 pub(crate) async fn of_an_upload(world: &mut World) {
     let (data, lines, valid) = batch(world);
     let memory = Arc::new(world.memory.clone());
-    world.memory.save_tenant(&world.caller().tenant, None).await.unwrap();
+    let tenant = world.caller().tenant;
+    let before = world.memory.tenant(&tenant.id).await.unwrap();
+    assert!(world.memory.save_tenant(&tenant, before.as_ref()).await.unwrap());
     let ids = Arc::new(testing::SeededIds::new(world.seed));
     let uploader = Uploader { usage: memory.clone(), signer: memory, clock: world.clock.clone(), ids };
     let (upload, _) = uploader.create(&world.caller(), data.len() as u64).await.unwrap();
