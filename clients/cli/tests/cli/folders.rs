@@ -360,7 +360,10 @@ fn a_restore_begins_at_the_last_whole_export_and_refuses_what_cannot_be_ordered(
     bench.run(&["import", "out", "--dry-run"]).ends(0);
     // The last one was begun while the whole one was still being made.
     let whole = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path().join("manifest.json"));
-    let whole = whole.into_iter().find(|path| std::fs::read_to_string(path).unwrap().contains("2026-01-14T")).unwrap();
+    let whole = whole
+        .into_iter()
+        .find(|path| std::fs::read_to_string(path).unwrap().contains("\"transactionTime\": \"2026-01-14T"))
+        .unwrap();
     let text = std::fs::read_to_string(&whole).unwrap();
     std::fs::write(&whole, text.replace("\"completedAt\": null", "\"completedAt\": \"2999-01-01T00:00:00Z\"")).unwrap();
     bench.run(&["import", "out", "--dry-run"]).ends(2).says("export once more with --since-last");
