@@ -15,7 +15,7 @@ use crate::{Bench, patients, patients_with_ids};
 /// Cases that run side by side: most of their time is waiting.
 const LANES: usize = 12;
 /// Of so many cases one is in the sample.
-const SAMPLE: usize = 13;
+const SAMPLE: usize = 23;
 /// A command that has been repeated so often and has not succeeded never will.
 const TRIES: usize = 6;
 
