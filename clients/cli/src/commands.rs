@@ -11,6 +11,7 @@ mod import;
 mod jobs;
 mod login;
 mod resume;
+mod retry;
 mod shell;
 mod types;
 mod validate;
@@ -26,7 +27,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit> {
         Command::Import(arguments) => import::import(arguments, global, output),
         Command::Resume(arguments) => resume::resume(arguments, global, output),
         Command::Status { state } => resume::status(state, output),
-        Command::Retry(arguments) => resume::retry(arguments, global, output),
+        Command::Retry(arguments) => retry::retry(arguments, global, output),
         Command::Export(arguments) => export::export(arguments, global, output),
         Command::Jobs(command) => jobs::jobs(command, global, output),
         Command::Download { job, out } => export::download(job, out, global, output),

@@ -50,8 +50,8 @@ impl Client {
         Ok(Self { transport: Transport::new(base_url(url)?, key, product)? })
     }
 
-    /// Tells of a try that has failed, where it and the wait for the next one take five seconds or more: why, and how long the wait
-    /// is.
+    /// Tells of a try that has failed, where it and the wait for the next one take five seconds or more: why, and how long
+    /// the wait is.
     #[must_use]
     pub fn on_wait(mut self, tell: impl Fn(&ApiError, Duration) + 'static) -> Self {
         self.transport.on_wait = Some(Box::new(tell));
@@ -75,14 +75,13 @@ impl Client {
     pub fn jobs(&self, query: &[(&str, String)]) -> Result<(Vec<Value>, Option<String>), ApiError> {
         let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let page = self.transport.call(&Request::get(&format!("/v1/bulk/jobs?{}", pairs.join("&"))))?.data;
-        let jobs = page.get("data").and_then(Value::as_array).cloned().ok_or(ApiError::NotTheApi(200))?;
+        let jobs = page.get("data").and_then(Value::as_array).cloned().ok_or(ApiError::Unreadable)?;
         let more = page.get("hasMore").and_then(Value::as_bool).unwrap_or(false);
         let cursor = page.get("cursor").and_then(Value::as_str).map(str::to_owned).filter(|_| more);
         let was = query.iter().find(|(name, _)| *name == "cursor").map(|(_, was)| was);
         // Whoever follows a cursor that does not move never ends.
-        let moves =
-            if more { cursor.as_ref().is_some_and(|cursor| !cursor.is_empty() && Some(cursor) != was) } else { true };
-        if moves { Ok((jobs, cursor)) } else { Err(ApiError::NotTheApi(200)) }
+        let moves = cursor.as_ref().is_some_and(|cursor| !cursor.is_empty() && Some(cursor) != was);
+        if more && !moves { Err(ApiError::Unreadable) } else { Ok((jobs, cursor)) }
     }
 
     /// A job as a page of jobs shows it.
@@ -120,7 +119,7 @@ impl Client {
     /// Starts an import or export, and returns its job. The same key never starts a second one.
     pub fn start(&self, path: &str, body: &Value, key: &str) -> Result<String, ApiError> {
         let answer = self.transport.call(&Request::post(path, body, key))?;
-        answer.data.get("jobId").and_then(Value::as_str).map(str::to_owned).ok_or(ApiError::NotTheApi(202))
+        answer.data.get("jobId").and_then(Value::as_str).map(str::to_owned).ok_or(ApiError::Unreadable)
     }
 
     /// Puts a whole file to a pre-signed URL.

@@ -18,6 +18,9 @@ pub enum ApiError {
     /// Whoever answered with this HTTP status is not the API: another service, or a proxy on the way.
     #[error("the answer (HTTP {0}) is not the bulk API's: check the base URL, and proxies on the way")]
     NotTheApi(u16),
+    /// The answer is JSON, and lacks what this version reads of it.
+    #[error("the answer is not the bulk API's as this version knows it")]
+    Unreadable,
     /// The API names a link without TLS, and is reached with it itself.
     #[error("the service names a link that begins with http://, and patients' data would travel in the clear")]
     InsecureLink,
@@ -114,18 +117,18 @@ impl ApiError {
             Self::Network(_) => true,
             Self::Refused(refused) => refused.status == 408 || refused.status >= 500,
             Self::NotTheApi(status) => matches!(status, 408 | 429 | 500..),
-            Self::NoSuchJob | Self::InsecureLink | Self::StoreRefused { .. } | Self::Gone(_) | Self::Changed => false,
+            Self::NoSuchJob
+            | Self::Unreadable
+            | Self::InsecureLink
+            | Self::StoreRefused { .. }
+            | Self::Gone(_)
+            | Self::Changed => false,
         }
     }
 
-    /// Whether the call may have had its effect all the same.
+    /// Whether a call that is repeated for it may have had its effect all the same. A limit proves that it had none.
     pub(crate) fn may_have_acted(&self) -> bool {
-        match self {
-            Self::Network(_) => true,
-            Self::Refused(refused) => refused.status == 408 || refused.status >= 500,
-            Self::NotTheApi(status) => *status != 429,
-            _ => false,
-        }
+        self.is_passing() && !matches!(self, Self::NotTheApi(429))
     }
 
     /// Whether the service itself says that there is no such job, and not somebody on the way.

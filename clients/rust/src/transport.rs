@@ -268,8 +268,8 @@ fn tls() -> Result<TlsConfig, BuildError> {
 /// The code in the XML of an error of S3 (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
 fn store_code(answer: &str) -> String {
     let code = answer.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
-    let code = code.map(|(code, _)| code).filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    code.unwrap_or_default().to_owned()
+    let is_code = |code: &&str| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    code.map(|(code, _)| code).filter(is_code).unwrap_or_default().to_owned()
 }
 
 /// Reads an answer of the API.

@@ -9,7 +9,7 @@ use crate::error::ApiError;
 
 /// Reads an answer. The parser's own message would quote it.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, ApiError> {
-    T::deserialize(value).map_err(|_| ApiError::NotTheApi(200))
+    T::deserialize(value).map_err(|_| ApiError::Unreadable)
 }
 
 /// Where a job is.

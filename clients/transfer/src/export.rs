@@ -13,7 +13,7 @@ use sources::unusable;
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
 use crate::files::{self, VERSION};
-use crate::patience::{Patience, ask_thrice, is_not_found};
+use crate::patience::{self, Patience, ask_thrice, is_not_found};
 
 pub(crate) mod download;
 mod manifest;
@@ -120,7 +120,7 @@ impl Exporter<'_> {
         self.events.begin(Stage::Exporting, 0);
         let mut total = 0;
         loop {
-            let polled = Patience::until_done(self.events, || ask_thrice(|| Ok(self.client.job(job_id)?)))?;
+            let polled = Patience::until_done(self.events, || patience::job(self.client, job_id))?;
             let job = polled.job;
             if job.total_records != total {
                 total = job.total_records;

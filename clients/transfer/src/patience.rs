@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use clinikapi::ApiError;
+use clinikapi::{ApiError, Client, Polled};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::events::Events;
@@ -61,8 +62,29 @@ impl Patience {
 
 /// Says that something is tried again, and when.
 pub(crate) fn tell(events: &dyn Events, error: &anyhow::Error, pause: Duration) -> Result<()> {
+    if error.downcast_ref().and_then(ApiError::slot_in).is_some() {
+        return tell_of_slot(events, pause);
+    }
     events.say(&format!("{error}; trying again in {} s", pause.as_secs()));
     events.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))
+}
+
+/// Says that the limit's next slot is waited for.
+pub(crate) fn tell_of_slot(events: &dyn Events, after: Duration) -> Result<()> {
+    events.say(&format!("the hourly limit is used up; waiting for its next slot at {}", in_words(after)));
+    events.event(&json!({"event": "waiting", "seconds": after.as_secs()}))
+}
+
+/// A moment for people: the time of day, and how far away it is.
+pub(crate) fn in_words(after: Duration) -> String {
+    let at = Timestamp::now() + jiff::SignedDuration::try_from(after).unwrap_or_default();
+    let time = at.to_string();
+    format!("{} UTC (in {} min)", time.get(11..16).unwrap_or_default(), after.as_secs().div_ceil(60))
+}
+
+/// A job, once the service shows it, or has said three times that there is none.
+pub(crate) fn job(client: &Client, id: &str) -> Result<Polled> {
+    ask_thrice(|| Ok(client.job(id)?))
 }
 
 /// Asks for something of a job. That the service does not know it is believed the third time in a row: one "not found" proves

@@ -16,8 +16,8 @@ pub const URL_LIFETIME: Duration = Duration::from_hours(1);
 /// For how long an upload can be imported: whoever uploads in the last minute has time to say so.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_hours(24);
 
-/// For how long it is known what became of an upload: longer than jobs are kept, so that whoever lost the answer to a start
-/// learns whether it was accepted.
+/// For how long it is known what became of an upload: longer than jobs are kept by default, so that whoever lost the answer to a
+/// start learns whether it was accepted.
 pub const UPLOAD_MEMORY: Duration = Duration::from_hours(8 * 24);
 
 /// Uploads of a partition whose URLs still work and that no import has used: a key that has leaked must not fill the

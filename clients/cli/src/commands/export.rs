@@ -32,23 +32,24 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     }
     let settings = Settings::resolve(global)?;
     let client = settings.client(output)?;
-    let owner = settings.owner(&client.limits()?.0);
     let types = types(arguments);
-    let since = match (&arguments.since, arguments.since_last) {
-        (Some(since), _) => Some(since.clone()),
-        (None, true) => since_last(arguments, &types, &owner, output)?,
-        (None, false) => None,
-    };
-    let body = body(arguments, &types, since);
     let progress = Progress::new(output);
     let exporter = Exporter { client: &client, events: &progress };
     if to_stdout {
+        let body = body(arguments, &types, arguments.since.clone());
         let job_id = exporter.start(&body, &clinikapi::new_key()?)?;
         let job = exporter.wait(&job_id)?;
         progress.finish();
         output::piped(exporter.to_writer(&job, &mut io::stdout().lock()))?;
         return Ok(Exit::Done);
     }
+    let owner = settings.owner(&client.limits()?.0);
+    let since = match (&arguments.since, arguments.since_last) {
+        (Some(since), _) => Some(since.clone()),
+        (None, true) => since_last(arguments, &types, &owner, output)?,
+        (None, false) => None,
+    };
+    let body = body(arguments, &types, since);
     let folder = transfer::new_folder(&arguments.out)?;
     let _lock = FolderLock::take(&folder)?;
     let state = ExportState { version: transfer::VERSION, body, key: clinikapi::new_key()?, job_id: None, owner };

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clinikapi::{Client, Job, JobStatus, Upload};
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::collect::{check_counts, collect};
@@ -13,7 +12,7 @@ use super::start::Start;
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
 use crate::files;
-use crate::patience::{Patience, ask_thrice, is_not_found, tell};
+use crate::patience::{Patience, in_words, is_not_found, job, tell, tell_of_slot};
 use crate::plan::{BatchPlan, ImportRequest, Plan};
 use crate::state::{BatchState, JobFailure, Journal, StateFolder, Step};
 
@@ -163,14 +162,13 @@ impl<'a> Driver<'a> {
                     schedule.polls.insert(batch.number, Instant::now() + FIRST_POLL);
                 }
                 Start::NoSlot(after) => {
-                    let until = in_words(after);
                     if self.waiting.no_wait {
+                        let until = in_words(after);
                         return Ok(Some(Stop::Limit(format!(
                             "the hourly limit is used up; its next slot is at {until}"
                         ))));
                     }
-                    self.events.say(&format!("the hourly limit is used up; waiting for its next slot at {until}"));
-                    self.events.event(&json!({"event": "waiting", "seconds": after.as_secs()}))?;
+                    tell_of_slot(self.events, after)?;
                     schedule.slot_at = Instant::now() + after;
                     break;
                 }
@@ -262,7 +260,7 @@ impl<'a> Driver<'a> {
         if !schedule.is_due(batch.number) {
             return Ok(());
         }
-        let polled = match ask_thrice(|| Ok(self.client.job(job_id)?)) {
+        let polled = match job(self.client, job_id) {
             Err(error) if is_not_found(&error) => return self.gone(batch, job_id),
             polled => polled?,
         };
@@ -312,16 +310,15 @@ impl<'a> Driver<'a> {
     }
 
     /// Fetches a finished job's reports, and lets go of the batch.
-    fn collect(&mut self, batch: &BatchPlan, job_id: &str, job: Option<Job>) -> Result<()> {
-        let collected = match job {
+    fn collect(&mut self, batch: &BatchPlan, job_id: &str, known: Option<Job>) -> Result<()> {
+        let collected = match known {
             Some(job) => collect(self.client, self.folder, batch, &job),
-            None => ask_thrice(|| Ok(self.client.job(job_id)?))
-                .and_then(|polled| collect(self.client, self.folder, batch, &polled.job)),
+            None => job(self.client, job_id).and_then(|polled| collect(self.client, self.folder, batch, &polled.job)),
         };
         let counts = match collected {
             Err(error) if is_not_found(&error) => {
                 // The job itself tells whether it is gone, or only a report is not there yet.
-                return match ask_thrice(|| Ok(self.client.job(job_id)?)) {
+                return match job(self.client, job_id) {
                     Err(error) if is_not_found(&error) => self.unreported(batch, job_id),
                     Err(error) => Err(error),
                     Ok(_) => Err(Failure::Mismatch(format!("job {job_id} names reports that are not there")).into()),
@@ -396,11 +393,4 @@ pub fn may_begin_anew(batch: &BatchPlan, state: &BatchState) -> bool {
 /// Its job runs, or its reports are still to be fetched.
 fn is_at_work(state: &BatchState) -> bool {
     matches!(state, BatchState::Started { .. } | BatchState::Completed { .. })
-}
-
-/// A moment for people: the time of day, and how far away it is.
-fn in_words(after: Duration) -> String {
-    let at = Timestamp::now() + jiff::SignedDuration::try_from(after).unwrap_or_default();
-    let time = at.to_string();
-    format!("{} UTC (in {} min)", time.get(11..16).unwrap_or_default(), after.as_secs().div_ceil(60))
 }

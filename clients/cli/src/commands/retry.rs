@@ -1,0 +1,137 @@
+//! Importing again what was rejected and has been repaired.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sources::UnknownColumns;
+use transfer::{BatchPlan, BatchState, Journal, Plan, StateFolder, Summary, files, may_begin_anew, resolve_sources};
+
+use super::import;
+use super::resume::edited;
+use crate::cli::{Global, Reading, Retry};
+use crate::exit::{Exit, usage};
+use crate::output::Output;
+
+/// What an import's rejected records became, written down before any of them is sent again.
+#[derive(Serialize, Deserialize)]
+struct Retried {
+    /// The state folder of the import that took them.
+    folder: PathBuf,
+}
+
+pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
+    let folder = StateFolder::open(&arguments.of)?;
+    let _lock = folder.lock()?;
+    let Some(summary) = over(&folder)? else {
+        return Err(usage("the import has not finished; resume it first"));
+    };
+    if summary.rejected_files.is_empty() {
+        return Err(usage(match summary.rejected {
+            0 => "the import has rejected nothing",
+            _ => "which records were rejected cannot be told: the reports of a job are gone",
+        }));
+    }
+    check_retried(&folder, output)?;
+    if edited(&folder, &summary)?.is_empty() {
+        let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
+        return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
+    }
+    let what = if summary.rejected_files.contains_key("rejected.ndjson") {
+        let plan: Plan = files::read_json(&folder.plan())?;
+        let resource_type = rejected_type(&folder, &plan)?;
+        vec![PathBuf::from(resource_type), folder.rejected()]
+    } else {
+        vec![folder.rejected_folder()]
+    };
+    warn_of_stored(&folder, &summary, output)?;
+    let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
+    let begun = |new: &StateFolder| files::write_json(&folder.retried(), &Retried { folder: new.path().to_owned() });
+    let run = import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false };
+    import::start(resolve_sources(&what, None)?, &run, global, output, &begun)
+}
+
+/// The figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.
+fn over(folder: &StateFolder) -> Result<Option<Summary>> {
+    if !folder.plan().exists() || !folder.summary().exists() {
+        return Ok(None);
+    }
+    let plan: Plan = files::read_json(&folder.plan())?;
+    let journal = Journal::read(&folder.journal(), plan.batches.len())?;
+    let is_over = |(batch, state): (&BatchPlan, &BatchState)| {
+        state.is_done() || (state.trouble().is_some() && !may_begin_anew(batch, state))
+    };
+    let summary: Summary = files::read_json(&folder.summary())?;
+    // A summary that is older than the last step does not know what that step has brought.
+    let is_newest = summary.ended_at == journal.times().1;
+    Ok(Some(summary).filter(|_| is_newest && plan.batches.iter().zip(journal.states()).all(is_over)))
+}
+
+/// A rejected record may have the id of one that was stored, from another line: what is imported last stays.
+fn warn_of_stored(folder: &StateFolder, summary: &Summary, output: &Output) -> Result<()> {
+    // Of the two lists the one that is kept in memory is that of the few.
+    let mut rejected = BTreeSet::new();
+    for name in summary.rejected_files.keys() {
+        each_id(&folder.path().join(name), |id| rejected.extend([id]))?;
+    }
+    let mut stored = BTreeSet::new();
+    each_id(&folder.ids(), |id| stored.extend(rejected.take(&id)))?;
+    if !stored.is_empty() {
+        output.warn(&format!(
+            "{} of the repaired records have ids under which the import has stored other lines: those of the same type are \
+             replaced now",
+            stored.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Every id in a file of JSON lines. Lines without one, and what is no JSON, are passed over.
+fn each_id(path: &Path, mut each: impl FnMut(String)) -> Result<()> {
+    let context = || format!("read {}", path.display());
+    if !path.exists() {
+        return Ok(());
+    }
+    for line in BufReader::new(File::open(path).with_context(context)?).split(b'\n') {
+        let record: serde_json::Value = serde_json::from_slice(&line.with_context(context)?).unwrap_or_default();
+        if let Some(id) = record.get("id").and_then(serde_json::Value::as_str) {
+            each(id.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Records without ids that are sent twice are stored twice. Only a folder that cannot be resumed has sent nothing.
+fn check_retried(folder: &StateFolder, output: &Output) -> Result<()> {
+    if !folder.retried().exists() {
+        return Ok(());
+    }
+    let Retried { folder: earlier } = files::read_json(&folder.retried())?;
+    if !earlier.exists() {
+        return Err(usage(format!(
+            "these records were imported again with the state folder {}, which is gone: what was stored cannot be told. If you \
+             know that nothing was, remove {}",
+            earlier.display(),
+            folder.retried().display()
+        )));
+    }
+    if StateFolder::open(&earlier).is_err() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "these records are being imported again, or were: go on with {}; what it rejects, fix there, and run {}",
+        output.next("resume", &earlier),
+        output.next("retry", &earlier)
+    )))
+}
+
+/// The one type of the rejected records.
+fn rejected_type(folder: &StateFolder, plan: &Plan) -> Result<String> {
+    let held = records::ResourceType::ALL.iter().find(|known| folder.held(**known, "records").exists());
+    let reported = || plan.batches.iter().find(|batch| folder.reported(batch.number, "rejected").exists());
+    let found = held.copied().or_else(|| reported().map(|batch| batch.resource_type));
+    Ok(found.context("the type of the rejected records is not known")?.to_string())
+}
