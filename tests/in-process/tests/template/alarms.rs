@@ -48,7 +48,6 @@ fn each_alarm_that_cannot_wait_notifies_when_it_begins_and_when_it_is_over() {
         "ServiceDefectsAlarm",
         "DeferralsAlarm",
         "OldestJobAlarm",
-        "CrashesAlarm",
     ];
     assert_eq!(rule, expected.map(|name| format!("ALARM(\"${{{name}}}\")")).join(" OR "));
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
