@@ -2,22 +2,17 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import { failure, Service } from './service.js';
+import { failure, type Service } from './service.js';
+import { services } from './services.js';
 
 const TEXT = '{"n":1}\n'.repeat(1_000_000);
 const NAMES = ['export.ndjson', 'export.ndjson.gz'] as const;
 
 describe('what has ended is closed', { concurrency: true }, () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
   // Compressed so little that it is sent in many pieces.
   const content = { [NAMES[0]]: TEXT, [NAMES[1]]: gzipSync(TEXT, { level: 0 }) };
 

@@ -1,18 +1,13 @@
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import type { ImportBatch } from '../src/index.js';
-import { Service, success } from './service.js';
+import { success } from './service.js';
+import { services } from './services.js';
 
 const POST = 'POST /v1/bulk/import';
 
 describe('what was sent is what a job has read', () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
 
   test('a job that has not read what was sent is an error, and no success', async () => {
     const service = await start();

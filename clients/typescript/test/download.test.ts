@@ -1,19 +1,14 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { inspect } from 'node:util';
-import { KEY, Service } from './service.js';
+import { KEY } from './service.js';
+import { services } from './services.js';
 
 const NAME = 'export.ndjson';
 
 describe('downloads', () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
 
   test('a file arrives whole', async () => {
     const service = await start();

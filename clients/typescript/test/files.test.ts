@@ -1,20 +1,14 @@
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { inspect } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import type { JobError } from '../src/index.js';
-import { Service } from './service.js';
+import { services } from './services.js';
 
 const NAME = 'export.ndjson';
 
 describe('lines', () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
 
   test('records are split at line ends alone, of all files, gzipped in several members or not', async () => {
     const service = await start();

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { ClinikApiError, ClinikRateLimitError, type ImportBatch, type Job } from '../src/index.js';
-import { failure, inflate, Service } from './service.js';
+import { failure, inflate } from './service.js';
+import { services } from './services.js';
 
 const POST = 'POST /v1/bulk/import';
 
@@ -11,13 +12,7 @@ function* patients(count: number, more = {}) {
 }
 
 describe('importAll', () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
 
   test('25,000 records are three jobs, and every record is stored once', async () => {
     const service = await start();

@@ -3,24 +3,19 @@ import { openAsBlob } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { inspect } from 'node:util';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { ClinikApiError, RecordOf } from '../src/index.js';
-import { failure, inflate, Service } from './service.js';
+import { failure, inflate, type Service } from './service.js';
+import { services } from './services.js';
 
 const POST = 'POST /v1/bulk/import';
 const patients = (count: number, more = {}) =>
   Array.from({ length: count }, (_, n) => ({ lastName: `Doe ${n}`, ...more }));
 
 describe('imports', () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
   const body = (service: Service) => JSON.parse(service.api.received(POST)[0]?.body.toString() ?? '');
 
   test('text is sent as it is', async () => {

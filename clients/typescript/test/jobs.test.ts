@@ -1,17 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { inspect } from 'node:util';
 import { ClinikApiError, ClinikRateLimitError, type ClinikTimeoutError, type Job } from '../src/index.js';
-import { failure, KEY, Service, success } from './service.js';
+import { failure, KEY, type Service, success } from './service.js';
+import { services } from './services.js';
 
 describe('jobs', { concurrency: true }, () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
   const polls = (service: Service, id: string) => service.api.received(`GET /v1/bulk/jobs/${id}`);
 
   test('waitForJob polls as Retry-After says until the job is completed', async () => {

@@ -1,20 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { before, describe, test } from 'node:test';
 import type { ClinikApiError } from '../src/index.js';
-import { failure, Service } from './service.js';
+import { failure, type Service } from './service.js';
+import { services } from './services.js';
 
 const JOB = 'GET /v1/bulk/jobs/job_1';
 const IMPORT = { resourceType: 'Patient', data: '{"lastName":"Doe"}' } as const;
 const POST = 'POST /v1/bulk/import';
 
 describe('retries', { concurrency: true }, () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
 
   for (const [name, reply] of Object.entries({
     'a connection that breaks': { refuse: true },

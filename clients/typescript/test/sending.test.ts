@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { inspect } from 'node:util';
-import { failure, invalid, Service, success } from './service.js';
+import { failure, invalid, type Service, success } from './service.js';
+import { services } from './services.js';
 
 const POST = 'POST /v1/bulk/import';
 const UPLOADS = 'POST /v1/bulk/uploads';
@@ -11,13 +12,7 @@ const request = { resourceType: 'Patient', data } as const;
 const KEY = { idempotencyKey: 'night' };
 
 describe('one import is one job', { concurrency: true }, () => {
-  const services: Service[] = [];
-  const start = async () => {
-    const service = await Service.start();
-    services.push(service);
-    return service;
-  };
-  after(() => Promise.all(services.map((service) => service.stop())));
+  const start = services();
   const storedOnce = (service: Service) => assert.deepEqual([...service.writes.values()], [1, 1]);
   const keys = (service: Service) => service.api.received(POST).map(({ headers }) => headers['idempotency-key']);
   const importAll = async (service: Service, options = {}) => {

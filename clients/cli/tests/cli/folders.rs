@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::promises::is_poll;
@@ -180,17 +180,8 @@ fn records_leave_the_disk_also_when_nobody_hears_of_it() {
         }
         None
     });
-    let mut child = Command::new(env!("CARGO_BIN_EXE_clinik-bulk"))
-        .env_clear()
-        .env("HOME", bench.folder.path())
-        .env("CLINIKAPI_BASE_URL", &bench.stub.url)
-        .env("CLINIKAPI_SECRET_KEY", KEY)
-        .current_dir(bench.folder.path())
-        .args(["import", "Patient", "p.ndjson", "--state", "state", "--output", "ndjson"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let arguments = ["import", "Patient", "p.ndjson", "--state", "state", "--output", "ndjson"];
+    let mut child = bench.process(&arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("\"ended\"")));
     drop(lines);

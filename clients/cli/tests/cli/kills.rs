@@ -1,14 +1,14 @@
 //! A process that is killed (SIGKILL) at every request and at every entry of its journal, and resumed.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::stub::{KEY, OTHER_KEY, Phase, Reply};
-use crate::{Bench, patients, run};
+use crate::stub::{OTHER_KEY, Phase};
+use crate::{Bench, Victim, kill, patients, run};
 
 /// Two types and so two jobs; of five patients one is rejected here and one by the service.
 const RECORDS: usize = 5;
@@ -19,20 +19,6 @@ fn prepare() -> Bench {
     bench.write("in/Patient.ndjson", patients(3) + rejected);
     bench.write("in/Organization.ndjson", "{\"name\":\"North\"}\n{\"name\":\"South\"}\n");
     bench
-}
-
-fn spawn(bench: &Bench, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_clinik-bulk"))
-        .env_clear()
-        .env("HOME", bench.folder.path())
-        .env("CLINIKAPI_BASE_URL", &bench.stub.url)
-        .env("CLINIKAPI_SECRET_KEY", KEY)
-        .current_dir(bench.folder.path())
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 /// Goes on, and checks that every record is stored once, no operation was wasted, and the summary adds up.
@@ -92,25 +78,16 @@ fn undisturbed() -> (usize, usize) {
 /// Kills the process at its request of this number, and returns how long its journal was.
 fn kill_at_request(number: usize, when: Phase) -> usize {
     let bench = prepare();
-    let child: Arc<Mutex<Option<Child>>> = Arc::default();
+    let child = Victim::default();
     let (victim, mut seen) = (child.clone(), 0);
     bench.stub.on_request(move |_, phase| {
         if phase != when {
             return None;
         }
         seen += 1;
-        (seen == number).then(|| {
-            loop {
-                if let Some(child) = victim.lock().unwrap().as_mut() {
-                    child.kill().unwrap();
-                    child.wait().unwrap();
-                    return Reply::dropped();
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        })
+        (seen == number).then(|| kill(&victim))
     });
-    *child.lock().unwrap() = Some(spawn(&bench, &["import", "in", "--state", "state"]));
+    *child.lock().unwrap() = Some(bench.process(&["import", "in", "--state", "state"]).spawn().unwrap());
     let start = Instant::now();
     loop {
         let ended = child.lock().unwrap().as_mut().unwrap().try_wait().unwrap();
@@ -153,7 +130,7 @@ fn killed_at_every_entry_of_its_journal_a_run_is_resumed_and_stores_each_record_
     let (_, entries) = undisturbed();
     for wanted in 1..=entries {
         let bench = prepare();
-        let mut child = spawn(&bench, &["import", "in", "--state", "state"]);
+        let mut child = bench.process(&["import", "in", "--state", "state"]).spawn().unwrap();
         let start = Instant::now();
         while journal_lines(&bench) < wanted && child.try_wait().unwrap().is_none() {
             assert!(start.elapsed() < Duration::from_secs(30));
@@ -190,7 +167,7 @@ fn killed_while_it_plans_a_run_plans_again() {
     // A source that does not end: a pipe that somebody holds open.
     let pipe = bench.path("in/Person.ndjson");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let mut child = spawn(&bench, &["import", "in", "--state", "state"]);
+    let mut child = bench.process(&["import", "in", "--state", "state"]).spawn().unwrap();
     let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
     std::io::Write::write_all(&mut writer, b"{\"firstName\":\"half a rec").unwrap();
     let start = Instant::now();
@@ -220,21 +197,13 @@ fn an_export_that_is_killed_starts_no_second_job() {
         for n in 0..20 {
             bench.stub.put("Patient", &format!("p-{n}"), "x");
         }
-        let child: Arc<Mutex<Option<Child>>> = Arc::default();
+        let child = Victim::default();
         let (victim, mut seen) = (child.clone(), 0);
         bench.stub.on_request(move |_, phase| {
             seen += usize::from(phase == when);
-            (phase == when && seen == number).then(|| {
-                loop {
-                    if let Some(child) = victim.lock().unwrap().as_mut() {
-                        child.kill().unwrap();
-                        return Reply::dropped();
-                    }
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            })
+            (phase == when && seen == number).then(|| kill(&victim))
         });
-        *child.lock().unwrap() = Some(spawn(&bench, &["export", "Patient", "--out", "out"]));
+        *child.lock().unwrap() = Some(bench.process(&["export", "Patient", "--out", "out"]).spawn().unwrap());
         let start = Instant::now();
         let ended = loop {
             let ended = child.lock().unwrap().as_mut().unwrap().try_wait().unwrap();

@@ -10,6 +10,9 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -27,7 +30,7 @@ mod stub;
 mod tables;
 mod trouble;
 
-use stub::{KEY, Stub};
+use stub::{KEY, Reply, Stub};
 
 /// A folder to work in, and a service.
 struct Bench {
@@ -108,9 +111,33 @@ impl Bench {
         run(self.command(arguments))
     }
 
+    /// The same as a process of its own, for tests that watch it, kill it, or go away. It says nothing to anybody.
+    fn process(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clinik-bulk"));
+        command.env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path()).args(arguments);
+        command.env("CLINIKAPI_BASE_URL", &self.stub.url).env("CLINIKAPI_SECRET_KEY", KEY);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
     /// Imports with a state folder `state`.
     fn import(&self, arguments: &[&str]) -> Said {
         self.run(&[&["import"], arguments, &["--state", "state"]].concat())
+    }
+}
+
+/// A process that a request may kill, once it has been spawned.
+type Victim = Arc<Mutex<Option<Child>>>;
+
+/// Kills it, in place of an answer.
+fn kill(victim: &Victim) -> Reply {
+    loop {
+        if let Some(child) = victim.lock().unwrap().as_mut() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return Reply::dropped();
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

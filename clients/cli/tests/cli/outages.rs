@@ -5,12 +5,12 @@
 //! A fair sample by default; all with `OUTAGES=all`.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::stub::{KEY, Phase, Reply, Request, error};
-use crate::{Bench, patients, patients_with_ids};
+use crate::stub::{Phase, Reply, Request, error};
+use crate::{Bench, Victim, kill, patients, patients_with_ids};
 
 /// Cases that run side by side: most of their time is waiting.
 const LANES: usize = 12;
@@ -205,27 +205,13 @@ fn check_summary(bench: &Bench, folder: &str, read: u64, case: &str) {
     }
 }
 
-fn spawn(bench: &Bench, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_clinik-bulk"))
-        .env_clear()
-        .env("HOME", bench.folder.path())
-        .env("CLINIKAPI_BASE_URL", &bench.stub.url)
-        .env("CLINIKAPI_SECRET_KEY", KEY)
-        .current_dir(bench.folder.path())
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(bench.path("said")).unwrap())
-        .spawn()
-        .unwrap()
-}
-
 /// Answers as the case says, and says whether it has.
 struct Disturber {
     case: Case,
     seen: usize,
     began: Option<(Instant, String)>,
     has_killed: bool,
-    victim: Arc<Mutex<Option<Child>>>,
+    victim: Victim,
 }
 
 impl Disturber {
@@ -237,7 +223,10 @@ impl Disturber {
                 Length::NineSeconds if phase == self.case.phase && at.elapsed() < Duration::from_secs(9) => {
                     (*place == place_of(request)).then(|| trouble.reply())
                 }
-                Length::OnceAndKilled if phase == Phase::Before && !self.has_killed => self.kill(),
+                Length::OnceAndKilled if phase == Phase::Before && !self.has_killed => {
+                    self.has_killed = true;
+                    Some(kill(&self.victim))
+                }
                 _ => None,
             };
         }
@@ -250,18 +239,6 @@ impl Disturber {
             trouble.reply()
         })
     }
-
-    fn kill(&mut self) -> Option<Reply> {
-        self.has_killed = true;
-        loop {
-            if let Some(mut child) = self.victim.lock().unwrap().take() {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                return Some(Reply::dropped());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
 }
 
 /// The method and the path, without ids.
@@ -272,17 +249,17 @@ fn place_of(request: &Request) -> String {
 }
 
 /// Runs a command to its end, or until it is killed.
-fn run_disturbed(bench: &Bench, arguments: &[&str], victim: &Arc<Mutex<Option<Child>>>) -> Option<i32> {
-    *victim.lock().unwrap() = Some(spawn(bench, arguments));
+fn run_disturbed(bench: &Bench, arguments: &[&str], victim: &Victim) -> Option<i32> {
+    let said = std::fs::File::create(bench.path("said")).unwrap();
+    // Held while it is spawned: its first request must not meet the one before.
+    let mut slot = victim.lock().unwrap();
+    *slot = Some(bench.process(arguments).stderr(said).spawn().unwrap());
+    drop(slot);
     let start = Instant::now();
     loop {
-        match victim.lock().unwrap().as_mut() {
-            None => return None,
-            Some(child) => {
-                if let Some(status) = child.try_wait().unwrap() {
-                    return Some(status.code().unwrap_or(-1));
-                }
-            }
+        if let Some(status) = victim.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
+            // Whoever was killed has none.
+            return status.code();
         }
         assert!(start.elapsed() < Duration::from_mins(2), "it does not end: {}", bench.read("said"));
         std::thread::sleep(Duration::from_millis(10));
@@ -293,7 +270,7 @@ fn disturb(case: Case) {
     let scene = &SCENES[case.scene];
     let bench = Bench::new();
     (scene.prepare)(&bench);
-    let victim = Arc::default();
+    let victim = Victim::default();
     let mut disturber = Disturber { case, seen: 0, began: None, has_killed: false, victim: Arc::clone(&victim) };
     bench.stub.on_request(move |request, phase| disturber.answer(request, phase));
     let mut said = Vec::new();

@@ -8,17 +8,7 @@ use crate::{Bench, bare, patients, run};
 
 /// A command whose stdout is this.
 fn with_stdout(bench: &Bench, arguments: &[&str], stdout: impl Into<Stdio>) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_clinik-bulk"))
-        .env_clear()
-        .env("HOME", bench.folder.path())
-        .env("CLINIKAPI_BASE_URL", &bench.stub.url)
-        .env("CLINIKAPI_SECRET_KEY", KEY)
-        .current_dir(bench.folder.path())
-        .args(arguments)
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .output()
-        .unwrap();
+    let output = bench.process(arguments).stdout(stdout).stderr(Stdio::piped()).output().unwrap();
     (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
 }
 
