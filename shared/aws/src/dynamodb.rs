@@ -19,7 +19,7 @@ mod usage;
 pub use jobs::DynamoJobs;
 pub use keys::DynamoKeys;
 pub use records::DynamoRecords;
-pub(crate) use records::{log_key, shard_key};
+pub(crate) use records::{deletions_key, log_key, shard_key};
 pub use usage::DynamoUsage;
 pub(crate) use usage::{tenant_prefixes, usage_of};
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use model::{ChangeLog, KeyPrefix, Partition, Shard};
 use ports::{FileRemover, PortError};
+use records::ResourceType;
 
 use crate::S3Objects;
-use crate::dynamodb::{log_key, partition_key, shard_key, tenant_prefixes, text, usage_of};
+use crate::dynamodb::{deletions_key, log_key, partition_key, shard_key, tenant_prefixes, text, usage_of};
 use crate::error::{port_error, unreadable};
 
 /// Deletes of one call (`BatchWriteItem`'s limit).
@@ -32,6 +33,11 @@ impl Purge {
     /// Deletes a log of changes; returns how many items there were.
     pub async fn changes(&self, partition: &Partition, log: ChangeLog) -> Result<u64, PortError> {
         self.items("delete changes", &self.records_table, text(log_key(partition, log)), "").await
+    }
+
+    /// Deletes what says which records of a type were deleted; returns how many items there were.
+    pub async fn deletions(&self, partition: &Partition, of: ResourceType) -> Result<u64, PortError> {
+        self.items("delete deletions", &self.records_table, text(deletions_key(partition, of)), "").await
     }
 
     /// Deletes all jobs; returns how many there were.

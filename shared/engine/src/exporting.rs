@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures::StreamExt;
 use model::{
-    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, FileLayout, JobId,
+    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, JobId,
     JobResult, JobSpec, ObjectKey, OpenFile, Partition, Position, Progress, ResultFile, SavedDigest, Tail, Token,
 };
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
@@ -24,7 +24,7 @@ mod reading;
 
 use ending::Unmade;
 use lane::{Lane, LaneReader};
-use plan::{FilePlan, files_of};
+use plan::{FileContent, FilePlan, files_of};
 use reading::Reading;
 
 /// Chunks that are sent at once; each holds its bytes in memory.
@@ -74,12 +74,12 @@ impl Work for ExportWorker {
             }
         };
         let files = files_of(&checkpoint.plan, spec);
-        let mut run = ExportRun { worker: self, guard, spec, checkpoint, slice_ends, complete_by, deadline };
+        let mut run = ExportRun { worker: self, guard, spec, files: &files, checkpoint, slice_ends, complete_by, deadline };
         while let Some(file) = files.get(run.checkpoint.next_file as usize) {
             run.write_file(run.checkpoint.next_file, file).await?;
         }
         let ExportCheckpoint { files, plan, is_chunked, .. } = run.checkpoint;
-        let records = files.iter().map(|file| file.records).sum();
+        let records = files.iter().filter(|file| file.has_records()).map(|file| file.records).sum();
         let file_bytes: u64 = files.iter().map(|file| file.bytes).sum();
         tracing::info!(target: METRICS, job_type = "export", job_id = %job.id(), file_bytes);
         let progress = Progress { total: records, processed: records, ..Progress::default() };
@@ -93,6 +93,7 @@ struct ExportRun<'a> {
     worker: &'a ExportWorker,
     guard: &'a LeaseGuard,
     spec: &'a ExportSpec,
+    files: &'a [FilePlan],
     checkpoint: ExportCheckpoint,
     slice_ends: Instant,
     complete_by: Instant,
@@ -108,7 +109,7 @@ struct Out {
 impl ExportRun<'_> {
     /// Writes one file: lanes are read into it, then it is made visible. To be called again while it is not whole.
     async fn write_file(&mut self, index: u32, plan: &FilePlan) -> Result<(), WorkError> {
-        let Some((mut out, position)) = self.open(index).await? else { return self.begin_anew().await };
+        let Some((mut out, position)) = self.open(index, plan).await? else { return self.begin_anew().await };
         let mut reading = Reading::new(self, &plan.lanes, position);
         if self.assembly().is_none()
             && let Err(stopped) = reading.run(self, &mut out).await
@@ -125,7 +126,7 @@ impl ExportRun<'_> {
             Ok(written) => written,
         };
         if let Some((key, AssembledFile { records, bytes, sha256 })) = written {
-            let (name, resource_type) = (self.file_name(plan), plan.resource_type);
+            let (name, resource_type) = (plan.name(self.guard.job().id(), self.spec), plan.resource_type());
             self.checkpoint.files.push(ResultFile { name, key, resource_type, records, bytes, sha256 });
         }
         (self.checkpoint.open, self.checkpoint.restarts) = (None, 0);
@@ -135,9 +136,9 @@ impl ExportRun<'_> {
     }
 
     /// The file behind its chunks and the tail that another worker has left, or a new one; `None` when the tail is gone.
-    async fn open(&mut self, index: u32) -> Result<Option<(Out, Position)>, WorkError> {
+    async fn open(&mut self, index: u32, plan: &FilePlan) -> Result<Option<(Out, Position)>, WorkError> {
         let ExportWorker { objects, chunk_size, .. } = self.worker;
-        let compression = self.spec.compression;
+        let compression = plan.compression(self.spec);
         // What is begun anew has keys of its own: a chunk of the first try may still arrive.
         let file = format!("{index}.{}", self.checkpoint.restarts);
         let new = FileWriter::new(objects, self.guard, file, *chunk_size, compression, MAX_CHUNKS_IN_FLIGHT);
@@ -268,26 +269,29 @@ impl ExportRun<'_> {
         Ok(())
     }
 
-    fn key(&self, index: u32, token: &Token) -> ObjectKey {
+    fn key(&self, index: u32, plan: &FilePlan, token: &Token) -> ObjectKey {
         let job = self.guard.job();
-        ObjectKey::export(job.partition(), job.id(), token, index, self.spec.compression)
+        ObjectKey::export(job.partition(), job.id(), token, index, plan.compression(self.spec))
     }
 
-    fn file_name(&self, plan: &FilePlan) -> String {
-        debug_assert_eq!(plan.resource_type.is_some(), self.spec.files == FileLayout::PerType);
-        let ending = self.spec.compression.ending();
-        match plan.resource_type {
-            None => format!("{}.ndjson{ending}", self.guard.job().id()),
-            Some(resource_type) => format!("{}.ndjson{ending}", resource_type.as_str()),
+    /// Deletions are no records: progress stands still while their file, the last one, is written.
+    fn progress(&self) -> Progress {
+        let of_files = || self.checkpoint.files.iter().filter(|file| file.has_records()).map(|file| file.records).sum();
+        let progress = self.checkpoint.progress();
+        match self.files.get(self.checkpoint.next_file as usize) {
+            Some(FilePlan { content: FileContent::AllTypes | FileContent::OneType(_), .. }) => progress,
+            Some(FilePlan { content: FileContent::Deletions, .. }) | None => {
+                Progress { processed: of_files(), ..progress }
+            }
         }
     }
 
     fn report(&self) {
-        self.guard.report(self.checkpoint.progress(), Checkpoint::Export(self.checkpoint.clone()));
+        self.guard.report(self.progress(), Checkpoint::Export(self.checkpoint.clone()));
     }
 
     async fn save(&self) {
-        self.guard.save(self.checkpoint.progress(), Checkpoint::Export(self.checkpoint.clone())).await;
+        self.guard.save(self.progress(), Checkpoint::Export(self.checkpoint.clone())).await;
     }
 }
 

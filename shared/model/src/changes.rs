@@ -1,4 +1,4 @@
-//! Where records lie and when they were written: shards, the change log and its stamps.
+//! Where records lie and when they were written or deleted: shards, the change log and its stamps.
 
 use std::fmt;
 use std::str::FromStr;
@@ -150,6 +150,14 @@ impl ChangeGroup {
 pub struct ChangeItem {
     pub stamp: Stamp,
     pub ids: Vec<RecordId>,
+}
+
+/// What the item of a deletion says. It never expires, since an export may look back as far as it likes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    pub id: RecordId,
+    /// Of the last time that the record was deleted.
+    pub stamp: Stamp,
 }
 
 #[cfg(test)]

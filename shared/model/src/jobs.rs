@@ -25,7 +25,7 @@ pub use failure::FailureReason;
 pub use label::{InvalidLabel, Label};
 pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
 pub use message::{InvalidMessage, JobMessage};
-pub use result::{JobOutcome, JobResult, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile};
+pub use result::{DELETIONS_FILE, JobOutcome, JobResult, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile};
 pub use spec::{ExportSpec, FileLayout, ImportSource, JobSpec};
 pub use state::{Event, IllegalTransition, JobState, Refusal, Release, cleared_at};
 

@@ -15,8 +15,8 @@ mod uploads;
 mod validation;
 
 pub use changes::{
-    CHANGE_LOG_REACH, CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, LOGS, MAX_STAMP_AGE, SHARDS, Shard, Stamp,
-    shard_of,
+    CHANGE_LOG_REACH, CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, LOGS, MAX_STAMP_AGE, SHARDS,
+    Shard, Stamp, shard_of,
 };
 pub use digest::{FileDigest, sha256_hex};
 pub use files::{ChunkSize, Chunks, Compression, FileName, KeyPrefix, MAX_CHUNKS, MultipartId, ObjectKey, Report};
@@ -24,7 +24,7 @@ pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, Idempot
 pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
 pub use job_type::JobType;
 pub use jobs::{
-    AssemblyState, Checkpoint, Cursor, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason, FileLayout,
+    AssemblyState, Checkpoint, Cursor, DELETIONS_FILE, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason, FileLayout,
     IllegalTransition, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage, JobOutcome, JobResult, JobSpec,
     JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob, OpenFile,
     OpenLane, Position, Progress, Refusal, Release, Reservation, ResultFile, SavedDigest, Settlement, Tail, cleared_at,

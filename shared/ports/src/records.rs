@@ -1,7 +1,7 @@
 //! Where records are kept, with the log of what was written when.
 
 use async_trait::async_trait;
-use model::{ChangeGroup, ChangeItem, ChangeLog, Partition, Shard, Stamp};
+use model::{ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp};
 use records::{PackedLine, RecordId, ResourceType, StoredLine};
 
 use crate::error::PortError;
@@ -120,6 +120,14 @@ pub trait RecordReader: Send + Sync {
         until: Stamp,
     ) -> Result<CountPage<Stamp>, PortError>;
 
+    /// A page of up to [`MAX_GROUP`] deletions of a type's records, from the beginning or behind a record.
+    async fn deletions(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        after: Option<&RecordId>,
+    ) -> Result<Page<Deletion>, PortError>;
+
     /// Records by their ids: at most [`MAX_GROUP`], each once.
     async fn find(
         &self,
@@ -127,4 +135,26 @@ pub trait RecordReader: Send + Sync {
         resource_type: ResourceType,
         ids: &[RecordId],
     ) -> Result<FoundRecords, PortError>;
+}
+
+/// Deletes records, each for itself. Whoever deletes one logs the deletion first: the other order leaves copies that keep
+/// a record for ever, when the deletion is never logged.
+#[async_trait]
+pub trait RecordRemover: Send + Sync {
+    /// Logs that a record is about to be deleted, unless a later deletion of it is logged already.
+    async fn log_deletion(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        deletion: &Deletion,
+    ) -> Result<(), PortError>;
+
+    /// Deletes a record, in whatever version up to the deletion's stamp it is there: one that was stored again stays, even
+    /// when this arrives late.
+    async fn delete_record(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        deletion: &Deletion,
+    ) -> Result<(), PortError>;
 }

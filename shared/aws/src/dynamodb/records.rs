@@ -1,20 +1,28 @@
 //! Records and their change log, in one table without an index.
 //!
 //! A record: `pk` is partition, type and shard, `sk` the record's id, `t` its stamp. A change item: `pk` is partition,
-//! type and log, `sk` the stamp, `n` how many ids it names, `e` its time to live. The stored line, or the ids, are in
-//! `b` as text or in `z` deflated, in bytes both. The names are short, since DynamoDB bills them.
+//! type and log, `sk` the stamp, `n` how many ids it names, `e` its time to live. A deletion: `pk` is partition and type,
+//! `sk` the record's id, `t` the stamp. The stored line, or the ids, are in `b` as text or in `z` deflated, in bytes both.
+//! The names are short, since DynamoDB bills them.
 
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, Select, WriteRequest,
 };
-use model::{CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Partition, Shard, Stamp, after, shard_of};
-use ports::{BatchOutcome, CountPage, FoundRecords, KeptRecord, Page, PortError, RecordReader, RecordWriter};
+use model::{
+    CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of,
+};
+use ports::{
+    BatchOutcome, CountPage, FoundRecords, KeptRecord, MAX_GROUP, Page, PortError, RecordReader, RecordRemover,
+    RecordWriter,
+};
 use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine, Unpacker};
 
 use super::{Item, number, read_number, text, time_to_live};
@@ -99,6 +107,10 @@ pub(crate) fn log_key(partition: &Partition, ChangeLog { resource_type, number }
     format!("{partition}#{resource_type}#changes#{number}")
 }
 
+pub(crate) fn deletions_key(partition: &Partition, resource_type: ResourceType) -> String {
+    format!("{partition}#{resource_type}#deleted")
+}
+
 fn record_key(partition: &Partition, resource_type: ResourceType, id: &RecordId) -> String {
     shard_key(partition, Shard { resource_type, number: shard_of(id) })
 }
@@ -124,6 +136,12 @@ fn read_record(mut item: Item) -> Option<KeptRecord> {
     let line = read_packed(&mut item)?;
     let Some(AttributeValue::S(id)) = item.remove("sk") else { return None };
     Some(KeptRecord { id: RecordId::try_from(id).ok()?, stamp, line })
+}
+
+fn read_deletion(mut item: Item) -> Option<Deletion> {
+    let stamp = item.get("t")?.as_n().ok()?.parse().ok()?;
+    let Some(AttributeValue::S(id)) = item.remove("sk") else { return None };
+    Some(Deletion { id: RecordId::try_from(id).ok()?, stamp })
 }
 
 fn read_change(mut item: Item, unpacker: &mut Unpacker) -> Option<ChangeItem> {
@@ -268,6 +286,30 @@ impl RecordReader for DynamoRecords {
         Ok(CountPage { count, next, units: units(page.consumed_capacity()) })
     }
 
+    async fn deletions(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        after: Option<&RecordId>,
+    ) -> Result<Page<Deletion>, PortError> {
+        const OPERATION: &str = "read deletions";
+        let pk = deletions_key(partition, resource_type);
+        let start = after.map(|id| key(pk.clone(), id.as_str()));
+        let page = self
+            .query(pk)
+            .key_condition_expression("pk = :pk")
+            .set_exclusive_start_key(start)
+            .consistent_read(true)
+            .limit(i32::try_from(MAX_GROUP).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        let (has_more, units) = (page.last_evaluated_key.is_some(), units(page.consumed_capacity.as_ref()));
+        let items: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(read_deletion).collect();
+        let items = items.ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
+        Ok(Page { has_more: has_more && !items.is_empty(), items, units })
+    }
+
     async fn find(
         &self,
         partition: &Partition,
@@ -297,5 +339,54 @@ impl RecordReader for DynamoRecords {
         let items = found.responses.unwrap_or_default().into_values().flatten();
         let records: Option<Vec<_>> = items.map(read_record).collect();
         Ok(FoundRecords { records: records.ok_or_else(broken)?, unprocessed: unprocessed.ok_or_else(broken)? })
+    }
+}
+
+#[async_trait]
+impl RecordRemover for DynamoRecords {
+    async fn log_deletion(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        deletion: &Deletion,
+    ) -> Result<(), PortError> {
+        let put = self
+            .writer
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(key(deletions_key(partition, resource_type), deletion.id.as_str())))
+            .item("t", number(deletion.stamp))
+            // A try that arrives late must not put an earlier moment in place of a later one.
+            .condition_expression("attribute_not_exists(pk) OR t < :t")
+            .expression_attribute_values(":t", number(deletion.stamp));
+        match put.send().await {
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Ok(())
+            }
+            put => put.map(|_| ()).map_err(|error| port_error("log deletion", &error)),
+        }
+    }
+
+    async fn delete_record(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        Deletion { id, stamp }: &Deletion,
+    ) -> Result<(), PortError> {
+        let delete = self
+            .writer
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(record_key(partition, resource_type, id), id.as_str())))
+            .condition_expression("attribute_not_exists(pk) OR t <= :t")
+            .expression_attribute_values(":t", number(stamp));
+        match delete.send().await {
+            Err(error)
+                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            deleted => deleted.map(|_| ()).map_err(|error| port_error("delete record", &error)),
+        }
     }
 }

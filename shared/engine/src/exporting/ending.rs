@@ -28,8 +28,8 @@ impl From<PortError> for Unmade {
 }
 
 impl ExportRun<'_> {
-    /// Makes the file visible: written whole if it never filled a chunk, else put together. A type without records has
-    /// no file.
+    /// Makes the file visible: written whole if it never filled a chunk, else put together. What may not
+    /// be empty, and is, has no file.
     pub(super) async fn make_visible(
         &mut self,
         index: u32,
@@ -38,15 +38,15 @@ impl ExportRun<'_> {
         plan: &FilePlan,
     ) -> Result<Option<(ObjectKey, AssembledFile)>, Unmade> {
         if !out.file.is_chunked() {
-            if out.file.appended() == 0 && plan.resource_type.is_some() {
+            if out.file.appended() == 0 && !plan.may_be_empty() {
                 return Ok(None);
             }
-            let key = self.key(index, self.guard.token());
+            let key = self.key(index, plan, self.guard.token());
             return Ok(Some((key.clone(), out.file.put_whole(&key).await?)));
         }
         if self.assembly().is_none() {
             self.send_rest(out, position.clone()).await?;
-            self.begin_assembly(index, 0).await?;
+            self.begin_assembly(index, plan, 0).await?;
         }
         loop {
             let Some(open) = self.checkpoint.open.clone() else { return Err(Unmade::Gone) };
@@ -73,7 +73,7 @@ impl ExportRun<'_> {
                 }
                 Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {
                     self.guard.renew().await;
-                    self.begin_assembly(index, earlier + 1).await?;
+                    self.begin_assembly(index, plan, earlier + 1).await?;
                 }
                 Err(AssemblyError::UploadGone) => {
                     self.guard.renew().await;
@@ -114,9 +114,9 @@ impl ExportRun<'_> {
 
     /// Begins a multipart upload and stores its id with the whole list of chunks, before anything is copied: from then on
     /// the list does not change.
-    async fn begin_assembly(&mut self, index: u32, earlier: u32) -> Result<(), WorkError> {
+    async fn begin_assembly(&mut self, index: u32, plan: &FilePlan, earlier: u32) -> Result<(), WorkError> {
         let token = Token::new(self.worker.driver.ids.random());
-        let (partition, key) = (self.guard.job().partition(), self.key(index, &token));
+        let (partition, key) = (self.guard.job().partition(), self.key(index, plan, &token));
         self.guard.may_call().await;
         let upload = self.worker.multipart.begin(partition, &key).await?;
         if let Some(open) = &mut self.checkpoint.open {

@@ -1,12 +1,13 @@
-//! What is read one page after the other: a shard of records, or a log of changes. Several lanes are read at once.
+//! What is read one page after the other: a shard of records, a log of changes, or a type's deletions. Several lanes are
+//! read at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ChangeItem, ChangeLog, Cursor, Partition, Shard, Stamp};
+use model::{ChangeItem, ChangeLog, Cursor, Deletion, Partition, Shard, Stamp};
 use ports::{Backoff, IdSource, KeptRecord, MAX_GROUP, PortError, RecordReader, RetryPolicy};
-use records::{PackedLine, RecordId};
+use records::{PackedLine, RecordId, ResourceType};
 use tokio::time::Instant;
 
 /// One key of the table gives 3,000 read units a second
@@ -33,6 +34,8 @@ pub(super) enum Lane {
     Shard { shard: Shard, from: Option<Stamp> },
     /// The records that a log names with stamps between the two.
     Changes { log: ChangeLog, from: Stamp, until: Stamp },
+    /// Which records were deleted, with stamps from `from` on, and are not there.
+    Deletions { of: ResourceType, from: Stamp },
 }
 
 impl Lane {
@@ -40,7 +43,7 @@ impl Lane {
     pub(super) fn max_concurrency(self) -> usize {
         match self {
             Self::Shard { .. } => 8,
-            Self::Changes { .. } => 3,
+            Self::Changes { .. } | Self::Deletions { .. } => 3,
         }
     }
 }
@@ -131,7 +134,7 @@ impl LaneReader {
         let next_change = match (&cursor, lane) {
             (Some(Cursor::Change { stamp, .. }), _) => Some(*stamp),
             (_, Lane::Changes { from, .. }) => Some(from),
-            (_, Lane::Shard { .. }) => None,
+            (_, Lane::Shard { .. } | Lane::Deletions { .. }) => None,
         };
         Self {
             index,
@@ -151,16 +154,22 @@ impl LaneReader {
         let chunk = match self.lane {
             Lane::Shard { shard, from } => self.next_of_shard(shard, from).await?,
             Lane::Changes { log, until, .. } => self.next_of_log(log, until).await?,
+            Lane::Deletions { of, from } => self.next_of_deletions(of, from).await?,
         };
         self.cursor.clone_from(&chunk.behind);
         Ok(chunk)
     }
 
-    async fn next_of_shard(&mut self, shard: Shard, from: Option<Stamp>) -> Result<Chunk, PortError> {
-        let after = match &self.cursor {
+    /// The record behind which reading goes on.
+    fn after(&self) -> Option<RecordId> {
+        match &self.cursor {
             Some(Cursor::Record(id)) => Some(id.clone()),
             Some(Cursor::Change { .. }) | None => None,
-        };
+        }
+    }
+
+    async fn next_of_shard(&mut self, shard: Shard, from: Option<Stamp>) -> Result<Chunk, PortError> {
+        let after = self.after();
         let (records, partition) = (&self.records, &self.partition);
         let read = || records.read(partition, shard, after.as_ref());
         let page = self.pace.read(self.ids.as_ref(), read, |page| page.units).await?;
@@ -192,7 +201,7 @@ impl LaneReader {
         let wanted: Vec<_> = ids.iter().skip(done).take(self.look_up).cloned().collect();
         let is_last = done + wanted.len() >= ids.len();
         let behind = |index: usize| Cursor::Change { stamp, done: u32::try_from(index).unwrap_or(u32::MAX) };
-        let mut found = self.find(log, wanted.clone()).await?;
+        let mut found = self.find(log.resource_type, wanted.clone()).await?;
         let mut rows = Vec::new();
         for (index, id) in (done + 1..).zip(&wanted) {
             // A record with another stamp was written again: it is named by the item of that stamp.
@@ -207,14 +216,32 @@ impl LaneReader {
         Ok(Chunk { rows, behind: Some(behind(done + wanted.len())), at_end })
     }
 
+    /// Deletions whose record is not there: what was stored again is in the export, or in the next one of the chain.
+    async fn next_of_deletions(&mut self, of: ResourceType, from: Stamp) -> Result<Chunk, PortError> {
+        let after = self.after();
+        let (records, partition) = (&self.records, &self.partition);
+        let read = || records.deletions(partition, of, after.as_ref());
+        let page = self.pace.read(self.ids.as_ref(), read, |page| page.units).await?;
+        let behind = page.items.last().map(|deletion| Cursor::Record(deletion.id.clone())).or(self.cursor.take());
+        let wanted: Vec<_> = page.items.into_iter().filter(|deletion| deletion.stamp >= from).collect();
+        let found = self.find(of, wanted.iter().map(|deletion| deletion.id.clone()).collect()).await?;
+        let gone = wanted.into_iter().filter(|deletion| !found.contains_key(&deletion.id));
+        let rows = gone.map(|deletion| Row { line: line_of(of, &deletion), behind: Cursor::Record(deletion.id) });
+        Ok(Chunk { rows: rows.collect(), behind, at_end: !page.has_more })
+    }
+
     /// The records of these ids, however many calls that takes.
-    async fn find(&mut self, log: ChangeLog, ids: Vec<RecordId>) -> Result<HashMap<RecordId, KeptRecord>, PortError> {
+    async fn find(
+        &mut self,
+        resource_type: ResourceType,
+        ids: Vec<RecordId>,
+    ) -> Result<HashMap<RecordId, KeptRecord>, PortError> {
         let mut found = HashMap::new();
         let mut backoff = Backoff::new(THROTTLED, self.ids.as_ref());
         let mut wanted = ids;
         let mut bytes = 0;
         while !wanted.is_empty() {
-            match self.records.find(&self.partition, log.resource_type, &wanted).await {
+            match self.records.find(&self.partition, resource_type, &wanted).await {
                 Ok(answer) => {
                     if answer.unprocessed.len() == wanted.len() {
                         backoff.wait().await;
@@ -240,4 +267,11 @@ impl LaneReader {
         };
         Ok(found)
     }
+}
+
+/// How an export names a deleted record.
+fn line_of(resource_type: ResourceType, Deletion { id, stamp }: &Deletion) -> PackedLine {
+    // No id has a character that JSON escapes.
+    let deleted_at = format!("{:.3}", stamp.moment());
+    PackedLine::Text(format!(r#"{{"resourceType":"{resource_type}","id":"{id}","deletedAt":"{deleted_at}"}}"#))
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
-use model::{CHANGE_LOG_REACH, ChangeLog, ExportPlan, ExportSpec, FileLayout, Partition, SHARDS, Shard, Stamp};
+use model::{
+    CHANGE_LOG_REACH, ChangeLog, Compression, DELETIONS_FILE, ExportPlan, ExportSpec, FileLayout, JobId, Partition,
+    SHARDS, Shard, Stamp,
+};
 use ports::PortError;
 use records::ResourceType;
 
@@ -27,18 +30,25 @@ const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(2);
 /// Where the log names more records than this, reading the whole type may take fewer units.
 const MANY_CHANGES: u64 = 10_000;
 
-/// What is read for each file of the job, in order: one file, or one for each type.
+/// What is read for each file of the job, in order: one file, or one for each type; then, with `since`, the deletions.
+/// Those are looked up once the last record is appended: so what is deleted meanwhile is named, too.
 pub(super) fn files_of(plan: &ExportPlan, spec: &ExportSpec) -> Vec<FilePlan> {
     let lanes = |resource_type: &ResourceType| lanes_of(plan, *resource_type, spec.since);
-    match spec.files {
+    let mut files: Vec<_> = match spec.files {
         FileLayout::Single => {
-            vec![FilePlan { resource_type: None, lanes: spec.resource_types.iter().flat_map(lanes).collect() }]
+            let lanes = spec.resource_types.iter().flat_map(lanes).collect();
+            vec![FilePlan { content: FileContent::AllTypes, lanes }]
         }
         FileLayout::PerType => {
-            let file = |of: &ResourceType| FilePlan { resource_type: Some(*of), lanes: lanes(of) };
+            let file = |of: &ResourceType| FilePlan { content: FileContent::OneType(*of), lanes: lanes(of) };
             spec.resource_types.iter().map(file).collect()
         }
+    };
+    if let Some(from) = spec.since.map(Stamp::first_of) {
+        let lanes = spec.resource_types.iter().map(|of| Lane::Deletions { of: *of, from }).collect();
+        files.push(FilePlan { content: FileContent::Deletions, lanes });
     }
+    files
 }
 
 fn lanes_of(plan: &ExportPlan, resource_type: ResourceType, since: Option<Timestamp>) -> Vec<Lane> {
@@ -54,8 +64,50 @@ fn lanes_of(plan: &ExportPlan, resource_type: ResourceType, since: Option<Timest
 
 /// One file of an export, and what it is made of.
 pub(super) struct FilePlan {
-    pub(super) resource_type: Option<ResourceType>,
+    pub(super) content: FileContent,
     pub(super) lanes: Vec<Lane>,
+}
+
+/// What a file of an export holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileContent {
+    /// The records of all types that were asked for.
+    AllTypes,
+    OneType(ResourceType),
+    /// Which records were deleted.
+    Deletions,
+}
+
+impl FilePlan {
+    /// The file's name in a job.
+    pub(super) fn name(&self, job: &JobId, spec: &ExportSpec) -> String {
+        let ending = self.compression(spec).ending();
+        match self.content {
+            FileContent::AllTypes => format!("{job}.ndjson{ending}"),
+            FileContent::OneType(resource_type) => format!("{resource_type}.ndjson{ending}"),
+            FileContent::Deletions => DELETIONS_FILE.to_owned(),
+        }
+    }
+
+    /// Deletions are few, and their file has one name.
+    pub(super) fn compression(&self, spec: &ExportSpec) -> Compression {
+        match self.content {
+            FileContent::AllTypes | FileContent::OneType(_) => spec.compression,
+            FileContent::Deletions => Compression::None,
+        }
+    }
+
+    pub(super) fn resource_type(&self) -> Option<ResourceType> {
+        match self.content {
+            FileContent::OneType(resource_type) => Some(resource_type),
+            FileContent::AllTypes | FileContent::Deletions => None,
+        }
+    }
+
+    /// Whether there is a file even when nothing is in it.
+    pub(super) fn may_be_empty(&self) -> bool {
+        self.content == FileContent::AllTypes
+    }
 }
 
 impl ExportWorker {

@@ -17,6 +17,9 @@ pub enum JobOutcome {
     Failed,
 }
 
+/// The name of the file of an export with `since` that says which records were deleted.
+pub const DELETIONS_FILE: &str = "deleted.ndjson";
+
 /// A file that a completed job leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +36,14 @@ pub struct ResultFile {
     pub bytes: u64,
     /// Of the bytes as they are downloaded, in lower-case hexadecimal.
     pub sha256: String,
+}
+
+impl ResultFile {
+    /// Whether its lines are records: those of `deleted.ndjson` name some that are gone.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        self.name != DELETIONS_FILE
+    }
 }
 
 /// What a completed job leaves behind.

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use model::{ChangeGroup, ChangeLog, Partition, Shard, Stamp, shard_of};
-use ports::{IdSource, KeptRecord, MAX_BATCH, MAX_GROUP, RecordReader, RecordWriter};
+use model::{ChangeGroup, ChangeLog, Deletion, Partition, Shard, Stamp, shard_of};
+use ports::{IdSource, KeptRecord, MAX_BATCH, MAX_GROUP, RecordReader, RecordRemover, RecordWriter};
 use records::{RecordId, ResourceType, StoredLine, Unpacker};
 
 use super::Fixture;
 
 /// Whatever keeps records.
-pub trait Records: RecordWriter + RecordReader {}
+pub trait Records: RecordWriter + RecordReader + RecordRemover {}
 
-impl<T: RecordWriter + RecordReader> Records for T {}
+impl<T: RecordWriter + RecordReader + RecordRemover> Records for T {}
 
 /// Runs all behaviours of [`Records`].
 pub async fn records(records: &dyn Records, seed: u64, now: Timestamp) {
@@ -23,6 +23,8 @@ pub async fn records(records: &dyn Records, seed: u64, now: Timestamp) {
     changes_are_found_by_their_stamp(records, &Fixture::new(seed + 4, now)).await;
     pages_cover_a_log_once(records, &Fixture::new(seed + 5, now)).await;
     records_are_found_by_their_ids(records, &Fixture::new(seed + 6, now)).await;
+    a_record_is_deleted_up_to_a_stamp(records, &Fixture::new(seed + 7, now)).await;
+    pages_cover_deletions_once(records, &Fixture::new(seed + 8, now)).await;
 }
 
 /// Writes patients as everybody has to: the change first, then the records.
@@ -221,4 +223,64 @@ async fn records_are_found_by_their_ids(records: &dyn Records, fixture: &Fixture
         wanted = answer.unprocessed;
     }
     assert_eq!(found, lines.iter().map(|line| line.id().clone()).collect(), "those that exist");
+}
+
+async fn a_record_is_deleted_up_to_a_stamp(records: &dyn Records, fixture: &Fixture) {
+    let resource_type = ResourceType::Patient;
+    let id = fixture.patient("a", "Name").id().clone();
+    let deletion = |second| Deletion { id: id.clone(), stamp: Stamp::last_of(fixture.later(second)) };
+    let is_there = async |partition: &Partition| {
+        loop {
+            let found = records.find(partition, resource_type, std::slice::from_ref(&id)).await.unwrap();
+            if found.unprocessed.is_empty() {
+                return !found.records.is_empty();
+            }
+        }
+    };
+    let logged = async |partition: &Partition, of| {
+        let page = records.deletions(partition, of, None).await.unwrap();
+        assert!(!page.has_more);
+        page.items
+    };
+    for partition in [&fixture.partition, &fixture.live()] {
+        let mut lines = [fixture.patient("a", "Name")];
+        let group = ChangeGroup::draw(resource_type, fixture.later(10), fixture.ids.random());
+        records.log_changes(partition, &group, std::slice::from_ref(&id)).await.unwrap();
+        assert_eq!(records.write_batch(partition, &group, &mut lines).await.unwrap().unwritten, []);
+    }
+    // A late deletion leaves what was stored after it.
+    for (second, stays) in [(5, true), (20, false), (20, false)] {
+        records.log_deletion(&fixture.partition, resource_type, &deletion(second)).await.unwrap();
+        records.delete_record(&fixture.partition, resource_type, &deletion(second)).await.unwrap();
+        assert_eq!(is_there(&fixture.partition).await, stays, "{second}");
+        assert_eq!(logged(&fixture.partition, resource_type).await, [deletion(second)]);
+    }
+    records.log_deletion(&fixture.partition, resource_type, &deletion(15)).await.unwrap();
+    assert_eq!(logged(&fixture.partition, resource_type).await, [deletion(20)], "an earlier moment changes nothing");
+    assert!(is_there(&fixture.live()).await, "of another partition");
+    assert_eq!(logged(&fixture.live(), resource_type).await, []);
+    assert_eq!(logged(&fixture.partition, ResourceType::Practitioner).await, []);
+}
+
+async fn pages_cover_deletions_once(records: &dyn Records, fixture: &Fixture) {
+    let mut expected = Vec::new();
+    for number in 0..120 {
+        let id = RecordId::try_from(format!("r-{number:03}")).unwrap();
+        let deletion = Deletion { id, stamp: Stamp::draw(fixture.later(number), fixture.ids.random()) };
+        records.log_deletion(&fixture.partition, ResourceType::Patient, &deletion).await.unwrap();
+        expected.push(deletion);
+    }
+    let (mut found, mut pages): (Vec<Deletion>, _) = (Vec::new(), 0);
+    loop {
+        let after = found.last().map(|deletion| deletion.id.clone());
+        let page = records.deletions(&fixture.partition, ResourceType::Patient, after.as_ref()).await.unwrap();
+        assert!(page.items.len() <= MAX_GROUP && page.units > 0.0);
+        found.extend(page.items);
+        pages += 1;
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(found, expected);
+    assert!(pages > 1);
 }

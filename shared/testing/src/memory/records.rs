@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use model::{CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Partition, Shard, Stamp, after, shard_of};
+use model::{
+    CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of,
+};
 use ports::{
     BatchOutcome, CountPage, FoundRecords, KeptRecord, MAX_BATCH, MAX_GROUP, Page, PortError, RecordReader,
-    RecordWriter,
+    RecordRemover, RecordWriter,
 };
 use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine};
 
@@ -16,6 +18,7 @@ use super::{Memory, defect};
 
 pub(super) type RecordKey = (Partition, Shard, RecordId);
 pub(super) type ChangeKey = (Partition, ChangeLog, Stamp);
+pub(super) type DeletionKey = (Partition, ResourceType, RecordId);
 
 /// The records of a page: few, so that tests see several pages.
 const PAGE: usize = 10;
@@ -138,6 +141,24 @@ impl RecordReader for Memory {
         Ok(CountPage { count: page.items.iter().map(|item| item.ids.len() as u64).sum(), next, units: 0.5 })
     }
 
+    async fn deletions(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        after: Option<&RecordId>,
+    ) -> Result<Page<Deletion>, PortError> {
+        let state = self.lock();
+        let mut rest = state
+            .deletions
+            .iter()
+            .filter(|((owner, of, id), _)| {
+                owner == partition && *of == resource_type && after.is_none_or(|after| id > after)
+            })
+            .map(|((_, _, id), stamp)| Deletion { id: id.clone(), stamp: *stamp });
+        let items: Vec<_> = rest.by_ref().take(PAGE).collect();
+        Ok(Page { items, has_more: rest.next().is_some(), units: 1.0 })
+    }
+
     async fn find(
         &self,
         partition: &Partition,
@@ -168,6 +189,38 @@ impl RecordReader for Memory {
     }
 }
 
+#[async_trait]
+impl RecordRemover for Memory {
+    async fn log_deletion(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        deletion: &Deletion,
+    ) -> Result<(), PortError> {
+        let key = (partition.clone(), resource_type, deletion.id.clone());
+        let mut state = self.lock();
+        let logged = state.deletions.entry(key).or_insert(deletion.stamp);
+        *logged = deletion.stamp.max(*logged);
+        Ok(())
+    }
+
+    async fn delete_record(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        Deletion { id, stamp }: &Deletion,
+    ) -> Result<(), PortError> {
+        let mut state = self.lock();
+        let logged = state.deletions.get(&(partition.clone(), resource_type, id.clone())).copied();
+        state.broken_promises += u64::from(logged < Some(*stamp));
+        let key = (partition.clone(), shard(resource_type, id), id.clone());
+        if state.records.get(&key).is_some_and(|(written, _)| written <= stamp) {
+            state.records.remove(&key);
+        }
+        Ok(())
+    }
+}
+
 impl Memory {
     /// Deletes the change items whose time is over, at the first allowed moment.
     pub fn expire_changes(&self, now: Timestamp) {
@@ -183,7 +236,8 @@ impl Memory {
         of_type.map(|((_, _, id), (stamp, line))| (id.clone(), *stamp, line.clone())).collect()
     }
 
-    /// How often a record was written that no change item names with its stamp, or a change item lost ids.
+    /// How often a record was written that no change item names with its stamp, a change item lost ids, or a record was
+    /// deleted and no deletion logged.
     #[must_use]
     pub fn broken_promises(&self) -> u64 {
         self.lock().broken_promises

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use model::{
-    ChangeGroup, ChangeItem, ChangeLog, IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, MultipartId,
+    ChangeGroup, ChangeItem, ChangeLog, Deletion, IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, MultipartId,
     ObjectKey, OpenUploads, Partition, Pool, Reservation, Settlement, Shard, Stamp, Tenant, TenantId, Upload, UploadId,
     UploadSlot, Window,
 };
 use ports::{
     AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, Cancellation, CountPage, DueCursor,
     DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, JobQueue, JobStore, KeptRecord,
-    ListedJobs, MonthUsage, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordWriter,
+    ListedJobs, MonthUsage, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordRemover, RecordWriter,
     UpdateError, UploadError, UploadedPart, UsageStore,
 };
 use records::{RecordId, ResourceType, StoredLine};
@@ -178,6 +178,15 @@ impl RecordReader for Network {
         self.read_records(self.memory.count_changes(partition, log, from, until)).await
     }
 
+    async fn deletions(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        after: Option<&RecordId>,
+    ) -> Result<Page<Deletion>, PortError> {
+        self.read_records(self.memory.deletions(partition, resource_type, after)).await
+    }
+
     async fn find(
         &self,
         partition: &Partition,
@@ -185,6 +194,31 @@ impl RecordReader for Network {
         ids: &[RecordId],
     ) -> Result<FoundRecords, PortError> {
         self.read_records(self.memory.find(partition, resource_type, ids)).await
+    }
+}
+
+#[async_trait]
+impl RecordRemover for Network {
+    async fn log_deletion(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        deletion: &Deletion,
+    ) -> Result<(), PortError> {
+        let (memory, partition, deletion) = (self.memory.clone(), partition.clone(), deletion.clone());
+        let log = async move { memory.log_deletion(&partition, resource_type, &deletion).await };
+        self.write(Operation::LogChanges, log).await
+    }
+
+    async fn delete_record(
+        &self,
+        partition: &Partition,
+        resource_type: ResourceType,
+        deletion: &Deletion,
+    ) -> Result<(), PortError> {
+        let (memory, partition, deletion) = (self.memory.clone(), partition.clone(), deletion.clone());
+        let delete = async move { memory.delete_record(&partition, resource_type, &deletion).await };
+        self.write(Operation::WriteBatch, delete).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! Chains of exports, each with the last one's `transactionTime` as its `since`, while imports write the same ids:
-//! replayed in order they equal the store.
+//! Chains of exports, each with the last one's `transactionTime` as its `since`, while imports write the same ids,
+//! and an operator deletes some: replayed in order, lines stored and then deletions applied, they equal the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -42,6 +42,9 @@ pub(crate) async fn chain(world: &mut World) {
             }
             for _ in 0..world.draw(100) {
                 world.step().await;
+                if world.draw(40) == 0 {
+                    world.delete(&format!("r-{}", world.draw(130))).await;
+                }
             }
             if world.draw(8) == 0 {
                 // The change log is trusted for 90 days only, and forgets after 92.
@@ -56,6 +59,9 @@ pub(crate) async fn chain(world: &mut World) {
         let id = exports::start(world, since).await;
         while !world.job(&id).await.has_ended() {
             world.step().await;
+            if !is_last && world.draw(20) == 0 {
+                world.delete(&format!("r-{}", world.draw(130))).await;
+            }
             if let JobState::Processing { checkpoint: Some(checkpoint), .. } = world.job(&id).await.state()
                 && let Some(checkpoint) = checkpoint.export()
                 && !checkpoint.plan.by_log.is_empty()
@@ -78,6 +84,9 @@ pub(crate) async fn chain(world: &mut World) {
             assert_eq!(missing.count(), 0, "seed {}: records are missing", world.seed);
         }
         replica.extend(lines);
+        for id in exports::deleted(world, &job) {
+            replica.remove(&id);
+        }
         let Some(JobResult::Export { started_at, .. }) = job.result() else { panic!("{job:?}") };
         since = Some(transaction_time(*started_at));
     }

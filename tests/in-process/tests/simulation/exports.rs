@@ -38,7 +38,7 @@ pub(crate) fn lines(world: &World, job: &Job) -> BTreeMap<String, String> {
     let late = if since.is_some() { world.network.seen().late } else { BTreeSet::new() };
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
     let mut count = 0;
-    for file in files {
+    for file in files.iter().filter(|file| file.has_records()) {
         let content = world.memory.object(&file.key).unwrap_or_else(|| panic!("seed {seed}: no {}", file.name));
         let told = (file.bytes, file.sha256.clone());
         assert_eq!(told, (content.len() as u64, in_process::sha256(&content)), "seed {seed}: {}", file.name);
@@ -67,6 +67,28 @@ pub(crate) fn lines(world: &World, job: &Job) -> BTreeMap<String, String> {
     let progress = job.progress();
     assert_eq!((progress.total, progress.processed), (count, count), "seed {seed}");
     lines
+}
+
+/// The ids in an export's file of deletions, each once; the file is as the job tells.
+pub(crate) fn deleted(world: &World, job: &Job) -> BTreeSet<String> {
+    let seed = world.seed;
+    let files = job.result().unwrap().files();
+    let mut deleted = BTreeSet::new();
+    for file in files.iter().filter(|file| !file.has_records()) {
+        let text = String::from_utf8(world.memory.object(&file.key).unwrap().to_vec()).unwrap();
+        assert_eq!((file.bytes, file.sha256.clone()), (text.len() as u64, in_process::sha256(text.as_bytes())));
+        assert_eq!((file.name.as_str(), file.resource_type), ("deleted.ndjson", None), "seed {seed}");
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let members: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(members, ["deletedAt", "id", "resourceType"], "seed {seed}");
+            let id = line["id"].as_str().unwrap();
+            assert!(deleted.insert(id.to_owned()), "seed {seed}: {id} is deleted twice");
+        }
+        assert_eq!(file.records, deleted.len() as u64, "seed {seed}");
+        assert!(!deleted.is_empty(), "seed {seed}: a file of no deletions");
+    }
+    deleted
 }
 
 /// Records change and appear while they are read, so that a page read again has other bytes.

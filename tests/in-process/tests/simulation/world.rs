@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{AcceptJobError, Accepted, ExportRequest, ExportStarter, ImportRequest, ImportStarter, JobAcceptor};
-use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper};
+use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker, RecordDeleter, Sweeper};
 use in_process::network::{Death, Dependency, Network, Weather};
 use jiff::{SignedDuration, Timestamp};
 use model::{
@@ -13,7 +13,7 @@ use model::{
     Partition, Plan, Pool, Principal, Scope, Tenant, Timings,
 };
 use ports::{Clock, DueGroup, DueStore, IdSource, JobStore, PortError, RecordWriter, UsageStore};
-use records::{ResourceType, StoredLine};
+use records::{RecordId, ResourceType, StoredLine};
 use testing::{Memory, MemoryClock, SeededIds};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -378,6 +378,25 @@ impl World {
     /// Lets time to live delete change items at the first allowed moment.
     pub(crate) fn expire_changes(&self) {
         self.memory.expire_changes(self.clock.now());
+    }
+
+    /// Deletes a patient as an operator does: begun at least, and ended unless the operator's machine dies.
+    pub(crate) async fn delete(&self, id: &str) {
+        let network = Arc::new(self.network.for_process(None));
+        let skew = SignedDuration::from_millis(self.draw(2_001).cast_signed() - 1_000);
+        let deleter = RecordDeleter {
+            remover: network.clone(),
+            reader: network,
+            clock: Arc::new(SkewedClock(self.clock.clone(), skew)),
+            ids: self.ids(),
+        };
+        let (partition, id) = (self.partition.clone(), RecordId::try_from(id.to_owned()).unwrap());
+        let dies_after = Duration::from_millis(if self.draw(4) == 0 { self.draw(400) } else { 600_000 });
+        // Nobody waits for the operator.
+        tokio::spawn(async move {
+            let deleting = deleter.delete(&partition, ResourceType::Patient, &id);
+            let _ended = tokio::time::timeout(dies_after, deleting).await;
+        });
     }
 
     /// Writes a patient by the usual way, past the network.
