@@ -8,6 +8,7 @@ use ports::{Clock, JobQueue, JobStore};
 use runtime::SystemClock;
 use serde::Serialize;
 
+use crate::audit::Change;
 use crate::output::OutputFormat;
 use crate::stores::Stores;
 
@@ -117,6 +118,9 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         if job.has_ended() {
             bail!("job {id} has ended, and stays as it is");
         }
+        let subject = Some(id.to_string());
+        let change = Change { action: "job.redriven", tenant, environment: Some(*environment), subject };
+        change.write(stores, None::<&()>).await?;
         stores.queue(job.job_type())?.send(&partition, id).await?;
     }
     output.print(&ShownJob::new(&job))

@@ -9,6 +9,7 @@ use runtime::{SystemClock, SystemIds};
 use serde::Serialize;
 
 use crate::TenantArgument;
+use crate::audit::Change;
 use crate::output::OutputFormat;
 use crate::stores::Stores;
 
@@ -93,6 +94,7 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
                 expires_at: expires,
                 revoked_at: None,
             };
+            write_down("key.created", &stored, stores).await?;
             // Shown first: a key that could not be shown must not open anything.
             output.print(&ListedKey::new(&stored, Some(&key)))?;
             let saved = stores.keys()?.save(&stored, None).await;
@@ -109,6 +111,7 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             let Some(listed) = keys.into_iter().find(|key| key.id == key_id) else {
                 bail!("tenant {} has no key {key_id}; list them with: clinik-bulk-admin key list", tenant.tenant);
             };
+            write_down("key.revoked", &listed, stores).await?;
             // The list may be some seconds old.
             loop {
                 let found = stores.keys()?.find(&listed.hash).await?;
@@ -120,4 +123,10 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             }
         }
     }
+}
+
+async fn write_down(action: &'static str, key: &StoredKey, stores: &Stores) -> Result<()> {
+    let Partition { tenant, environment } = &key.partition;
+    let change = Change { action, tenant, environment: Some(*environment), subject: Some(key.id.clone()) };
+    change.write(stores, Some(&ListedKey::new(key, None))).await
 }

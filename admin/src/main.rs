@@ -4,16 +4,18 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use model::TenantId;
 
+mod audit;
 mod job;
 mod key;
 mod output;
+mod record;
 mod stores;
 mod tenant;
 
 use output::{OutputClosed, OutputFormat};
 use stores::Stores;
 
-/// Manages tenants, keys and jobs of one deployment, with ordinary AWS credentials: environment, profile, SSO,
+/// Manages tenants, keys, jobs and records of one deployment, with ordinary AWS credentials: environment, profile, SSO,
 /// `aws login`, `credential_process`.
 #[derive(Debug, Parser)]
 #[command(name = "clinik-bulk-admin", version, about, long_about = None)]
@@ -42,6 +44,11 @@ enum Command {
     /// Shows and redrives jobs.
     #[command(subcommand)]
     Job(job::Command),
+    /// Deletes one record.
+    #[command(subcommand)]
+    Record(record::Command),
+    /// Lists what operators have changed: who, what and when.
+    Audit(audit::Arguments),
 }
 
 /// A tenant, as an argument.
@@ -65,6 +72,8 @@ async fn run(command: Command, stack: Option<&str>, output: OutputFormat) -> Res
         Command::Tenant(command) => tenant::run(command, stores, output).await,
         Command::Key(command) => key::run(command, stores, output).await,
         Command::Job(command) => job::run(command, stores, output).await,
+        Command::Record(command) => record::run(command, stores, output).await,
+        Command::Audit(arguments) => audit::run(&arguments, stores, output).await,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
-use aws::{Aws, DynamoJobs, DynamoKeys, DynamoUsage, Purge, SqsJobQueue};
+use aws::{Aws, DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage, OperatorAudit, Purge, SqsJobQueue};
 use model::{JobType, Tenant, TenantId};
 use ports::UsageStore;
 use runtime::Settings;
@@ -68,6 +68,21 @@ impl Stores {
             JobType::Export => "EXPORT_QUEUE_URL",
         }])?;
         Ok(self.aws.queue(url))
+    }
+
+    pub(crate) fn records(&self) -> Result<DynamoRecords> {
+        let [records] = self.names(["RECORDS_TABLE"])?;
+        Ok(self.aws.records(records))
+    }
+
+    pub(crate) fn audit(&self) -> Result<OperatorAudit> {
+        let [usage] = self.names(["USAGE_TABLE"])?;
+        Ok(self.aws.operator_audit(usage))
+    }
+
+    /// Who uses this command line.
+    pub(crate) async fn caller(&self) -> Result<String> {
+        Ok(self.aws.caller().await?)
     }
 
     pub(crate) fn purge(&self) -> Result<Purge> {

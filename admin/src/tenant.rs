@@ -8,6 +8,7 @@ use model::{
 use ports::UsageStore;
 
 use crate::TenantArgument;
+use crate::audit::Change;
 use crate::output::OutputFormat;
 use crate::stores::Stores;
 
@@ -93,6 +94,7 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
                 bulk_operations_per_hour: DEFAULT_BULK_OPERATIONS_PER_HOUR,
                 overage: false,
             });
+            write_down("tenant.created", &new, stores).await?;
             if !stores.usage()?.save_tenant(&new, None).await? {
                 bail!("there is a tenant {} already; change it with: clinik-bulk-admin tenant set", new.id);
             }
@@ -104,6 +106,7 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             loop {
                 let before = stores.known_tenant(&tenant.tenant).await?;
                 let changed = limits.apply(before.clone());
+                write_down("tenant.changed", &changed, stores).await?;
                 if stores.usage()?.save_tenant(&changed, Some(&before)).await? {
                     break changed;
                 }
@@ -111,4 +114,9 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         }
     };
     output.print(&tenant)
+}
+
+async fn write_down(action: &'static str, tenant: &Tenant, stores: &Stores) -> Result<()> {
+    let change = Change { action, tenant: &tenant.id, environment: None, subject: None };
+    change.write(stores, Some(tenant)).await
 }

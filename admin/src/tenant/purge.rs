@@ -13,6 +13,7 @@ use records::ResourceType;
 use runtime::SystemClock;
 use serde::Serialize;
 
+use crate::audit::Change;
 use crate::stores::Stores;
 
 /// Keys that are purged at once.
@@ -25,7 +26,7 @@ const MAX_RUNS: u32 = 5;
 #[derive(Default, Serialize)]
 pub(super) struct Purged {
     records: u64,
-    /// Items of the change log.
+    /// Items of the change log, and of deletions.
     changes: u64,
     jobs: u64,
     /// Idempotency entries and uploads.
@@ -50,6 +51,9 @@ pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, store
     if working > 0 {
         bail!("{working} jobs of {partition} have not ended; revoke the tenant's keys, and wait for them");
     }
+    let Partition { tenant, environment } = partition;
+    let change = Change { action: "tenant.purged", tenant, environment: Some(*environment), subject: None };
+    change.write(stores, None::<&()>).await?;
     let now = SystemClock.now();
     let uploads = stores.usage()?.open_uploads(partition, now).await?;
     let again_after = uploads.open(now).next().is_some().then(|| now + SignedDuration::from_hours(1));
@@ -106,11 +110,16 @@ async fn once(partition: &Partition, stores: &Stores) -> Result<Purged> {
         .buffer_unordered(MAX_CONCURRENCY)
         .try_fold(0, async |sum, deleted| Ok(sum + deleted))
         .await?;
+    let deletions = stream::iter(types())
+        .map(|of| purge.deletions(partition, of))
+        .buffer_unordered(MAX_CONCURRENCY)
+        .try_fold(0, async |sum, deleted| Ok(sum + deleted))
+        .await?;
     let jobs = purge.jobs(partition).await?;
     bar.inc(1);
     let calls = purge.calls(partition).await?;
     bar.inc(1);
     let files = purge.files(partition).await?;
     bar.finish_and_clear();
-    Ok(Purged { records, changes, jobs, calls, files, again_after: None })
+    Ok(Purged { records, changes: changes + deletions, jobs, calls, files, again_after: None })
 }

@@ -19,9 +19,9 @@ pub use failure::Failure;
 pub use files::VERSION;
 pub use patience::Patience;
 pub use plan::{
-    BatchPlan, BuildInput, ImportRequest, MaxRejected, Plan, SourcePlan, SourceRequest, build, resolve_sources,
-    source_name,
+    BatchPlan, BuildInput, ImportRequest, MaxRejected, Plan, SourcePlan, SourceRequest, Sources, build,
+    resolve_sources, source_name,
 };
 pub use run::{Driver, Memory, Stop, Waiting, may_begin_anew};
 pub use state::{BatchState, JobFailure, Journal, StateFolder};
-pub use summary::{Summary, summarise};
+pub use summary::{Figures, Summary, summarise};

@@ -11,10 +11,11 @@ use sources::Format;
 
 mod build;
 mod compress;
+mod deletions;
 mod request;
 
 pub use build::{BuildInput, build};
-pub use request::{ImportRequest, SourceRequest, resolve_sources};
+pub use request::{ImportRequest, SourceRequest, Sources, resolve_sources};
 
 /// How many rejected records still count as success.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -96,6 +97,9 @@ pub struct SourcePlan {
     /// Records read, valid or not.
     pub records: u64,
     pub rejected: u64,
+    /// Left out, since a later export of the chain names them as deleted.
+    #[serde(default)]
+    pub deleted: u64,
     /// Rows of empty cells, which are no records.
     pub blank_rows: u64,
 }
@@ -123,6 +127,11 @@ impl Plan {
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.sources.iter().map(|source| source.rejected).sum()
+    }
+
+    #[must_use]
+    pub fn deleted(&self) -> u64 {
+        self.sources.iter().map(|source| source.deleted).sum()
     }
 
     #[must_use]

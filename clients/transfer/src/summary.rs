@@ -1,6 +1,7 @@
 //! What became of a run: the merged reports, and the figures.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,10 @@ pub struct Summary {
     pub read: u64,
     pub stored: u64,
     pub rejected: u64,
-    /// Neither stored nor rejected: not sent yet, or of a job that failed.
+    /// Left out, since a later export of the chain names them as deleted.
+    #[serde(default)]
+    pub deleted: u64,
+    /// Neither stored, rejected nor deleted: not sent yet, or of a job that failed.
     pub open: u64,
     pub max_rejected: MaxRejected,
     pub files: Vec<FileSummary>,
@@ -44,6 +48,44 @@ pub struct Summary {
     pub ended_at: Option<Timestamp>,
     /// Of the rejected records, file by file, so that `retry` sees whether anything was fixed.
     pub rejected_files: BTreeMap<String, String>,
+}
+
+/// What was read, and what became of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    pub read: u64,
+    pub stored: u64,
+    pub rejected: u64,
+    pub deleted: u64,
+    pub open: u64,
+}
+
+impl Figures {
+    #[must_use]
+    pub fn of_plan(plan: &Plan, stored: u64, rejected: u64) -> Self {
+        let (read, deleted) = (plan.read(), plan.deleted());
+        Self { read, stored, rejected, deleted, open: read.saturating_sub(stored + rejected + deleted) }
+    }
+}
+
+/// As a sum, for people.
+impl fmt::Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { read, stored, rejected, deleted, open } = self;
+        write!(formatter, "{read} read = {stored} stored + {rejected} rejected")?;
+        if *deleted > 0 {
+            write!(formatter, " + {deleted} deleted since")?;
+        }
+        if *open > 0 { write!(formatter, " + {open} open") } else { Ok(()) }
+    }
+}
+
+impl Summary {
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let Self { read, stored, rejected, deleted, open, .. } = *self;
+        Figures { read, stored, rejected, deleted, open }
+    }
 }
 
 /// A source's figures.
@@ -157,7 +199,8 @@ pub fn summarise(
         read: plan.read(),
         stored,
         rejected,
-        open: plan.read().saturating_sub(stored + rejected),
+        deleted: plan.deleted(),
+        open: plan.read().saturating_sub(stored + rejected + plan.deleted()),
         max_rejected: request.max_rejected,
         files: merged.files,
         jobs,

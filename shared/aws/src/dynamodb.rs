@@ -23,16 +23,16 @@ pub(crate) use records::{deletions_key, log_key, shard_key};
 pub use usage::DynamoUsage;
 pub(crate) use usage::{tenant_prefixes, usage_of};
 
-type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The version of every item's form, in its attribute `v`.
-const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-fn number(value: impl std::fmt::Display) -> AttributeValue {
+pub(crate) fn number(value: impl std::fmt::Display) -> AttributeValue {
     AttributeValue::N(format!("{value}"))
 }
 
@@ -51,7 +51,7 @@ fn read_number(item: &Item, name: &str) -> Option<u64> {
 }
 
 /// Refuses items of a form that this version does not know.
-fn check_version(operation: &'static str, item: &Item) -> Result<(), PortError> {
+pub(crate) fn check_version(operation: &'static str, item: &Item) -> Result<(), PortError> {
     match read_number(item, "v") {
         Some(VERSION) => Ok(()),
         _ => Err(unreadable(operation, "item has an unknown version")),
@@ -92,8 +92,10 @@ mod tests {
                 ObjectKey::upload(partition, &upload).as_str().to_owned(),
             ])
             .map(|key| ("objects", key));
+        let deletions = ResourceType::ALL.iter().map(|of| deletions_key(partition, *of));
         shards
             .chain(logs)
+            .chain(deletions)
             .map(|key| ("records", key))
             .chain(objects)
             .chain([("jobs", partition.to_string())])
@@ -108,7 +110,7 @@ mod tests {
         #[test]
         fn no_two_partitions_share_a_key(one in partition(), other in partition(), id: u128) {
             let (ones, others) = (keys(&one, id), keys(&other, id));
-            prop_assert_eq!(ones.len(), 62 * (16 + 4) + 8 + 1 + 2);
+            prop_assert_eq!(ones.len(), 62 * (16 + 4 + 1) + 8 + 1 + 2);
             prop_assert_eq!(ones.is_disjoint(&others), one != other);
             if one != other {
                 // A prefix is a tool of deleting: it never reaches into another's.

@@ -8,6 +8,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::config::retry::RetryPartition;
 
+#[cfg(feature = "operators")]
+mod audit;
 mod dynamodb;
 mod error;
 mod purge;
@@ -16,6 +18,8 @@ mod sqs;
 #[cfg(feature = "operators")]
 mod stack;
 
+#[cfg(feature = "operators")]
+pub use audit::{OperatorAction, OperatorAudit};
 pub use dynamodb::{DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage};
 pub use purge::Purge;
 pub use s3::S3Objects;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures::StreamExt;
 use model::{
-    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, JobId,
-    JobResult, JobSpec, ObjectKey, OpenFile, Partition, Position, Progress, ResultFile, SavedDigest, Tail, Token,
+    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, JobId, JobResult, JobSpec,
+    ObjectKey, OpenFile, Partition, Position, Progress, ResultFile, SavedDigest, Tail, Token,
 };
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
 use tokio::time::Instant;
@@ -74,7 +74,8 @@ impl Work for ExportWorker {
             }
         };
         let files = files_of(&checkpoint.plan, spec);
-        let mut run = ExportRun { worker: self, guard, spec, files: &files, checkpoint, slice_ends, complete_by, deadline };
+        let mut run =
+            ExportRun { worker: self, guard, spec, files: &files, checkpoint, slice_ends, complete_by, deadline };
         while let Some(file) = files.get(run.checkpoint.next_file as usize) {
             run.write_file(run.checkpoint.next_file, file).await?;
         }

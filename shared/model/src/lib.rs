@@ -24,10 +24,11 @@ pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, Idempot
 pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
 pub use job_type::JobType;
 pub use jobs::{
-    AssemblyState, Checkpoint, Cursor, DELETIONS_FILE, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason, FileLayout,
-    IllegalTransition, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage, JobOutcome, JobResult, JobSpec,
-    JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob, OpenFile,
-    OpenLane, Position, Progress, Refusal, Release, Reservation, ResultFile, SavedDigest, Settlement, Tail, cleared_at,
+    AssemblyState, Checkpoint, Cursor, DELETIONS_FILE, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason,
+    FileLayout, IllegalTransition, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage, JobOutcome, JobResult,
+    JobSpec, JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob,
+    OpenFile, OpenLane, Position, Progress, Refusal, Release, Reservation, ResultFile, SavedDigest, Settlement, Tail,
+    cleared_at,
 };
 pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
 pub use limits::{

@@ -8,7 +8,7 @@ use clinikapi::{Client, Limits};
 use serde_json::json;
 use sources::Map;
 use transfer::{
-    BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, SourceRequest, StateFolder, Stop, Summary, files,
+    BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, Sources, StateFolder, Stop, Summary, files,
     resolve_sources, source_name, summarise,
 };
 
@@ -36,9 +36,9 @@ pub(super) struct Begin<'a> {
 }
 
 /// A backup goes back to whom it is of, unless somebody says otherwise.
-fn check_owner(sources: &[SourceRequest], owner: &Owner) -> Result<()> {
+fn check_owner(sources: &Sources, owner: &Owner) -> Result<()> {
     let is_of_others = |of: &Owner| !of.is_same(owner);
-    match sources.iter().find(|source| source.owner.as_ref().is_some_and(is_of_others)) {
+    match sources.files().find(|source| source.owner.as_ref().is_some_and(is_of_others)) {
         Some(source) => Err(usage(format!(
             "{} is an export of another tenant or environment than the key's: add --other-tenant if that is meant",
             source_name(&source.path)
@@ -49,7 +49,7 @@ fn check_owner(sources: &[SourceRequest], owner: &Owner) -> Result<()> {
 
 /// Begins a run of its own. `begun` hears of its folder before anything is sent, and before it can be resumed.
 pub(super) fn start(
-    sources: Vec<SourceRequest>,
+    sources: Sources,
     Begin { reading, acting, other_tenant }: &Begin<'_>,
     global: &Global,
     output: &Output,
@@ -57,12 +57,12 @@ pub(super) fn start(
 ) -> Result<Exit> {
     check(&sources, reading, global)?;
     let settings = Settings::resolve(global)?;
-    let reads_stdin = sources.iter().any(|source| source.path.as_os_str() == "-");
+    let reads_stdin = sources.files().any(|source| source.path.as_os_str() == "-");
     if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     // Before a folder is made for nothing. Not opened: what is read of a pipe is gone.
-    for source in sources.iter().filter(|source| source.path.as_os_str() != "-") {
+    for source in sources.files().filter(|source| source.path.as_os_str() != "-") {
         let found = std::fs::metadata(&source.path);
         found.map_err(|error| usage(format!("{}: cannot be opened: {error}", source_name(&source.path))))?;
     }
@@ -88,7 +88,7 @@ pub(super) fn start(
 }
 
 /// What does not fit together is said before anything is read.
-fn check(sources: &[SourceRequest], reading: &Reading, global: &Global) -> Result<()> {
+fn check(Sources { sources, .. }: &Sources, reading: &Reading, global: &Global) -> Result<()> {
     if let Some(name) = &reading.encoding {
         let _known = sources::encoding(name)?;
     }
@@ -106,16 +106,11 @@ fn check(sources: &[SourceRequest], reading: &Reading, global: &Global) -> Resul
     Ok(())
 }
 
-fn request(
-    sources: Vec<SourceRequest>,
-    reading: &Reading,
-    acting: &Acting,
-    owner: Option<Owner>,
-) -> Result<ImportRequest> {
+fn request(from: Sources, reading: &Reading, acting: &Acting, owner: Option<Owner>) -> Result<ImportRequest> {
     Ok(ImportRequest {
         version: transfer::VERSION,
         run: new_run()?,
-        sources,
+        from,
         map: reading.map.as_ref().map(std::path::absolute).transpose().context("find the map file")?,
         encoding: reading.encoding.clone(),
         unknown: reading.unknown,
@@ -132,7 +127,7 @@ fn new_run() -> Result<String> {
     Ok(format!("r{}", random.get(..12).unwrap_or_default()))
 }
 
-fn dry_run(arguments: &Import, sources: Vec<SourceRequest>, global: &Global, output: &Output) -> Result<Exit> {
+fn dry_run(arguments: &Import, sources: Sources, global: &Global, output: &Output) -> Result<Exit> {
     check(&sources, &arguments.reading, global)?;
     let limits = match Settings::resolve_if_given(global)? {
         Some(settings) => Some(settings.client(output)?.limits()?.0),
@@ -254,8 +249,7 @@ fn failed_jobs(summary: &Summary) -> anyhow::Error {
 
 /// The figures, for people.
 pub(super) fn say_summary(summary: &Summary, output: &Output) {
-    let open = if summary.open > 0 { format!(" + {} open", summary.open) } else { String::new() };
-    output.say(&format!("{} read = {} stored + {} rejected{open}", summary.read, summary.stored, summary.rejected));
+    output.say(&summary.figures().to_string());
     for violation in summary.violations.iter().take(10) {
         output.say(&format!(
             "  {} × {} {} [{}]",
@@ -282,9 +276,10 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
         return;
     }
     for source in &plan.sources {
+        let deleted = if source.deleted > 0 { format!(", {} deleted since", source.deleted) } else { String::new() };
         let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
         output.say(&format!(
-            "{}: {} records, {} rejected{blank} ({})",
+            "{}: {} records, {} rejected{deleted}{blank} ({})",
             files::shown(Path::new(&source_name(&source.path))),
             source.records,
             source.rejected,
@@ -296,6 +291,12 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
         output.warn(&format!(
             "the month has {left} requests left, and every record takes one: the import will stop there until the next month"
         ));
+    }
+    if plan.deleted() > 0 {
+        output.warn(
+            "records that were deleted since they were exported are left out; where this tenant has some of them, they \
+             stay: its operator deletes them",
+        );
     }
     let jobs = plan.batches.len();
     output.say(&format!(
@@ -325,7 +326,7 @@ fn hours(plan: &Plan, limits: Option<&Limits>) -> String {
 fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
     let operations = limits.map(|limits| &limits.bulk_operations);
     json!({"event": "plan", "run": plan.run, "records": plan.read(), "rejected": plan.rejected(),
-        "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
+        "deleted": plan.deleted(), "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
         "operationsPerHour": operations.and_then(|operations| operations.limit),
         "operationsLeft": operations.and_then(|operations| operations.remaining)})
 }

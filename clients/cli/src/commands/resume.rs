@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde_json::json;
 use transfer::{
-    BatchState, ExportState, ImportRequest, Journal, Manifest, Plan, SourcePlan, StateFolder, Summary, files,
+    BatchState, ExportState, Figures, ImportRequest, Journal, Manifest, Plan, SourcePlan, StateFolder, Summary, files,
     source_name,
 };
 
@@ -52,7 +52,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let is_open = request.owner.environment == "live" && !request.confirmed;
     let Some(plan) = planned.filter(|_| !is_open) else {
         // Nothing has been sent yet.
-        if request.sources.iter().any(|source| source.path.as_os_str() == "-") {
+        if request.from.sources.iter().any(|source| source.path.as_os_str() == "-") {
             bail!("stdin was not read to its end, and nothing was sent: import it again");
         }
         return run.plan_and_act(request, Some(&limits), arguments.yes);
@@ -169,13 +169,12 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
             "state": state.name(), "jobId": state.job_id()}));
     }
     let finished = journal.states().iter().all(BatchState::is_done);
-    let open = plan.read().saturating_sub(stored + rejected);
+    let figures = Figures::of_plan(&plan, stored, rejected);
     let document = json!({"kind": "import", "run": plan.run, "finished": finished, "read": plan.read(),
-        "stored": stored, "rejected": rejected, "open": open, "jobs": jobs});
+        "stored": stored, "rejected": rejected, "deleted": figures.deleted, "open": figures.open, "jobs": jobs});
     output.result(&document, || {
         let state = if finished { "finished" } else { "not finished" };
-        let head =
-            format!("import, {state}: {} read = {stored} stored + {rejected} rejected + {open} open\n", plan.read());
+        let head = format!("import, {state}: {figures}\n");
         let rows = plan.batches.iter().zip(journal.states()).map(|(batch, state)| {
             vec![
                 format!("{:04}", batch.number),

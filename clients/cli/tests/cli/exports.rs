@@ -154,6 +154,51 @@ fn a_chain_is_restored_oldest_first_and_an_export_exactly() {
 }
 
 #[test]
+fn what_was_deleted_since_is_not_restored() {
+    let key = |id: &str| ("Patient".to_owned(), id.to_owned());
+    let bench = with_patients(4);
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    let export = |day: u32, per_type: bool| {
+        bench.stub.state().transaction_time = format!("2026-01-{day}T09:00:00Z");
+        let mut arguments = vec!["export", "Patient", "--out", "out", "--since-last"];
+        arguments.extend(per_type.then_some("--per-type"));
+        bench.run(&arguments).ends(0).says("since 2026");
+    };
+    bench.stub.delete("Patient", "p-000");
+    bench.stub.delete("Patient", "p-001");
+    export(16, true);
+    // Stored again, and another one deleted.
+    bench.stub.put("Patient", "p-000", "Again");
+    bench.stub.delete("Patient", "p-003");
+    export(17, false);
+    let before: Vec<_> = bench.stub.state().records.keys().cloned().collect();
+    assert_eq!(before, [key("p-000"), key("p-002")]);
+    bench.stub.state().records.clear();
+    let said = bench.import(&["out"]);
+    said.ends(0).says("8 read = 4 stored + 0 rejected + 4 deleted since").says("are left out");
+    let state = bench.stub.state();
+    assert_eq!(state.records.keys().cloned().collect::<Vec<_>>(), before);
+    assert!(state.records[&key("p-000")].0.contains("Again"));
+    drop(state);
+    assert_eq!(bench.read_json("state/summary.json")["deleted"], 4);
+    let status = bench.run(&["status", "state"]);
+    assert!(status.ends(0).out.contains("4 deleted since"));
+    // A file of deletions is what its manifest says, or nothing is sent.
+    let last = folders(&bench, "out").pop().unwrap();
+    let file = last.join("deleted.ndjson");
+    let content = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(content.lines().count(), 2);
+    for wrong in [content.replacen("p-001", "p-002", 1), "{\"id\":\"p-001\"}\n".to_owned()] {
+        std::fs::write(&file, wrong).unwrap();
+        bench.stub.clear_requests();
+        let told = bench.run(&["import", "out", "--state", "other"]);
+        assert!(told.code != 0 && !told.err.contains("p-00"), "{}", told.err);
+        assert_eq!(bench.stub.count("POST", ""), 0);
+        std::fs::remove_dir_all(bench.path("other")).unwrap();
+    }
+}
+
+#[test]
 fn a_file_that_is_not_its_manifests_is_exit_code_8_and_nothing_is_sent() {
     let bench = with_patients(3);
     bench.run(&["export", "Patient", "--out", "out"]).ends(0);

@@ -95,10 +95,6 @@ impl Manifest {
         ended.zip(began).is_some_and(|(ended, began)| ended > began)
     }
 
-    fn names_deleted(&self) -> bool {
-        self.files.iter().any(|file| file.name == super::DELETED)
-    }
-
     fn covers(&self, resource_type: &str) -> bool {
         self.resource_types.iter().any(|known| known == resource_type)
     }
@@ -199,8 +195,5 @@ pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Option<Man
     let own = chain.iter().map(|(_, manifest)| manifest).filter(|manifest| manifest.owner == *owner);
     let links = gapless(own);
     let covers = |manifest: &Manifest| types.iter().all(|wanted| manifest.covers(wanted));
-    let whole = links.iter().rposition(|link| link.since.is_none() && covers(link)).unwrap_or(0);
-    // A chain that names deleted records cannot be restored by this version: the next export is a whole one.
-    let goes_on = !links.iter().skip(whole).any(|link| link.names_deleted());
-    Ok(links.into_iter().filter(|_| goes_on).rfind(|link| covers(link)).cloned())
+    Ok(links.into_iter().rfind(|link| covers(link)).cloned())
 }

@@ -11,6 +11,7 @@ use sources::{
 };
 
 use super::compress::Compressor;
+use super::deletions::Deletions;
 use super::request::SourceRequest;
 use super::{BatchPlan, ImportRequest, Plan, SourcePlan, source_name};
 use crate::batch::{OpenBatch, Place, duplicate};
@@ -34,9 +35,10 @@ pub fn build(input: &BuildInput<'_>) -> Result<Plan> {
     if let Some(folder) = input.folder {
         folder.clear()?;
     }
-    let names = input.request.sources.iter().map(|source| source_name(&source.path)).collect();
-    let mut planner = Planner::new(names, input.folder)?;
-    let total = input.request.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok());
+    let from = &input.request.from;
+    let names = from.sources.iter().map(|source| source_name(&source.path)).collect();
+    let mut planner = Planner::new(names, input.folder, Deletions::read(&from.deletions)?)?;
+    let total = from.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok());
     input.events.begin(Stage::Reading, total.map(|metadata| metadata.len()).sum());
     let mut sources = Vec::new();
     let read = read_all(input, &mut planner, &mut sources);
@@ -51,13 +53,13 @@ pub fn build(input: &BuildInput<'_>) -> Result<Plan> {
 
 fn read_all(input: &BuildInput<'_>, planner: &mut Planner<'_>, sources: &mut Vec<SourcePlan>) -> Result<()> {
     let mut stage = 0;
-    for (at, source) in input.request.sources.iter().enumerate() {
+    for (at, source) in input.request.from.sources.iter().enumerate() {
         if source.stage != stage {
             stage = source.stage;
             planner.end_stage()?;
         }
-        planner.source = at;
-        (planner.rejected, planner.bytes) = (0, 0);
+        (planner.source, planner.stage) = (at, stage);
+        (planner.rejected, planner.deleted, planner.bytes) = (0, 0, 0);
         let plan = read_source(input, source, planner, sources).with_context(|| source_name(&source.path))?;
         sources.push(plan);
     }
@@ -101,7 +103,7 @@ fn read_source(
     let (sha256, bytes) = open.digest();
     source.verify(&sha256, records)?;
     let size = (records, planner.bytes);
-    for (earlier, of) in request.sources.iter().zip(&planner.sizes) {
+    for (earlier, of) in request.from.sources.iter().zip(&planner.sizes) {
         let is_alike = *of == size && records > 0 && earlier.resource_type == source.resource_type;
         let is_ours = earlier.owner.is_none() && source.owner.is_none();
         // Records without ids would be stored twice.
@@ -117,6 +119,7 @@ fn read_source(
         sha256,
         records,
         rejected: planner.rejected,
+        deleted: planner.deleted,
         blank_rows,
     })
 }
@@ -146,8 +149,12 @@ struct Planner<'a> {
     folder: Option<&'a StateFolder>,
     names: Vec<String>,
     source: usize,
+    stage: usize,
+    deletions: Deletions,
     /// Rejected records of the source in hand.
     rejected: u64,
+    /// Its records that were deleted since.
+    deleted: u64,
     /// Bytes of its records.
     bytes: u64,
     /// Records and bytes of the sources before it.
@@ -160,12 +167,15 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(names: Vec<String>, folder: Option<&'a StateFolder>) -> Result<Self> {
+    fn new(names: Vec<String>, folder: Option<&'a StateFolder>, deletions: Deletions) -> Result<Self> {
         Ok(Self {
             folder,
             names,
             source: 0,
+            stage: 0,
+            deletions,
             rejected: 0,
+            deleted: 0,
             bytes: 0,
             sizes: Vec::new(),
             open: BTreeMap::new(),
@@ -244,6 +254,10 @@ impl Sink for Planner<'_> {
         record: &[u8],
     ) -> Result<Option<SourceViolation>> {
         self.bytes += record.len() as u64;
+        if self.deletions.cover(resource_type, id.as_ref(), self.stage) {
+            self.deleted += 1;
+            return Ok(None);
+        }
         if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))
             && let Some(full) = self.open.remove(&resource_type)
         {

@@ -19,7 +19,8 @@ use crate::files;
 pub struct ImportRequest {
     pub version: u32,
     pub run: String,
-    pub sources: Vec<SourceRequest>,
+    #[serde(flatten)]
+    pub from: Sources,
     pub map: Option<PathBuf>,
     pub encoding: Option<String>,
     pub unknown: UnknownColumns,
@@ -30,6 +31,28 @@ pub struct ImportRequest {
     pub owner: Owner,
     /// A live key was confirmed.
     pub confirmed: bool,
+}
+
+/// What `TYPE FILE…` or `DIR` stands for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Sources {
+    pub sources: Vec<SourceRequest>,
+    /// Files that say which records of the sources were deleted since.
+    #[serde(default)]
+    pub deletions: Vec<SourceRequest>,
+}
+
+impl Sources {
+    /// Both kinds.
+    pub fn files(&self) -> impl Iterator<Item = &SourceRequest> {
+        self.sources.iter().chain(&self.deletions)
+    }
+}
+
+impl From<Vec<SourceRequest>> for Sources {
+    fn from(sources: Vec<SourceRequest>) -> Self {
+        Self { sources, deletions: Vec::new() }
+    }
 }
 
 /// A source as it was asked for.
@@ -55,8 +78,8 @@ pub struct Expected {
     pub records: u64,
 }
 
-/// What `TYPE FILE…` or `DIR` stands for.
-pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Vec<SourceRequest>> {
+/// Finds the files that are meant.
+pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Sources> {
     match what {
         [folder] if folder.is_dir() => folder_sources(folder, format),
         [one] => Err(unusable(format!("{}: name a folder, or a type and its files", one.display()))),
@@ -64,7 +87,7 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Vec<S
             let name = resource_type.to_str().unwrap_or_default();
             let resource_type = sources::resource_type(name).map_err(|wrong| unusable(format!("{name}: {wrong}")))?;
             let mut seen = BTreeSet::new();
-            files
+            let sources: Result<Vec<_>> = files
                 .iter()
                 .map(|path| {
                     // By whatever name, and by links.
@@ -73,7 +96,10 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Vec<S
                     }
                     Ok(of_manifest(file_source(absolute(path)?, Some(resource_type), format)))
                 })
-                .collect()
+                .collect();
+            let sources = sources?;
+            let deletions = deletions_beside(&sources)?;
+            Ok(Sources { sources, deletions })
         }
         [] => Err(unusable("name a folder, or a type and its files")),
     }
@@ -93,13 +119,13 @@ fn file_source(path: PathBuf, resource_type: Option<ResourceType>, format: Optio
 }
 
 /// The files of a folder: an export, a chain of exports, or files named after types.
-fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceRequest>> {
+fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
     let folder = absolute(folder)?;
     if export::is_unfinished(&folder) {
         return Err(unusable(format!("{} is an export that is not complete: resume it first", folder.display())));
     }
     if let Some(manifest) = Manifest::load(&folder)? {
-        return manifest_sources(&folder, &manifest, 0);
+        return of_chain([(folder, manifest)]);
     }
     let chain = export::chain(&folder)?;
     if let Some(((_, first), others)) = chain.split_first() {
@@ -110,10 +136,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
             )));
         }
         check_beside(&folder)?;
-        let links = export::restorable(chain)?;
-        let stages = links.iter().enumerate();
-        let stages = stages.map(|(stage, (folder, manifest))| manifest_sources(folder, manifest, stage));
-        return Ok(stages.collect::<Result<Vec<_>>>()?.concat());
+        return of_chain(export::restorable(chain)?);
     }
     let mut sources = Vec::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("read folder {}", folder.display()))? {
@@ -142,7 +165,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Vec<SourceReq
             return Err(unusable(format!("{} is there twice, plain and gzip", plain.path.display())));
         }
     }
-    Ok(sources)
+    Ok(sources.into())
 }
 
 /// Beside exports nothing is passed over in silence.
@@ -174,13 +197,33 @@ fn of_manifest(source: SourceRequest) -> SourceRequest {
     }
 }
 
-fn manifest_sources(folder: &Path, manifest: &Manifest, stage: usize) -> Result<Vec<SourceRequest>> {
-    if manifest.files.iter().any(|file| file.name == export::DELETED) {
-        return Err(unusable(format!(
-            "{} names deleted records, which this version cannot delete: restore from a whole export",
-            folder.display()
-        )));
+/// Exports one after the other, each a stage of its own.
+fn of_chain(links: impl IntoIterator<Item = (PathBuf, Manifest)>) -> Result<Sources> {
+    let stages = links.into_iter().enumerate();
+    let stages = stages.map(|(stage, (folder, manifest))| manifest_sources(&folder, &manifest, stage));
+    let files = stages.collect::<Result<Vec<_>>>()?.concat();
+    let (deletions, sources) = files.into_iter().partition(is_deletions);
+    Ok(Sources { sources, deletions })
+}
+
+/// What the exports of files that are named by themselves say was deleted meanwhile.
+fn deletions_beside(sources: &[SourceRequest]) -> Result<Vec<SourceRequest>> {
+    let of_exports = sources.iter().filter(|source| source.expected.is_some());
+    let folders: BTreeSet<_> = of_exports.filter_map(|source| source.path.parent()).collect();
+    let mut deletions = Vec::new();
+    for folder in folders {
+        let manifest = Manifest::load(folder)?.context("the export's manifest is gone")?;
+        let files = manifest_sources(folder, &manifest, 0)?.into_iter();
+        deletions.extend(files.filter(is_deletions));
     }
+    Ok(deletions)
+}
+
+fn is_deletions(file: &SourceRequest) -> bool {
+    file.path.file_name().is_some_and(|name| name == export::DELETED)
+}
+
+fn manifest_sources(folder: &Path, manifest: &Manifest, stage: usize) -> Result<Vec<SourceRequest>> {
     let source = |file: &clinikapi::JobFile| {
         let resource_type = match &file.resource_type {
             Some(name) => Some(name.parse().map_err(|_| anyhow::anyhow!("{}: unknown type", folder.display()))?),

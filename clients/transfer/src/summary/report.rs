@@ -32,12 +32,7 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
          <title>Import {run}</title><style>{STYLE}</style></head><body>\n<h1>Import {run}: {state}</h1>\n",
         run = text(&summary.run),
     )?;
-    let open = if summary.open > 0 { format!(" + {} open", summary.open) } else { String::new() };
-    writeln!(
-        page,
-        "<p class=\"total\">{} read = {} stored + {} rejected{open}</p>",
-        summary.read, summary.stored, summary.rejected
-    )?;
+    writeln!(page, "<p class=\"total\">{}</p>", summary.figures())?;
     if let Some(reason) = &summary.reason {
         writeln!(page, "<p>{}</p>", text(reason))?;
     }

@@ -16,9 +16,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, Select, WriteRequest,
 };
-use model::{
-    CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of,
-};
+use model::{CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of};
 use ports::{
     BatchOutcome, CountPage, FoundRecords, KeptRecord, MAX_GROUP, Page, PortError, RecordReader, RecordRemover,
     RecordWriter,

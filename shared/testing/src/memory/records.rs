@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use model::{
-    CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of,
-};
+use model::{CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of};
 use ports::{
     BatchOutcome, CountPage, FoundRecords, KeptRecord, MAX_BATCH, MAX_GROUP, Page, PortError, RecordReader,
     RecordRemover, RecordWriter,

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use model::{
-    ChangeGroup, ChangeItem, ChangeLog, Deletion, IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month, MultipartId,
-    ObjectKey, OpenUploads, Partition, Pool, Reservation, Settlement, Shard, Stamp, Tenant, TenantId, Upload, UploadId,
-    UploadSlot, Window,
+    ChangeGroup, ChangeItem, ChangeLog, Deletion, IdempotencyEntry, IdempotencyKey, Job, JobId, KeyPrefix, Month,
+    MultipartId, ObjectKey, OpenUploads, Partition, Pool, Reservation, Settlement, Shard, Stamp, Tenant, TenantId,
+    Upload, UploadId, UploadSlot, Window,
 };
 use ports::{
     AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, Cancellation, CountPage, DueCursor,
     DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, JobQueue, JobStore, KeptRecord,
-    ListedJobs, MonthUsage, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordRemover, RecordWriter,
-    UpdateError, UploadError, UploadedPart, UsageStore,
+    ListedJobs, MonthUsage, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordRemover,
+    RecordWriter, UpdateError, UploadError, UploadedPart, UsageStore,
 };
 use records::{RecordId, ResourceType, StoredLine};
 use tokio::time::Instant;

@@ -178,6 +178,14 @@ fn export(job: &mut Job, state: &State) {
     } else {
         put(format!("{}{suffix}", job.id), &types, false)
     };
+    let is_gone = |key: &&(String, String)| !state.records.contains_key(*key) && types.contains(&key.0.as_str());
+    let deleted: Vec<_> = state.deleted.iter().filter(is_gone).collect();
+    if !job.body["since"].is_null() && !deleted.is_empty() {
+        let lines = deleted.iter().map(|(resource_type, id)| {
+            json!({"resourceType": resource_type, "id": id, "deletedAt": "2026-01-15T10:00:00.000Z"}).to_string() + "\n"
+        });
+        job.files.insert("deleted.ndjson".to_owned(), lines.collect::<String>().into_bytes());
+    }
     job.ended = Some("completed");
 }
 
@@ -238,7 +246,7 @@ fn file(job: &Job, name: &str, content: &[u8]) -> Value {
     }
     let records = memchr::memchr_iter(b'\n', &plain).count();
     let mut file = json!({"name": name, "records": records, "bytes": content.len(), "sha256": sha256, "url": "stable"});
-    if job.body["files"] == "perType" {
+    if job.body["files"] == "perType" && name != "deleted.ndjson" {
         file["resourceType"] = json!(name.split('.').next().unwrap());
     }
     file

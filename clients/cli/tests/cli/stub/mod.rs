@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// A byte is changed in every download.
     pub(crate) corrupt_downloads: bool,
     pub(crate) transaction_time: String,
+    /// What exports with `since` name as deleted, by type and id.
+    pub(crate) deleted: Vec<(String, String)>,
     next: u32,
 }
 
@@ -89,6 +91,7 @@ impl Stub {
             cut_downloads: None,
             corrupt_downloads: false,
             transaction_time: "2026-01-15T09:00:00Z".to_owned(),
+            deleted: Vec::new(),
             next: 0,
         };
         let stub = Self { url, state: Arc::new(Mutex::new(state)), hook: Arc::default() };
@@ -135,6 +138,13 @@ impl Stub {
         let line = line.replacen(&format!(",\"resourceType\":\"{resource_type}\""), "", 1);
         let line = line.replacen('{', &format!("{{\"resourceType\":\"{resource_type}\","), 1);
         self.state().records.insert((resource_type.to_owned(), id.to_owned()), (line, 1));
+    }
+
+    /// Deletes a record as an operator does.
+    pub(crate) fn delete(&self, resource_type: &str, id: &str) {
+        let key = (resource_type.to_owned(), id.to_owned());
+        self.state().records.remove(&key).unwrap();
+        self.state().deleted.push(key);
     }
 }
 
