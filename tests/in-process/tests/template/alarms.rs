@@ -162,6 +162,20 @@ fn the_dashboard_shows_every_alarm_and_is_json() {
 }
 
 #[test]
+fn the_dashboard_names_every_function_and_searches_for_none() {
+    let template = Template::new();
+    let dashboard = template.properties("MetricsDashboard");
+    let body = dashboard["DashboardBody"]["Fn::Sub"][0].as_str().unwrap();
+    assert!(!body.contains("SEARCH("), "a search also finds stacks whose names begin with this one's");
+    for metric in ["Errors", "Throttles"] {
+        for name in template.of_type("AWS::Serverless::Function").into_keys() {
+            let shown = format!(r#"["AWS/Lambda", "{metric}", "FunctionName", "${{{name}}}"]"#);
+            assert!(body.contains(&shown), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn functions_tell_every_metric_that_is_read() {
     let mut told = String::new();
     for path in
