@@ -4,7 +4,8 @@
 
 It takes seven bulk operations: on AWS raise the tenant's limit first, or wait between runs. It deletes the jobs that it
 starts; twelve records with ids that begin with `smoke-` stay in the partition of the key. With --operator the metrics,
-audit lines and alarms of the run are looked for in the stack's account (boto3 and AWS credentials).
+audit lines and alarms of the run are looked for in the stack's account (boto3 and AWS credentials): in what
+CloudFormation says is the stack's own, since names of other stacks may begin with the same words.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ BASE, KEY = os.environ.get("API_URL", "").rstrip("/"), os.environ.get("API_KEY",
 JOB_TIME = 180
 # Bulk operations of the whole story.
 OPERATIONS = 7
+# What an operator looks at: the last 15 minutes, or more if this run takes longer.
+BEGAN = time.time()
+LOOK_BACK = 900
+# CloudWatch shows a line after seconds, a metric after a minute or two, and promises neither.
+LINE_TIME, METRIC_TIME = 60, 300
+# The emulator makes no metrics of the lines that hold them.
+IS_LOCAL = bool(os.environ.get("AWS_ENDPOINT_URL"))
 
 
 class Broken(Exception):
@@ -212,36 +220,117 @@ def clean_up() -> None:
         expect(call("GET", f"/v1/bulk/jobs/{job}")[0] == 404, "a deleted job is still there")
 
 
-def seen_by_operators(stack: str) -> Callable[[], None]:
-    def story() -> None:
-        import boto3
+def eventually(what: str, patience: float, holds: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    while not holds():
+        expect(time.monotonic() - began < patience, f"{what}, after {patience:.0f} s")
+        time.sleep(5)
 
-        logs = boto3.client("logs")
-        groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
-        of_api = [group for group in groups if stack in group and group.endswith("-api")]
-        expect(bool(of_api), "there is no log group of the API functions")
-        since = int((time.time() - 900) * 1000)
-        texts = "".join(event["message"] for event in log_events(logs, of_api[0], since))
-        expect('"audit":"job.started"' in texts, "no audit line has arrived")
-        expect('"JobsStarted"' in texts, "no metric has arrived")
-        expect("Smoke" not in texts, "a value of a record is in the logs")
-        alarms_are_quiet(stack)
 
-    return story
+def since() -> float:
+    return min(time.time() - LOOK_BACK, BEGAN)
+
+
+def resources_of(stack: str) -> list[dict]:
+    import boto3
+
+    pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+    return [found for page in pages for found in page["StackResourceSummaries"] if found["ResourceStatus"] != "DELETE_COMPLETE"]
+
+
+def parameters_of(stack: str) -> dict[str, str]:
+    import boto3
+
+    [described] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described.get("Parameters", [])}
+
+
+def lines_of_api(stack: str) -> list[str]:
+    """What the API functions have logged."""
+    import boto3
+
+    groups = [found["PhysicalResourceId"] for found in resources_of(stack) if found["LogicalResourceId"] == "ApiLogs"]
+    expect(len(groups) == 1, "the stack has no log group of the API functions")
+    return [event["message"] for event in log_events(boto3.client("logs"), groups[0], int(since() * 1000))]
+
+
+def audit_lines_have_arrived(stack: str) -> None:
+    def arrived() -> bool:
+        lines = lines_of_api(stack)
+        expect(not any("Smoke" in line for line in lines), "a value of a record is in the logs")
+        return any('"audit":"job.started"' in line for line in lines)
+
+    eventually("no audit line has arrived", LINE_TIME, arrived)
+
+
+def metric_in_cloudwatch(stack: str) -> float:
+    import boto3
+
+    answer = boto3.client("cloudwatch").get_metric_statistics(
+        Namespace="ClinikBulk", MetricName="JobsStarted", Dimensions=[{"Name": "Stack", "Value": stack}],
+        StartTime=since(), EndTime=time.time() + 60, Period=60, Statistics=["Sum"],
+    )
+    return sum(point["Sum"] for point in answer["Datapoints"])
+
+
+def metric_in_lines(stack: str) -> float:
+    """The same sum from the lines that CloudWatch would make the metric of."""
+    total = 0.0
+    for line in lines_of_api(stack):
+        if '"JobsStarted"' not in line:
+            continue
+        values = json.loads(line)
+        directives = values.get("_aws", {}).get("CloudWatchMetrics", [])
+        if values.get("Stack") == stack and any(
+            directive["Namespace"] == "ClinikBulk" and ["Stack"] in directive["Dimensions"]
+            and any(metric["Name"] == "JobsStarted" for metric in directive["Metrics"])
+            for directive in directives
+        ):
+            total += values["JobsStarted"]
+    return total
+
+
+def metrics_have_arrived(stack: str) -> None:
+    counted = metric_in_lines if IS_LOCAL else metric_in_cloudwatch
+    wanted = len(STARTED)
+    eventually(f"JobsStarted is not {wanted} yet", METRIC_TIME, lambda: counted(stack) >= max(wanted, 1))
 
 
 def alarms_are_quiet(stack: str) -> None:
     import boto3
 
-    [described] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    chosen = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described.get("Parameters", [])}
-    if chosen.get("Alarms") == "false":
+    if parameters_of(stack).get("Alarms") == "false":
         return
-    kinds = ["MetricAlarm", "CompositeAlarm"]
-    found = boto3.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{stack}-", AlarmTypes=kinds)
-    expect(bool(found["CompositeAlarms"]) and bool(found["MetricAlarms"]), "the stack has no alarms")
-    ringing = [alarm["AlarmName"] for kind in ("MetricAlarms", "CompositeAlarms") for alarm in found[kind] if alarm["StateValue"] == "ALARM"]
-    expect(not ringing, f"in alarm: {', '.join(ringing)}")
+    kinds = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
+    names = [found["PhysicalResourceId"] for found in resources_of(stack) if found["ResourceType"] in kinds]
+    expect(bool(names), "the stack has no alarms")
+    # Composite alarms are told only where they are asked for.
+    pages = boto3.client("cloudwatch").get_paginator("describe_alarms").paginate(
+        AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+    )
+    found = [alarm for page in pages for kind in ("MetricAlarms", "CompositeAlarms") for alarm in page.get(kind, [])]
+    absent = set(names) - {alarm["AlarmName"] for alarm in found}
+    expect(not absent, f"gone: {', '.join(sorted(absent))}")
+    ringing = [alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM"]
+    expect(not ringing, f"in alarm: {', '.join(sorted(ringing))}")
+
+
+def of_operators(stack: str) -> list[tuple[str, Callable[[], None]]]:
+    where = "as the log lines say them: the local stack makes none of them" if IS_LOCAL else "in CloudWatch"
+    return [
+        ("audit lines have arrived, and no value of a record", lambda: audit_lines_have_arrived(stack)),
+        (f"metrics have arrived, {where}", lambda: metrics_have_arrived(stack)),
+        ("no alarm rings", lambda: alarms_are_quiet(stack)),
+    ]
+
+
+def errors_of_aws(stack: str | None) -> tuple[type[Exception], ...]:
+    """What boto3 raises; a story over HTTP alone does without it."""
+    if not stack:
+        return ()
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError
 
 
 STORY: list[tuple[str, Callable[[], None]]] = [
@@ -259,22 +348,28 @@ STORY: list[tuple[str, Callable[[], None]]] = [
 ]
 
 
+def told(error: Exception) -> str:
+    """An error without what it may quote of an answer: its code, or its kind."""
+    if isinstance(error, Broken):
+        return str(error)
+    return getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--operator", metavar="STACK", help="also look for metrics, audit lines and alarms of this stack")
     stack = parser.parse_args().operator
     if not BASE or not KEY:
         sys.exit("API_URL and API_KEY are not set: . .local/env has those of the local stack")
-    story = STORY + ([("metrics and audit lines have arrived, no alarm rings", seen_by_operators(stack))] if stack else [])
+    story = STORY + (of_operators(stack) if stack else [])
     broken = 0
     for name, chapter in story:
         try:
             chapter()
             print(f"holds   {name}", flush=True)
-        except (Broken, OSError, KeyError) as error:
+        except (Broken, OSError, KeyError, *errors_of_aws(stack)) as error:
             broken += 1
-            said = error if isinstance(error, Broken) else type(error).__name__
-            print(f"BROKEN  {name}: {said}", flush=True)
+            print(f"BROKEN  {name}: {told(error)}", flush=True)
     print(f"{len(story) - broken} of {len(story)} hold")
     sys.exit(1 if broken else 0)
 

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 local/test-api.sh
-.venv/bin/python local/smoke.py
+.venv/bin/python local/smoke.py --operator "$STACK"
 .venv/bin/python local/test-exports.py
 .venv/bin/python local/test-broken.py
 .venv/bin/python local/typescript.py test
