@@ -12,7 +12,7 @@ DENY := .tools/cargo-deny@0.20.2
 FUZZ := .tools/cargo-fuzz@0.13.2
 CYCLONEDX := .tools/cargo-cyclonedx@0.5.9
 
-.PHONY: help up down logs demo test smoke quick package soak package sbom bench check audit docs fmt tools clean
+.PHONY: help up down logs demo test smoke quick soak package sbom bench check audit docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -80,12 +80,13 @@ bench/peers/python/.venv/ready: bench/peers/python/requirements.txt
 	bench/peers/python/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-check: $(VENV)/ready ## Check format, lints, docs, template and dependencies.
+check: $(VENV)/ready ## Check format, lints, docs, template, workflows and dependencies.
 	cargo fmt --all --check
 	cargo fmt --manifest-path bench/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
+	$(VENV)/bin/jactionlint --shellcheck= --pyflakes=
 	@$(PYTHON) local/dependencies.py
 	@$(TYPESCRIPT) check
 
