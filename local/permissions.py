@@ -2,8 +2,8 @@
 
     permissions.py [ROLE …]    all of them, unless some are named
 
-A permission is one action on one resource in one statement of a policy. Each function's role, and the operators'
-policy, has a scenario in tests/over-http/tests/permissions/ that uses all it may do; with the permission gone the
+A permission is one action on one resource in one statement of a policy. Each function's role, and each of the
+operators' policies, has a scenario in tests/over-http/tests/permissions/ that uses all it may do; with the permission gone the
 scenario has to fail. What the emulator cannot show is listed here, with the reason. Run by `make soak`, inside
 `stack.py exec`.
 """
@@ -23,7 +23,7 @@ SCENARIOS = {
     "GetJobRole": "get_job", "ListJobsRole": "list_jobs",
     "CancelJobRole": "cancel_job", "ValidateRecordsRole": "validate_records", "GetLimitsRole": "get_limits",
     "RunImportRole": "run_import", "RunExportRole": "run_export", "SweepJobsRole": "sweep_jobs",
-    "OperatorPolicy": "operators",
+    "OperatorPolicy": "look_and_redrive", "TenantsPolicy": "tenants_and_keys", "ErasurePolicy": "erase",
 }
 
 # Role, action and a part of the resource, as regular expressions.
@@ -76,7 +76,8 @@ class Held:
             return
         version = iam.get_policy(PolicyArn=physical)["Policy"]["DefaultVersionId"]
         self.document = iam.get_policy_version(PolicyArn=physical, VersionId=version)["PolicyVersion"]["Document"]
-        self.name, self.policy = "permissions-operator", "operators"
+        # Each policy has a user of its own.
+        self.name, self.policy = f"permissions-{physical.rsplit('/', 1)[1]}", "operators"
         iam.create_user(UserName=self.name)
         key = iam.create_access_key(UserName=self.name)["AccessKey"]
         os.environ |= {"OPERATOR_KEY_ID": key["AccessKeyId"], "OPERATOR_SECRET_KEY": key["SecretAccessKey"]}

@@ -1,4 +1,4 @@
-//! What an operator does: looks at a job, sends it again, forgets a tenant.
+//! What an operator does: looks at a job, sends it again, deletes a record, forgets a tenant; and what is left on record.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_collect, reason = "test")]
 
@@ -160,6 +160,102 @@ fn a_purge_takes_one_partition_and_nothing_else() {
     for client in [&live, &stranger] {
         assert_eq!(client.exported(&["Patient"], None).1.lines().count(), 60);
     }
+}
+
+#[test]
+fn a_record_that_was_deleted_is_named_by_exports_with_since() {
+    let tenant = tenant("ops-erase");
+    let (test, live) = (client(&tenant, "test"), client(&tenant, "live"));
+    for client in [&test, &live] {
+        let _imported = client.imported("Patient", &patients(40));
+        let _imported = client.imported("Practitioner", &patients(1));
+    }
+    let (whole, _) = live.exported(&["Patient"], None);
+    let since = whole["transactionTime"].as_str().unwrap();
+    let names = |job: &Value| {
+        let files = job["files"].as_array().unwrap().iter();
+        files.map(|file| file["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (job, _) = live.exported(&["Patient"], Some(since));
+    assert_eq!(names(&job).len(), 1, "nothing was deleted: {job}");
+
+    let delete = |resource_type, id| ["record", "delete", &tenant, "live", resource_type, id, "--wait", "0"];
+    let said = refused(&delete("Patient", "p-99"));
+    assert!(said.contains("has no Patient of this id") && !said.contains("p-99"), "{said}");
+    assert!(refused(&delete("Patients", "p-1")).contains("no such resource type"));
+    for id in ["p-1", "p-2"] {
+        let deleted = admin(&delete("Patient", id));
+        assert_eq!(deleted["secondLook"], "gone", "{deleted}");
+        let held: Vec<_> = deleted["held"].as_array().unwrap().iter().map(|held| held["what"].to_string()).collect();
+        // Two of the type in this environment are exports, one is an import; the other type's is none of them.
+        assert_eq!(held.len(), 4, "{deleted}");
+        assert!(held.iter().any(|what| what.contains(whole["id"].as_str().unwrap())), "{deleted}");
+    }
+    assert!(refused(&delete("Patient", "p-1")).contains("has no Patient"), "it is gone");
+    // Stored again: it is a record like any other.
+    let _back = live.imported("Patient", "{\"id\":\"p-2\",\"firstName\":\"Back\",\"lastName\":\"D\"}\n");
+
+    for (per_type, gzip) in [(false, false), (true, false), (false, true)] {
+        let mut body = json!({"resourceTypes": ["Patient", "Practitioner"], "since": since});
+        if per_type {
+            body["files"] = json!("perType");
+        }
+        if gzip {
+            body["compression"] = json!("gzip");
+        }
+        let job = live.ended(&live.post("/v1/bulk/export", &body).job_id());
+        assert_eq!((&job["totalRecords"], &job["processedRecords"]), (&json!(40), &json!(40)), "{job}");
+        let files = job["files"].as_array().unwrap();
+        let [deleted] = &files.iter().filter(|file| file["name"] == "deleted.ndjson").collect::<Vec<_>>()[..] else {
+            panic!("{job}")
+        };
+        assert_eq!((&deleted["records"], deleted.get("resourceType")), (&json!(1), None), "{job}");
+        let content = live.get(deleted["url"].as_str().unwrap());
+        let content = live.fetch(&content.headers["location"]).text;
+        let line: Value = serde_json::from_str(content.trim_end()).unwrap();
+        assert_eq!((&line["resourceType"], &line["id"]), (&json!("Patient"), &json!("p-1")));
+        assert!(line["deletedAt"].as_str().unwrap() > since && content.ends_with("Z\"}\n"), "{content}");
+        let sums = live.get(&format!("/v1/bulk/jobs/{}/files/SHA256SUMS", job["id"].as_str().unwrap())).text;
+        assert!(sums.contains(&format!("{}  deleted.ndjson", deleted["sha256"].as_str().unwrap())), "{sums}");
+    }
+    // Of a whole export, of another type, and of the other environment there is nothing to tell.
+    assert_eq!(names(&live.exported(&["Patient"], None).0).len(), 1);
+    assert_eq!(names(&live.exported(&["Practitioner"], Some(since)).0).len(), 1);
+    let (job, lines) = test.exported(&["Patient"], Some(since));
+    assert_eq!((names(&job).len(), lines.lines().count()), (1, 40));
+}
+
+#[test]
+fn what_operators_change_is_on_record() {
+    let tenant = tenant("ops-audit");
+    let key = admin(&["key", "create", &tenant]);
+    let _done = admin(&["tenant", "set", &tenant, "--overage", "on"]);
+    let _done = admin(&["key", "revoke", &tenant, key["id"].as_str().unwrap()]);
+    let _done = admin(&["tenant", "purge", &tenant, "--environment", "test", "--confirm", &tenant]);
+    // What only looks is not on record.
+    let _done = admin(&["tenant", "show", &tenant]);
+    let audit = admin(&["audit", "--tenant", &tenant]);
+    let audit = audit.as_array().unwrap();
+    let actions: Vec<_> = audit.iter().map(|action| action["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["tenant.created", "key.created", "tenant.changed", "key.revoked", "tenant.purged"]);
+    for action in audit {
+        assert!(action["who"].as_str().unwrap().starts_with("arn:aws:"), "{action}");
+        assert_eq!(action["tenant"], tenant.as_str());
+    }
+    assert_eq!(audit[3]["subject"], key["id"]);
+    assert!(audit[2]["details"].as_str().unwrap().contains("\"overage\":true"), "{}", audit[2]);
+    let told = serde_json::to_string(audit).unwrap();
+    assert!(!told.contains(key["key"].as_str().unwrap()), "a secret is on record");
+    let last = audit[4]["at"].as_str().unwrap();
+    assert_eq!(admin(&["audit", "--tenant", &tenant, "--since", last]).as_array().unwrap().len(), 1);
+
+    // Who cannot be told, or not be written down, changes nothing.
+    let mut command = Command::new(setting("CLINIK_BULK_ADMIN"));
+    command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "nothing");
+    let done = command.args(["tenant", "create", "of-nobody"]).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(!done.status.success() && said.contains("nothing was changed"), "{said}");
+    assert!(refused(&["tenant", "show", "of-nobody"]).contains("there is no tenant"));
 }
 
 /// Whether the command succeeds with its output going there, and what it says beside it.

@@ -180,34 +180,73 @@ fn a_key_of_the_customer_can_be_used_by_whoever_reads_or_writes() {
 
 #[test]
 fn operators_may_do_what_their_commands_do() {
-    let expected = [
-        // By name: what a stack is asked for by is not its id.
-        "cloudformation:DescribeStacks on the stack",
-        "dynamodb:BatchWriteItem on JobsTable",
-        "dynamodb:BatchWriteItem on RecordsTable",
-        "dynamodb:BatchWriteItem on UsageTable",
-        "dynamodb:GetItem on JobsTable",
-        "dynamodb:GetItem on UsageTable",
-        "dynamodb:PutItem on ApiKeysTable",
-        "dynamodb:PutItem on UsageTable",
-        "dynamodb:Query on ApiKeysTable/index/byTenant",
-        "dynamodb:Query on JobsTable",
-        "dynamodb:Query on RecordsTable",
-        "dynamodb:Query on UsageTable",
-        "s3:AbortMultipartUpload on Bucket/*",
-        "s3:DeleteObject on Bucket/*",
-        "s3:ListBucket on Bucket",
-        "s3:ListBucketMultipartUploads on Bucket",
-        "sqs:SendMessage on ExportQueue",
-        "sqs:SendMessage on ImportQueue",
+    // By name: what a stack is asked for by is not its id.
+    const STACK: &str = "cloudformation:DescribeStacks on the stack";
+    let expected: [(&str, &[&str]); 3] = [
+        (
+            "OperatorPolicy",
+            &[
+                STACK,
+                "dynamodb:GetItem on JobsTable",
+                "dynamodb:GetItem on UsageTable",
+                "dynamodb:PutItem on UsageTable",
+                "dynamodb:Query on ApiKeysTable/index/byTenant",
+                "dynamodb:Query on UsageTable",
+                "sqs:SendMessage on ExportQueue",
+                "sqs:SendMessage on ImportQueue",
+            ],
+        ),
+        (
+            "TenantsPolicy",
+            &[
+                STACK,
+                "dynamodb:GetItem on ApiKeysTable",
+                "dynamodb:GetItem on UsageTable",
+                "dynamodb:PutItem on ApiKeysTable",
+                "dynamodb:PutItem on UsageTable",
+                "dynamodb:Query on ApiKeysTable/index/byTenant",
+            ],
+        ),
+        (
+            "ErasurePolicy",
+            &[
+                STACK,
+                "dynamodb:BatchGetItem on RecordsTable",
+                "dynamodb:BatchWriteItem on JobsTable",
+                "dynamodb:BatchWriteItem on RecordsTable",
+                "dynamodb:BatchWriteItem on UsageTable",
+                "dynamodb:DeleteItem on RecordsTable",
+                "dynamodb:GetItem on UsageTable",
+                "dynamodb:PutItem on RecordsTable",
+                "dynamodb:PutItem on UsageTable",
+                "dynamodb:Query on JobsTable",
+                "dynamodb:Query on RecordsTable",
+                "dynamodb:Query on UsageTable",
+                "s3:AbortMultipartUpload on Bucket/*",
+                "s3:DeleteObject on Bucket/*",
+                "s3:ListBucket on Bucket",
+                "s3:ListBucketMultipartUploads on Bucket",
+            ],
+        ),
     ];
-    let of = |template: &Template| allowed(&template.properties("OperatorPolicy")["PolicyDocument"]);
-    let without = of(&Template::new());
-    assert_eq!(without.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-    let with = of(&Template::with(&[("KmsKeyArn", KEY)]));
-    assert!(with.difference(&without).all(|permission| permission.starts_with("kms:")));
-    assert!(with.len() > without.len());
-    assert_eq!(Template::new().outputs["OperatorPolicyArn"]["Value"], reference("OperatorPolicy"));
+    let (template, with_key) = (Template::new(), Template::with(&[("KmsKeyArn", KEY)]));
+    for (policy, expected) in expected {
+        let of = |template: &Template| allowed(&template.properties(policy)["PolicyDocument"]);
+        let without = of(&template);
+        assert_eq!(without.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{policy}");
+        let with = of(&with_key);
+        assert!(with.difference(&without).all(|permission| permission.starts_with("kms:")), "{policy}");
+        assert!(with.len() > without.len(), "{policy}");
+        assert_eq!(template.outputs[&format!("{policy}Arn")]["Value"], reference(policy));
+        // Nobody changes what others have left as evidence, or what a tenant has used.
+        for statement in listed(&template.properties(policy)["PolicyDocument"]["Statement"]) {
+            let actions = texts(&statement["Action"]);
+            let writes = actions.iter().any(|action| action.contains("Put") || action.contains("Write"));
+            if statement["Resource"] == arn("UsageTable") && writes {
+                assert!(!statement["Condition"].is_null(), "{policy}: {actions:?}");
+            }
+        }
+    }
 }
 
 /// The page that says who may do what: one row for each function and resource.
