@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use model::TenantId;
 
 mod audit;
+mod check;
 mod job;
 mod key;
 mod output;
@@ -49,6 +50,8 @@ enum Command {
     Record(record::Command),
     /// Lists what operators have changed: who, what and when.
     Audit(audit::Arguments),
+    /// Says what of a stack was changed by hand, or left out of a restore. Fails if there is anything.
+    Check,
 }
 
 /// A tenant, as an argument.
@@ -73,6 +76,7 @@ async fn run(command: Command, stack: Option<&str>, output: OutputFormat) -> Res
         Command::Key(command) => key::run(command, stores, output).await,
         Command::Job(command) => job::run(command, stores, output).await,
         Command::Record(command) => record::run(command, stores, output).await,
+        Command::Check => check::run(stack, stores, output).await,
         Command::Audit(arguments) => audit::run(&arguments, stores, output).await,
     }
 }

@@ -47,6 +47,16 @@ impl Stores {
         Ok(values)
     }
 
+    pub(crate) fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
+    /// The name of one part.
+    pub(crate) fn part(&self, part: &'static str) -> Result<String> {
+        let [name] = self.names([part])?;
+        Ok(name)
+    }
+
     pub(crate) fn keys(&self) -> Result<DynamoKeys> {
         let [keys] = self.names(["API_KEYS_TABLE"])?;
         Ok(self.aws.keys(keys))

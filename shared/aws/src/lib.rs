@@ -24,6 +24,8 @@ pub use dynamodb::{DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage};
 pub use purge::Purge;
 pub use s3::S3Objects;
 pub use sqs::SqsJobQueue;
+#[cfg(feature = "operators")]
+pub use stack::{StackResource, TableSettings};
 
 /// The connection to AWS: region, credentials and endpoint from the environment, and one pool of
 /// connections for all clients. Build it once, at the start of a function.

@@ -22,6 +22,16 @@ impl DynamoKeys {
         Self { client, table }
     }
 
+    /// Every key of every tenant: for operators.
+    pub async fn all(&self) -> Result<Vec<StoredKey>, PortError> {
+        let mut items = self.client.scan().table_name(&self.table).into_paginator().items().send();
+        let mut keys = Vec::new();
+        while let Some(item) = items.try_next().await.map_err(|error| port_error("list keys", &error))? {
+            keys.push(Self::key(item)?);
+        }
+        Ok(keys)
+    }
+
     fn key(mut item: Item) -> Result<StoredKey, PortError> {
         check_version("read key", &item)?;
         let broken = || unreadable("read key", "item cannot be read");
