@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::yaml::{Template, arn, reference};
+use crate::yaml::{Template, alias, arn, reference};
 
 /// The integration that a route leads to.
 fn target(route: &Value) -> String {
@@ -22,15 +22,16 @@ fn every_route_leads_to_a_function_that_the_gateway_may_call() {
     for (name, route) in template.of_type("AWS::ApiGatewayV2::Route") {
         assert_eq!(route["ApiId"], reference("Api"), "{name}");
         let integration = integrations[target(route).as_str()];
-        let function = integration["IntegrationUri"]["Fn::GetAtt"][0].as_str().unwrap();
+        let function = integration["IntegrationUri"]["Ref"].as_str().and_then(|name| name.strip_suffix(".Alias"));
+        let function = function.unwrap_or_else(|| panic!("{name}: {}", integration["IntegrationUri"]));
         let expected = json!({
             "ApiId": reference("Api"), "IntegrationType": "AWS_PROXY",
-            "IntegrationUri": arn(function), "PayloadFormatVersion": "2.0",
+            "IntegrationUri": alias(function), "PayloadFormatVersion": "2.0",
         });
         assert_eq!(integration, &expected, "{name}");
         let may_call = permissions.values().any(|permission| {
             let source = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*";
-            permission["FunctionName"] == reference(function)
+            permission["FunctionName"] == alias(function)
                 && permission["Action"] == "lambda:InvokeFunction"
                 // Otherwise anybody's gateway could call it.
                 && permission["SourceArn"] == json!({ "Fn::Sub": source })
@@ -46,7 +47,8 @@ fn every_route_leads_to_a_function_that_the_gateway_may_call() {
 fn whoever_has_no_key_is_throttled_first() {
     let template = Template::with(&[("ThrottlingRate", "600"), ("ThrottlingBurst", "900")]);
     let stage = template.properties("ApiStage");
-    let by_default = json!({"ThrottlingRateLimit": "600", "ThrottlingBurstLimit": "900"});
+    let by_default =
+        json!({"ThrottlingRateLimit": "600", "ThrottlingBurstLimit": "900", "DetailedMetricsEnabled": false});
     assert_eq!(stage["DefaultRouteSettings"], by_default);
     let keys: BTreeSet<_> = template
         .of_type("AWS::ApiGatewayV2::Route")
@@ -62,6 +64,19 @@ fn whoever_has_no_key_is_throttled_first() {
     }
     for route in ["$default", "ANY /health"] {
         assert!(stage["RouteSettings"][route].is_object(), "{route}");
+    }
+}
+
+#[test]
+fn metrics_of_each_route_can_be_had() {
+    for (parameter, expected) in [("false", false), ("true", true)] {
+        let template = Template::with(&[("DetailedMetrics", parameter)]);
+        let stage = template.properties("ApiStage");
+        assert_eq!(stage["DefaultRouteSettings"]["DetailedMetricsEnabled"], expected);
+        // A boolean, and not the parameter's text: CloudFormation does not convert what a route's settings hold.
+        for (route, settings) in stage["RouteSettings"].as_object().unwrap() {
+            assert_eq!(settings["DetailedMetricsEnabled"], expected, "{route}");
+        }
     }
 }
 

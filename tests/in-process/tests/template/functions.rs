@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::yaml::{Template, arn, document, reference, texts};
+use crate::yaml::{Template, alias, arn, document, reference, texts};
 
 const PROCESSORS: [&str; 2] = ["RunExportFunction", "RunImportFunction"];
 
-fn all(template: &Template) -> Vec<&str> {
+pub(crate) fn all(template: &Template) -> Vec<&str> {
     template.of_type("AWS::Serverless::Function").into_keys().collect()
 }
 
-fn is_api(name: &str) -> bool {
+pub(crate) fn is_api(name: &str) -> bool {
     !PROCESSORS.contains(&name) && name != "SweepJobsFunction"
 }
 
@@ -84,7 +84,7 @@ fn a_processor_takes_one_message_at_a_time_and_reports_what_failed() {
     for (kind, concurrency) in [("Import", "3"), ("Export", "4")] {
         let source = template.properties(&format!("Run{kind}Source"));
         assert_eq!(source["EventSourceArn"], arn(&format!("{kind}Queue")), "{kind}");
-        assert_eq!(source["FunctionName"], reference(&format!("Run{kind}Function")), "{kind}");
+        assert_eq!(source["FunctionName"], alias(&format!("Run{kind}Function")), "{kind}");
         assert_eq!(source["BatchSize"], 1, "{kind}");
         assert_eq!(source["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{kind}");
         assert_eq!(source["ScalingConfig"], json!({"MaximumConcurrency": concurrency}), "{kind}");
@@ -96,12 +96,15 @@ fn the_sweeper_runs_every_minute() {
     let template = Template::new();
     let schedule = template.properties("SweepJobsSchedule");
     assert_eq!((&schedule["ScheduleExpression"], &schedule["State"]), (&json!("rate(1 minute)"), &json!("ENABLED")));
-    assert_eq!(schedule["Targets"], json!([{"Id": "sweep-jobs", "Arn": arn("SweepJobsFunction")}]));
+    assert_eq!(schedule["Targets"], json!([{"Id": "sweep-jobs", "Arn": alias("SweepJobsFunction")}]));
     let permission = json!({
-        "FunctionName": reference("SweepJobsFunction"), "Action": "lambda:InvokeFunction",
+        "FunctionName": alias("SweepJobsFunction"), "Action": "lambda:InvokeFunction",
         "Principal": "events.amazonaws.com", "SourceArn": arn("SweepJobsSchedule"),
     });
     assert_eq!(template.properties("SweepJobsPermission"), &permission);
+    // A sweep that comes late, or again, would only run beside the next minute's.
+    let once = json!({"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0});
+    assert_eq!(template.of_function("SweepJobsFunction", "EventInvokeConfig"), &once);
 }
 
 #[test]
@@ -110,7 +113,13 @@ fn concurrency_can_be_reserved_for_the_api() {
     let (off, on) = (Template::new(), Template::with(&[("ApiReservedConcurrency", "7")]));
     for name in all(&off) {
         assert_eq!(reserved(&off, name), Value::Null, "{name}");
-        assert_eq!(reserved(&on, name), if is_api(name) { json!("7") } else { Value::Null }, "{name}");
+        let expected = match name {
+            // The sweeper has to run when processors use up the quota, and never twice at once.
+            "SweepJobsFunction" => json!(1),
+            name if is_api(name) => json!("7"),
+            _ => Value::Null,
+        };
+        assert_eq!(reserved(&on, name), expected, "{name}");
     }
 }
 

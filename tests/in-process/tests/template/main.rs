@@ -9,6 +9,7 @@ mod api;
 mod functions;
 mod parameters;
 mod roles;
+mod versions;
 mod yaml;
 
 use yaml::{Template, arn, listed, reference};
@@ -138,7 +139,12 @@ fn a_message_survives_throttles_and_ends_in_its_dead_letter_queue() {
 #[test]
 fn every_resource_that_can_have_tags_has_them() {
     // With everything there is.
-    let optional = [("DomainName", "api.example.org"), ("CertificateArn", "arn"), ("KmsKeyArn", KEY)];
+    let optional = [
+        ("DomainName", "api.example.org"),
+        ("CertificateArn", "arn"),
+        ("KmsKeyArn", KEY),
+        ("Deployment", "Canary10Percent5Minutes"),
+    ];
     let template = Template::with(&optional);
     let list = json!([{"Key": "stage", "Value": "dev"}]);
     let map = json!({"stage": "dev"});
@@ -156,7 +162,7 @@ fn every_resource_that_can_have_tags_has_them() {
             | "AWS::SQS::Queue" => &list,
             "AWS::ApiGatewayV2::Api" | "AWS::ApiGatewayV2::DomainName" | "AWS::ApiGatewayV2::Stage" => &map,
             "AWS::Serverless::Function" => {
-                assert_eq!(&template.globals["Tags"], &map);
+                assert_eq!((&template.globals["Tags"], &template.globals["PropagateTags"]), (&map, &json!(true)));
                 // What SAM makes of events has no tags.
                 assert!(resource["Properties"]["Events"].is_null(), "{name}");
                 &Value::Null

@@ -10,7 +10,7 @@ const DEPLOYING: &str = include_str!("../../../../docs/deploying.md");
 const SAMCONFIG: &str = include_str!("../../../../samconfig.toml");
 
 /// All names that a part of the template refers to.
-fn referred(part: &Value) -> BTreeSet<String> {
+pub(crate) fn referred(part: &Value) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     collect(part, &mut names);
     // `Fn::Sub` refers to names as well.

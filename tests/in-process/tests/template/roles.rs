@@ -9,7 +9,7 @@ use crate::KEY;
 use crate::yaml::{Template, arn, listed, reference, texts};
 
 /// What a document allows: each action on each resource, as "action on resource".
-fn allowed(document: &Value) -> BTreeSet<String> {
+pub(crate) fn allowed(document: &Value) -> BTreeSet<String> {
     let mut allowed = BTreeSet::new();
     for statement in document["Statement"].as_array().unwrap() {
         assert_eq!(statement["Effect"], "Allow");
@@ -154,7 +154,9 @@ fn each_role_writes_its_own_log_group() {
 #[test]
 fn a_permissions_boundary_is_on_every_role() {
     let boundary = "arn:aws:iam::123456789012:policy/boundary";
-    let (without, with) = (Template::new(), Template::with(&[("PermissionsBoundaryArn", boundary)]));
+    let deployment = ("Deployment", "Canary10Percent5Minutes");
+    let without = Template::with(&[deployment]);
+    let with = Template::with(&[deployment, ("PermissionsBoundaryArn", boundary)]);
     for (name, role) in with.of_type("AWS::IAM::Role") {
         assert_eq!(role["PermissionsBoundary"], boundary, "{name}");
         assert!(without.properties(name)["PermissionsBoundary"].is_null(), "{name}");

@@ -52,7 +52,9 @@ fn function(name: &str, argument: Value) -> Value {
             let (resource, attribute) = path.split_once('.').unwrap();
             json!({"Fn::GetAtt": [resource, attribute]})
         }
-        ("Sub" | "If" | "Not" | "And" | "Or" | "Equals" | "Join", argument) => json!({format!("Fn::{name}"): argument}),
+        ("Sub" | "If" | "Not" | "And" | "Or" | "Equals" | "Join" | "FindInMap", argument) => {
+            json!({format!("Fn::{name}"): argument})
+        }
         (name, argument) => panic!("!{name} {argument} is not known here"),
     }
 }
@@ -63,6 +65,11 @@ pub(crate) fn reference(name: &str) -> Value {
 
 pub(crate) fn arn(resource: &str) -> Value {
     json!({"Fn::GetAtt": [resource, "Arn"]})
+}
+
+/// What SAM makes of a function's alias: calls go to the version that it names.
+pub(crate) fn alias(function: &str) -> Value {
+    reference(&format!("{function}.Alias"))
 }
 
 impl Template {
@@ -80,7 +87,7 @@ impl Template {
         for (name, value) in set {
             assert!(values.insert((*name).to_owned(), json!(value)).is_some(), "no parameter {name}");
         }
-        let decide = Decide { values, conditions: &document["Conditions"] };
+        let decide = Decide { values, conditions: &document["Conditions"], mappings: &document["Mappings"] };
         let resources = document["Resources"].as_object().unwrap().iter();
         let resources = resources
             .filter(|(_, resource)| resource["Condition"].as_str().is_none_or(|condition| decide.holds(condition)))
@@ -116,6 +123,7 @@ impl Template {
 struct Decide<'a> {
     values: BTreeMap<String, Value>,
     conditions: &'a Value,
+    mappings: &'a Value,
 }
 
 impl Decide<'_> {
@@ -154,6 +162,12 @@ impl Decide<'_> {
                 if let Some(arguments) = value["Fn::If"].as_array() {
                     let chosen = if self.holds(arguments[0].as_str().unwrap()) { 1 } else { 2 };
                     return self.value(&arguments[chosen]);
+                }
+                if let Some(keys) = value["Fn::FindInMap"].as_array() {
+                    let keys: Vec<_> = keys.iter().map(|key| text(&self.value(key).unwrap())).collect();
+                    let found = &self.mappings[&keys[0]][&keys[1]][&keys[2]];
+                    assert!(!found.is_null(), "no {keys:?}");
+                    return Some(found.clone());
                 }
                 let kept = members.iter().filter_map(|(name, value)| Some((name.clone(), self.value(value)?)));
                 Some(Value::Object(kept.collect()))
