@@ -4,7 +4,7 @@
 PORT ?= 4566
 PYTHON ?= python3
 VENV := .venv
-STACK := $(VENV)/bin/python local/stack.py
+LOCAL := $(VENV)/bin/python local/stack.py
 TYPESCRIPT := $(VENV)/bin/python local/typescript.py
 
 # What cargo installs: each in this version, in a place of its own.
@@ -12,20 +12,20 @@ DENY := .tools/cargo-deny@0.20.2
 FUZZ := .tools/cargo-fuzz@0.13.2
 CYCLONEDX := .tools/cargo-cyclonedx@0.5.9
 
-.PHONY: help up down logs demo test smoke quick soak package sbom bench check audit docs fmt tools clean
+.PHONY: help up down logs demo test smoke roll-back quick soak package sbom bench check audit docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 up: $(VENV)/ready ## Run the service on this machine (PORT=4566), or update what runs.
 	cargo build --workspace --locked
-	@$(STACK) up --port $(PORT)
+	@$(LOCAL) up --port $(PORT)
 
 down: $(VENV)/ready ## Stop it and remove all it has stored.
-	@$(STACK) down
+	@$(LOCAL) down
 
 logs: $(VENV)/ready ## Show what the functions say, and go on showing it.
-	@$(STACK) logs
+	@$(LOCAL) logs
 
 demo: up ## Run the service and its main job: validate, import, export, back up and restore sample records.
 	@$(VENV)/bin/python local/demo.py
@@ -34,10 +34,13 @@ test: $(VENV)/ready ## Pass every test, on a stack of its own that does not dist
 	@$(TYPESCRIPT) install
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
-	@$(STACK) exec -- local/test-all.sh
+	@$(LOCAL) exec -- local/test-all.sh
 
 smoke: $(VENV)/ready ## Tell what holds on a running stack (API_URL, API_KEY; the local one by default), over HTTP.
 	@set -a; if [ -z "$$API_URL" ]; then . .local/env; fi; set +a; $(VENV)/bin/python local/smoke.py $(ARGUMENTS)
+
+roll-back: $(VENV)/ready ## Undo the last deployment of a stack (STACK=…): its functions' earlier versions are live again.
+	@$(VENV)/bin/python local/versions.py "$(STACK)" back $(ARGUMENTS)
 
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http
@@ -48,10 +51,10 @@ soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 se
 	SEEDS=10000 cargo test --workspace --locked --test simulation
 	OUTAGES=all cargo test --package clinik-bulk --locked --test cli outages
 	@$(VENV)/bin/python local/mutants.py
-	@$(STACK) exec -- $(VENV)/bin/python local/test-broken.py --hang
-	@$(STACK) exec -- cargo test --workspace --locked --test aws_errors -- --ignored
-	@$(STACK) exec -- $(VENV)/bin/python local/permissions.py
-	@$(STACK) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
+	@$(LOCAL) exec -- $(VENV)/bin/python local/test-broken.py --hang
+	@$(LOCAL) exec -- cargo test --workspace --locked --test aws_errors -- --ignored
+	@$(LOCAL) exec -- $(VENV)/bin/python local/permissions.py
+	@$(LOCAL) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
 	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh
 
 ARCH ?= arm64

@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from reconfigure import reconfigure
+
 CUTS = 12
 HANG = 30
 SERVICES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_DYNAMODB")
@@ -142,7 +144,7 @@ def through(proxy: str | None) -> None:
         variables.pop(service, None)
         if proxy:
             variables[service] = proxy
-    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+    reconfigure(functions, name, Environment={"Variables": variables})
 
 
 def call(path: str, body: dict | None = None) -> dict:

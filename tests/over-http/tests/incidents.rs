@@ -13,11 +13,12 @@ use serde_json::Value;
 fn records_table(suffix: &str) {
     boto3(&format!(
         "import boto3, os
+from local.reconfigure import reconfigure
 functions = boto3.client('lambda')
 for name in ('clinik-bulk-run-import', 'clinik-bulk-run-export'):
     variables = functions.get_function_configuration(FunctionName=name)['Environment']['Variables']
     variables['RECORDS_TABLE'] = os.environ['RECORDS_TABLE'] + '{suffix}'
-    functions.update_function_configuration(FunctionName=name, Environment={{'Variables': variables}})"
+    reconfigure(functions, name, Environment={{'Variables': variables}})"
     ));
 }
 

@@ -209,7 +209,8 @@ fn sweep_jobs() {
     let (import, export) = (lost(&partition, import(), 1), lost(&partition, export(), 1));
     boto3(
         "import boto3, os
-answer = boto3.client('lambda').invoke(FunctionName=os.environ['STACK'] + '-sweep-jobs', Payload=b'{}')
+name = os.environ['STACK'] + '-sweep-jobs'
+answer = boto3.client('lambda').invoke(FunctionName=name, Qualifier='live', Payload=b'{}')
 assert 'FunctionError' not in answer, answer['Payload'].read()",
     );
     for id in [&import, &export] {

@@ -148,8 +148,8 @@ impl Drop for Hurried {
 pub(crate) fn set_timeout(function: &str, seconds: u32) {
     boto3(&format!(
         "import boto3, os
-name = os.environ['STACK'] + '-{function}'
-boto3.client('lambda').update_function_configuration(FunctionName=name, Timeout={seconds})"
+from local.reconfigure import reconfigure
+reconfigure(boto3.client('lambda'), os.environ['STACK'] + '-{function}', Timeout={seconds})"
     ));
 }
 
