@@ -7,6 +7,7 @@ It changes parameters of the stack that is up, and leaves it with those that it 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,9 +15,12 @@ import time
 from datetime import UTC, datetime
 
 import boto3
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
 
 import smoke
 from log_events import log_events
+from package import TEMPLATE, with_code
 from versions import ALIAS, functions_of
 
 STACK = os.environ["STACK"]
@@ -46,7 +50,7 @@ def versions(*arguments: str, refused: str | None = None) -> str:
 
 
 def live() -> dict[str, int]:
-    return {function.name: int(function.live.number) for function in functions_of(FUNCTIONS, STACK)}
+    return {function.name: int(function.live.number) for function in functions_of(FUNCTIONS, described())}
 
 
 def described() -> dict:
@@ -84,9 +88,49 @@ def processor_says_info() -> bool:
     return any(json.loads(text).get("level") == "INFO" for text in texts)
 
 
+class NoPolicies:
+    """For SAM, which asks what policies AWS manages. The template names none."""
+
+    def load(self) -> dict:
+        return {}
+
+
+def made_by_sam(deployment: str) -> dict[str, list[dict]]:
+    """The resources that SAM makes of the template, by type."""
+    template = yaml_parse(with_code(TEMPLATE.read_text(), lambda name: f"s3://artifacts/{name}"))
+    made: dict[str, list[dict]] = {}
+    for resource in transform(template, {"Deployment": deployment}, NoPolicies())["Resources"].values():
+        made.setdefault(resource["Type"], []).append(resource)
+    return made
+
+
+def steps() -> None:
+    """The local stack knows no CodeDeploy: so far as the template goes."""
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)
+    for deployment, moved in (("AllAtOnce", 0), ("Canary10Percent5Minutes", 9), ("Linear10PercentEvery10Minutes", 9)):
+        made = made_by_sam(deployment)
+        groups = [group["Properties"] for group in made.get("AWS::CodeDeploy::DeploymentGroup", [])]
+        aliases = [alias for alias in made["AWS::Lambda::Alias"] if "UpdatePolicy" in alias]
+        applications = len(made.get("AWS::CodeDeploy::Application", []))
+        expect((len(groups), len(aliases), applications) == (moved, moved, min(moved, 1)), f"{deployment} moves {len(aliases)}")
+        for group in groups:
+            expect(group["DeploymentConfigName"]["Fn::Sub"][1] == {"ConfigName": deployment}, f"{group}")
+            expect("DeploymentRole" in json.dumps(group["ServiceRoleArn"]) and "ApiErrorsAlarm" in json.dumps(group), f"{group}")
+        # One that SAM adds would lack the permissions boundary.
+        roles = [role["Properties"] for role in made["AWS::IAM::Role"]]
+        expect(all("PermissionsBoundary" in role for role in roles), f"{deployment}: a role without permissions boundary")
+        kept = [version for version in made["AWS::Lambda::Version"] if version["DeletionPolicy"] == version["UpdateReplacePolicy"] == "Retain"]
+        expect(len(kept) == len(made["AWS::Lambda::Function"]), f"{deployment}: a version that is not retained")
+    tell("SAM makes of a Deployment in steps what CodeDeploy needs, and nothing of AllAtOnce")
+
+
 def story(parameters: dict[str, str]) -> None:
     days, first, began = int(parameters["RetentionDays"]), live(), datetime.now(UTC)
     expect(parameters["LogLevel"] == "INFO" and len(first) > 10, f"not the stack that was expected: {first}")
+    deploy(parameters | {"StageName": "other", "ApiReservedConcurrency": "50"})
+    expect(live() == first, "a version was published of functions that have not changed")
+    tell("tags and reserved concurrency are deployed without a version")
+
     # A deployment just before: it is not the last one.
     deploy(parameters | {"LogLevel": "ERROR"})
     all_changed = live()
@@ -112,7 +156,8 @@ def story(parameters: dict[str, str]) -> None:
     FUNCTIONS.update_alias(FunctionName=name, Name=ALIAS, RoutingConfig={"AdditionalVersionWeights": {str(all_changed[name]): 0.1}})
     versions(STACK, "back", "--before", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", refused=f"of {name} is under way")
     FUNCTIONS.update_alias(FunctionName=name, Name=ALIAS, RoutingConfig={"AdditionalVersionWeights": {}})
-    versions("no-such-stack", "back", refused="no stack no-such-stack")
+    for command in ("back", "list", "prune"):
+        versions("no-such-stack", command, refused="no stack no-such-stack")
     versions(STACK, "back", "--before", "2020-01-01", refused="before 2020-01-01T00:00:00Z")
     expect(live() == first, "a refusal has moved something")
     tell("what cannot be done is refused, and nothing is changed")
@@ -123,7 +168,7 @@ def story(parameters: dict[str, str]) -> None:
     # The alias of one names an old version: it stays.
     FUNCTIONS.update_alias(FunctionName=name, Name=ALIAS, FunctionVersion=str(first[name]))
     versions(STACK, "prune", "--keep", "1")
-    left = {function.name: [int(version.number) for version in function.versions] for function in functions_of(FUNCTIONS, STACK)}
+    left = {function.name: [int(version.number) for version in function.versions] for function in functions_of(FUNCTIONS, described())}
     FUNCTIONS.update_alias(FunctionName=name, Name=ALIAS, FunctionVersion=str(last[name]))
     expect(left == {other: [last[other]] for other in last} | {name: [last[name], first[name]]}, f"left: {left}")
     versions(STACK, "prune", "--keep", "1")
@@ -135,6 +180,7 @@ def story(parameters: dict[str, str]) -> None:
 
 def main() -> None:
     parameters = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in described()["Parameters"]}
+    steps()
     try:
         story(parameters)
     finally:

@@ -59,6 +59,8 @@ class Function:
 
 
 def stack_of(name: str) -> dict:
+    if not name:
+        raise Refused("name the stack (make roll-back STACK=…)")
     try:
         return boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -96,10 +98,10 @@ def function_of(client, name: str) -> Function:
     return Function(name, live, versions, named, bool(weights(alias)), alias["RevisionId"])
 
 
-def functions_of(client, stack: str) -> list[Function]:
-    functions = [function_of(client, name) for name in names_of(stack)]
+def functions_of(client, stack: dict) -> list[Function]:
+    functions = [function_of(client, name) for name in names_of(stack["StackName"])]
     if not functions:
-        raise Refused(f"the stack {stack} has no functions")
+        raise Refused(f"the stack {stack['StackName']} has no functions")
     return functions
 
 
@@ -110,7 +112,7 @@ def moment_text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def show(client, stack: str) -> None:
+def show(client, stack: dict) -> None:
     for function in functions_of(client, stack):
         print(function.name)
         for version in function.versions:
@@ -150,9 +152,8 @@ def targets(stack: dict, functions: list[Function], moment: datetime | None) -> 
     return moves
 
 
-def back(client, name: str, moment: datetime | None) -> None:
-    stack = stack_of(name)
-    moves = targets(stack, functions_of(client, name), moment)
+def back(client, stack: dict, moment: datetime | None) -> None:
+    moves = targets(stack, functions_of(client, stack), moment)
     for done, (function, version) in enumerate(moves):
         try:
             client.update_alias(
@@ -165,7 +166,7 @@ def back(client, name: str, moment: datetime | None) -> None:
               f"published {moment_text(version.published)}", flush=True)
 
 
-def prune(client, stack: str, keep: int) -> None:
+def prune(client, stack: dict, keep: int) -> None:
     removed = 0
     for function in functions_of(client, stack):
         old = [version.number for version in function.versions[keep:] if version.number not in function.named]
@@ -212,13 +213,13 @@ def main() -> None:
     remove.add_argument("--keep", type=count_of, default=5, metavar="N", help="how many of the newest stay (5)")
     arguments = parser.parse_args()
     try:
-        client = boto3.client("lambda")
+        client, stack = boto3.client("lambda"), stack_of(arguments.stack)
         if arguments.command == "list":
-            show(client, arguments.stack)
+            show(client, stack)
         elif arguments.command == "back":
-            back(client, arguments.stack, arguments.before)
+            back(client, stack, arguments.before)
         else:
-            prune(client, arguments.stack, arguments.keep)
+            prune(client, stack, arguments.keep)
     except Refused as reason:
         sys.exit(f"error: {reason}")
     except ClientError as error:
