@@ -46,6 +46,13 @@ def binaries() -> Path:
     return target_directory() / "debug"
 
 
+def mend_event_sources(functions) -> None:
+    """After each deployment: the emulator keeps a number that comes from a parameter as text, and then cannot compare it."""
+    for source in functions.list_event_source_mappings()["EventSourceMappings"]:
+        most = int(source["ScalingConfig"]["MaximumConcurrency"])
+        functions.update_event_source_mapping(UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": most})
+
+
 @dataclass
 class Stack:
     """An emulator with its own directory: process id, log, and the environment for its users.
@@ -204,15 +211,8 @@ class Stack:
             events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
             reasons = [event.get("ResourceStatusReason", "") for event in events if "FAILED" in event["ResourceStatus"]]
             fail(f"the template could not be deployed ({stack['StackStatus']}): {'; '.join(reasons)}")
-        self.mend_event_sources()
+        mend_event_sources(self.client("lambda"))
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-    def mend_event_sources(self) -> None:
-        """The emulator keeps a number that comes from a parameter as text, and then cannot compare it."""
-        functions = self.client("lambda")
-        for source in functions.list_event_source_mappings()["EventSourceMappings"]:
-            most = int(source["ScalingConfig"]["MaximumConcurrency"])
-            functions.update_event_source_mapping(UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": most})
 
     def package(self, s3) -> str:
         """Puts the template and every function's code into the bucket, as `sam package` does it; returns its key.

@@ -19,6 +19,7 @@ from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 import smoke
+from emulator import mend_event_sources
 from log_events import log_events
 from package import TEMPLATE, with_code
 from versions import ALIAS, functions_of
@@ -68,6 +69,7 @@ def deploy(values: dict[str, str]) -> None:
     while described()["StackStatus"].endswith("_IN_PROGRESS"):
         time.sleep(0.1)
     expect(described()["StackStatus"] == "UPDATE_COMPLETE", "the stack could not be updated")
+    mend_event_sources(FUNCTIONS)
 
 
 def days_of_a_job() -> int:
