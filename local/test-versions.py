@@ -152,7 +152,7 @@ def story(parameters: dict[str, str]) -> None:
     versions(STACK, "back", "--before", f"{began:%Y-%m-%dT%H:%M:%SZ}")
     expect(live() == first, f"{live()}, not {first}")
     expect(processor_says_info(), "the processor does not run the earlier version")
-    tell("back --before finds what was live then")
+    tell("back --before finds the newest versions of then")
 
     name = min(OF_STARTS)
     FUNCTIONS.update_alias(FunctionName=name, Name=ALIAS, RoutingConfig={"AdditionalVersionWeights": {str(all_changed[name]): 0.1}})
