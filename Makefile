@@ -12,7 +12,7 @@ DENY := .tools/cargo-deny@0.20.2
 FUZZ := .tools/cargo-fuzz@0.13.2
 CYCLONEDX := .tools/cargo-cyclonedx@0.5.9
 
-.PHONY: help up down logs demo test smoke roll-back quick soak package sbom bench check audit docs fmt tools clean
+.PHONY: help up down logs demo test smoke roll-back drill quick soak package sbom bench check audit docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,10 @@ smoke: $(VENV)/ready ## Tell what holds on a running stack (API_URL, API_KEY; th
 
 roll-back: $(VENV)/ready ## Undo the last deployment of a stack (STACK=…): its functions' earlier versions are live again.
 	@$(VENV)/bin/python local/versions.py "$(STACK)" back $(ARGUMENTS)
+
+drill: $(VENV)/ready ## Restore the tables of an emulator of its own to an earlier moment, as RUNBOOK.md has it.
+	cargo build --workspace --locked
+	@$(VENV)/bin/python local/drill.py
 
 quick: ## Pass the tests that need no stack.
 	cargo test --workspace --locked --exclude over-http

@@ -76,8 +76,10 @@ impl GetJob {
     ) -> Result<(), ApiError> {
         match result {
             JobResult::Export { files, .. } => {
-                if let ([file], JobSpec::Export(spec)) = (files.as_slice(), job.spec())
+                // Beside the one file there may be one of deletions.
+                if let JobSpec::Export(spec) = job.spec()
                     && spec.files == FileLayout::Single
+                    && let Some(file) = files.iter().find(|file| file.has_records())
                 {
                     report.download = Some(self.sign(job, file, now, DOWNLOAD_LIFETIME).await?);
                 }

@@ -206,6 +206,11 @@ fn a_record_that_was_deleted_is_named_by_exports_with_since() {
         let job = live.ended(&live.post("/v1/bulk/export", &body).job_id());
         assert_eq!((&job["totalRecords"], &job["processedRecords"]), (&json!(40), &json!(40)), "{job}");
         let files = job["files"].as_array().unwrap();
+        let link = job["downloadUrl"].as_str();
+        assert_eq!(link.is_some(), !per_type, "{job}");
+        if let Some(link) = link.filter(|_| !gzip) {
+            assert_eq!(live.fetch(link).text.lines().count(), 40, "it is the file of the records");
+        }
         let [deleted] = &files.iter().filter(|file| file["name"] == "deleted.ndjson").collect::<Vec<_>>()[..] else {
             panic!("{job}")
         };

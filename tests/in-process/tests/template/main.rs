@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::format_push_string, reason = "test")]
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 mod alarms;
@@ -144,6 +146,9 @@ fn every_resource_that_can_have_tags_has_them() {
         ("CertificateArn", "arn"),
         ("KmsKeyArn", KEY),
         ("Deployment", "Canary10Percent5Minutes"),
+        ("AuditBucketArn", "arn"),
+        ("BackupPlan", "true"),
+        ("AlarmEmail", "ops@example.org"),
     ];
     let template = Template::with(&optional);
     let list = json!([{"Key": "stage", "Value": "dev"}]);
@@ -156,9 +161,11 @@ fn every_resource_that_can_have_tags_has_them() {
             | "AWS::DynamoDB::Table"
             | "AWS::Events::Rule"
             | "AWS::IAM::Role"
+            | "AWS::KinesisFirehose::DeliveryStream"
             | "AWS::Lambda::EventSourceMapping"
             | "AWS::Logs::LogGroup"
             | "AWS::S3::Bucket"
+            | "AWS::SNS::Topic"
             | "AWS::SQS::Queue" => &list,
             "AWS::ApiGatewayV2::Api" | "AWS::ApiGatewayV2::DomainName" | "AWS::ApiGatewayV2::Stage" => &map,
             "AWS::Serverless::Function" => {
@@ -167,12 +174,22 @@ fn every_resource_that_can_have_tags_has_them() {
                 assert!(resource["Properties"]["Events"].is_null(), "{name}");
                 &Value::Null
             }
+            "AWS::Backup::BackupVault" => {
+                assert_eq!(resource["Properties"]["BackupVaultTags"], map);
+                &Value::Null
+            }
+            "AWS::Backup::BackupPlan" => {
+                assert_eq!(resource["Properties"]["BackupPlanTags"], map);
+                &Value::Null
+            }
             "AWS::ApiGatewayV2::ApiMapping"
+            | "AWS::Backup::BackupSelection"
             | "AWS::ApiGatewayV2::Integration"
             | "AWS::ApiGatewayV2::Route"
             | "AWS::IAM::ManagedPolicy"
             | "AWS::Lambda::Permission"
             | "AWS::Logs::MetricFilter"
+            | "AWS::Logs::SubscriptionFilter"
             | "AWS::S3::BucketPolicy" => &Value::Null,
             other => panic!("can {other} have tags?"),
         };
@@ -191,13 +208,83 @@ fn audits_are_kept_and_counted() {
     }
     assert_eq!(groups.len(), 4);
     let filters = template.of_type("AWS::Logs::MetricFilter");
-    let of_audits: Vec<_> =
-        filters.values().filter(|filter| filter["FilterPattern"] == r#"{ $.fields.audit = "*" }"#).collect();
+    let of_audits: Vec<_> = filters.values().filter(|filter| filter["FilterPattern"] == AUDITS).collect();
     let [filter] = of_audits.as_slice() else { panic!("one filter") };
     assert_eq!(filter["LogGroupName"], reference("ApiLogs"));
     assert_eq!(listed(&filter["MetricTransformations"])[0]["MetricValue"], "1");
     // Six years, as HIPAA wants documentation to be kept.
     assert_eq!(Template::new().of_type("AWS::Logs::LogGroup")["ApiLogs"]["RetentionInDays"], 2192);
+}
+
+/// What says that it is an audit event.
+const AUDITS: &str = r#"{ $.fields.audit = "*" }"#;
+
+#[test]
+fn audits_can_be_delivered_to_a_bucket_that_keeps_them() {
+    let bucket = "arn:aws:s3:::kept";
+    let (without, with) = (Template::new(), Template::with(&[("AuditBucketArn", bucket)]));
+    assert!(without.of_type("AWS::KinesisFirehose::DeliveryStream").is_empty());
+    assert!(without.of_type("AWS::Logs::SubscriptionFilter").is_empty());
+    let subscription = with.properties("AuditSubscription");
+    assert_eq!(
+        (&subscription["FilterPattern"], &subscription["LogGroupName"]),
+        (&json!(AUDITS), &reference("ApiLogs"))
+    );
+    let destination = &with.properties("AuditStream")["ExtendedS3DestinationConfiguration"];
+    assert_eq!(destination["BucketARN"], bucket);
+    // Both roles reach this stream and this stack's part of the bucket, and cannot delete.
+    let roles = serde_json::to_string(&[with.properties("AuditStreamRole"), with.properties("AuditSubscriptionRole")]);
+    let roles = roles.unwrap();
+    assert!(!roles.contains("Delete") && !roles.contains(r#""Resource":"*""#), "{roles}");
+}
+
+#[test]
+fn backups_are_made_of_all_tables_and_kept_for_35_days() {
+    let vault = "arn:aws:backup:eu-central-1:123456789012:backup-vault:copies";
+    assert!(Template::new().of_type("AWS::Backup::BackupPlan").is_empty());
+    for (copies, parameters) in
+        [(0, vec![("BackupPlan", "true")]), (1, vec![("BackupPlan", "true"), ("BackupCopyVaultArn", vault)])]
+    {
+        let template = Template::with(&parameters);
+        let selected = &template.properties("TablesBackupSelection")["BackupSelection"]["Resources"];
+        let tables: BTreeSet<_> = listed(selected).into_iter().map(Value::to_string).collect();
+        assert_eq!(tables, yaml::TABLES.iter().map(|(logical, _)| arn(logical).to_string()).collect());
+        let rule = &template.properties("TablesBackup")["BackupPlan"]["BackupPlanRule"][0];
+        assert_eq!(rule["Lifecycle"]["DeleteAfterDays"], 35);
+        let made = rule["CopyActions"].as_array().map_or(0, Vec::len);
+        assert_eq!(made, copies);
+    }
+    let alone = Template::with(&[("BackupCopyVaultArn", vault)]);
+    assert!(alone.of_type("AWS::Backup::BackupPlan").is_empty(), "a rule refuses it");
+}
+
+/// A restore makes tables of other names: the stack is pointed at them, and nothing else of it changes.
+#[test]
+fn a_stack_can_use_tables_that_are_there() {
+    let (own, others) = (Template::new(), Template::with(&[("TablesInStack", "false")]));
+    assert_eq!(own.of_type("AWS::DynamoDB::Table").len(), 4);
+    assert!(others.of_type("AWS::DynamoDB::Table").is_empty());
+    for (name, resource) in &own.resources {
+        if resource["Type"] != "AWS::DynamoDB::Table" {
+            assert_eq!(others.resources.get(name), Some(resource), "{name}");
+        }
+    }
+    assert_eq!(own.outputs, others.outputs);
+    for (logical, name) in yaml::TABLES {
+        let named = yaml::table(logical).unwrap();
+        assert_eq!(own.properties(logical)["TableName"]["Fn::Sub"], named.as_str());
+        assert!(named.ends_with(&format!("-{name}${{TablesSuffix}}")));
+    }
+}
+
+#[test]
+fn processing_can_be_switched_off() {
+    for (processing, enabled) in [("on", true), ("off", false)] {
+        let template = Template::with(&[("Processing", processing)]);
+        let sources = template.of_type("AWS::Lambda::EventSourceMapping");
+        assert_eq!(sources.len(), 2);
+        assert!(sources.values().all(|source| source["Enabled"] == enabled), "{processing}");
+    }
 }
 
 #[test]
@@ -219,7 +306,7 @@ fn the_runbook_imports_what_outlives_the_stack() {
             let identifier = kinds.into_iter().find_map(of_type).unwrap();
             let own = resource["Properties"][identifier]["Fn::Sub"].as_str().unwrap();
             let own = own.replace("${AWS::StackName}", "STACK").replace("${AWS::AccountId}", "ACCOUNT");
-            let own = own.replace("${AWS::Region}", "REGION");
+            let own = own.replace("${AWS::Region}", "REGION").replace("${TablesSuffix}", "");
             json!({"ResourceType": resource["Type"], "LogicalResourceId": name, "ResourceIdentifier": {identifier: own}})
         })
         .collect();

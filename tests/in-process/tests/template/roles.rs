@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::KEY;
-use crate::yaml::{Template, arn, listed, reference, texts};
+use crate::yaml::{TABLE_ARN, TABLES, Template, arn, listed, reference, table, texts};
 
 /// What a document allows: each action on each resource, as "action on resource".
 pub(crate) fn allowed(document: &Value) -> BTreeSet<String> {
@@ -28,6 +28,18 @@ fn place(resource: &Value) -> String {
         Value::Object(_) => match (&resource["Fn::GetAtt"], &resource["Fn::Sub"], &resource["Ref"]) {
             (Value::Array(path), _, _) => path[0].as_str().unwrap().to_owned(),
             (_, Value::String(text), _) if text.ends_with(":stack/${AWS::StackName}/*") => "the stack".to_owned(),
+            (_, Value::String(text), _) if text.ends_with(":function:${AWS::StackName}-*") => "functions".to_owned(),
+            (_, Value::String(text), _) if text.ends_with(":event-source-mapping:*") => "event sources".to_owned(),
+            (_, Value::String(text), _) if text.starts_with(TABLE_ARN) => {
+                let [(logical, name)] = TABLES
+                    .iter()
+                    .filter_map(|(logical, _)| Some((logical, table(logical)?)))
+                    .filter(|(_, name)| text[TABLE_ARN.len()..].starts_with(name))
+                    .collect::<Vec<_>>()
+                    .try_into()
+                    .unwrap();
+                text[TABLE_ARN.len()..].replacen(&name, logical, 1)
+            }
             (_, Value::String(text), _) => text.replace("${", "").replace(".Arn}", ""),
             (_, _, Value::String(name)) => name.clone(),
             other => panic!("{other:?}"),
@@ -189,11 +201,27 @@ fn operators_may_do_what_their_commands_do() {
             "OperatorPolicy",
             &[
                 STACK,
+                "cloudformation:ListStackResources on the stack",
+                "dynamodb:DescribeContinuousBackups on ApiKeysTable",
+                "dynamodb:DescribeContinuousBackups on JobsTable",
+                "dynamodb:DescribeContinuousBackups on RecordsTable",
+                "dynamodb:DescribeContinuousBackups on UsageTable",
+                "dynamodb:DescribeTable on ApiKeysTable",
+                "dynamodb:DescribeTable on JobsTable",
+                "dynamodb:DescribeTable on RecordsTable",
+                "dynamodb:DescribeTable on UsageTable",
+                "dynamodb:DescribeTimeToLive on ApiKeysTable",
+                "dynamodb:DescribeTimeToLive on JobsTable",
+                "dynamodb:DescribeTimeToLive on RecordsTable",
+                "dynamodb:DescribeTimeToLive on UsageTable",
                 "dynamodb:GetItem on JobsTable",
                 "dynamodb:GetItem on UsageTable",
                 "dynamodb:PutItem on UsageTable",
                 "dynamodb:Query on ApiKeysTable/index/byTenant",
                 "dynamodb:Query on UsageTable",
+                "dynamodb:Scan on ApiKeysTable",
+                "lambda:GetEventSourceMapping on event sources",
+                "lambda:GetFunctionConfiguration on functions",
                 "sqs:SendMessage on ExportQueue",
                 "sqs:SendMessage on ImportQueue",
             ],

@@ -64,8 +64,23 @@ pub(crate) fn reference(name: &str) -> Value {
 }
 
 pub(crate) fn arn(resource: &str) -> Value {
-    json!({"Fn::GetAtt": [resource, "Arn"]})
+    match table(resource) {
+        Some(name) => json!({"Fn::Sub": format!("{TABLE_ARN}{name}")}),
+        None => json!({"Fn::GetAtt": [resource, "Arn"]}),
+    }
 }
+
+/// What stands before a table's name in its ARN.
+pub(crate) const TABLE_ARN: &str = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/";
+
+/// Tables are named by their names, never as resources of the stack.
+pub(crate) fn table(resource: &str) -> Option<String> {
+    let found = TABLES.iter().find(|(logical, _)| *logical == resource);
+    found.map(|(_, name)| format!("${{AWS::StackName}}-{name}${{TablesSuffix}}"))
+}
+
+pub(crate) const TABLES: [(&str, &str); 4] =
+    [("JobsTable", "jobs"), ("RecordsTable", "records"), ("ApiKeysTable", "api-keys"), ("UsageTable", "usage")];
 
 /// What SAM makes of a function's alias: calls go to the version that it names.
 pub(crate) fn alias(function: &str) -> Value {

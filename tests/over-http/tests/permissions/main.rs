@@ -219,12 +219,16 @@ assert 'FunctionError' not in answer, answer['Payload'].read()",
     assert_eq!(ended(&client, old.as_str())["errors"][0]["code"], "too_old");
 }
 
-/// Somebody who has one of the operators' policies and nothing else.
-fn operator(arguments: &[&str]) -> Value {
+/// What somebody does who has one of the operators' policies and nothing else.
+fn done(arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(setting("CLINIK_BULK_ADMIN"));
     command.env("AWS_ACCESS_KEY_ID", setting("OPERATOR_KEY_ID"));
     command.env("AWS_SECRET_ACCESS_KEY", setting("OPERATOR_SECRET_KEY"));
-    let done = command.args(["--output", "json", "--stack", &setting("STACK")]).args(arguments).output().unwrap();
+    command.args(["--output", "json", "--stack", &setting("STACK")]).args(arguments).output().unwrap()
+}
+
+fn operator(arguments: &[&str]) -> Value {
+    let done = done(arguments);
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     serde_json::from_slice(&done.stdout).unwrap()
 }
@@ -244,6 +248,9 @@ fn look_and_redrive() {
         assert_eq!(shown["status"], "completed");
     }
     assert_eq!(operator(&["audit", "--tenant", id]).as_array().unwrap().len(), 4);
+    // The emulator switches no time to live on: that is found, once all has been looked at.
+    let checked = done(&["check"]);
+    assert!(String::from_utf8_lossy(&checked.stderr).contains(" findings"), "{checked:?}");
 }
 
 #[test]
