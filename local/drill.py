@@ -56,7 +56,7 @@ class Drill:
         done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True)
         found = json.loads(done.stdout or "[]")
         expect((done.returncode == 0) == (not found), f"check: {done.stderr}")
-        return {f"{finding['what']}: {finding['finding'].split(':')[0]}" for finding in found}
+        return {f"{finding['about']}: {finding['finding'].split(':')[0]}" for finding in found}
 
     def call(self, key: str, method: str, path: str, body: dict | None = None) -> tuple[int, dict]:
         headers = {"x-api-key": key, "content-type": "application/json"}

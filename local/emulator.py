@@ -53,6 +53,14 @@ def mend_event_sources(functions) -> None:
         functions.update_event_source_mapping(UUID=source["UUID"], ScalingConfig={"MaximumConcurrency": most})
 
 
+def mend_tables(dynamodb) -> None:
+    """Likewise a yes or no: an SDK that reads it refuses the text."""
+    for table in dynamodb.list_tables()["TableNames"]:
+        protected = dynamodb.describe_table(TableName=table)["Table"].get("DeletionProtectionEnabled")
+        if isinstance(protected, str):
+            dynamodb.update_table(TableName=table, DeletionProtectionEnabled=protected == "true")
+
+
 @dataclass
 class Stack:
     """An emulator with its own directory: process id, log, and the environment for its users.
@@ -212,6 +220,7 @@ class Stack:
             reasons = [event.get("ResourceStatusReason", "") for event in events if "FAILED" in event["ResourceStatus"]]
             fail(f"the template could not be deployed ({stack['StackStatus']}): {'; '.join(reasons)}")
         mend_event_sources(self.client("lambda"))
+        mend_tables(self.client("dynamodb"))
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def package(self, s3) -> str:

@@ -25,13 +25,13 @@ const ALIAS: &str = "live";
 /// Something that is not as the template and the runbook have it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    what: String,
+    about: String,
     /// What is wrong, and what to do.
     finding: String,
 }
 
-fn finding(what: &str, finding: impl Into<String>) -> Finding {
-    Finding { what: what.to_owned(), finding: finding.into() }
+fn finding(about: &str, finding: impl Into<String>) -> Finding {
+    Finding { about: about.to_owned(), finding: finding.into() }
 }
 
 pub(crate) async fn run(stack: Option<&str>, stores: &Stores, output: OutputFormat) -> Result<()> {
@@ -61,8 +61,9 @@ pub(crate) async fn run(stack: Option<&str>, stores: &Stores, output: OutputForm
             ));
         }
     }
+    let enabled = stores.aws().enabled_event_sources().await?;
     for resource in stores.aws().stack_resources(stack).await? {
-        findings.extend(of_resource(&resource, stores).await?);
+        findings.extend(of_resource(&resource, &enabled, stores).await?);
     }
     output.print(&findings)?;
     if findings.is_empty() {
@@ -118,10 +119,10 @@ fn of_keys<'a>(settings: &TableSettings, keys: impl Iterator<Item = (&'a str, Ti
     keys.filter(is_newer).map(told).collect()
 }
 
-async fn of_resource(resource: &StackResource, stores: &Stores) -> Result<Option<Finding>> {
+async fn of_resource(resource: &StackResource, enabled: &BTreeSet<String>, stores: &Stores) -> Result<Option<Finding>> {
     let StackResource { logical_id, kind, physical_id } = resource;
     Ok(match kind.as_str() {
-        "AWS::Lambda::EventSourceMapping" if !stores.aws().event_source_is_enabled(physical_id).await? => {
+        "AWS::Lambda::EventSourceMapping" if !enabled.contains(physical_id) => {
             Some(finding(logical_id, "is not enabled: its queue is not read; deploy with Processing=on, or enable it"))
         }
         "AWS::Lambda::Function" if stores.aws().alias_version(physical_id, ALIAS).await?.is_none() => Some(finding(
@@ -171,6 +172,6 @@ mod tests {
         let keys = [("key_before", at(-1)), ("key_between", at(30)), ("key_after", at(61))];
         assert_eq!(of_keys(&settings(None), keys.into_iter()), []);
         let [between] = &of_keys(&settings(Some(at(0))), keys.into_iter())[..] else { panic!("one finding") };
-        assert_eq!(between.what, "key key_between");
+        assert_eq!(between.about, "key key_between");
     }
 }

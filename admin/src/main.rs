@@ -1,5 +1,8 @@
 //! `clinik-bulk-admin`: the command line of the service's operators, on the tables themselves.
 
+use std::io::{Write, stderr};
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use model::TenantId;
@@ -62,11 +65,17 @@ struct TenantArgument {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     let Cli { output, stack, command } = Cli::parse();
-    run(command, stack.as_deref(), output)
-        .await
-        .or_else(|error| if error.is::<OutputClosed>() { Ok(()) } else { Err(error) })
+    match run(command, stack.as_deref(), output).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
+        Err(error) => {
+            // In a sentence, with its causes. Nobody hears when nobody reads it.
+            let _unheard = writeln!(stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn run(command: Command, stack: Option<&str>, output: OutputFormat) -> Result<()> {

@@ -87,6 +87,24 @@ async fn a_body_has_4_500_000_bytes_at_most() {
     assert!(message.contains("/v1/bulk/uploads"), "{message}");
 }
 
+/// API Gateway escapes a text body once more, and Lambda takes events of 6,291,456 bytes.
+#[tokio::test(start_paused = true)]
+async fn the_event_of_the_largest_typical_body_fits() {
+    let sample = include_str!("../../../events/samples/records/Observation.ndjson");
+    let body = |lines: usize| {
+        let ndjson = sample.lines().cycle().take(lines).map(|line| format!("{line}\n")).collect::<String>();
+        serde_json::json!({"resourceType": "Observation", "data": ndjson}).to_string()
+    };
+    let lines = 4_450_000 * 1_000 / body(1_000).len();
+    let body = body(lines);
+    assert!(body.len() <= 4_500_000);
+    assert!(body.len() > 4_300_000, "{lines} lines have {} bytes", body.len());
+    let headers: serde_json::Map<_, _> = (0..100).map(|n| (format!("x-header-{n}"), "v".repeat(100).into())).collect();
+    let event = |body: &str| serde_json::json!({"version": "2.0", "headers": headers, "body": body}).to_string().len();
+    assert!(event(&body) < 6_291_456, "as text: {}", event(&body));
+    assert!(body.len().div_ceil(3) * 4 + event("") < 6_291_456, "as base64");
+}
+
 #[tokio::test(start_paused = true)]
 async fn gzip_inflates_to_33_554_432_bytes_at_most() {
     assert_eq!(answer(gzip(of_size(33_554_432).as_bytes()), &[FHIR, GZIP]).await.0, 202);

@@ -1,6 +1,6 @@
 //! A deployed stack as it stands: its outputs, and what of its parts can be changed by hand or forgotten by a restore.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{PointInTimeRecoveryStatus, TimeToLiveStatus};
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationError as Missing;
@@ -84,12 +84,16 @@ impl Aws {
         })
     }
 
-    /// Whether an event source sends messages to its function.
-    pub async fn event_source_is_enabled(&self, id: &str) -> Result<bool, PortError> {
+    /// The ids of all event sources that send messages to their functions.
+    pub async fn enabled_event_sources(&self) -> Result<BTreeSet<String>, PortError> {
         let client = aws_sdk_lambda::Client::new(&self.config);
-        let source = client.get_event_source_mapping().uuid(id).send().await;
-        let source = source.map_err(|error| port_error("read event source", &error))?;
-        Ok(source.state.is_some_and(|state| matches!(state.as_str(), "Enabled" | "Enabling" | "Creating" | "Updating")))
+        let mut sources = client.list_event_source_mappings().into_paginator().items().send();
+        let mut enabled = BTreeSet::new();
+        while let Some(source) = sources.try_next().await.map_err(|error| port_error("list event sources", &error))? {
+            let is_on = |state: &str| matches!(state, "Enabled" | "Enabling" | "Creating" | "Updating");
+            enabled.extend(source.uuid.filter(|_| source.state.as_deref().is_some_and(is_on)));
+        }
+        Ok(enabled)
     }
 
     /// The version that an alias of a function names, if that version is there.

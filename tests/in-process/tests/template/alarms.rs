@@ -44,6 +44,7 @@ fn each_alarm_that_cannot_wait_notifies_when_it_begins_and_when_it_is_over() {
         "ApiErrorsAlarm",
         "FailedJobsAlarm",
         "QueueAgeAlarm",
+        "QuietQueueAgeAlarm",
         "SweeperAlarm",
         "ServiceDefectsAlarm",
         "DeferralsAlarm",

@@ -29,7 +29,6 @@ fn place(resource: &Value) -> String {
             (Value::Array(path), _, _) => path[0].as_str().unwrap().to_owned(),
             (_, Value::String(text), _) if text.ends_with(":stack/${AWS::StackName}/*") => "the stack".to_owned(),
             (_, Value::String(text), _) if text.ends_with(":function:${AWS::StackName}-*") => "functions".to_owned(),
-            (_, Value::String(text), _) if text.ends_with(":event-source-mapping:*") => "event sources".to_owned(),
             (_, Value::String(text), _) if text.starts_with(TABLE_ARN) => {
                 let [(logical, name)] = TABLES
                     .iter()
@@ -187,7 +186,7 @@ fn a_key_of_the_customer_can_be_used_by_whoever_reads_or_writes() {
     assert_eq!(statement["Resource"], KEY);
     let services = texts(&statement["Condition"]["StringEquals"]["kms:ViaService"]);
     for service in ["dynamodb", "s3", "sqs"] {
-        let named = format!("{service}.${{AWS::Region}}.amazonaws.com");
+        let named = format!("{service}.${{AWS::Region}}.${{AWS::URLSuffix}}");
         assert!(services.contains(&named.as_str()), "{service}");
     }
 }
@@ -220,8 +219,8 @@ fn operators_may_do_what_their_commands_do() {
                 "dynamodb:Query on ApiKeysTable/index/byTenant",
                 "dynamodb:Query on UsageTable",
                 "dynamodb:Scan on ApiKeysTable",
-                "lambda:GetEventSourceMapping on event sources",
                 "lambda:GetFunctionConfiguration on functions",
+                "lambda:ListEventSourceMappings on *",
                 "sqs:SendMessage on ExportQueue",
                 "sqs:SendMessage on ImportQueue",
             ],
