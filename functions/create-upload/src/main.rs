@@ -15,9 +15,10 @@ async fn main() -> Result<(), http::Error> {
     let mut settings = Settings::from_env();
     let (keys, usage) = (settings.required("API_KEYS_TABLE"), settings.required("USAGE_TABLE"));
     let bucket = settings.required("BUCKET");
+    let origins = settings.origins();
     settings.check()?;
     let aws = Aws::from_env().await;
-    let middleware = Middleware::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())));
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), Arc::new(aws.usage(usage.clone())), origins);
     let uploader = Uploader {
         usage: Arc::new(aws.usage(usage)),
         signer: Arc::new(aws.objects(bucket)),

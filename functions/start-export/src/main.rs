@@ -15,10 +15,11 @@ async fn main() -> Result<(), http::Error> {
     let (jobs, keys) = (settings.required("JOBS_TABLE"), settings.required("API_KEYS_TABLE"));
     let (usage_table, queue) = (settings.required("USAGE_TABLE"), settings.required("EXPORT_QUEUE_URL"));
     let (timings, retention) = (settings.timings(), settings.retention());
+    let origins = settings.origins();
     settings.check()?;
     let aws = Aws::from_env().await;
     let (jobs, usage) = (Arc::new(aws.jobs(jobs, usage_table.clone())), Arc::new(aws.usage(usage_table)));
-    let middleware = Middleware::new(Arc::new(aws.keys(keys)), usage.clone());
+    let middleware = Middleware::new(Arc::new(aws.keys(keys)), usage.clone(), origins);
     let (queue, clock, ids) = (Arc::new(aws.queue(queue)), Arc::new(SystemClock), Arc::new(SystemIds));
     let acceptor = JobAcceptor { acceptances: jobs.clone(), jobs, usage, queue, clock, ids, timings, retention };
     let starter = ExportStarter { acceptor };

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::Method;
 use lambda_http::http::header::AUTHORIZATION;
 use lambda_http::{Body, Request, RequestExt, Response};
-use model::{ApiKey, Environment, Month, Principal, RateLimit, RequestId, Scope, next_month};
+use model::{ApiKey, Environment, FileDigest, Month, Principal, RateLimit, RequestId, Scope, next_month};
 use ports::{Clock, IdSource, KeyStore, METRICS, MonthUsage, UsageStore};
 use runtime::{SystemClock, SystemIds};
 use serde_json::json;
@@ -69,6 +69,8 @@ pub struct Middleware {
     pub authenticator: Authenticator,
     /// Counts calls.
     pub usage: Arc<dyn UsageStore>,
+    /// Hashes of the secrets of which every call has to show one; without any, calls come by any way.
+    pub origins: Vec<String>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -187,6 +189,7 @@ impl<E: Endpoint> Api<E> {
     }
 
     async fn answer(&self, envelope: &mut Envelope, request: &Request) -> Result<Reply, ApiError> {
+        self.middleware.check_origin(request)?;
         check_method_override(request)?;
         let principal = self.middleware.authenticator.authenticate(&read_key(request)?).await?;
         let minute = self.middleware.count(envelope, &principal).await?;
@@ -245,10 +248,24 @@ struct Minute {
 impl Middleware {
     /// The middleware on these stores, with the system's clock and randomness.
     #[must_use]
-    pub fn new(keys: Arc<dyn KeyStore>, usage: Arc<dyn UsageStore>) -> Self {
+    pub fn new(keys: Arc<dyn KeyStore>, usage: Arc<dyn UsageStore>, origins: Vec<String>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let authenticator = Authenticator::new(keys, Arc::clone(&usage), Arc::clone(&clock));
-        Self { authenticator, usage, clock, ids: Arc::new(SystemIds) }
+        Self { authenticator, usage, clock, ids: Arc::new(SystemIds), origins }
+    }
+
+    /// Refuses what did not come by the distribution in front of the API, which adds a header to every call. Two secrets are
+    /// taken while one replaces the other; only their hashes are known here, so the comparison tells nothing by its time.
+    fn check_origin(&self, request: &Request) -> Result<(), ApiError> {
+        let shown = request.headers().get("x-origin-secret").map(|secret| {
+            let mut digest = FileDigest::default();
+            digest.update(secret.as_bytes());
+            digest.finish()
+        });
+        if self.origins.is_empty() || shown.is_some_and(|shown| self.origins.contains(&shown)) {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::Unauthorized, "Call the API by its public address"))
     }
 
     fn envelope(&self) -> Envelope {

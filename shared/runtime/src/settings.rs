@@ -88,6 +88,18 @@ impl<'a> Settings<'a> {
         Duration::from_secs(days * 24 * 3600)
     }
 
+    /// SHA-256 hashes of what shows that a call came by the way that it should: `ORIGIN_SECRET_SHA256`, none unless set.
+    pub fn origins(&mut self) -> Vec<String> {
+        let Some(text) = self.value("ORIGIN_SECRET_SHA256") else { return Vec::new() };
+        let hashes: Vec<_> = text.split(',').map(str::to_owned).collect();
+        let is_hash =
+            |hash: &String| hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !hashes.iter().all(is_hash) {
+            self.problems.push("ORIGIN_SECRET_SHA256 is not one or two hashes of 64 hexadecimal digits".to_owned());
+        }
+        hashes
+    }
+
     /// Ends the reading: an error that names every problem, or the go-ahead.
     pub fn check(self) -> Result<(), InvalidSettings> {
         if self.problems.is_empty() { Ok(()) } else { Err(InvalidSettings(self.problems)) }
@@ -104,16 +116,19 @@ mod tests {
             "RETENTION_DAYS" => Some("1".to_owned()),
             "LEASE_SECONDS" => Some("soon".to_owned()),
             "BUCKET" => Some(String::new()),
+            "ORIGIN_SECRET_SHA256" => Some("secret".to_owned()),
             _ => None,
         });
         settings.required("BUCKET");
         settings.retention();
         settings.timings();
+        settings.origins();
         let error = settings.check().unwrap_err();
         assert_eq!(
             error.to_string(),
             "invalid settings: BUCKET is not set; RETENTION_DAYS is less than 2; \
-             LEASE_SECONDS is not a number in range"
+             LEASE_SECONDS is not a number in range; \
+             ORIGIN_SECRET_SHA256 is not one or two hashes of 64 hexadecimal digits"
         );
     }
 
@@ -122,6 +137,7 @@ mod tests {
         let mut settings = Settings::from_source(|_| None);
         assert_eq!(settings.timings(), Timings::default());
         assert_eq!(settings.retention(), Duration::from_hours(168));
+        assert_eq!(settings.origins(), Vec::<String>::new());
         assert_eq!(settings.check(), Ok(()));
     }
 }

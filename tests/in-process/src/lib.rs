@@ -100,6 +100,7 @@ impl Service {
             usage: memory,
             clock: self.clock(),
             ids: self.ids(),
+            origins: Vec::new(),
         }
     }
 

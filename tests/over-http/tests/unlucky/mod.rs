@@ -69,7 +69,13 @@ impl Unlucky {
     fn middleware(&self) -> Middleware {
         let keys = Arc::new(self.inner.aws.keys(setting("API_KEYS_TABLE")));
         let authenticator = Authenticator::new(keys, self.inner.usage(), self.clock.clone());
-        Middleware { authenticator, usage: self.inner.usage(), clock: self.clock.clone(), ids: Arc::new(SystemIds) }
+        Middleware {
+            authenticator,
+            usage: self.inner.usage(),
+            clock: self.clock.clone(),
+            ids: Arc::new(SystemIds),
+            origins: Vec::new(),
+        }
     }
 
     /// Starts a job that the test delivers by itself.
