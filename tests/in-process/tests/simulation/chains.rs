@@ -43,7 +43,7 @@ pub(crate) async fn chain(world: &mut World) {
             for _ in 0..world.draw(100) {
                 world.step().await;
                 if world.draw(40) == 0 {
-                    world.delete(&format!("r-{}", world.draw(130))).await;
+                    world.delete(&format!("r-{}", world.draw(130)));
                 }
             }
             if world.draw(8) == 0 {
@@ -60,7 +60,7 @@ pub(crate) async fn chain(world: &mut World) {
         while !world.job(&id).await.has_ended() {
             world.step().await;
             if !is_last && world.draw(20) == 0 {
-                world.delete(&format!("r-{}", world.draw(130))).await;
+                world.delete(&format!("r-{}", world.draw(130)));
             }
             if let JobState::Processing { checkpoint: Some(checkpoint), .. } = world.job(&id).await.state()
                 && let Some(checkpoint) = checkpoint.export()

@@ -381,7 +381,7 @@ impl World {
     }
 
     /// Deletes a patient as an operator does: begun at least, and ended unless the operator's machine dies.
-    pub(crate) async fn delete(&self, id: &str) {
+    pub(crate) fn delete(&self, id: &str) {
         let network = Arc::new(self.network.for_process(None));
         let skew = SignedDuration::from_millis(self.draw(2_001).cast_signed() - 1_000);
         let deleter = RecordDeleter {
