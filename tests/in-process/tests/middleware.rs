@@ -45,7 +45,7 @@ async fn the_answer_comes_before_the_function_s_time_ends() {
     assert!(began.elapsed() <= Duration::from_secs(20));
 }
 
-/// Behind CloudFront every call shows a secret; two are taken while one replaces the other.
+/// Behind a distribution every call shows a secret; two are taken while one replaces the other.
 #[tokio::test(start_paused = true)]
 async fn a_call_has_to_come_by_the_way_it_should() {
     let service = Service::start().await;
