@@ -92,7 +92,7 @@ async fn a_body_has_4_500_000_bytes_at_most() {
 async fn the_event_of_the_largest_typical_body_fits() {
     let sample = include_str!("../../../events/samples/records/Observation.ndjson");
     let body = |lines: usize| {
-        let ndjson = sample.lines().cycle().take(lines).map(|line| format!("{line}\n")).collect::<String>();
+        let ndjson = sample.lines().cycle().take(lines).flat_map(|line| [line, "\n"]).collect::<String>();
         serde_json::json!({"resourceType": "Observation", "data": ndjson}).to_string()
     };
     let lines = 4_450_000 * 1_000 / body(1_000).len();
