@@ -1,6 +1,7 @@
-import { type ClinikApiError, errorOfStatus, type Issue } from './errors.js';
+import { ClinikApiError, errorOfStatus, type Issue } from './errors.js';
 import { parseRetryAfter } from './retry.js';
-import type { ResponseMeta } from './types.js';
+import { type Check, isObject } from './shapes.js';
+import type { ApiResponse, ResponseMeta } from './types.js';
 
 /** The body of an answer as JSON, or `undefined` if it is none. */
 export async function readJson(response: Response): Promise<unknown> {
@@ -10,6 +11,35 @@ export async function readJson(response: Response): Promise<unknown> {
   } catch {
     return undefined;
   }
+}
+
+/** What a call is answered with: `data` that has what it must have, or nothing, as a deletion is. */
+export type Expected = Check | 'nothing';
+
+/** A success of the API. Anything else under its address is somebody else's, such as the page of a proxy. */
+export async function readAnswer<T>(name: string, response: Response, expected: Expected): Promise<ApiResponse<T>> {
+  if (expected === 'nothing') {
+    await response.body?.cancel();
+    if (response.status !== 204 || !isOfApi(response)) throw notTheApi(name, response.status);
+    return { data: undefined as T, meta: parseMeta(undefined, response) };
+  }
+  const body = await readJson(response);
+  if (!isObject(body) || !isObject(body.data) || !expected(body.data)) throw notTheApi(name, response.status);
+  return { data: body.data as T, meta: parseMeta(body.meta, response) };
+}
+
+/** Whether an answer without a body is the API's: all of its answers have an id of its own form. */
+export function isOfApi(response: Response): boolean {
+  return /^req_/.test(response.headers.get('x-request-id') ?? '');
+}
+
+/** The error of a success that is not the API's. */
+export function notTheApi(name: string, status: number): ClinikApiError {
+  return new ClinikApiError({
+    status,
+    code: 'INVALID_RESPONSE',
+    message: `${name}: the answer is not the API's; check the base URL, and proxies on the way`,
+  });
 }
 
 /** `meta` of the body where it has one, else from the headers. */
@@ -34,8 +64,8 @@ export function parseMeta(meta: unknown, response: Response): ResponseMeta {
 }
 
 /**
- * The error that an answer stands for: the service's own where the body is one, else what the status says. Text that is
- * not the service's JSON is never shown. The key is removed, should an answer ever repeat it.
+ * The error that an answer stands for: the service's own where the body is one, with a code and a request id, else what
+ * the status says. Text that is not JSON is never shown. The key is removed, should an answer ever repeat it.
  */
 export async function answerError(name: string, response: Response, apiKey: string): Promise<ClinikApiError> {
   const clean = (text: string): string => text.replaceAll(apiKey, '[key]');
@@ -43,10 +73,11 @@ export async function answerError(name: string, response: Response, apiKey: stri
   const string = (value: unknown): string | undefined =>
     typeof value === 'string' && value !== '' ? clean(value) : undefined;
   const { status } = response;
+  const code = string(body.requestId) === undefined ? undefined : string(body.code);
   const redirect = status >= 300 && status < 400 ? ': an unexpected redirect, which is not followed' : '';
   return errorOfStatus({
     status,
-    code: string(body.code) ?? 'API_ERROR',
+    code: code ?? 'API_ERROR',
     message: string(body.message) ?? string(body.error) ?? `${name} was answered with ${status}${redirect}`,
     issues: parseIssues(body.issues ?? body.issue, clean),
     requestId: string(body.requestId) ?? response.headers.get('x-request-id') ?? undefined,

@@ -22,6 +22,7 @@ import type { BlobLike } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import type { ExportedRecord } from './records.js';
 import { importOnce, RememberedUploads } from './sending.js';
+import { isLimits } from './shapes.js';
 import { type ExportRequest, type ImportRequest, startExport, type ValidateRequest, validate } from './start.js';
 import type { Answer, Transport } from './transport.js';
 import type {
@@ -207,7 +208,8 @@ export function createBulk(transport: Transport): Bulk {
     validate: (request, options) => response(validate(transport, request, options)),
     createUpload: ({ bytes }, options) => response(createUpload(transport, bytes, options)),
     upload: (bytes, options) => response(upload(transport, bytes, options)),
-    getLimits: (options) => response(transport.call<Limits>({ method: 'GET', path: '/v1/bulk/limits' }, options)),
+    getLimits: (options) =>
+      response(transport.call<Limits>({ method: 'GET', path: '/v1/bulk/limits', expected: isLimits }, options)),
     waitForJob: (id, wait) => response(waitForJob(transport, id, wait ?? {}, undefined)),
     importAll: (request, options) => importAll(transport, remembered, request, options),
     download: (id, name, options) => downloadFile(transport, id, name, options),

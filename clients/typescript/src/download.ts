@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isOfApi } from './answer.js';
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { checkName, jobPath } from './jobs.js';
 import type { RequestOptions } from './options.js';
@@ -218,7 +219,7 @@ class Transfer {
     const options = { timeout: this.#settings.timeout, signal: this.#closing.signal };
     return this.#transport.callForFile(this.#path, options, async (response) => {
       const location = response.headers.get('location');
-      if (REDIRECTS.has(response.status) && location !== null) {
+      if (response.status === 307 && location !== null && isOfApi(response)) {
         await response.body?.cancel();
         return this.#transport.checkLink(this.#name, location);
       }
@@ -239,7 +240,9 @@ class Transfer {
     const { timeout } = this.#settings;
     const { signal } = this.#closing;
     const read = async (response: Response): Promise<Source | undefined> => {
-      if (response.status === 200) return toSource(response, 0);
+      // The whole, also where a rest was asked for: then of the same content.
+      const isSame = !isResumed || this.#etag === undefined || response.headers.get('etag') === this.#etag;
+      if (response.status === 200 && isSame) return toSource(response, 0);
       if (isResumed && response.status === 206) {
         const range = response.headers.get('content-range') ?? '';
         if (range.startsWith(`bytes ${this.#offset}-`)) return { ...toSource(response, this.#offset), size: undefined };
@@ -249,7 +252,8 @@ class Transfer {
       if (response.status === 412) throw clientError('FILE_CHANGED', `${this.#name}: it changed during the download`);
       throw new ClinikApiError({
         status: response.status,
-        code: 'API_ERROR',
+        // A success that is none is a proxy's.
+        code: response.ok ? 'INVALID_RESPONSE' : 'API_ERROR',
         message: `${this.#name}: the store answered with ${response.status}`,
         retryAfter: parseRetryAfter(response.headers),
       });
@@ -257,8 +261,6 @@ class Transfer {
     return this.#transport.exchange({ name: this.#name, url, init: { headers }, timeout, signal, read });
   }
 }
-
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /** Whether a download may go on where this has stopped it. */
 function isCut(error: unknown): boolean {

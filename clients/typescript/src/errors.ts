@@ -31,8 +31,9 @@ export class ClinikApiError extends Error {
   /** The HTTP status, or 0 when the client itself found the error or no answer came. */
   readonly status: number;
   /**
-   * The service's code, for example `VALIDATION_ERROR`. `API_ERROR` when the answer has none, as from a proxy.
-   * Codes of the client: `NETWORK_ERROR`, `REQUEST_TIMEOUT`, `JOB_TIMEOUT`, `INVALID_RESPONSE`, `UPLOAD_FAILED`,
+   * The service's code, for example `VALIDATION_ERROR`. `API_ERROR` when the answer is not the service's, as from a proxy;
+   * `INVALID_RESPONSE` when such an answer is a success.
+   * Codes of the client: `NETWORK_ERROR`, `REQUEST_TIMEOUT`, `JOB_TIMEOUT`, `UPLOAD_FAILED`,
    * `TOO_MANY_RECORDS`, `BATCH_TOO_LARGE`, `INVALID_RECORD`, `JOB_NOT_COMPLETED`, `FILE_NAME_REQUIRED`,
    * `FILE_CHANGED`, `FILE_GONE`, `DOWNLOAD_INCOMPLETE`, `CHECKSUM_MISMATCH`,
    * `COUNT_MISMATCH`, `IDEMPOTENCY_EXPIRED`.

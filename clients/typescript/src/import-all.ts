@@ -83,6 +83,9 @@ function checkCount(job: Job, { index, records }: Position): void {
   );
 }
 
+/** How many answers may come from somebody else where the API has never answered. */
+const MAX_STRANGERS = 3;
+
 /** Starts imports, and knows when the next one is allowed. */
 class Slots {
   readonly #transport: Transport;
@@ -91,6 +94,8 @@ class Slots {
   readonly #options: RequestOptions | undefined;
   /** When the next bulk operation is available, by the clock of `now`. */
   #next = 0;
+  /** Answers that were not the API's. */
+  #strangers = 0;
 
   constructor(
     transport: Transport,
@@ -114,7 +119,7 @@ class Slots {
     const sending = new Sending(this.#transport, this.#remembered, records, { key, ...OF_A_BATCH });
     const patience: Patience = {
       signal,
-      isOutage: (error) => this.#isOutage(error, batch),
+      isOutage: (error) => this.#isOutage(error),
       onPause: (milliseconds) => this.#tell(batch, milliseconds),
     };
     for (;;) {
@@ -144,9 +149,9 @@ class Slots {
     return this.#request.waitForSlot ?? true;
   }
 
-  #isOutage(error: unknown, { index }: Position): boolean {
-    // Before the first job has started, a page in place of the API means a wrong address.
-    if (isForeign(error)) return index > 0;
+  #isOutage(error: unknown): boolean {
+    // Where the API has never answered, what answers in its place again and again means a wrong address.
+    if (isForeign(error)) return this.#transport.hasAnswered || ++this.#strangers < MAX_STRANGERS;
     // Without waiting for a slot only the limit of the minute is waited for.
     const isLimit = error instanceof ClinikRateLimitError && (error.retryAfter ?? 0) > MAX_RETRY_AFTER;
     return isTransient(error) && !isLimit;

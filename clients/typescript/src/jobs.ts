@@ -1,6 +1,7 @@
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { checkTimeout, type RequestOptions } from './options.js';
 import { isForeign, isGone, isTransient, MAX_PAUSE, patiently, waitOf } from './retry.js';
+import { isJob, isJobPage, isName } from './shapes.js';
 import { now, sleep, within } from './time.js';
 import type { Answer, Transport } from './transport.js';
 import type { Job, JobStatus, JobSummary, JobType, PaginatedResponse, ResourceType } from './types.js';
@@ -41,23 +42,21 @@ export function jobPath(id: string): string {
 
 /** Checks what becomes a segment of a path. */
 export function checkName(what: string, name: string): string {
-  if (typeof name !== 'string' || !/^(?!\.+$)[A-Za-z0-9._-]{1,128}$/.test(name)) {
-    throw new TypeError(`${what}: expected 1 to 128 of A-Za-z0-9._-`);
-  }
-  return name;
+  if (isName(name)) return name;
+  throw new TypeError(`${what}: expected 1 to 128 of A-Za-z0-9._-`);
 }
 
 export function getJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Answer<Job>> {
-  return transport.call({ method: 'GET', path: jobPath(id) }, options);
+  return transport.call({ method: 'GET', path: jobPath(id), expected: isJob }, options);
 }
 
 export function cancelJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Answer<Job>> {
-  return transport.call({ method: 'POST', path: `${jobPath(id)}/cancel` }, options);
+  return transport.call({ method: 'POST', path: `${jobPath(id)}/cancel`, expected: isJob }, options);
 }
 
 /** A key that may only write sees nothing, and may delete. */
 function unseen(error: unknown): false {
-  if (error instanceof ClinikApiError && error.status === 403) return false;
+  if (error instanceof ClinikApiError && error.code === 'INSUFFICIENT_SCOPE') return false;
   throw error;
 }
 
@@ -68,7 +67,7 @@ export async function deleteJob(
 ): Promise<Answer<void>> {
   // Seen first: a 404 behind a lost answer then means that it is deleted, and not that it never was this key's.
   const isSeen = await getJob(transport, id, options).then(() => true, unseen);
-  return transport.call({ method: 'DELETE', path: jobPath(id), isSeen }, options);
+  return transport.call({ method: 'DELETE', path: jobPath(id), expected: 'nothing', isSeen }, options);
 }
 
 export function listJobs(
@@ -82,7 +81,7 @@ export function listJobs(
     if (value !== undefined) query.set(name, String(value));
   }
   const text = query.size > 0 ? `?${query}` : '';
-  return transport.call({ method: 'GET', path: `/v1/bulk/jobs${text}` }, options);
+  return transport.call({ method: 'GET', path: `/v1/bulk/jobs${text}`, expected: isJobPage }, options);
 }
 
 /** All jobs, page by page. */

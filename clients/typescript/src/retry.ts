@@ -29,12 +29,18 @@ export function isTransient(error: unknown): error is ClinikApiError {
   return error.status === 408 || error.status >= 500;
 }
 
-/** Whether something between here and the service has answered in its place, such as a proxy with a page of its own. */
+/** What a proxy says in place of the service: that it wants to know who asks, or that nothing is there. */
+const OF_A_PROXY = new Set([401, 403, 404, 407]);
+
+/**
+ * Whether something between here and the service has answered in its place, such as a proxy with a page of its own. What
+ * the service itself says has a code of its own.
+ */
 export function isForeign(error: unknown): boolean {
   if (!(error instanceof ClinikApiError)) return false;
   const { status, code } = error;
   if (code === 'INVALID_RESPONSE') return status >= 200 && status < 300;
-  return code === 'API_ERROR' && (status === 403 || status === 404);
+  return code === 'API_ERROR' && ((status >= 300 && status < 400) || OF_A_PROXY.has(status));
 }
 
 /** Whether the service itself says that there is no such thing. */

@@ -3,6 +3,7 @@ import { gzip } from 'node:zlib';
 import { refusal } from './errors.js';
 import { type BlobLike, collect, type ImportData, isBlob, isGzip } from './ndjson.js';
 import type { RequestOptions } from './options.js';
+import { isReport, isStartedJob } from './shapes.js';
 import { type Answer, MAX_TEXT_BODY, type Transport } from './transport.js';
 import type { Compression, ExportFiles, ResourceType, StartedJob, ValidationReport } from './types.js';
 
@@ -65,7 +66,7 @@ export function startImport(
   options: RequestOptions | undefined,
 ): Promise<Answer<StartedJob>> {
   const body = { resourceType, ...source, ...(label !== undefined && { label }) };
-  return transport.call({ method: 'POST', path: '/v1/bulk/import', body }, options);
+  return transport.call({ method: 'POST', path: '/v1/bulk/import', body, expected: isStartedJob }, options);
 }
 
 export async function prepare(request: ImportRecords, signal: AbortSignal | undefined): Promise<Prepared> {
@@ -105,7 +106,7 @@ export function startExport(
     compression,
     label,
   };
-  return transport.call({ method: 'POST', path: '/v1/bulk/export', body }, options);
+  return transport.call({ method: 'POST', path: '/v1/bulk/export', body, expected: isStartedJob }, options);
 }
 
 export async function validate(
@@ -116,8 +117,6 @@ export async function validate(
   const { resourceType } = request;
   const batch = await collect(request.data, Number.POSITIVE_INFINITY, transport.options(options).signal);
   if (batch.text === undefined) throw refusal('INVALID_RECORD', 'data: expected NDJSON in UTF-8, not compressed');
-  return transport.call(
-    { method: 'POST', path: '/v1/bulk/validate', body: { resourceType, data: batch.text } },
-    options,
-  );
+  const body = { resourceType, data: batch.text };
+  return transport.call({ method: 'POST', path: '/v1/bulk/validate', body, expected: isReport }, options);
 }

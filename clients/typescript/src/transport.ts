@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
-import { answerError, parseMeta, readJson } from './answer.js';
+import { answerError, type Expected, readAnswer } from './answer.js';
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { type RequestOptions, resolveOptions } from './options.js';
 import { isGone, isTransient, parseRetryAfter, withRetries } from './retry.js';
@@ -19,6 +19,8 @@ export interface Call {
   /** From `/v1` on, with the query. */
   readonly path: string;
   readonly body?: object;
+  /** What its answer has to be. */
+  readonly expected: Expected;
   /** Of a deletion: what is to be deleted was there. */
   readonly isSeen?: boolean;
 }
@@ -49,6 +51,7 @@ export class Transport {
   readonly baseUrl: string;
   readonly #apiKey: string;
   readonly #defaults: { timeout: number; retries: number };
+  #hasAnswered = false;
 
   constructor(fetch: Fetch, baseUrl: string, apiKey: string, defaults: { timeout: number; retries: number }) {
     this.#fetch = fetch;
@@ -60,6 +63,11 @@ export class Transport {
   /** The options of a call, completed by those of the client. */
   options(options: RequestOptions | undefined): RequestOptions & { timeout: number; retries: number } {
     return resolveOptions(options, this.#defaults);
+  }
+
+  /** Whether the API has ever answered here; until then what answers in its place may mean a wrong address. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   /** Calls the API and reads its JSON. Repeats the call as the retry policy says. */
@@ -77,8 +85,10 @@ export class Transport {
           timeout,
           signal,
           read: async (response) => {
-            if (!response.ok) throw await answerError(name, response, this.#apiKey);
-            return { ...(await readAnswer<T>(name, response)), retryAfter: parseRetryAfter(response.headers) };
+            if (!response.ok) throw await this.error(name, response);
+            const answer = await readAnswer<T>(name, response, call.expected);
+            this.#hasAnswered = true;
+            return { ...answer, retryAfter: parseRetryAfter(response.headers) };
           },
         });
       } catch (error) {
@@ -105,8 +115,10 @@ export class Transport {
   }
 
   /** The error that an answer of the API stands for. */
-  error(name: string, response: Response): Promise<ClinikApiError> {
-    return answerError(name, response, this.#apiKey);
+  async error(name: string, response: Response): Promise<ClinikApiError> {
+    const error = await answerError(name, response, this.#apiKey);
+    this.#hasAnswered ||= error.code !== 'API_ERROR';
+    return error;
   }
 
   /** A link that the API gave, to a host without the key: never one whose content could be read on the way. */
@@ -134,7 +146,7 @@ export class Transport {
     });
   }
 
-  #request(call: Call, idempotencyKey: string | undefined): RequestInit {
+  #request(call: Omit<Call, 'expected'>, idempotencyKey: string | undefined): RequestInit {
     const headers: Record<string, string> = {
       'x-api-key': this.#apiKey,
       accept: 'application/json',
@@ -150,19 +162,6 @@ export class Transport {
     const gzip = { ...headers, 'content-type': 'application/fhir+json', 'content-encoding': 'gzip' };
     return { method: call.method, headers: gzip, body: gzipSync(body) };
   }
-}
-
-async function readAnswer<T>(name: string, response: Response): Promise<ApiResponse<T>> {
-  if (response.status === 204) return { data: undefined as T, meta: parseMeta(undefined, response) };
-  const body = await readJson(response);
-  if (typeof body !== 'object' || body === null || !('data' in body)) {
-    throw new ClinikApiError({
-      status: response.status,
-      code: 'INVALID_RESPONSE',
-      message: `${name}: the answer is not the API's JSON; check the base URL, and proxies on the way`,
-    });
-  }
-  return { data: body.data as T, meta: parseMeta('meta' in body ? body.meta : undefined, response) };
 }
 
 /** In place of an answer that was lost, where an error says what it was. */

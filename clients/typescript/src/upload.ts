@@ -1,7 +1,9 @@
+import { notTheApi } from './answer.js';
 import { ClinikApiError } from './errors.js';
 import { type BlobLike, isBlob } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import { parseRetryAfter, withRetries } from './retry.js';
+import { isUpload } from './shapes.js';
 import type { Answer, Transport } from './transport.js';
 import type { CreatedUpload } from './types.js';
 
@@ -18,7 +20,7 @@ export function createUpload(
 ): Promise<Answer<CreatedUpload>> {
   // A key of the user's belongs to the import that follows.
   const { idempotencyKey: _, ...rest } = options ?? {};
-  return transport.call({ method: 'POST', path: '/v1/bulk/uploads', body: { bytes } }, rest);
+  return transport.call({ method: 'POST', path: '/v1/bulk/uploads', body: { bytes }, expected: isUpload }, rest);
 }
 
 /** Creates an upload for exactly these bytes, and uploads them. */
@@ -52,6 +54,8 @@ export async function putUpload(
       read: async (response) => {
         if (!response.ok) throw await uploadError(response);
         await response.body?.cancel();
+        // The store names the content of what it keeps; a proxy's page keeps nothing.
+        if (response.status !== 200 || !response.headers.has('etag')) throw notTheApi(NAME, response.status);
       },
     }),
   );

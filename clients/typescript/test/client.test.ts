@@ -4,6 +4,7 @@ import { afterEach, describe, test } from 'node:test';
 import { inspect } from 'node:util';
 import { Clinik, type ClinikOptions } from '../src/index.js';
 import { VERSION } from '../src/version.js';
+import { LIMITS } from './replies.js';
 import { KEY, Service } from './service.js';
 
 describe('the client', () => {
@@ -45,7 +46,7 @@ describe('the client', () => {
     const seen: string[] = [];
     const fetch: ClinikOptions['fetch'] = async (input) => {
       seen.push(String(input));
-      return Response.json({ data: {} });
+      return Response.json({ data: LIMITS });
     };
     delete process.env.CLINIKAPI_BASE_URL;
     await new Clinik(KEY, { fetch }).bulk.getLimits();
@@ -120,7 +121,7 @@ describe('the client', () => {
       'x-ratelimit-remaining': '998',
       'x-ratelimit-reset': '59',
     };
-    const fetch = async () => Response.json({ data: {} }, { headers });
+    const fetch = async () => Response.json({ data: LIMITS }, { headers });
     const { meta } = await new Clinik(KEY, { fetch }).bulk.getLimits();
     assert.deepEqual(meta, {
       requestId: 'req_header',

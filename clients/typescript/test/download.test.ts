@@ -37,7 +37,10 @@ describe('downloads', () => {
     const service = await start();
     const id = service.addJob('export', { [NAME]: 'x\n' });
     for (const location of ['ftp://example.com/x', 'file:///etc/passwd', 'http://']) {
-      service.api.next(`GET /v1/bulk/jobs/${id}/files/${NAME}`, { status: 307, headers: { location } });
+      service.api.next(`GET /v1/bulk/jobs/${id}/files/${NAME}`, {
+        status: 307,
+        headers: { location, 'x-request-id': 'req_1' },
+      });
       await assert.rejects(service.client().bulk.download(id, NAME), { code: 'INVALID_RESPONSE' });
     }
     assert.equal(service.store.requests.length, 0);

@@ -47,6 +47,7 @@ const EXPORTS: Record<string, Flow> = {
 
 const TROUBLES: Record<string, Reply> = {
   'a broken connection': { refuse: true },
+  'an empty success': { status: 204 },
   'HTML with 404': { status: 404, body: '<html>Not found</html>' },
   'a 422': invalid('uploadId: Unknown upload'),
   'a 429': failure(429, 'RATE_LIMITED', 'Too many requests', 1),

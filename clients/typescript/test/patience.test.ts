@@ -72,7 +72,8 @@ describe('patience', () => {
       delays.push(delay);
       return real(run, delay === 300_000 ? 1 : delay);
     }) as typeof setTimeout);
-    const jobs = ['processing', 'completed'].map((status) => ({ id: 'job_1', status }));
+    const counts = { totalRecords: 1, processedRecords: 1, errors: [] };
+    const jobs = ['processing', 'completed'].map((status) => ({ id: 'job_1', type: 'import', status, ...counts }));
     const fetch = async () => Response.json({ data: jobs.shift() }, { headers: { 'retry-after': '86400' } });
     const { bulk } = new Clinik(KEY, { fetch });
     const { data } = await bulk.waitForJob('job_1', { signal: AbortSignal.timeout(10_000) });

@@ -130,7 +130,8 @@ export class Service {
             return { body: files.map(({ meta }) => `${meta.sha256}  ${meta.name}\n`).join('') };
           }
           if (!files.some(({ meta }) => meta.name === name)) return failure(404, 'NOT_FOUND', 'Not found');
-          return { status: 307, headers: { location: `${this.store.origin}/${id}/${name}?X-Amz-Signature=secret` } };
+          const location = `${this.store.origin}/${id}/${name}?X-Amz-Signature=secret`;
+          return { status: 307, headers: { location, 'x-request-id': 'req_307' } };
         });
       default:
         return failure(404, 'NOT_FOUND', 'Not found');
@@ -262,7 +263,7 @@ export class Service {
       // The length is signed.
       if (request.body.byteLength !== upload?.bytes) return { status: 403, body: '<Error/>' };
       upload.content = request.body;
-      return { status: 200 };
+      return { headers: { etag: '"stored"' } };
     }
     const file = this.jobs.get(folder ?? '')?.files.find(({ meta }) => meta.name === name);
     if (file === undefined) return { status: 403, body: '<Error/>' };
