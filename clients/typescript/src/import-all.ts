@@ -65,7 +65,7 @@ export async function* importAll(
     const { data } = await slots.start(lines, batch);
     await onBatch?.({ ...batch, status: 'started', jobId: data.jobId });
     const wait = signal === undefined ? {} : { signal };
-    const { data: job } = await waitForJob(transport, data.jobId, wait, options);
+    const { data: job } = await waitForJob(transport, data.jobId, wait, options, 'import');
     checkCount(job, batch);
     await onBatch?.({ ...batch, status: 'ended', jobId: data.jobId, job });
     yield job;

@@ -46,12 +46,17 @@ export function checkName(what: string, name: string): string {
   throw new TypeError(`${what}: expected 1 to 128 of A-Za-z0-9._-`);
 }
 
-export function getJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Answer<Job>> {
-  return transport.call({ method: 'GET', path: jobPath(id), expected: isJob }, options);
+export function getJob(
+  transport: Transport,
+  id: string,
+  options: RequestOptions | undefined,
+  type?: JobType,
+): Promise<Answer<Job>> {
+  return transport.call({ method: 'GET', path: jobPath(id), expected: isJob(id, type) }, options);
 }
 
 export function cancelJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Answer<Job>> {
-  return transport.call({ method: 'POST', path: `${jobPath(id)}/cancel`, expected: isJob }, options);
+  return transport.call({ method: 'POST', path: `${jobPath(id)}/cancel`, expected: isJob(id) }, options);
 }
 
 /** A key that may only write sees nothing, and may delete. */
@@ -102,12 +107,13 @@ export async function* allJobs(
   }
 }
 
-/** Polls a job until it has ended. */
+/** Polls a job until it has ended. Where its type is known, an answer of another one is not the API's. */
 export async function waitForJob(
   transport: Transport,
   id: string,
   wait: WaitOptions,
   options: RequestOptions | undefined,
+  type?: JobType,
 ): Promise<Answer<Job>> {
   const timeout = checkTimeout('timeout', wait.timeout ?? DEFAULT_WAIT);
   const deadline = now() + timeout;
@@ -129,7 +135,7 @@ export async function waitForJob(
   const { idempotencyKey: _, ...rest } = options ?? {};
   const poll = () =>
     within(Math.max(1, deadline - now()), wait.signal, timedOut, (signal) =>
-      getJob(transport, id, { ...rest, retries: 0, signal }),
+      getJob(transport, id, { ...rest, retries: 0, signal }, type),
     );
   for (;;) {
     const answer = await patiently({ signal: wait.signal, isOutage, deadline }, poll);

@@ -1,3 +1,5 @@
+import type { JobType } from './types.js';
+
 /** An object of an answer, of which nothing is known yet. */
 type Members = Readonly<Record<string, unknown>>;
 
@@ -26,7 +28,11 @@ function areObjects(value: unknown): value is Members[] {
 
 export const isStartedJob: Check = ({ jobId, status }) => isName(jobId) && STATUSES.has(status);
 
-export const isJob: Check = (data) => isJobSummary(data) && areObjects(data.errors);
+/** The job that was asked for, and no other one that somebody on the way remembers. */
+export function isJob(id: string, type?: JobType): Check {
+  return (data) =>
+    isJobSummary(data) && data.id === id && (type === undefined || data.type === type) && areObjects(data.errors);
+}
 
 const isJobSummary: Check = ({ id, type, status, totalRecords, processedRecords, files }) =>
   isName(id) &&

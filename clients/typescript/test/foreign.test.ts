@@ -127,6 +127,31 @@ describe('an answer that is not the API’s', { concurrency: true }, () => {
     });
   }
 
+  test('is one of another job, or of a job of another type', async () => {
+    const service = await start();
+    const [one, other] = [service.addJob('import', {}), service.addJob('import', {}, { totalRecords: 7 })];
+    const { bulk } = service.client();
+    const answer = success(200, service.jobs.get(other)?.job);
+    for (const [match, call] of [
+      [`GET /v1/bulk/jobs/${one}`, () => bulk.getJob(one)],
+      [`POST /v1/bulk/jobs/${one}/cancel`, () => bulk.cancelJob(one)],
+      [`GET /v1/bulk/jobs/${one}`, () => bulk.download(one)],
+    ] as const) {
+      service.api.next(match, answer);
+      await assert.rejects(call(), { status: 200, code: 'INVALID_RESPONSE' });
+    }
+    service.api.next(`GET /v1/bulk/jobs/${one}`, answer);
+    assert.equal((await bulk.waitForJob(one)).data.id, one);
+
+    service.api.next('GET', ({ path }) => {
+      const id = path.split('/').at(-1) ?? '';
+      return success(200, { ...service.jobs.get(id)?.job, type: 'export' });
+    });
+    for await (const job of bulk.importAll({ resourceType: 'Patient', records: [{ lastName: 'Doe' }] })) {
+      assert.equal(job.type, 'import');
+    }
+  });
+
   test('is a wrong address where it comes three times and the API has never answered', async () => {
     const service = await start();
     service.api.intercept = () => ({ status: 404, body: HTML });
