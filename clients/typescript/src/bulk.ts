@@ -143,8 +143,8 @@ export interface Bulk {
    * nothing twice.
    *
    * @throws ClinikRateLimitError for a used-up quota of the month, or with `waitForSlot: false` of the hour
-   * @throws ClinikApiError `COUNT_MISMATCH` if a job has not read as many records as were sent; `UPLOAD_FAILED`,
-   * `IDEMPOTENCY_CONFLICT`
+   * @throws ClinikApiError `COUNT_MISMATCH` if a job has not read as many records as were sent, or not stored or rejected
+   * each of them; `UPLOAD_FAILED`, `IDEMPOTENCY_CONFLICT`
    * @throws TypeError for a record that is no object
    */
   importAll(request: ImportAllRequest, options?: RequestOptions): AsyncIterable<Job>;
@@ -167,7 +167,8 @@ export interface Bulk {
    * JavaScript's numbers are not those of the record: whole ones beyond 2^53, and more than 15 digits, are rounded, and
    * `1.10` becomes `1.1`. Read the text with {@link Bulk.lines} where that matters.
    *
-   * @throws as {@link Bulk.download}; ClinikApiError `INVALID_RECORD` for a line that is not JSON
+   * @throws as {@link Bulk.download}; ClinikApiError `INVALID_RECORD` for a line that is not JSON, `COUNT_MISMATCH` if
+   * there are not as many as the job tells of
    */
   records<T = ExportedRecord>(id: string, options?: RecordsOptions): AsyncIterable<T>;
 
@@ -175,7 +176,7 @@ export interface Bulk {
    * The lines of a completed export as they are, each a record in JSON, of all its files, gzip or not, verified as by
    * {@link Bulk.records}.
    *
-   * @throws as {@link Bulk.download}; ClinikApiError `INVALID_RECORD` for a line that is not UTF-8
+   * @throws as {@link Bulk.records}, `INVALID_RECORD` for a line that is not UTF-8
    */
   lines(id: string, options?: RecordsOptions): AsyncIterable<string>;
 

@@ -151,14 +151,22 @@ async function* readTexts(
   }
 }
 
-function readFileLines(
+/** The lines of a file. At its end they have to be as many as the job tells of. */
+async function* readFileLines(
   transport: Transport,
   job: Job,
   name: string,
   options: RequestOptions | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const chunks = downloadChunks(transport, job.id, name, fileOf(job, name), options);
-  return splitLines(name.endsWith('.gz') ? gunzip(name, chunks) : chunks);
+  const file = fileOf(job, name);
+  const chunks = downloadChunks(transport, job.id, name, file, options);
+  let count = 0;
+  for await (const line of splitLines(name.endsWith('.gz') ? gunzip(name, chunks) : chunks)) {
+    count++;
+    yield line;
+  }
+  if (file === undefined || count === file.records) return;
+  throw clientError('COUNT_MISMATCH', `${name}: it has ${count} lines, and the job tells of ${file.records}`);
 }
 
 function fileOf(job: Job, name: string): JobFile | undefined {

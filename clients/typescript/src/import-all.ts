@@ -74,12 +74,14 @@ export async function* importAll(
 
 type Position = Pick<ImportBatch, 'index' | 'firstRecord' | 'records' | 'bytes'>;
 
-/** What was sent has to be what the job has read. */
+/** What was sent has to be what the job has read, and all of that stored or rejected. */
 function checkCount(job: Job, { index, records }: Position): void {
-  if (job.status !== 'completed' || job.totalRecords === records) return;
+  if (job.status !== 'completed') return;
+  const { totalRecords: read, succeededRecords: stored, failedRecords: rejected } = job;
+  if (read === records && (stored ?? Number.NaN) + (rejected ?? Number.NaN) === records) return;
   throw clientError(
     'COUNT_MISMATCH',
-    `${job.id}: it has read ${job.totalRecords} of the ${records} records of batch ${index}`,
+    `${job.id}: of the ${records} records of batch ${index} it has read ${read}, stored ${stored} and rejected ${rejected}`,
   );
 }
 

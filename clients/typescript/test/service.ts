@@ -277,10 +277,14 @@ export class Service {
   }
 }
 
-/** Lines of a file; of gzip that is broken 0. */
+/** Lines of a file, blank ones included; of gzip that is broken 0. */
 function countLines(bytes: Buffer): number {
   try {
-    return inflate(bytes).toString().split('\n').filter(Boolean).length;
+    return (
+      inflate(bytes)
+        .toString()
+        .match(/[^\n]*\n|[^\n]+$/g)?.length ?? 0
+    );
   } catch {
     return 0;
   }
