@@ -5,7 +5,7 @@ import type { RequestOptions } from './options.js';
 import { isForeign, isTransient, MAX_RETRY_AFTER, type Patience, patiently, waitOf } from './retry.js';
 import { type RememberedUploads, Sending } from './sending.js';
 import { prepare } from './start.js';
-import { now, sleep } from './time.js';
+import { now, sleep, unlessAborted } from './time.js';
 import type { Answer, Transport } from './transport.js';
 import type { Job, ResourceType, StartedJob } from './types.js';
 
@@ -57,7 +57,7 @@ export async function* importAll(
 ): AsyncGenerator<Job, void, undefined> {
   const { records, onBatch } = request;
   const { signal } = transport.options(options);
-  if (isBlob(records) && (await isGzip(records))) {
+  if (isBlob(records) && (await unlessAborted(signal, () => isGzip(records)))) {
     throw refusal('INVALID_RECORD', 'records: expected NDJSON; this is gzip, decompress it first');
   }
   const slots = new Slots(transport, remembered, request, options);
@@ -183,7 +183,7 @@ async function* cut(
   const lineEnd = Uint8Array.of(0x0a);
   let lines: Uint8Array[] = [];
   let batch: Position = { index: 0, firstRecord: 0, records: 0, bytes: 0 };
-  for await (const line of readLines(records)) {
+  for await (const line of readLines(records, signal)) {
     signal?.throwIfAborted();
     const bytes = line.byteLength + 1;
     if (bytes > MAX_BYTES) {

@@ -1,4 +1,5 @@
 import { refusal } from './errors.js';
+import { unlessAborted, untilAborted } from './time.js';
 
 /** Records in one batch, at most. */
 export const MAX_RECORDS = 10_000;
@@ -60,14 +61,18 @@ export function encodeRecord(record: unknown, index: number): string {
 }
 
 /** Records as lines; text and blobs are split at `\n` alone and stay as they are, blank lines and `\r` included. */
-export async function* readLines(data: ImportData): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* readLines(
+  data: ImportData,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
   if (typeof data === 'string') {
     yield* splitLines(chunksOfText(data));
   } else if (isBlob(data)) {
-    yield* splitLines(chunksOfBlob(data));
+    yield* splitLines(untilAborted(signal, chunksOfBlob(data)));
   } else {
     let index = 0;
-    for await (const record of data) yield new TextEncoder().encode(encodeRecord(record, index++));
+    for await (const record of untilAborted(signal, data))
+      yield new TextEncoder().encode(encodeRecord(record, index++));
   }
 }
 
@@ -119,14 +124,13 @@ export async function collect(data: ImportData, textLimit: number, signal?: Abor
     checkRecords(countLines(data));
     return ofText(data, textLimit);
   }
-  if (isBlob(data)) return ofBlob(data, textLimit);
+  if (isBlob(data)) return unlessAborted(signal, () => ofBlob(data, textLimit));
   if (typeof data !== 'object' || data === null) {
     throw new TypeError('data: expected NDJSON as a string or Blob, or an iterable of objects');
   }
   const lines: string[] = [];
   let length = 0;
-  for await (const record of data) {
-    signal?.throwIfAborted();
+  for await (const record of untilAborted(signal, data)) {
     const line = encodeRecord(record, lines.length);
     lines.push(line);
     length += line.length + 1;

@@ -4,6 +4,7 @@ import { refusal } from './errors.js';
 import { type BlobLike, collect, type ImportData, isBlob, isGzip } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import { isReport, isStartedJob } from './shapes.js';
+import { unlessAborted } from './time.js';
 import { type Answer, MAX_TEXT_BODY, type Transport } from './transport.js';
 import type { Compression, ExportFiles, ResourceType, StartedJob, ValidationReport } from './types.js';
 
@@ -73,7 +74,7 @@ export async function prepare(request: ImportRecords, signal: AbortSignal | unde
   const { resourceType, label } = request;
   const batch = await collect(request.data, MAX_TEXT_BODY, signal);
   const isSmall = batch.text !== undefined && fits({ resourceType, data: batch.text, label });
-  const source = isSmall ? { data: batch.text } : { bytes: await compress(batch.bytes()) };
+  const source = isSmall ? { data: batch.text } : { bytes: await unlessAborted(signal, () => compress(batch.bytes())) };
   return { resourceType, label, source };
 }
 

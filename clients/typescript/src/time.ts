@@ -54,3 +54,55 @@ export async function within<T>(
     signal?.removeEventListener('abort', onAbort);
   }
 }
+
+/** Waits for an operation that knows nothing of the signal; once that is aborted, nobody waits for it any more. */
+export async function unlessAborted<T>(
+  signal: AbortSignal | undefined,
+  operation: () => T | PromiseLike<T>,
+): Promise<T> {
+  if (signal === undefined) return operation();
+  signal.throwIfAborted();
+  let onAbort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([operation(), aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** The items of a source of somebody else's, which may stop to yield. It is closed when the signal is aborted. */
+export async function* untilAborted<T>(
+  signal: AbortSignal | undefined,
+  items: Iterable<T> | AsyncIterable<T>,
+): AsyncGenerator<Awaited<T>, void, undefined> {
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  // What has ended by itself, or failed, needs no closing.
+  let isOpen = true;
+  const next = async () => {
+    isOpen = false;
+    const result = await iterator.next();
+    isOpen = result.done !== true;
+    return result;
+  };
+  const close = async () => void (await iterator.return?.());
+  const leave = async () => {
+    // The iterator of a stream of Node's that is stuck does not end; the stream does.
+    if ('destroy' in items && typeof items.destroy === 'function') items.destroy();
+    await close();
+  };
+  try {
+    for (;;) {
+      const { done, value } = await unlessAborted(signal, next);
+      if (done === true) return;
+      yield await unlessAborted(signal, () => value);
+    }
+  } finally {
+    // A source that is stuck does not close either: it is told to, and not waited for.
+    if (signal?.aborted) leave().catch(() => undefined);
+    else if (isOpen) await close();
+  }
+}
