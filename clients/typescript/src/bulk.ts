@@ -150,12 +150,12 @@ export interface Bulk {
   importAll(request: ImportAllRequest, options?: RequestOptions): AsyncIterable<Job>;
 
   /**
-   * Downloads a file of a completed job; without a name, the file of an export that has one. A connection that breaks
-   * is resumed. Size and SHA-256 are verified at the end: if they are wrong the stream fails instead of ending, so
+   * Downloads a file of a completed job, one of its `files` or the list of their hashes, `SHA256SUMS`; without a name, the
+   * file of an export that has one. A connection that breaks is resumed. Size and SHA-256 are verified at the end: if they are wrong the stream fails instead of ending, so
    * keep what you have written only if it ended.
    *
    * @throws ClinikNotFoundError
-   * @throws ClinikValidationError `JOB_NOT_COMPLETED`, `FILE_NAME_REQUIRED`
+   * @throws ClinikValidationError `JOB_NOT_COMPLETED`, `FILE_NAME_REQUIRED`, `FILE_NAME_UNKNOWN`
    * @throws ClinikApiError `FILE_GONE`; in the stream `CHECKSUM_MISMATCH`, `FILE_CHANGED`, `DOWNLOAD_INCOMPLETE`
    */
   download(id: string, name?: string, options?: RequestOptions): Promise<ReadableStream<Uint8Array>>;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { isOfApi } from './answer.js';
+import { isOfApi, notTheApi } from './answer.js';
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
-import { checkName, jobPath } from './jobs.js';
+import { jobPath } from './jobs.js';
 import type { RequestOptions } from './options.js';
 import { isForeign, isTransient, parseRetryAfter, patiently, withRetries } from './retry.js';
 import { within } from './time.js';
@@ -18,24 +18,21 @@ interface Source {
   position: number;
   /** Names the file's content; a resumed download must be of the same. */
   readonly etag: string | undefined;
-  /** Bytes of the whole file, if known. */
-  readonly size: number | undefined;
 }
 
 /**
  * Downloads a file of a job. A connection that breaks is resumed where it broke; at the end size and hash are checked
  * against `file`, and a file that is not what it should be is an error in place of the stream's end.
  *
- * @param file what the job says of it, if it says anything: the list of hashes, for one, is in no list
+ * @param file what the job says of it
  */
 export async function download(
   transport: Transport,
   id: string,
-  name: string,
-  file: JobFile | undefined,
+  file: JobFile,
   options: RequestOptions | undefined,
 ): Promise<ReadableStream<Uint8Array>> {
-  const transfer = new Transfer(transport, id, name, file, options);
+  const transfer = new Transfer(transport, id, file, options);
   // The first connection is made here, so that a file that is not there is an error of the call.
   await transfer.connect();
   return new ReadableStream<Uint8Array>(
@@ -56,11 +53,10 @@ export async function download(
 export async function* downloadChunks(
   transport: Transport,
   id: string,
-  name: string,
-  file: JobFile | undefined,
+  file: JobFile,
   options: RequestOptions | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const transfer = new Transfer(transport, id, name, file, options);
+  const transfer = new Transfer(transport, id, file, options);
   try {
     for (let chunk = await transfer.next(); chunk !== undefined; chunk = await transfer.next()) yield chunk;
   } finally {
@@ -73,7 +69,7 @@ class Transfer {
   readonly #transport: Transport;
   readonly #path: string;
   readonly #name: string;
-  readonly #file: JobFile | undefined;
+  readonly #file: JobFile;
   readonly #settings: Settings;
   readonly #hash = createHash('sha256');
   /** Stops whatever is under way. */
@@ -81,23 +77,15 @@ class Transfer {
   #source: Source | undefined;
   #offset = 0;
   #etag: string | undefined;
-  #size: number | undefined;
   // An aborted download frees its connection at once, even if nobody reads on.
   readonly #onAbort = () => void this.close(this.#settings.signal?.reason);
 
-  constructor(
-    transport: Transport,
-    id: string,
-    name: string,
-    file: JobFile | undefined,
-    options: RequestOptions | undefined,
-  ) {
+  constructor(transport: Transport, id: string, file: JobFile, options: RequestOptions | undefined) {
     this.#transport = transport;
-    this.#path = `${jobPath(id)}/files/${checkName('file name', name)}`;
-    this.#name = name;
+    this.#path = `${jobPath(id)}/files/${file.name}`;
+    this.#name = file.name;
     this.#file = file;
     this.#settings = transport.options(options);
-    this.#size = file?.bytes;
     const { signal } = this.#settings;
     signal?.throwIfAborted();
     signal?.addEventListener('abort', this.#onAbort, { once: true });
@@ -157,7 +145,6 @@ class Transfer {
     const source = this.#source ?? (await this.#open());
     this.#source = source;
     this.#etag ??= source.etag;
-    this.#size ??= source.size;
     try {
       for (;;) {
         const chunk = await this.#read(source);
@@ -186,45 +173,35 @@ class Transfer {
       source.position += result.value.byteLength;
       return result.value.subarray(known);
     }
-    if (this.#size !== undefined && this.#offset < this.#size) {
-      throw clientError('DOWNLOAD_INCOMPLETE', `${this.#name}: it ended at byte ${this.#offset} of ${this.#size}`);
-    }
-    return undefined;
+    const { bytes } = this.#file;
+    if (this.#offset >= bytes) return undefined;
+    throw clientError('DOWNLOAD_INCOMPLETE', `${this.#name}: it ended at byte ${this.#offset} of ${bytes}`);
   }
 
   #verify(): void {
-    const isRight =
-      (this.#size === undefined || this.#offset === this.#size) &&
-      (this.#file === undefined || this.#hash.digest('hex') === this.#file.sha256.toLowerCase());
+    const { bytes, sha256 } = this.#file;
+    const isRight = this.#offset === bytes && this.#hash.digest('hex') === sha256.toLowerCase();
     if (!isRight) throw clientError('CHECKSUM_MISMATCH', `${this.#name}: the content is not what the job has written`);
   }
 
   /** Asks the API where the file is, and goes there. A link that has expired on the way is asked for once more. */
   async #open(): Promise<Source> {
-    const first = await this.#locate();
-    if (typeof first !== 'string') return first;
-    const source = (await this.#fetchFrom(first)) ?? (await this.#again());
+    const source = (await this.#fetchFrom(await this.#locate())) ?? (await this.#fetchFrom(await this.#locate()));
     if (source !== undefined) return source;
     throw clientError('FILE_GONE', `${this.#name}: it is no longer there; jobs and their files are kept for some days`);
   }
 
-  async #again(): Promise<Source | undefined> {
-    const next = await this.#locate();
-    return typeof next === 'string' ? this.#fetchFrom(next) : next;
-  }
-
-  /** A link to the file, or the file itself where the API sends it directly. */
-  #locate(): Promise<string | Source> {
+  /** A link to the file. */
+  #locate(): Promise<string> {
     const name = `GET ${this.#path}`;
     const options = { timeout: this.#settings.timeout, signal: this.#closing.signal };
     return this.#transport.callForFile(this.#path, options, async (response) => {
       const location = response.headers.get('location');
-      if (response.status === 307 && location !== null && isOfApi(response)) {
-        await response.body?.cancel();
-        return this.#transport.checkLink(this.#name, location);
-      }
-      if (!response.ok) throw await this.#transport.error(name, response);
-      return toSource(response, 0);
+      const isLink = response.status === 307 && location !== null && isOfApi(response);
+      if (!isLink && !response.ok) throw await this.#transport.error(name, response);
+      await response.body?.cancel();
+      if (!isLink) throw notTheApi(name, response.status);
+      return this.#transport.checkLink(this.#name, location);
     });
   }
 
@@ -245,7 +222,7 @@ class Transfer {
       if (response.status === 200 && isSame) return toSource(response, 0);
       if (isResumed && response.status === 206) {
         const range = response.headers.get('content-range') ?? '';
-        if (range.startsWith(`bytes ${this.#offset}-`)) return { ...toSource(response, this.#offset), size: undefined };
+        if (range.startsWith(`bytes ${this.#offset}-`)) return toSource(response, this.#offset);
       }
       await response.body?.cancel();
       if (response.status === 403 || response.status === 404) return undefined;
@@ -270,13 +247,9 @@ function isCut(error: unknown): boolean {
 
 function toSource(response: Response, position: number): Source {
   const body = response.body as ReadableStream<Uint8Array> | null;
-  const length = response.headers.get('content-length');
-  // Of an encoded body the length says nothing.
-  const isPlain = !response.headers.has('content-encoding');
   return {
     position,
     reader: (body ?? new Blob([]).stream()).getReader() as Reader,
     etag: response.headers.get('etag') ?? undefined,
-    size: isPlain && length !== null && /^\d+$/.test(length) ? Number(length) : undefined,
   };
 }

@@ -35,8 +35,8 @@ export class ClinikApiError extends Error {
    * `INVALID_RESPONSE` when such an answer is a success.
    * Codes of the client: `NETWORK_ERROR`, `REQUEST_TIMEOUT`, `JOB_TIMEOUT`, `UPLOAD_FAILED`,
    * `TOO_MANY_RECORDS`, `BATCH_TOO_LARGE`, `INVALID_RECORD`, `JOB_NOT_COMPLETED`, `FILE_NAME_REQUIRED`,
-   * `FILE_CHANGED`, `FILE_GONE`, `DOWNLOAD_INCOMPLETE`, `CHECKSUM_MISMATCH`,
-   * `COUNT_MISMATCH`, `IDEMPOTENCY_EXPIRED`.
+   * `FILE_NAME_UNKNOWN`, `FILE_CHANGED`, `FILE_GONE`, `DOWNLOAD_INCOMPLETE`, `CHECKSUM_MISMATCH`, `COUNT_MISMATCH`,
+   * `IDEMPOTENCY_EXPIRED`.
    */
   readonly code: string;
   /** One entry for each violated rule of the request, when the service sent any. */

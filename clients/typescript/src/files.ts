@@ -1,7 +1,7 @@
 import { download, downloadChunks } from './download.js';
 import { clientError, refusal } from './errors.js';
 import { gunzip } from './gunzip.js';
-import { getJob } from './jobs.js';
+import { checkName, getJob } from './jobs.js';
 import { splitLines } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import type { Transport } from './transport.js';
@@ -22,13 +22,21 @@ export async function downloadFile(
 ): Promise<ReadableStream<Uint8Array>> {
   const job = await finishedJob(transport, id, options);
   const files = job.files ?? [];
-  if (name !== undefined) return download(transport, id, name, fileOf(job, name), options);
+  if (name === HASHES) return hashesOf(files);
+  if (name !== undefined) return download(transport, id, fileOf(job, name), options);
   const [file] = files;
   if (job.type === 'export' && file !== undefined && files.length === 1) {
-    return download(transport, id, file.name, file, options);
+    return download(transport, id, file, options);
   }
-  const names = files.map((each) => each.name).join(', ') || 'none';
-  throw refusal('FILE_NAME_REQUIRED', `name: say which file of the job to download; its files: ${names}`);
+  throw refusal('FILE_NAME_REQUIRED', `name: say which file of the job to download; its files: ${namesOf(job)}`);
+}
+
+/** The list of hashes. The service would answer with the same, which is in the job already. */
+const HASHES = 'SHA256SUMS';
+
+function hashesOf(files: readonly JobFile[]): ReadableStream<Uint8Array> {
+  const lines = files.map(({ name, sha256 }) => `${sha256}  ${name}\n`);
+  return new Blob(lines).stream() as ReadableStream<Uint8Array>;
 }
 
 /** The records of an export, one file after the other. */
@@ -85,7 +93,7 @@ export async function* readErrors(
   options: RequestOptions | undefined,
 ): AsyncGenerator<JobError, void, undefined> {
   const job = await endedJob(transport, id, options);
-  if (fileOf(job, 'errors.ndjson') === undefined) yield* job.errors;
+  if (!hasFile(job, 'errors.ndjson')) yield* job.errors;
   else yield* readObjects<JobError>(transport, job, 'errors.ndjson', options);
 }
 
@@ -106,7 +114,7 @@ export async function* readRejected(
   options: RequestOptions | undefined,
 ): AsyncGenerator<string, void, undefined> {
   const job = await finishedJob(transport, id, options);
-  if (fileOf(job, 'rejected.ndjson') === undefined) return;
+  if (!hasFile(job, 'rejected.ndjson')) return;
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   for await (const line of readFileLines(transport, job, 'rejected.ndjson', options)) yield decoder.decode(line);
 }
@@ -159,18 +167,30 @@ async function* readFileLines(
   options: RequestOptions | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const file = fileOf(job, name);
-  const chunks = downloadChunks(transport, job.id, name, file, options);
+  const chunks = downloadChunks(transport, job.id, file, options);
   let count = 0;
   for await (const line of splitLines(name.endsWith('.gz') ? gunzip(name, chunks) : chunks)) {
     count++;
     yield line;
   }
-  if (file === undefined || count === file.records) return;
+  if (count === file.records) return;
   throw clientError('COUNT_MISMATCH', `${name}: it has ${count} lines, and the job tells of ${file.records}`);
 }
 
-function fileOf(job: Job, name: string): JobFile | undefined {
-  return job.files?.find((file) => file.name === name);
+function hasFile(job: Job, name: string): boolean {
+  return job.files?.some((file) => file.name === name) ?? false;
+}
+
+/** What the job says of a file: what it does not name cannot be verified, and is not asked for. */
+function fileOf(job: Job, name: string): JobFile {
+  checkName('file name', name);
+  const file = job.files?.find((each) => each.name === name);
+  if (file !== undefined) return file;
+  throw refusal('FILE_NAME_UNKNOWN', `name: the job has no such file; its files: ${namesOf(job)}`);
+}
+
+function namesOf(job: Job): string {
+  return job.files?.map(({ name }) => name).join(', ') || 'none';
 }
 
 async function endedJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Job> {

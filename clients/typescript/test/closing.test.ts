@@ -197,7 +197,7 @@ describe('what has ended is closed', { concurrency: true }, () => {
     await assert.rejects(bulk.download(id, NAMES[0], { signal }), { code: 'NETWORK_ERROR' });
     service.store.next('GET', { status: 404 }, { status: 404 });
     await assert.rejects(bulk.download(id, NAMES[0], { signal }), { code: 'FILE_GONE' });
-    await assert.rejects(bulk.download(id, 'unknown.ndjson', { signal }), { code: 'NOT_FOUND' });
+    await assert.rejects(bulk.download(id, 'unknown.ndjson', { signal }), { code: 'FILE_NAME_UNKNOWN' });
     service.store.next('GET', { body: '{"n":2}\n' });
     const wrong = async () => {
       for await (const _ of bulk.records(id, { signal, name: NAMES[0] }));

@@ -174,7 +174,13 @@ describe('downloads', () => {
     const service = await start();
     const { bulk } = service.client();
     const id = service.addJob('export', { [NAME]: 'x\n' });
-    await assert.rejects(bulk.download(id, 'Patient.ndjson'), { name: 'ClinikNotFoundError' });
+    for (const unknown of [bulk.download(id, 'Patient.ndjson'), drain(bulk.records(id, { name: 'Patient.ndjson' }))]) {
+      await assert.rejects(unknown, {
+        ...{ name: 'ClinikValidationError', status: 0, code: 'FILE_NAME_UNKNOWN' },
+        message: `name: the job has no such file; its files: ${NAME}`,
+      });
+    }
+    assert.equal(service.api.received('GET /Patient.ndjson').length, 0);
     await assert.rejects(bulk.download(id, '../x'), TypeError);
     await assert.rejects(bulk.download('job_1'), { name: 'ClinikNotFoundError' });
     service.pendingPolls = 1;
@@ -242,4 +248,8 @@ async function read(stream: ReadableStream<Uint8Array>): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of stream) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+async function drain(items: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of items);
 }

@@ -118,7 +118,7 @@ describe('an answer that is not the API’s', { concurrency: true }, () => {
       const own = reply.status === 302 ? { ...reply, headers: { location } } : reply;
       service.store.next('GET', { body: content, cutAfter: 10 });
       // The first link is the API's, the second one is not; nor is what the store then answers with.
-      service.api.next('GET /A.ndjson', () => undefined as never, ...((reply.status ?? 200) === 200 ? [] : [own]));
+      service.api.next('GET /A.ndjson', () => undefined as never, own);
       if (reply.status === 204) service.store.next('GET', () => undefined as never, own);
       let text = '';
       for await (const chunk of await service.client().bulk.download(id)) text += Buffer.from(chunk).toString();
@@ -126,6 +126,17 @@ describe('an answer that is not the API’s', { concurrency: true }, () => {
       assert.equal(elsewhere.api.requests.length, 0);
     });
   }
+
+  test('is not the list of hashes: that is made of what the job says', async () => {
+    const service = await start();
+    const id = service.addJob('export', { 'A.ndjson': '{}\n', 'B.ndjson': '' });
+    for (const [kind, reply] of Object.entries(FOREIGN)) {
+      service.api.next('GET /SHA256SUMS', reply);
+      const text = await new Response(await service.client().bulk.download(id, 'SHA256SUMS')).text();
+      const [a, b] = service.jobs.get(id)?.job.files ?? [];
+      assert.equal(text, `${a?.sha256}  A.ndjson\n${b?.sha256}  B.ndjson\n`, kind);
+    }
+  });
 
   test('is one of another job, or of a job of another type', async () => {
     const service = await start();
