@@ -1,6 +1,7 @@
 import {
   downloadFile,
   type RecordsOptions,
+  readDeleted,
   readErrors,
   readExportLines,
   readRecords,
@@ -28,6 +29,7 @@ import type { Answer, Transport } from './transport.js';
 import type {
   ApiResponse,
   CreatedUpload,
+  DeletedRecord,
   ImportResult,
   Job,
   JobError,
@@ -151,7 +153,7 @@ export interface Bulk {
 
   /**
    * Downloads a file of a completed job, one of its `files` or the list of their hashes, `SHA256SUMS`; without a name, the
-   * file of an export that has one. A connection that breaks is resumed. Size and SHA-256 are verified at the end: if they are wrong the stream fails instead of ending, so
+   * file with the records of an export that has one. A connection that breaks is resumed. Size and SHA-256 are verified at the end: if they are wrong the stream fails instead of ending, so
    * keep what you have written only if it ended.
    *
    * @throws ClinikNotFoundError
@@ -179,6 +181,15 @@ export interface Bulk {
    * @throws as {@link Bulk.records}, `INVALID_RECORD` for a line that is not UTF-8
    */
   lines(id: string, options?: RecordsOptions): AsyncIterable<string>;
+
+  /**
+   * What was deleted since the `since` of a completed export and is not stored again; nothing where nothing was, and of
+   * an export without `since`. {@link Bulk.records} and {@link Bulk.lines} leave it out. A replica stores the records of
+   * the export first, and then deletes these.
+   *
+   * @throws as {@link Bulk.records}
+   */
+  deleted(id: string, options?: RequestOptions): AsyncIterable<DeletedRecord>;
 
   /** All violations of an import, where the job shows 100; of a failed job its reason. @throws as {@link Bulk.download} */
   errors(id: string, options?: RequestOptions): AsyncIterable<JobError>;
@@ -216,6 +227,7 @@ export function createBulk(transport: Transport): Bulk {
     download: (id, name, options) => downloadFile(transport, id, name, options),
     records: <T>(id: string, options?: RecordsOptions) => readRecords<T>(transport, id, options),
     lines: (id, options) => readExportLines(transport, id, options),
+    deleted: (id, options) => readDeleted(transport, id, options),
     errors: (id, options) => readErrors(transport, id, options),
     rejected: (id, options) => readRejected(transport, id, options),
     results: (id, options) => readResults(transport, id, options),

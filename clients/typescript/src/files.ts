@@ -5,7 +5,7 @@ import { checkName, getJob } from './jobs.js';
 import { splitLines } from './ndjson.js';
 import type { RequestOptions } from './options.js';
 import type { Transport } from './transport.js';
-import type { ImportResult, Job, JobError, JobFile } from './types.js';
+import type { DeletedRecord, ImportResult, Job, JobError, JobFile } from './types.js';
 
 /** Options of reading the records of an export. */
 export interface RecordsOptions extends RequestOptions {
@@ -13,7 +13,7 @@ export interface RecordsOptions extends RequestOptions {
   name?: string;
 }
 
-/** The bytes of one file; without a name, of the only file that the export has. */
+/** The bytes of one file; without a name, of the only file with records that the export has. */
 export async function downloadFile(
   transport: Transport,
   id: string,
@@ -21,13 +21,10 @@ export async function downloadFile(
   options: RequestOptions | undefined,
 ): Promise<ReadableStream<Uint8Array>> {
   const job = await finishedJob(transport, id, options);
-  const files = job.files ?? [];
-  if (name === HASHES) return hashesOf(files);
+  if (name === HASHES) return hashesOf(job.files ?? []);
   if (name !== undefined) return download(transport, id, fileOf(job, name), options);
-  const [file] = files;
-  if (job.type === 'export' && file !== undefined && files.length === 1) {
-    return download(transport, id, file, options);
-  }
+  const [file, ...others] = job.type === 'export' ? filesOfRecords(job) : [];
+  if (file !== undefined && others.length === 0) return download(transport, id, file, options);
   throw refusal('FILE_NAME_REQUIRED', `name: say which file of the job to download; its files: ${namesOf(job)}`);
 }
 
@@ -45,6 +42,9 @@ export async function* readRecords<T>(
   id: string,
   options: RecordsOptions | undefined,
 ): AsyncGenerator<T, void, undefined> {
+  if (options?.name === DELETED) {
+    throw refusal('FILE_NAME_UNKNOWN', `name: ${DELETED} holds no records; read what was deleted with bulk.deleted`);
+  }
   for await (const [name, job, rest] of exportFiles(transport, id, options)) {
     yield* readObjects<T>(transport, job, name, rest);
   }
@@ -67,15 +67,12 @@ async function* exportFiles(
   options: RecordsOptions | undefined,
 ): AsyncGenerator<[name: string, job: Job, options: RequestOptions], void, undefined> {
   const { name, ...rest } = options ?? {};
-  const job = await finishedJob(transport, id, rest);
-  if (job.type !== 'export')
-    throw refusal('JOB_NOT_COMPLETED', `${id} is no export; read what an import reports with bulk.results`);
+  const job = await finishedExport(transport, id, rest);
   if (name !== undefined) {
     yield [name, job, rest];
     return;
   }
-  // It names records, and holds none.
-  const files = (job.files ?? []).filter((file) => file.name !== DELETED);
+  const files = filesOfRecords(job);
   const held = files.reduce((sum, file) => sum + file.records, 0);
   if (held !== job.totalRecords) {
     throw clientError('COUNT_MISMATCH', `${id}: it tells of ${job.totalRecords} records, and its files of ${held}`);
@@ -83,8 +80,32 @@ async function* exportFiles(
   for (const file of files) yield [file.name, job, rest];
 }
 
-/** The file of an export that names deleted records. */
+/** The file of an export that names deleted records, and holds none. */
 const DELETED = 'deleted.ndjson';
+
+function filesOfRecords(job: Job): JobFile[] {
+  return job.files?.filter((file) => file.name !== DELETED) ?? [];
+}
+
+/** What was deleted since the `since` of an export. */
+export async function* readDeleted(
+  transport: Transport,
+  id: string,
+  options: RequestOptions | undefined,
+): AsyncGenerator<DeletedRecord, void, undefined> {
+  const job = await finishedExport(transport, id, options);
+  if (!hasFile(job, DELETED)) return;
+  let number = 0;
+  for await (const deleted of readObjects<DeletedRecord>(transport, job, DELETED, options)) {
+    number++;
+    // Something will be deleted by it.
+    const { resourceType, id: deletedId } = Object(deleted) as Partial<DeletedRecord>;
+    if (![resourceType, deletedId].every((each) => typeof each === 'string' && each !== '')) {
+      throw clientError('INVALID_RECORD', `${DELETED}: line ${number} names no deleted record`);
+    }
+    yield deleted;
+  }
+}
 
 /** All violations of an import; of a job that failed the reason. */
 export async function* readErrors(
@@ -197,6 +218,12 @@ async function endedJob(transport: Transport, id: string, options: RequestOption
   const { data: job } = await getJob(transport, id, options);
   if (job.status === 'completed' || job.status === 'failed') return job;
   throw refusal('JOB_NOT_COMPLETED', `${id} is ${job.status}; wait for it with bulk.waitForJob`);
+}
+
+async function finishedExport(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Job> {
+  const job = await finishedJob(transport, id, options);
+  if (job.type === 'export') return job;
+  throw refusal('JOB_NOT_COMPLETED', `${id} is no export; read what an import reports with bulk.results`);
 }
 
 async function finishedJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Job> {

@@ -94,7 +94,7 @@ export interface Job {
   resourceType?: ResourceType;
   /** Export: the types asked for. */
   resourceTypes?: ResourceType[];
-  /** Export: as given at the start. */
+  /** Export: as given at the start. What was deleted since is in `bulk.deleted`. */
   since?: string;
   createdAt: string;
   startedAt?: string;
@@ -129,7 +129,7 @@ export interface JobError {
 export interface JobFile {
   /** The `name` of `bulk.download`. */
   name: string;
-  /** One file per type: the type of its records. */
+  /** One file per type: the type of its records. `deleted.ndjson`, which names deleted records, has none. */
   resourceType?: ResourceType;
   /** Lines in the file. */
   records: number;
@@ -139,6 +139,14 @@ export interface JobFile {
   sha256: string;
   /** Stable; answers with a redirect to a pre-signed URL, and needs the key. */
   url: string;
+}
+
+/** A record that was deleted, as an export with `since` tells of it. */
+export interface DeletedRecord {
+  resourceType: ResourceType;
+  id: string;
+  /** RFC 3339. */
+  deletedAt: string;
 }
 
 /** What became of one line of an import. */

@@ -89,6 +89,7 @@ describe('what was sent is what a job has read', () => {
     const deleted = '{"resourceType":"Patient","id":"2","deletedAt":"2026-01-15T09:15:00.000Z"}\n';
     const id = service.addJob('export', { 'A.ndjson': '{"id":"1"}\n', 'deleted.ndjson': deleted });
     assert.equal(await drain(service.client().bulk.records(id)), 1);
+    assert.equal(await drain(service.client().bulk.lines(id)), 1);
     assert.equal(await drain(service.client().bulk.lines(id, { name: 'deleted.ndjson' })), 1);
   });
 

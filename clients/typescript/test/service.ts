@@ -33,6 +33,8 @@ interface StoredJob {
 export class Service {
   readonly jobs = new Map<string, StoredJob>();
   readonly records = new Map<string, object>();
+  /** What exports with `since` tell of. */
+  readonly deletions: object[] = [];
   /** How often each line was stored. */
   readonly writes = new Map<string, number>();
   readonly uploads = new Map<string, StoredUpload>();
@@ -208,14 +210,16 @@ export class Service {
   }
 
   /** All records are taken for the first type. */
-  #export(body: { resourceTypes: string[]; files?: string; compression?: string }): string {
+  #export(body: { resourceTypes: string[]; files?: string; compression?: string; since?: string }): string {
     const content = [...this.records.values()].map((record) => `${JSON.stringify(record)}\n`).join('');
     const single = `job_${String(this.#number + 1).padStart(26, '0')}`;
     const name = `${body.files === 'perType' ? body.resourceTypes[0] : single}.ndjson`;
     const files = body.compression === 'gzip' ? { [`${name}.gz`]: gzipSync(content) } : { [name]: content };
     const count = this.records.size;
-    const id = this.addJob('export', files, { totalRecords: count, processedRecords: count });
-    return id;
+    const lines = body.since === undefined ? [] : this.deletions.map((each) => `${JSON.stringify(each)}\n`);
+    const deleted = lines.length === 0 ? {} : { 'deleted.ndjson': lines.join('') };
+    const more = { totalRecords: count, processedRecords: count, transactionTime: '2026-01-15T09:10:00.000Z' };
+    return this.addJob('export', { ...files, ...deleted }, more);
   }
 
   #createUpload(bytes: number): Reply {

@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { KEY, Service } from '../service.js';
 import { Consumer, NODES, source } from './consumer.js';
 
-const EXAMPLES = ['import', 'wait', 'errors', 'export', 'million'];
+const EXAMPLES = ['import', 'wait', 'errors', 'export', 'replica', 'million'];
 const PROGRAMS = ['test/documented/import.ts', 'test/documented/wait.ts', 'examples/migrate.ts'];
 
 const IN_MEMORY = 'the service in memory';
@@ -37,7 +37,7 @@ for (const [name, open] of Object.entries(targets)) {
       if (NODE_EXTRA_CA_CERTS) env.NODE_EXTRA_CA_CERTS = NODE_EXTRA_CA_CERTS;
       consumer = await Consumer.create();
       const examples = [...(await source('README.md')).matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code ?? '');
-      assert.equal(examples.length, EXAMPLES.length, 'README has five examples');
+      assert.equal(examples.length, EXAMPLES.length, 'README has six examples');
       for (const [index, code] of examples.entries()) await consumer.write(`readme-${EXAMPLES[index]}.ts`, code);
       const [front] = [...(await source('../../README.md')).matchAll(/^```ts\n(.*?)^```$/gms)].map(
         ([, code]) => code ?? '',
@@ -77,6 +77,7 @@ for (const [name, open] of Object.entries(targets)) {
         assert.match(await run('readme-export'), /^\d+ records; since of the next export: /);
         const exported = await readFile(join(consumer.folder, 'patients.ndjson'), 'utf8');
         assert.match(exported, /"mrn-1001"/);
+        assert.match(await run('readme-replica'), /^\d+ records\n$/);
         await run('front');
         const unpacked = gunzipSync(await readFile(join(consumer.folder, 'Patient.ndjson.gz'))).toString();
         assert.match(unpacked, /"lastName":"Smith"/);
