@@ -46,7 +46,9 @@ export class TestServer {
 
   private constructor(handler: Handler) {
     this.#handler = handler;
-    this.#server = createServer((request, response) => void this.#serve(request, response));
+    // On a busy machine a connection that is idle for some seconds would be closed just when it is used again.
+    const options = { keepAliveTimeout: 60_000 };
+    this.#server = createServer(options, (request, response) => void this.#serve(request, response));
   }
 
   static async start(handler: Handler): Promise<TestServer> {
