@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { KEY, Service } from '../service.js';
+import { KEY, Service, success } from '../service.js';
 import { Consumer, NODES, source } from './consumer.js';
 
 const EXAMPLES = ['import', 'wait', 'errors', 'export', 'replica', 'million'];
@@ -11,14 +11,27 @@ const PROGRAMS = ['test/documented/import.ts', 'test/documented/wait.ts', 'examp
 
 const IN_MEMORY = 'the service in memory';
 
+interface Target {
+  readonly url: string;
+  readonly key: string;
+  readonly stop?: () => Promise<void>;
+  /** Makes the next import's job fail. */
+  readonly failNext?: () => void;
+}
+
 /**
  * What README, the project's README and the API's documentation show, compiled and run as it stands there, with a key and an address in the
  * environment and nothing else: against the service in memory, and against a stack where one is up.
  */
-const targets: Record<string, () => Promise<{ url: string; key: string; stop?: () => Promise<void> }>> = {
+const targets: Record<string, () => Promise<Target>> = {
   [IN_MEMORY]: async () => {
     const service = await Service.start();
-    return { url: service.url, key: KEY, stop: () => service.stop() };
+    const failNext = () => {
+      const errors = [{ code: 'internal_error', message: 'Internal error' }];
+      const jobId = service.addJob('import', {}, { status: 'failed', outcome: 'failed', errors });
+      service.api.next('POST /v1/bulk/import', success(202, { jobId, status: 'pending', message: 'Job started' }));
+    };
+    return { url: service.url, key: KEY, stop: () => service.stop(), failNext };
   },
 };
 const { API_URL, API_KEY, NODE_EXTRA_CA_CERTS } = process.env;
@@ -28,10 +41,11 @@ for (const [name, open] of Object.entries(targets)) {
   describe(`programs on ${name}`, () => {
     let consumer: Consumer;
     let env: Record<string, string>;
-    let stop: (() => Promise<void>) | undefined;
+    let stop: Target['stop'];
+    let failNext: Target['failNext'];
     before(async () => {
       const { url, key, ...more } = await open();
-      stop = more.stop;
+      ({ stop, failNext } = more);
       env = { CLINIKAPI_SECRET_KEY: key, CLINIKAPI_BASE_URL: url };
       // The stack's own authority; not needed where certificates are public ones.
       if (NODE_EXTRA_CA_CERTS) env.NODE_EXTRA_CA_CERTS = NODE_EXTRA_CA_CERTS;
@@ -83,6 +97,16 @@ for (const [name, open] of Object.entries(targets)) {
         assert.match(unpacked, /"lastName":"Smith"/);
         const count = exported.split('\n').length - 1;
         assert.match(await run('readme-million'), new RegExp(`completed, 0 rejected, ${count} stored so far\n$`));
+      });
+    }
+
+    if (name === IN_MEMORY) {
+      test('a job that has failed stops the example of a million records, and the migration', async () => {
+        for (const program of ['readme-million', 'migrate']) {
+          failNext?.();
+          const run = consumer.run(NODES[0] ?? '', env, `out/${program}.js`);
+          await assert.rejects(run, { code: 1, stderr: /job_\d+ failed: Internal error/ });
+        }
       });
     }
 
