@@ -170,7 +170,7 @@ export type ListedJob = {
     outcome?: JobOutcome;
     label?: string;
     /**
-     * 0 until known.
+     * 0 until known; the lines of `deleted.ndjson` are none.
      */
     totalRecords: number;
     /**
@@ -188,7 +188,8 @@ export type ListedJob = {
     errorCount: number;
     errorsTruncated: boolean;
     /**
-     * Once completed; an import's reports, an export's file or files.
+     * Once completed; an import's reports, an export's file or files, and `deleted.ndjson` where records were deleted.
+     *
      */
     files?: Array<JobFile>;
     resourceType?: ResourceType;
