@@ -14,6 +14,17 @@ use crate::stores::Stores;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Lists a tenant's newest jobs, and what is to be expected of each.
+    List {
+        /// The tenant's id.
+        tenant: TenantId,
+        /// Whose: the test or the live records'.
+        #[arg(long, default_value_t = Environment::Test)]
+        environment: Environment,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        count: u16,
+    },
     /// Shows where a job stands, and who is at it.
     Show {
         #[command(flatten)]
@@ -48,6 +59,8 @@ struct ShownJob {
     job_type: JobType,
     types: String,
     status: &'static str,
+    /// Who is at it, and what happens next.
+    now: String,
     #[serde(flatten)]
     progress: Progress,
     created_at: Timestamp,
@@ -77,7 +90,7 @@ struct ShownJob {
 }
 
 impl ShownJob {
-    fn new(job: &Job) -> Self {
+    fn new(job: &Job, now: Timestamp) -> Self {
         let checkpoint = job.checkpoint().and_then(Checkpoint::export);
         Self {
             id: job.id().clone(),
@@ -85,6 +98,7 @@ impl ShownJob {
             job_type: job.job_type(),
             types: records::ResourceType::names(job.spec().resource_types()),
             status: job.state().name(),
+            now: judged(job, now),
             progress: job.progress(),
             created_at: job.created_at(),
             started_at: job.started_at(),
@@ -108,11 +122,52 @@ impl ShownJob {
     }
 }
 
+/// Who is at a job, and what happens next, in a sentence.
+fn judged(job: &Job, now: Timestamp) -> String {
+    let waits = |since: &str| match job.due_at() {
+        Some(due) if due > now => format!("{since}; the sweeper sends it at {due:.0}"),
+        Some(_) => format!("{since}; the sweeper sends it within a minute, if it runs"),
+        None => format!("{since}, and nothing will send it: redrive it, and keep its item as evidence of a bug"),
+    };
+    match (job.has_ended(), job.lease()) {
+        (true, _) => "it has ended".to_owned(),
+        (false, Some(lease)) if lease.expires_at > now => {
+            format!("a worker holds it until {:.0}, and renews that while it lives", lease.expires_at)
+        }
+        (false, Some(_)) => waits("its worker has not renewed its lease: it is dead, and another takes over"),
+        (false, None) if job.deferrals() > 0 => {
+            waits(&format!("nobody holds it; it was deferred {} times, since a dependency is down", job.deferrals()))
+        }
+        (false, None) => waits("nobody holds it; its message is in the queue, or lost"),
+    }
+}
+
+async fn list(partition: &Partition, count: u16, stores: &Stores, output: OutputFormat) -> Result<()> {
+    let (jobs, now) = (stores.jobs()?, SystemClock.now());
+    let (mut shown, mut behind): (Vec<_>, Option<JobId>) = (Vec::new(), None);
+    while shown.len() < usize::from(count) {
+        let page = jobs.list(partition, behind.as_ref(), now, usize::from(count) - shown.len()).await?;
+        shown.extend(page.jobs.iter().map(|job| ShownJob::new(job, now)));
+        behind = page.next;
+        if behind.is_none() {
+            break;
+        }
+    }
+    output.print(&shown)
+}
+
 pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
-    let (Command::Show { job: arguments } | Command::Redrive { job: arguments }) = &command;
+    let arguments = match &command {
+        Command::List { tenant, environment, count } => {
+            let tenant = stores.known_tenant(tenant).await?.id;
+            return list(&Partition { tenant, environment: *environment }, *count, stores, output).await;
+        }
+        Command::Show { job } | Command::Redrive { job } => job,
+    };
     let JobArguments { tenant, job: id, environment } = arguments;
     let partition = Partition { tenant: tenant.clone(), environment: *environment };
-    let found = stores.jobs()?.get(&partition, id, SystemClock.now()).await?;
+    let now = SystemClock.now();
+    let found = stores.jobs()?.get(&partition, id, now).await?;
     let Some(job) = found else { bail!("{partition} has no job {id}, or it has expired") };
     if matches!(command, Command::Redrive { .. }) {
         if job.has_ended() {
@@ -123,5 +178,5 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         change.write(stores, None::<&()>).await?;
         stores.queue(job.job_type())?.send(&partition, id).await?;
     }
-    output.print(&ShownJob::new(&job))
+    output.print(&ShownJob::new(&job, now))
 }

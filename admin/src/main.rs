@@ -39,13 +39,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Creates, shows, changes and purges tenants.
+    /// Creates, lists, shows, changes and purges tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// Creates, lists and revokes API keys.
     #[command(subcommand)]
     Key(key::Command),
-    /// Shows and redrives jobs.
+    /// Lists, shows and redrives jobs.
     #[command(subcommand)]
     Job(job::Command),
     /// Deletes one record.

@@ -23,6 +23,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         limits: Limits,
     },
+    /// Lists all tenants, with their plans and limits. Reads the whole table of plans and counters.
+    List,
     /// Shows a tenant's plan and limits.
     Show {
         #[command(flatten)]
@@ -99,6 +101,11 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
                 bail!("there is a tenant {} already; change it with: clinik-bulk-admin tenant set", new.id);
             }
             new
+        }
+        Command::List => {
+            let mut tenants = stores.usage()?.tenants().await?;
+            tenants.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+            return output.print(&tenants);
         }
         Command::Show { tenant } => stores.known_tenant(&tenant.tenant).await?,
         Command::Set { tenant, limits } => {

@@ -61,6 +61,16 @@ functions = boto3.client('lambda')
 [source] = [s for s in functions.list_event_source_mappings()['EventSourceMappings'] if 'ExportQueue' in s['EventSourceArn']]
 functions.update_event_source_mapping(UUID=source['UUID'], Enabled=True)");
     assert_eq!(client.job(&id).data()["status"], "pending");
+    let waiting = admin(&["job", "show", &tenant, &id, "--environment", "live"]);
+    let judged = waiting["now"].as_str().unwrap();
+    assert!(judged.starts_with("nobody holds it") && judged.contains("the sweeper sends it"), "{judged}");
+    let listed = admin(&["job", "list", &tenant, "--environment", "live"]);
+    let ids: Vec<_> = listed.as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, [id.as_str(), export["id"].as_str().unwrap(), import["id"].as_str().unwrap()], "newest first");
+    assert_eq!(listed[1]["now"], "it has ended");
+    let newest = admin(&["job", "list", &tenant, "--environment", "live", "--count", "1"]);
+    assert_eq!(newest.as_array().unwrap().len(), 1);
+    assert!(admin(&["tenant", "list"]).as_array().unwrap().iter().any(|listed| listed["id"] == tenant.as_str()));
     let shown = admin(&["job", "redrive", &tenant, &id, "--environment", "live"]);
     assert_eq!(told(&shown, "status"), "pending");
     assert_eq!(client.ended(&id)["status"], "completed");

@@ -194,13 +194,30 @@ pub(super) fn idempotency_item(
     Ok(item)
 }
 
+impl DynamoUsage {
+    /// Every tenant: for operators. Reads the whole table.
+    pub async fn tenants(&self) -> Result<Vec<Tenant>, PortError> {
+        const OPERATION: &str = "list tenants";
+        let scan = self.client.scan().table_name(&self.table).filter_expression("sk = :plan");
+        let mut items = scan.expression_attribute_values(":plan", text("plan")).into_paginator().items().send();
+        let mut tenants = Vec::new();
+        while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
+            tenants.push(read_tenant(OPERATION, item)?);
+        }
+        Ok(tenants)
+    }
+}
+
+fn read_tenant(operation: &'static str, mut item: Item) -> Result<Tenant, PortError> {
+    let content = item.remove("tenant").ok_or_else(|| unreadable(operation, "item cannot be read"))?;
+    serde_dynamo::from_attribute_value(content).map_err(|_| unreadable(operation, "item cannot be read"))
+}
+
 #[async_trait]
 impl UsageStore for DynamoUsage {
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
-        let Some(mut item) = self.get("read tenant", plan_key(tenant)).await? else { return Ok(None) };
-        let content = item.remove("tenant").ok_or_else(|| unreadable("read tenant", "item cannot be read"))?;
-        let read = serde_dynamo::from_attribute_value(content);
-        read.map(Some).map_err(|_| unreadable("read tenant", "item cannot be read"))
+        const OPERATION: &str = "read tenant";
+        self.get(OPERATION, plan_key(tenant)).await?.map(|item| read_tenant(OPERATION, item)).transpose()
     }
 
     async fn save_tenant(&self, tenant: &Tenant, before: Option<&Tenant>) -> Result<bool, PortError> {

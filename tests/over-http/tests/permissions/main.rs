@@ -240,6 +240,7 @@ fn look_and_redrive() {
     let id = partition.tenant.as_str();
     assert_eq!(operator(&["tenant", "show", id])["plan"], "pro");
     assert_eq!(operator(&["key", "list", id]).as_array().unwrap().len(), 1);
+    assert!(operator(&["tenant", "list"]).as_array().unwrap().iter().any(|tenant| tenant["id"] == id));
     for request in [import(), export()] {
         let job = lost(&partition, request, 0);
         operator(&["job", "redrive", id, job.as_str(), "--environment", "test"]);
@@ -247,6 +248,7 @@ fn look_and_redrive() {
         let shown = operator(&["job", "show", id, job.as_str(), "--environment", "test"]);
         assert_eq!(shown["status"], "completed");
     }
+    assert_eq!(operator(&["job", "list", id]).as_array().unwrap().len(), 2);
     assert_eq!(operator(&["audit", "--tenant", id]).as_array().unwrap().len(), 4);
     // The emulator switches no time to live on: that is found, once all has been looked at.
     let checked = done(&["check"]);
