@@ -23,7 +23,12 @@ pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Re
     if arguments.dry_run {
         return dry_run(arguments, sources, global, output);
     }
-    let run = Begin { reading: &arguments.reading, acting: &arguments.acting, other_tenant: arguments.other_tenant };
+    let run = Begin {
+        reading: &arguments.reading,
+        acting: &arguments.acting,
+        other_tenant: arguments.other_tenant,
+        only: None,
+    };
     start(sources, &run, global, output, &|_| Ok(()))
 }
 
@@ -33,6 +38,16 @@ pub(super) struct Begin<'a> {
     pub(super) acting: &'a Acting,
     /// Whether exports of another tenant or environment may be imported.
     pub(super) other_tenant: bool,
+    /// Whose records they are, where they can be nobody else's.
+    pub(super) only: Option<&'a Owner>,
+}
+
+/// The records of one run go to one tenant.
+pub(super) fn check_tenant(begun: &Owner, now: &Owner) -> Result<()> {
+    if begun == now {
+        return Ok(());
+    }
+    Err(usage("the import was begun with a key of another tenant, and its records would go to two"))
 }
 
 /// A backup goes back to whom it is of, unless somebody says otherwise.
@@ -50,7 +65,7 @@ fn check_owner(sources: &Sources, owner: &Owner) -> Result<()> {
 /// Begins a run of its own. `begun` hears of its folder before anything is sent, and before it can be resumed.
 pub(super) fn start(
     sources: Sources,
-    Begin { reading, acting, other_tenant }: &Begin<'_>,
+    Begin { reading, acting, other_tenant, only }: &Begin<'_>,
     global: &Global,
     output: &Output,
     begun: &dyn Fn(&StateFolder) -> Result<()>,
@@ -69,6 +84,9 @@ pub(super) fn start(
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = client.limits()?;
+    if let Some(only) = only {
+        check_tenant(only, &settings.owner(&limits))?;
+    }
     if !other_tenant {
         check_owner(&sources, &settings.owner(&limits))?;
     }

@@ -44,9 +44,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let client = settings.client(output)?;
     let planned: Option<Plan> = if folder.plan().exists() { Some(files::read_json(&folder.plan())?) } else { None };
     let (limits, _) = client.limits()?;
-    if settings.owner(&limits) != request.owner {
-        return Err(usage("the import was begun with a key of another tenant, and its records would go to two"));
-    }
+    import::check_tenant(&request.owner, &settings.owner(&limits))?;
     let progress = Progress::new(output);
     let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting: &arguments.waiting };
     let is_open = request.owner.environment == "live" && !request.confirmed;
@@ -76,7 +74,7 @@ fn finished(folder: &StateFolder) -> Result<Option<Summary>> {
 }
 
 /// A run stays with its service and its environment.
-fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
+pub(super) fn settings_of(request: &ImportRequest, global: &Global) -> Result<Settings> {
     let settings = Settings::resolve(global)?;
     if settings.url != request.owner.url {
         return Err(usage(format!("the import goes to {}, not to {}", request.owner.url, settings.url)));

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sources::UnknownColumns;
-use transfer::{BatchPlan, BatchState, Journal, Plan, StateFolder, Summary, files, may_begin_anew, resolve_sources};
+use transfer::{
+    BatchPlan, BatchState, ImportRequest, Journal, Plan, StateFolder, Summary, files, may_begin_anew, resolve_sources,
+};
 
 use super::import;
-use super::resume::edited;
+use super::resume::{edited, settings_of};
 use crate::cli::{Global, Reading, Retry};
 use crate::exit::{Exit, usage};
 use crate::output::Output;
@@ -26,6 +28,9 @@ struct Retried {
 pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
     let folder = StateFolder::open(&arguments.of)?;
     let _lock = folder.lock()?;
+    let first = ImportRequest::load(&folder.request())?;
+    // The service and the environment; the tenant is known once the service has been asked.
+    let _same = settings_of(&first, global)?;
     let Some(summary) = over(&folder)? else {
         return Err(usage("the import has not finished; resume it first"));
     };
@@ -50,7 +55,8 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     warn_of_stored(&folder, &summary, output)?;
     let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
     let begun = |new: &StateFolder| files::write_json(&folder.retried(), &Retried { folder: new.path().to_owned() });
-    let run = import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false };
+    let run =
+        import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false, only: Some(&first.owner) };
     import::start(resolve_sources(&what, None)?, &run, global, output, &begun)
 }
 

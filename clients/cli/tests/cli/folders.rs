@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crate::promises::is_poll;
-use crate::stub::{KEY, OTHER_KEY, Phase, Reply, error};
+use crate::stub::{KEY, LIVE_KEY, OTHER_KEY, Phase, Reply, error};
 use crate::{Bench, bare, patients, patients_with_ids, run};
 
 #[test]
@@ -32,6 +32,25 @@ fn a_retry_is_written_down_before_anything_is_sent_and_done_once() {
     assert!(!bench.path("third").exists());
     bench.run(&["resume", "again"]).ends(0);
     assert_eq!(bench.stub.state().records.len(), 1);
+}
+
+#[test]
+fn a_retry_stays_with_the_service_the_tenant_and_the_environment_of_its_import() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", "{\"firstName\":\"B\"}\n");
+    bench.import(&["Patient", "p.ndjson"]).ends(3);
+    bench.write("state/rejected.ndjson", "{\"firstName\":\"B\",\"lastName\":\"B\"}\n");
+    let retry = ["retry", "state", "--state", "again", "--yes"];
+    for (key, told) in [(OTHER_KEY, "another tenant"), (LIVE_KEY, "begun with a test key")] {
+        let mut other = bench.command(&retry);
+        other.env("CLINIKAPI_SECRET_KEY", key);
+        run(other).ends(2).says(told);
+    }
+    let elsewhere = bench.stub.url.replace("127.0.0.1", "localhost");
+    bench.run(&[&retry[..], &["--url", &elsewhere]].concat()).ends(2).says("the import goes to");
+    assert!(!bench.path("again").exists() && !bench.path("state/retried.json").exists());
+    assert_eq!(bench.stub.count("POST", ""), 0);
+    bench.run(&retry).ends(0);
 }
 
 #[test]
@@ -222,7 +241,7 @@ fn a_backup_goes_back_to_whom_it_is_of() {
     let bench = Bench::new();
     bench.stub.put("Patient", "p-1", "x");
     bench.run(&["export", "Patient", "--out", "out"]).ends(0);
-    for key in [OTHER_KEY, crate::stub::LIVE_KEY] {
+    for key in [OTHER_KEY, LIVE_KEY] {
         let mut other = bench.command(&["import", "out", "--yes", "--state", "state"]);
         other.env("CLINIKAPI_SECRET_KEY", key);
         run(other).ends(2).says("--other-tenant");
@@ -376,6 +395,13 @@ fn nothing_beside_exports_is_passed_over_and_a_file_of_one_keeps_its_owner() {
     std::fs::write(&path, content.replace("\"x\"", "\"y\"")).unwrap();
     bench.run(&import).ends(8).says("hash differs");
     std::fs::write(&path, content).unwrap();
+    // A manifest that cannot be read tells nobody whose the file is.
+    let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+    std::fs::write(folder.join("manifest.json"), &manifest[..40]).unwrap();
+    let mut other = bench.command(&import);
+    other.env("CLINIKAPI_SECRET_KEY", OTHER_KEY);
+    run(other).ends(1).says("manifest.json is not what");
+    std::fs::write(folder.join("manifest.json"), &manifest).unwrap();
     bench.write("out/Person.ndjson", "{}\n");
     bench.run(&["import", "out", "--dry-run"]).ends(2).says("lies beside exports");
     std::fs::remove_file(bench.path("out/Person.ndjson")).unwrap();

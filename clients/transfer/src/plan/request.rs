@@ -94,7 +94,7 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Sourc
                     if !seen.insert(std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
                         return Err(unusable(format!("{} is named twice", path.display())));
                     }
-                    Ok(of_manifest(file_source(absolute(path)?, Some(resource_type), format)))
+                    of_manifest(file_source(absolute(path)?, Some(resource_type), format))
                 })
                 .collect();
             let sources = sources?;
@@ -184,17 +184,16 @@ fn check_beside(folder: &Path) -> Result<()> {
 }
 
 /// A file of an export that is named by itself is still of its owner, and what its manifest says.
-fn of_manifest(source: SourceRequest) -> SourceRequest {
-    let found = source.path.parent().and_then(|folder| Manifest::load(folder).ok().flatten());
-    let Some(manifest) = found else { return source };
+fn of_manifest(source: SourceRequest) -> Result<SourceRequest> {
+    let Some(manifest) = source.path.parent().map(Manifest::load).transpose()?.flatten() else { return Ok(source) };
     let name = source.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match manifest.files.iter().find(|file| file.name == name) {
+    Ok(match manifest.files.iter().find(|file| file.name == name) {
         Some(file) => {
             let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
             SourceRequest { expected, owner: Some(manifest.owner), ..source }
         }
         None => source,
-    }
+    })
 }
 
 /// Exports one after the other, each a stage of its own.
