@@ -70,6 +70,7 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
             ApiError::Network(_)
             | ApiError::NotTheApi(_)
             | ApiError::Unreadable
+            | ApiError::OtherJob
             | ApiError::InsecureLink
             | ApiError::StoreRefused { .. }
             | ApiError::NoSuchJob

@@ -68,7 +68,7 @@ impl Client {
     pub fn job(&self, id: &str) -> Result<Polled, ApiError> {
         let answer = self.transport.call(&Request::get(&job_path(id, "")?))?;
         let retry_after = answer.retry_after.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_POLL);
-        Ok(Polled { job: wire::parse(&answer.data)?, raw: answer.data, retry_after })
+        Ok(Polled { job: job_of(&answer.data, id)?, raw: answer.data, retry_after })
     }
 
     /// A page of jobs, newest first, and the cursor of the next one.
@@ -94,7 +94,7 @@ impl Client {
         let path = job_path(id, "/cancel")?;
         let raw =
             self.transport.call(&Request { method: Method::Post, path: &path, body: None, key: &new_key()? })?.data;
-        Self::parse_job(&raw).map(|_| raw)
+        job_of(&raw, id).map(|_| raw)
     }
 
     /// Deletes a job that has ended, and its files.
@@ -152,6 +152,12 @@ pub fn base_url(url: &str) -> Result<String, BuildError> {
         Some("http") if is_local => Ok(url.trim_end_matches('/').to_owned()),
         _ => wrong("the base URL begins with https://, or with http:// where the service runs on this machine"),
     }
+}
+
+/// The job of this id that an answer shows.
+fn job_of(raw: &Value, id: &str) -> Result<Job, ApiError> {
+    let job: Job = wire::parse(raw)?;
+    if job.id == id { Ok(job) } else { Err(ApiError::OtherJob) }
 }
 
 /// A key for one call: 128 random bits in hex.

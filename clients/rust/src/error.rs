@@ -21,6 +21,9 @@ pub enum ApiError {
     /// The answer is JSON, and lacks what this version reads of it.
     #[error("the answer is not the bulk API's as this version knows it")]
     Unreadable,
+    /// The answer tells of another job than was asked for: an old answer that somebody on the way has kept.
+    #[error("the answer is of another job than was asked for: check proxies on the way")]
+    OtherJob,
     /// The API names a link without TLS, and is reached with it itself.
     #[error("the service names a link that begins with http://, and patients' data would travel in the clear")]
     InsecureLink,
@@ -119,11 +122,18 @@ impl ApiError {
             Self::NotTheApi(status) => matches!(status, 408 | 429 | 500..),
             Self::NoSuchJob
             | Self::Unreadable
+            | Self::OtherJob
             | Self::InsecureLink
             | Self::StoreRefused { .. }
             | Self::Gone(_)
             | Self::Changed => false,
         }
+    }
+
+    /// Whether the answer is not the service's to this call: whoever is on the way has sent something else.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::NotTheApi(_) | Self::Unreadable | Self::OtherJob)
     }
 
     /// Whether a call that is repeated for it may have had its effect all the same. A limit proves that it had none.

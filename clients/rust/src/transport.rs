@@ -28,6 +28,9 @@ const LONGEST_RATE_WAIT: Duration = Duration::from_mins(1);
 /// Answers are small but for a page of jobs.
 const MAX_ANSWER: u64 = 16 << 20;
 
+/// How the API's request ids begin.
+const REQUEST_ID: &str = "req_";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     Get,
@@ -117,11 +120,11 @@ impl Transport {
     /// have had its effect.
     pub(crate) fn delete(&self, request: &Request<'_>, is_seen: bool) -> Result<(), ApiError> {
         let mut may_be_done = false;
-        self.with_retries(|| match self.send(request).and_then(read) {
+        self.with_retries(|| match self.send(request).and_then(read_deleted) {
             Err(error) if may_be_done && error.is_not_found() => Ok(()),
             answer => {
                 may_be_done |= is_seen && answer.as_ref().is_err_and(ApiError::may_have_acted);
-                answer.map(|_| ())
+                answer
             }
         })
     }
@@ -279,9 +282,6 @@ fn read(mut response: Response<ureq::Body>) -> Result<Answer, ApiError> {
     let retry_after = seconds.map(|seconds| Duration::from_secs(seconds.min(LONGEST_RETRY_AFTER)));
     let request_id = header(response.headers(), "x-request-id").unwrap_or_default().to_owned();
     let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(|error| network(&error))?;
-    if status == StatusCode::NO_CONTENT {
-        return Ok(Answer { data: Value::Null, retry_after });
-    }
     let foreign = || ApiError::NotTheApi(status.as_u16());
     let mut body: Value = serde_json::from_slice(&body).map_err(|_| foreign())?;
     if status.is_success() {
@@ -308,6 +308,16 @@ fn read(mut response: Response<ureq::Body>) -> Result<Answer, ApiError> {
         request_id,
         retry_after,
     })))
+}
+
+/// Reads the answer to a deletion: a 204 without a body, which the API's own header tells from that of somebody on the way.
+fn read_deleted(response: Response<ureq::Body>) -> Result<(), ApiError> {
+    let status = response.status();
+    let is_ours = header(response.headers(), "x-request-id").is_some_and(|id| id.starts_with(REQUEST_ID));
+    if status == StatusCode::NO_CONTENT && is_ours {
+        return Ok(());
+    }
+    read(response).and(Err(ApiError::NotTheApi(status.as_u16())))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

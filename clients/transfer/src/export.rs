@@ -120,7 +120,7 @@ impl Exporter<'_> {
         self.events.begin(Stage::Exporting, 0);
         let mut total = 0;
         loop {
-            let polled = Patience::until_done(self.events, || patience::job(self.client, job_id))?;
+            let polled = Patience::until_done(self.events, || patience::job(self.client, job_id, "export"))?;
             let job = polled.job;
             if job.total_records != total {
                 total = job.total_records;

@@ -37,7 +37,7 @@ impl Patience {
         if let Some(slot) = error.slot_in() {
             return Some(slot);
         }
-        if !error.is_passing() && !matches!(error, ApiError::NotTheApi(_)) {
+        if !error.is_passing() && !error.is_foreign() {
             return None;
         }
         let pause = self.pause;
@@ -82,9 +82,10 @@ pub(crate) fn in_words(after: Duration) -> String {
     format!("{} UTC (in {} min)", time.get(11..16).unwrap_or_default(), after.as_secs().div_ceil(60))
 }
 
-/// A job, once the service shows it, or has said three times that there is none.
-pub(crate) fn job(client: &Client, id: &str) -> Result<Polled> {
-    ask_thrice(|| Ok(client.job(id)?))
+/// A job of this kind, once the service shows it, or has said three times that there is none.
+pub(crate) fn job(client: &Client, id: &str, kind: &str) -> Result<Polled> {
+    let polled = ask_thrice(|| Ok(client.job(id)?))?;
+    if polled.job.kind == kind { Ok(polled) } else { Err(ApiError::OtherJob.into()) }
 }
 
 /// Asks for something of a job. That the service does not know it is believed the third time in a row: one "not found" proves
@@ -114,7 +115,9 @@ mod tests {
         let away = ApiError::Network("away".to_owned());
         let pauses: Vec<_> = (0..6).map(|_| patience.after(&away).unwrap().as_secs()).collect();
         assert_eq!(pauses, [2, 4, 8, 16, 30, 30]);
-        assert!(patience.after(&ApiError::NotTheApi(404)).is_some());
+        for foreign in [ApiError::NotTheApi(404), ApiError::Unreadable, ApiError::OtherJob] {
+            assert!(patience.after(&foreign).is_some());
+        }
         assert!(patience.after(&ApiError::Changed).is_none() && patience.after(&ApiError::NoSuchJob).is_none());
     }
 

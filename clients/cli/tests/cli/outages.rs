@@ -9,7 +9,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::stub::{Phase, Reply, Request, error};
+use serde_json::json;
+
+use crate::stub::{Phase, Reply, Request, error, success};
 use crate::{Bench, Victim, kill, patients, patients_with_ids};
 
 /// Cases that run side by side: most of their time is waiting.
@@ -24,18 +26,32 @@ enum Trouble {
     Dropped,
     /// A page of a proxy.
     Html404,
+    /// An empty answer of somebody on the way.
+    Empty204,
+    /// An answer without the members that it should have.
+    NoMembers,
     Unprocessable,
     Limited,
     Unavailable,
 }
 
 impl Trouble {
-    const ALL: [Self; 5] = [Self::Dropped, Self::Html404, Self::Unprocessable, Self::Limited, Self::Unavailable];
+    const ALL: [Self; 7] = [
+        Self::Dropped,
+        Self::Html404,
+        Self::Empty204,
+        Self::NoMembers,
+        Self::Unprocessable,
+        Self::Limited,
+        Self::Unavailable,
+    ];
 
     fn reply(self) -> Reply {
         match self {
             Self::Dropped => Reply::dropped(),
             Self::Html404 => Reply::bytes(404, b"<html>".to_vec()),
+            Self::Empty204 => Reply::bytes(204, Vec::new()),
+            Self::NoMembers => success(200, &json!({})),
             Self::Unprocessable => error(422, "VALIDATION_ERROR", "Validation failed", &["uploadId: Unknown upload"]),
             Self::Limited => error(429, "RATE_LIMITED", "Limit reached", &[]).with("retry-after", "1"),
             Self::Unavailable => error(503, "UNAVAILABLE", "Later", &[]).with("retry-after", "1"),

@@ -211,9 +211,10 @@ fn counts_are_compared_whether_there_are_reports_or_not() {
     for (total, code) in [(1, 8), (0, 0)] {
         let bench = Bench::new();
         bench.stub.on_request(move |request, phase| {
-            let empty = serde_json::json!({"id": "job_000001", "type": "export", "status": "completed",
+            let empty = serde_json::json!({"id": request.path.rsplit('/').next(), "type": "export", "status": "completed",
                 "totalRecords": total, "processedRecords": total, "errors": [], "files": [],
-                "resourceTypes": ["Patient"], "transactionTime": "2026-01-15T09:00:00Z", "createdAt": "x"});
+                "resourceTypes": ["Patient"], "transactionTime": "2026-01-15T09:00:00Z",
+                "createdAt": "2026-01-15T09:06:00Z", "completedAt": "2026-01-15T09:07:00Z"});
             (phase == Phase::Before && is_poll(request)).then(|| crate::stub::success(200, &empty))
         });
         bench.run(&["export", "Patient", "--out", "out", "--per-type"]).ends(code);
@@ -242,6 +243,66 @@ fn deletions_are_told_as_done_only_where_they_may_have_been() {
         (phase == Phase::Before && request.path.ends_with("/cancel")).then(|| Reply::bytes(204, Vec::new()))
     });
     bench.run(&["jobs", "cancel", "job_000001"]).ends(1);
+    // A 204 without the service's own header is somebody else's.
+    for foreign in [Reply::bytes(204, Vec::new()), crate::stub::success(200, &serde_json::json!({})), page(200)] {
+        bench.stub.on_request(move |request, phase| {
+            (phase == Phase::Before && request.method == "DELETE").then(|| foreign.clone())
+        });
+        bench.run(&["jobs", "delete", "job_000001"]).ends(1).says("not the bulk API's");
+        assert_eq!(bench.stub.state().jobs.len(), 1);
+    }
+    bench.stub.no_hook();
+    bench.run(&["jobs", "delete", "job_000001"]).ends(0);
+    assert_eq!(bench.stub.state().jobs.len(), 0);
+}
+
+#[test]
+fn an_answer_that_lacks_something_is_waited_out_and_starts_nothing_twice() {
+    for reply in [crate::stub::success(202, &serde_json::json!({})), Reply::bytes(204, Vec::new())] {
+        let bench = Bench::new();
+        bench.write("p.ndjson", patients(1));
+        let mut left = 2;
+        bench.stub.on_request(move |request, phase| {
+            let is_place = request.path.ends_with("/import") || is_poll(request);
+            let answers = phase == Phase::After && is_place && left > 0;
+            left -= i32::from(answers);
+            answers.then(|| reply.clone())
+        });
+        bench.import(&["Patient", "p.ndjson"]).ends(0).says("trying again");
+        let state = bench.stub.state();
+        assert_eq!((state.jobs.len(), state.records.len()), (1, 1));
+    }
+}
+
+/// What somebody on the way has kept of an earlier poll.
+fn other_job(id: &str, kind: &str) -> Reply {
+    let job = serde_json::json!({"id": id, "type": kind, "status": "completed", "totalRecords": 1,
+        "processedRecords": 1, "succeededRecords": 1, "failedRecords": 0, "errors": [], "files": []});
+    crate::stub::success(200, &job)
+}
+
+#[test]
+fn an_answer_of_another_job_is_waited_out() {
+    for (id, kind) in [("job_000009", "import"), ("job_000002", "export")] {
+        let bench = Bench::new();
+        bench.write("p.ndjson", patients(1));
+        answer_polls(&bench, 1, other_job(id, kind));
+        bench.import(&["Patient", "p.ndjson"]).ends(0).says("of another job");
+        assert_eq!(bench.stub.state().records.len(), 1);
+    }
+    for (id, kind) in [("job_000009", "export"), ("job_000001", "import")] {
+        let bench = Bench::new();
+        bench.stub.put("Patient", "p-1", "x");
+        answer_polls(&bench, 1, other_job(id, kind));
+        bench.run(&["export", "Patient", "--out", "out"]).ends(0).says("of another job").says("1 records");
+    }
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.import(&["Patient", "p.ndjson"]).ends(0);
+    answer_polls(&bench, usize::MAX, other_job("job_000009", "import"));
+    for command in [&["jobs", "show", "job_000002"] as &[&str], &["download", "job_000002", "--out", "files"]] {
+        bench.run(command).ends(1).says("of another job");
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ const MAX_RUNNING: usize = 4;
 const FIRST_POLL: Duration = Duration::from_millis(250);
 /// The longest sleep between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
+/// The kind of the jobs.
+const IMPORT: &str = "import";
 /// Failures that are found while the lines are counted, before any is stored.
 const NOTHING_STORED: [&str; 2] = [MONTH_USED_UP, "too_many_records"];
 const MONTH_USED_UP: &str = "monthly_quota_exceeded";
@@ -260,7 +262,7 @@ impl<'a> Driver<'a> {
         if !schedule.is_due(batch.number) {
             return Ok(());
         }
-        let polled = match job(self.client, job_id) {
+        let polled = match job(self.client, job_id, IMPORT) {
             Err(error) if is_not_found(&error) => return self.gone(batch, job_id),
             polled => polled?,
         };
@@ -313,12 +315,13 @@ impl<'a> Driver<'a> {
     fn collect(&mut self, batch: &BatchPlan, job_id: &str, known: Option<Job>) -> Result<()> {
         let collected = match known {
             Some(job) => collect(self.client, self.folder, batch, &job),
-            None => job(self.client, job_id).and_then(|polled| collect(self.client, self.folder, batch, &polled.job)),
+            None => job(self.client, job_id, IMPORT)
+                .and_then(|polled| collect(self.client, self.folder, batch, &polled.job)),
         };
         let counts = match collected {
             Err(error) if is_not_found(&error) => {
                 // The job itself tells whether it is gone, or only a report is not there yet.
-                return match job(self.client, job_id) {
+                return match job(self.client, job_id, IMPORT) {
                     Err(error) if is_not_found(&error) => self.unreported(batch, job_id),
                     Err(error) => Err(error),
                     Ok(_) => Err(Failure::Mismatch(format!("job {job_id} names reports that are not there")).into()),

@@ -141,7 +141,7 @@ impl Driver<'_> {
             let (jobs, next) = self.client.jobs(&query)?;
             for raw in &jobs {
                 let job = clinikapi::Client::parse_job(raw)?;
-                if job.label.as_deref() == Some(&label) {
+                if job.kind == "import" && job.label.as_deref() == Some(&label) {
                     return Ok(Some(job.id));
                 }
             }

@@ -291,7 +291,7 @@ pub(super) fn delete(id: &str, state: &mut State) -> Reply {
         Some(at) if state.jobs[at].ended.is_none() => error(409, "JOB_NOT_FINISHED", "The job has not ended", &[]),
         Some(at) => {
             state.jobs.remove(at);
-            Reply::bytes(204, Vec::new())
+            Reply::bytes(204, Vec::new()).with("x-request-id", "req_stub")
         }
     }
 }

@@ -164,9 +164,9 @@ pub(crate) fn error(status: u16, code: &str, message: &str, issues: &[&str]) -> 
         body["issues"] = json!(issues);
         body["issue"] = json!(issues);
     }
-    Reply::json(status, &body)
+    Reply::json(status, &body).with("x-request-id", "req_stub")
 }
 
 pub(crate) fn success(status: u16, data: &Value) -> Reply {
-    Reply::json(status, &json!({"data": data, "meta": {"requestId": "req_stub"}}))
+    Reply::json(status, &json!({"data": data, "meta": {"requestId": "req_stub"}})).with("x-request-id", "req_stub")
 }
