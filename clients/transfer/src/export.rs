@@ -18,8 +18,8 @@ use crate::patience::{self, Patience, ask_thrice, is_not_found};
 pub(crate) mod download;
 mod manifest;
 
-pub use manifest::{Manifest, Owner, newest};
-pub(crate) use manifest::{chain, restorable};
+pub use manifest::{Manifest, Owner, first_within, newest};
+pub(crate) use manifest::{chain, is_hidden, restorable};
 
 /// An export that is under way, as its folder keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -212,8 +212,7 @@ fn check_records(job: &Job) -> Result<()> {
 
 /// Takes away what an earlier job has left in an export's own folder: patients' data that no manifest names.
 fn clear(folder: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))? {
-        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+    for path in files::entries(folder)? {
         let is_kept = path.file_name().is_some_and(|name| name == STATE_FILE || name == files::LOCK);
         if !is_kept {
             files::remove(&path)?;

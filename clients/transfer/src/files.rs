@@ -161,6 +161,15 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     synced.with_context(|| format!("sync {}", folder.display()))
 }
 
+/// All that a folder holds, by name.
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("read folder {}", folder.display());
+    let entries = fs::read_dir(folder).with_context(context)?;
+    let mut paths: Vec<_> = entries.map(|entry| Ok(entry.with_context(context)?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// Removes a file that may be gone already.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {

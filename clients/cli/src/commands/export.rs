@@ -173,6 +173,13 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
     }
     let owner = settings.owner(&client.limits()?.0);
     files::create_private_folder(out)?;
+    if let Some(within) = transfer::first_within(out)? {
+        return Err(usage(format!(
+            "{} holds exports, as {}: name a folder of its own for the download",
+            out.display(),
+            files::shown(&within)
+        )));
+    }
     let _lock = FolderLock::take(out)?;
     let progress = Progress::new(output);
     let exporter = Exporter { client: &client, events: &progress };

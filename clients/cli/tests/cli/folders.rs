@@ -405,11 +405,51 @@ fn nothing_beside_exports_is_passed_over_and_a_file_of_one_keeps_its_owner() {
     bench.write("out/Person.ndjson", "{}\n");
     bench.run(&["import", "out", "--dry-run"]).ends(2).says("lies beside exports");
     std::fs::remove_file(bench.path("out/Person.ndjson")).unwrap();
+    // Hidden ones are the system's.
+    bench.write("out/.DS_Store", "x");
+    bench.write("out/.Trash/manifest.json", "x");
+    bench.run(&["import", "out", "--dry-run"]).ends(0);
     bench
         .stub
         .on_request(|request, phase| (phase == Phase::Before && is_poll(request)).then(|| error(400, "X", "x", &[])));
     bench.run(&["export", "Patient", "--out", "out"]).ends(1);
     bench.run(&["import", "out", "--dry-run"]).ends(2).says("not complete");
+}
+
+#[test]
+fn a_part_of_a_backup_that_is_no_whole_export_is_refused_by_name() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    for day in 10..12 {
+        bench.stub.state().transaction_time = format!("2026-01-{day}T09:00:00Z");
+        bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
+    }
+    let jobs: Vec<_> = bench.stub.state().jobs.iter().map(|job| job.id.clone()).collect();
+    let folders = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path());
+    let last = folders.into_iter().find(|folder| folder.join(format!("{}.ndjson", jobs[1])).exists()).unwrap();
+    let manifest = std::fs::read(last.join("manifest.json")).unwrap();
+    // Copied in part.
+    std::fs::remove_file(last.join("manifest.json")).unwrap();
+    let name = last.file_name().unwrap().to_str().unwrap();
+    bench.import(&["out"]).ends(2).says(name).says("no manifest.json");
+    std::fs::write(last.join("manifest.json"), manifest).unwrap();
+    // Exports below another folder.
+    std::fs::create_dir(bench.path("out/2026")).unwrap();
+    std::fs::rename(&last, bench.path("out/2026").join(name)).unwrap();
+    bench.import(&["out"]).ends(2).says("2026 lies beside exports");
+    std::fs::rename(bench.path("out/2026").join(name), &last).unwrap();
+    std::fs::remove_dir(bench.path("out/2026")).unwrap();
+    symlink("nowhere", bench.path("out/link")).unwrap();
+    bench.import(&["out"]).ends(2).says("link lies beside exports");
+    std::fs::remove_file(bench.path("out/link")).unwrap();
+    // An export in the folder of the exports hides them all.
+    bench.run(&["download", &jobs[0], "--out", "out"]).ends(2).says("holds exports");
+    bench.run(&["download", &jobs[0], "--out", "other"]).ends(0);
+    for file in ["manifest.json", "SHA256SUMS", &format!("{}.ndjson", jobs[0])] {
+        std::fs::copy(bench.path("other").join(file), bench.path("out").join(file)).unwrap();
+    }
+    bench.import(&["out"]).ends(2).says("is an export itself, and holds");
+    assert!(!bench.path("state").exists());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clinikapi::{Job, JobFile};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -169,16 +169,26 @@ pub(crate) fn restorable(chain: Vec<(PathBuf, Manifest)>) -> Result<Vec<(PathBuf
     Ok(kept)
 }
 
+/// Whether a name begins with a dot: what is called so belongs to the system, or to us.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// An export that a folder holds, complete or not.
+pub fn first_within(folder: &Path) -> Result<Option<PathBuf>> {
+    let is_export = |path: &PathBuf| path.join(FILE).exists() || path.join(super::STATE_FILE).exists();
+    Ok(files::entries(folder)?.into_iter().find(|path| !is_hidden(path) && is_export(path)))
+}
+
 /// The complete exports in a folder, oldest first.
 pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
     let mut found = Vec::new();
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        entries => entries.with_context(|| format!("read folder {}", folder.display()))?,
-    };
-    for entry in entries {
-        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+    if !folder.exists() {
+        return Ok(found);
+    }
+    for path in files::entries(folder)? {
         if path.is_dir()
+            && !is_hidden(&path)
             && let Some(manifest) = Manifest::load(&path)?
         {
             found.push((path, manifest));

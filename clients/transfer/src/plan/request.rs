@@ -125,6 +125,13 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
         return Err(unusable(format!("{} is an export that is not complete: resume it first", folder.display())));
     }
     if let Some(manifest) = Manifest::load(&folder)? {
+        if let Some(within) = export::first_within(&folder)? {
+            return Err(unusable(format!(
+                "{} is an export itself, and holds {}: move what belongs to it into a folder of its own",
+                folder.display(),
+                within.display()
+            )));
+        }
         return of_chain([(folder, manifest)]);
     }
     let chain = export::chain(&folder)?;
@@ -139,8 +146,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
         return of_chain(export::restorable(chain)?);
     }
     let mut sources = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("read folder {}", folder.display()))? {
-        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+    for path in files::entries(&folder)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with('.') {
             continue;
@@ -170,13 +176,21 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
 
 /// Beside exports nothing is passed over in silence.
 fn check_beside(folder: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))? {
-        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+    for path in files::entries(folder)? {
+        if export::is_hidden(&path) {
+            continue;
+        }
         if export::is_unfinished(&path) {
             return Err(unusable(format!("{} is an export that is not complete: resume it first", path.display())));
         }
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if path.is_file() && !is_hidden {
+        if path.is_dir() && Manifest::load(&path)?.is_none() {
+            return Err(unusable(format!(
+                "{} lies beside exports and has no manifest.json: if it is a part of the backup, restore what is missing of it; \
+                 otherwise move it away",
+                path.display()
+            )));
+        }
+        if !path.is_dir() {
             return Err(unusable(format!("{} lies beside exports: move it away, or name it", path.display())));
         }
     }
