@@ -2,8 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::promises::is_poll;
 use crate::stub::{KEY, LIVE_KEY, OTHER_KEY, Phase, Reply, error};
@@ -368,15 +371,48 @@ fn a_restore_begins_at_the_last_whole_export_and_refuses_what_cannot_be_ordered(
     assert!(bench.stub.state().records.contains_key(&("Patient".to_owned(), "stays".to_owned())));
     export(16, &["--since-last"]);
     bench.run(&["import", "out", "--dry-run"]).ends(0);
-    // The last one was begun while the whole one was still being made.
-    let whole = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path().join("manifest.json"));
-    let whole = whole
-        .into_iter()
-        .find(|path| std::fs::read_to_string(path).unwrap().contains("\"transactionTime\": \"2026-01-14T"))
-        .unwrap();
-    let text = std::fs::read_to_string(&whole).unwrap();
-    std::fs::write(&whole, text.replace("\"completedAt\": null", "\"completedAt\": \"2999-01-01T00:00:00Z\"")).unwrap();
-    bench.run(&["import", "out", "--dry-run"]).ends(2).says("export once more with --since-last");
+    // The last one was begun while the whole one was still being made, or nobody knows.
+    let whole = export_of(&bench, "2026-01-14");
+    for ended in [json!("2999-01-01T00:00:00Z"), json!(null)] {
+        edit_manifest(&whole, |manifest| manifest["completedAt"] = ended);
+        bench.run(&["import", "out", "--dry-run"]).ends(2).says("export Patient once more with --since-last");
+    }
+}
+
+/// The folder of the export in `out` that ends on this day.
+fn export_of(bench: &Bench, day: &str) -> PathBuf {
+    let text = format!("\"transactionTime\": \"{day}T");
+    let mut folders = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path());
+    folders.find(|folder| std::fs::read_to_string(folder.join("manifest.json")).unwrap().contains(&text)).unwrap()
+}
+
+fn edit_manifest(folder: &Path, edit: impl FnOnce(&mut Value)) {
+    let path = folder.join("manifest.json");
+    let mut manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    edit(&mut manifest);
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn exports_that_overlap_are_settled_by_a_later_one_of_the_same_type_alone() {
+    let bench = Bench::new();
+    let export = |day: u32, types: &str, arguments: &[&str]| {
+        bench.stub.state().transaction_time = format!("2026-01-{day}T09:00:00Z");
+        bench.run(&[&["export", types, "--out", "out"], arguments].concat()).ends(0);
+    };
+    bench.stub.put("Patient", "p-1", "x");
+    bench.stub.put("Person", "x", "y");
+    export(10, "Patient", &[]);
+    let ended = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    edit_manifest(&export_of(&bench, "2026-01-10"), |manifest| manifest["completedAt"] = json!(ended.to_string()));
+    export(11, "Patient", &["--since-last"]);
+    let import = ["import", "out", "--dry-run"];
+    bench.run(&import).ends(2).says("versions of Patient are newer");
+    std::thread::sleep(Duration::from_secs(2));
+    export(12, "Person", &[]);
+    bench.run(&import).ends(2).says("versions of Patient are newer");
+    export(13, "Patient,Person", &["--since", "2026-01-11T09:00:00Z"]);
+    bench.run(&import).ends(0);
 }
 
 #[test]

@@ -88,11 +88,12 @@ impl Manifest {
         self.transaction_time.parse().ok()
     }
 
-    /// Whether it was being made while a later one began: which of their versions of a record is newer cannot be told.
+    /// Whether it was being made while a later one began: which of their versions of a record is newer cannot be told. So it is
+    /// where the times are missing.
     fn overlaps(&self, later: &Self) -> bool {
         let ended: Option<Timestamp> = self.completed_at.as_ref().and_then(|at| at.parse().ok());
         let began: Option<Timestamp> = later.created_at.parse().ok();
-        ended.zip(began).is_some_and(|(ended, began)| ended > began)
+        ended.zip(began).is_none_or(|(ended, began)| ended > began)
     }
 
     fn covers(&self, resource_type: &str) -> bool {
@@ -156,17 +157,27 @@ pub(crate) fn restorable(chain: Vec<(PathBuf, Manifest)>) -> Result<Vec<(PathBuf
             loose.display()
         )));
     }
-    if let Some(((last, manifest), earlier)) = kept.split_last()
-        && let Some((other, _)) = earlier.iter().find(|(_, other)| other.overlaps(manifest))
-    {
-        return Err(unusable(format!(
-            "{} was begun while {} was being made, and which versions are newer cannot be told: export once more with \
-             --since-last, and restore then",
-            last.display(),
-            other.display()
-        )));
-    }
+    check_overlaps(&kept)?;
     Ok(kept)
+}
+
+/// Of every type the last export has to hold the newest versions: it began when all before it were made. It also settles which
+/// of two earlier ones that overlapped is right, for it holds what changed while they were made.
+fn check_overlaps(links: &[(PathBuf, Manifest)]) -> Result<()> {
+    let types: BTreeSet<_> = links.iter().flat_map(|(_, manifest)| &manifest.resource_types).collect();
+    for known in types {
+        let mut of_type = links.iter().filter(|(_, manifest)| manifest.covers(known));
+        let Some((last, manifest)) = of_type.next_back() else { continue };
+        if let Some((other, _)) = of_type.find(|(_, other)| other.overlaps(manifest)) {
+            return Err(unusable(format!(
+                "{} was begun while {} was being made, and which versions of {known} are newer cannot be told: export {known} once \
+                 more with --since-last, and restore then",
+                last.display(),
+                other.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a name begins with a dot: what is called so belongs to the system, or to us.

@@ -22,6 +22,7 @@ pub(crate) struct Job {
     pub(crate) rejected: u64,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) created_at: String,
+    pub(crate) completed_at: Option<String>,
     errors: Vec<Value>,
 }
 
@@ -73,6 +74,7 @@ pub(super) fn start(request: &Request, state: &mut State, kind: &'static str) ->
         rejected: 0,
         files: BTreeMap::new(),
         created_at: jiff::Timestamp::now().to_string(),
+        completed_at: None,
         errors: Vec::new(),
     };
     state.jobs.push(job);
@@ -194,6 +196,10 @@ pub(super) fn show(id: &str, state: &mut State) -> Reply {
         return error(404, "NOT_FOUND", "Not found", &[]);
     };
     advance(state, at);
+    let job = &mut state.jobs[at];
+    if job.ended.is_some() {
+        job.completed_at.get_or_insert_with(|| jiff::Timestamp::now().to_string());
+    }
     let job = &state.jobs[at];
     let reply = success(200, &document(job, state, true));
     if job.ended.is_some() { reply } else { reply.with("retry-after", "1") }
@@ -218,6 +224,7 @@ fn document(job: &Job, state: &State, whole: bool) -> Value {
             _ => "partial",
         };
         document["outcome"] = json!(outcome);
+        document["completedAt"] = json!(job.completed_at);
     }
     if job.kind == "import" {
         document["succeededRecords"] = json!(job.stored);
