@@ -15,9 +15,11 @@ use crate::failure::Failure;
 use crate::files::{self, VERSION};
 use crate::patience::{self, Patience, ask_thrice, is_not_found};
 
+pub(crate) mod check;
 pub(crate) mod download;
 mod manifest;
 
+pub use check::answer as check_answer;
 pub use manifest::{Manifest, Owner, first_within, newest};
 pub(crate) use manifest::{chain, is_hidden, restorable};
 
@@ -97,6 +99,7 @@ impl Exporter<'_> {
         if is_single && job.files.is_empty() {
             return Err(Failure::Mismatch(format!("job {job_id} has completed, and names no file")).into());
         }
+        check::answer(&job, &state.body)?;
         match self.fetch(folder, &job, &state.owner) {
             Err(error) if is_not_found(&error) => {
                 // The job itself tells whether it is gone.
@@ -201,8 +204,7 @@ pub(crate) const DELETED: &str = "deleted.ndjson";
 
 /// Whether an export's files hold just the records that the job tells of.
 fn check_records(job: &Job) -> Result<()> {
-    let records = job.files.iter().filter(|file| file.name != DELETED);
-    let held = records.fold(0, |sum: u64, file| sum.saturating_add(file.records));
+    let held = check::records(&job.files);
     if job.kind != "export" || held == job.total_records {
         return Ok(());
     }

@@ -14,7 +14,9 @@ mod summary;
 
 pub use batch::{OpenBatch, Place, duplicate};
 pub use events::{Events, Stage};
-pub use export::{ExportState, Exporter, Manifest, Owner, first_within, is_unfinished, new_folder, newest};
+pub use export::{
+    ExportState, Exporter, Manifest, Owner, check_answer, first_within, is_unfinished, new_folder, newest,
+};
 pub use failure::Failure;
 pub use files::VERSION;
 pub use patience::Patience;

@@ -39,6 +39,7 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
         let body = body(arguments, &types, arguments.since.clone());
         let job_id = exporter.start(&body, &clinikapi::new_key()?)?;
         let job = exporter.wait(&job_id)?;
+        transfer::check_answer(&job, &body)?;
         progress.finish();
         output::piped(exporter.to_writer(&job, &mut io::stdout().lock()))?;
         return Ok(Exit::Done);

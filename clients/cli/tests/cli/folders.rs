@@ -394,6 +394,29 @@ fn edit_manifest(folder: &Path, edit: impl FnOnce(&mut Value)) {
 }
 
 #[test]
+fn a_manifest_that_does_not_add_up_or_name_all_is_not_restored() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.stub.put("Person", "x", "y");
+    bench.run(&["export", "Patient,Person", "--per-type", "--out", "out"]).ends(0);
+    let folder = export_of(&bench, "2026-01-15");
+    let whole = std::fs::read(folder.join("manifest.json")).unwrap();
+    for from in ["out", folder.to_str().unwrap()] {
+        let import = ["import", from, "--dry-run"];
+        edit_manifest(&folder, |manifest| manifest["resourceTypes"] = json!([]));
+        bench.run(&import).ends(8).says("resourceTypes is empty");
+        std::fs::write(folder.join("manifest.json"), &whole).unwrap();
+        edit_manifest(&folder, |manifest| _ = manifest["files"].as_array_mut().unwrap().pop());
+        bench.run(&import).ends(8).says("records is 2, and those of its files are 1");
+        edit_manifest(&folder, |manifest| manifest["records"] = json!(1));
+        bench.run(&import).ends(2).says("Person.ndjson lies in an export");
+        std::fs::write(folder.join("manifest.json"), &whole).unwrap();
+        std::fs::write(folder.join(".hidden"), "x").unwrap();
+        bench.run(&import).ends(0);
+    }
+}
+
+#[test]
 fn exports_that_overlap_are_settled_by_a_later_one_of_the_same_type_alone() {
     let bench = Bench::new();
     let export = |day: u32, types: &str, arguments: &[&str]| {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::stub::{Phase, Reply, error};
 use crate::{Bench, patients, patients_with_ids};
 
@@ -95,6 +97,46 @@ fn reports_that_are_not_there_yet_are_no_job_that_is_gone() {
     bench.stub.no_hook();
     bench.run(&["resume", "state"]).ends(0);
     assert_eq!(bench.read("state/rejected.ndjson").lines().count(), 1);
+}
+
+#[test]
+fn an_export_is_the_one_that_was_asked_for() {
+    for (member, value) in [
+        ("since", json!(null)),
+        ("since", json!("2026-01-02T00:00:00Z")),
+        ("resourceTypes", json!(["Patient", "Person"])),
+        ("resourceTypes", json!([])),
+        ("completedAt", json!(null)),
+        ("transactionTime", json!("yesterday")),
+        ("files", json!("compressed")),
+        ("files", json!("per type")),
+    ] {
+        let bench = Bench::new();
+        bench.stub.put("Patient", "p-1", "x");
+        let case = format!("{member} {value}");
+        bench.stub.on_request(move |request, phase| {
+            if phase != Phase::Before || !is_poll(request) {
+                return None;
+            }
+            let mut file = json!({"name": "job_000001.ndjson", "records": 1, "bytes": 1, "sha256": "00"});
+            let mut job = json!({"id": request.path.rsplit('/').next(), "type": "export", "status": "completed",
+                "totalRecords": 1, "processedRecords": 1, "errors": [], "resourceTypes": ["Patient"],
+                "since": "2026-01-01T00:00:00.000Z", "transactionTime": "2026-01-15T09:00:00Z",
+                "createdAt": "2026-01-15T09:06:00Z", "completedAt": "2026-01-15T09:07:00Z"});
+            match value.as_str() {
+                Some("compressed") => file["name"] = json!("job_000001.ndjson.gz"),
+                Some("per type") => file["resourceType"] = json!("Patient"),
+                _ => job[member] = value.clone(),
+            }
+            job["files"] = json!([file]);
+            Some(crate::stub::success(200, &job))
+        });
+        let said = bench.run(&["export", "Patient", "--out", "out", "--since", "2026-01-01T01:00:00+01:00"]);
+        assert!(said.code == 8 && said.err.contains("that was asked for"), "{case}: {} {}", said.code, said.err);
+        let said = bench.run(&["export", "Patient", "--out", "-", "--since", "2026-01-01T01:00:00+01:00"]);
+        assert_eq!(said.code, 8, "{case}: {}", said.err);
+        assert_eq!(bench.stub.count("GET", "/files/"), 0, "{case}");
+    }
 }
 
 #[test]

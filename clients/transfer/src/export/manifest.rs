@@ -12,7 +12,7 @@ use sources::unusable;
 use crate::files;
 
 /// The manifest's name.
-pub(super) const FILE: &str = "manifest.json";
+pub(crate) const FILE: &str = "manifest.json";
 const VERSION: u32 = 2;
 
 /// Whose records they are: those of two owners never meet.

@@ -132,6 +132,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
                 within.display()
             )));
         }
+        export::check::restorable(&folder, &manifest)?;
         return of_chain([(folder, manifest)]);
     }
     let chain = export::chain(&folder)?;
@@ -143,6 +144,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
             )));
         }
         check_beside(&folder)?;
+        chain.iter().try_for_each(|(link, manifest)| export::check::restorable(link, manifest))?;
         return of_chain(export::restorable(chain)?);
     }
     let mut sources = Vec::new();
