@@ -17,6 +17,7 @@ use crate::patience::{self, Patience, ask_thrice, is_not_found};
 
 pub(crate) mod check;
 pub(crate) mod download;
+mod lines;
 mod manifest;
 
 pub use check::answer as check_answer;

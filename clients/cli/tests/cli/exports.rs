@@ -184,7 +184,7 @@ fn what_was_deleted_since_is_not_restored() {
     let status = bench.run(&["status", "state"]);
     assert!(status.ends(0).out.contains("4 deleted since"));
     // A file of deletions is what its manifest says, or nothing is sent.
-    let last = folders(&bench, "out").pop().unwrap();
+    let last = crate::folders::export_of(&bench, "2026-01-17");
     let file = last.join("deleted.ndjson");
     let content = std::fs::read_to_string(&file).unwrap();
     assert_eq!(content.lines().count(), 2);

@@ -380,7 +380,7 @@ fn a_restore_begins_at_the_last_whole_export_and_refuses_what_cannot_be_ordered(
 }
 
 /// The folder of the export in `out` that ends on this day.
-fn export_of(bench: &Bench, day: &str) -> PathBuf {
+pub(crate) fn export_of(bench: &Bench, day: &str) -> PathBuf {
     let text = format!("\"transactionTime\": \"{day}T");
     let mut folders = std::fs::read_dir(bench.path("out")).unwrap().map(|one| one.unwrap().path());
     folders.find(|folder| std::fs::read_to_string(folder.join("manifest.json")).unwrap().contains(&text)).unwrap()

@@ -100,6 +100,36 @@ fn reports_that_are_not_there_yet_are_no_job_that_is_gone() {
 }
 
 #[test]
+fn the_lines_of_every_file_are_counted() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "x");
+    bench.stub.put("Patient", "p-2", "x");
+    bench.stub.state().claimed_records = Some(3);
+    for arguments in
+        [&["--out", "out"] as &[&str], &["--out", "out", "--gzip"], &["--out", "-"], &["--out", "-", "--gzip"]]
+    {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clinik-bulk"));
+        command.env_clear().env("CLINIKAPI_BASE_URL", &bench.stub.url).env("CLINIKAPI_SECRET_KEY", crate::stub::KEY);
+        command.current_dir(bench.folder.path()).env("HOME", bench.folder.path());
+        let said = command.args(["export", "Patient"]).args(arguments).output().unwrap();
+        let err = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(8), "{err}");
+        assert!(err.contains("it has 2 lines, and the job tells of 3"), "{err}");
+    }
+    bench.run(&["download", "job_000001", "--out", "files"]).ends(8).says("it has 2 lines");
+    assert!(!bench.path("files/job_000001.ndjson").exists() && !bench.path("files/manifest.json").exists());
+    bench.stub.state().claimed_records = None;
+    bench.run(&["download", "job_000001", "--out", "files"]).ends(0);
+    // What stands on the disk already is counted, too.
+    bench.stub.state().claimed_records = Some(1);
+    bench.run(&["download", "job_000001", "--out", "files"]).ends(8).says("it has 2 lines");
+    bench.write("p.ndjson", patients(3));
+    bench.import(&["Patient", "p.ndjson"]).ends(8).says("results.ndjson of").says("it has 3 lines");
+    bench.stub.state().claimed_records = None;
+    bench.run(&["resume", "state"]).ends(0);
+}
+
+#[test]
 fn an_export_is_the_one_that_was_asked_for() {
     for (member, value) in [
         ("since", json!(null)),

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clinikapi::{ApiError, Client, Download, DownloadError, JobFile};
 
+use super::lines::{Counted, FileLines};
 use crate::events::Events;
 use crate::failure::Failure;
 use crate::files;
@@ -17,9 +18,12 @@ const CHUNK: usize = 1 << 17;
 /// Downloads a file of a job. It gets its name once it is whole and verified; a part that an earlier try left is
 /// gone on with.
 pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, seen: &dyn Fn(u64)) -> Result<()> {
-    if path.exists() && files::digest(path)?.0 == file.sha256 {
-        seen(file.bytes);
-        return Ok(());
+    if path.exists() {
+        let (sha256, _, lines) = look_at(path, file)?;
+        if sha256 == file.sha256 {
+            seen(file.bytes);
+            return check_lines(job, file, lines);
+        }
     }
     let partial = files::partial(path);
     let mut target = files::open_partial(&partial)?;
@@ -41,9 +45,14 @@ pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, s
     read?;
     target.sync_all().with_context(|| format!("write {}", path.display()))?;
     // As it stands on the disk, and not as it came.
-    if files::digest(&partial)? != (file.sha256.to_lowercase(), file.bytes) {
+    let (sha256, bytes, lines) = look_at(&partial, file)?;
+    if (sha256, bytes) != (file.sha256.to_lowercase(), file.bytes) {
         files::remove(&partial)?;
         return Err(Failure::Mismatch(format!("{} was changed while it was written", path.display())).into());
+    }
+    if let Err(wrong) = check_lines(job, file, lines) {
+        files::remove(&partial)?;
+        return Err(wrong);
     }
     files::publish(path)
 }
@@ -58,8 +67,31 @@ pub(crate) fn to_writer(
 ) -> Result<()> {
     // It knows how far it is: what has been written is not written again.
     let mut download = Download::new(client, job, file);
-    Patience::until_done(events, || read_all(&mut download, writer, &|_| {}))?;
-    writer.flush().context("write output")
+    let mut counted = Counted { inner: writer, lines: FileLines::new(&file.name) };
+    Patience::until_done(events, || read_all(&mut download, &mut counted, &|_| {}))?;
+    counted.flush().context("write output")?;
+    check_lines(job, file, counted.lines.finish())
+}
+
+/// The hash, the bytes and the lines of what stands on the disk.
+fn look_at(path: &Path, file: &JobFile) -> Result<(String, u64, Option<u64>)> {
+    let inner = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let mut counted = Counted { inner, lines: FileLines::new(&file.name) };
+    let (sha256, bytes) = files::digest_of(&mut counted).with_context(|| format!("read {}", path.display()))?;
+    Ok((sha256, bytes, counted.lines.finish()))
+}
+
+/// Whether a file has as many lines as its job tells; `None` are those of a file that cannot be inflated.
+fn check_lines(job: &str, file: &JobFile, lines: Option<u64>) -> Result<()> {
+    let JobFile { name, records, .. } = file;
+    match lines {
+        Some(lines) if lines == *records => Ok(()),
+        Some(lines) => {
+            Err(Failure::Mismatch(format!("{name} of {job}: it has {lines} lines, and the job tells of {records}"))
+                .into())
+        }
+        None => Err(Failure::Mismatch(format!("{name} of {job}: it is no valid gzip")).into()),
+    }
 }
 
 /// Takes in what is there already.

@@ -206,7 +206,8 @@ pub(super) fn show(id: &str, state: &mut State) -> Reply {
 }
 
 fn document(job: &Job, state: &State, whole: bool) -> Value {
-    let total = job.stored + job.rejected;
+    let claimed = state.claimed_records.filter(|_| job.kind == "export");
+    let total = claimed.unwrap_or(job.stored + job.rejected);
     let status = job.ended.unwrap_or("processing");
     let mut document = json!({"id": job.id, "type": job.kind, "status": status, "totalRecords": total,
         "processedRecords": total, "createdAt": job.created_at});
@@ -238,12 +239,12 @@ fn document(job: &Job, state: &State, whole: bool) -> Value {
             _ => job.errors.clone(),
         };
         document["errors"] = json!(errors);
-        document["files"] = job.files.iter().map(|(name, content)| file(job, name, content)).collect();
+        document["files"] = job.files.iter().map(|(name, content)| file(job, name, content, state)).collect();
     }
     document
 }
 
-fn file(job: &Job, name: &str, content: &[u8]) -> Value {
+fn file(job: &Job, name: &str, content: &[u8], state: &State) -> Value {
     let sha256 = base16ct::lower::encode_string(&Sha256::digest(content));
     let mut plain = Vec::new();
     if content.starts_with(&[0x1f, 0x8b]) {
@@ -251,7 +252,7 @@ fn file(job: &Job, name: &str, content: &[u8]) -> Value {
     } else {
         plain = content.to_vec();
     }
-    let records = memchr::memchr_iter(b'\n', &plain).count();
+    let records = state.claimed_records.unwrap_or(memchr::memchr_iter(b'\n', &plain).count() as u64);
     let mut file = json!({"name": name, "records": records, "bytes": content.len(), "sha256": sha256, "url": "stable"});
     if job.body["files"] == "perType" && name != "deleted.ndjson" {
         file["resourceType"] = json!(name.split('.').next().unwrap());

@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) cut_downloads: Option<usize>,
     /// A byte is changed in every download.
     pub(crate) corrupt_downloads: bool,
+    /// How many records files are said to hold, instead of how many they do.
+    pub(crate) claimed_records: Option<u64>,
     pub(crate) transaction_time: String,
     /// What exports with `since` name as deleted, by type and id.
     pub(crate) deleted: Vec<(String, String)>,
@@ -90,6 +92,7 @@ impl Stub {
             fail_with: None,
             cut_downloads: None,
             corrupt_downloads: false,
+            claimed_records: None,
             transaction_time: "2026-01-15T09:00:00Z".to_owned(),
             deleted: Vec::new(),
             next: 0,
