@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use clinikapi::{Client, Job, JobStatus};
+use clinikapi::{Client, Job, JobFile, JobStatus};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ pub(crate) mod download;
 mod lines;
 mod manifest;
 
-pub use check::answer as check_answer;
-pub use manifest::{Manifest, Owner, first_within, newest};
+pub use check::{answer as check_answer, damaged, sizes as check_sizes};
+pub use manifest::{Export, Manifest, Owner, first_within, newest};
 pub(crate) use manifest::{chain, is_hidden, restorable};
 
 /// An export that is under way, as its folder keeps it.
@@ -158,7 +158,7 @@ impl Exporter<'_> {
             before = file.bytes.saturating_add(before);
             self.events.event(&json!({"event": "downloaded", "file": file.name, "bytes": file.bytes}))?;
         }
-        files::replace(&folder.join(SUMS), sums(job).as_bytes())?;
+        write_sums(folder, &job.files)?;
         let manifest = Manifest::of_job(job, owner);
         if job.kind == "export" {
             manifest.store(folder)?;
@@ -169,7 +169,7 @@ impl Exporter<'_> {
     /// Downloads a job's files into a folder that may hold them already, or those of nobody else.
     pub fn download(&self, folder: &Path, job: &Job, owner: &Owner) -> Result<Manifest> {
         let other = folder.join(SUMS);
-        if other.exists() && std::fs::read(&other).context("read SHA256SUMS")? != sums(job).as_bytes() {
+        if other.exists() && std::fs::read(&other).context("read SHA256SUMS")? != sums(&job.files).as_bytes() {
             return Err(unusable(format!("{} holds the files of another job: name another folder", folder.display())));
         }
         for file in &job.files {
@@ -179,6 +179,22 @@ impl Exporter<'_> {
             }
         }
         self.fetch(folder, job, owner)
+    }
+
+    /// Fetches the files of a complete export anew that are not what its manifest says.
+    pub fn mend(&self, folder: &Path, manifest: &Manifest) -> Result<()> {
+        let id = &manifest.job_id;
+        let lost = |why: &str| {
+            let message =
+                format!("the files cannot be fetched anew, {why} {id}: export anew, and move this export away");
+            Err(Failure::Mismatch(message).into())
+        };
+        match self.wait(id) {
+            Err(error) if is_not_found(&error) => lost("for the service does not know its job any more:"),
+            Ok(job) if job.files != manifest.files => lost("for the manifest names others than its job"),
+            Ok(job) => self.fetch(folder, &job, &manifest.owner).map(|_| ()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Streams the one file of an export, and says at the end whether it was whole.
@@ -227,9 +243,18 @@ fn clear(folder: &Path) -> Result<()> {
 /// The files' hashes, as `sha256sum -c` reads them.
 const SUMS: &str = "SHA256SUMS";
 
-fn sums(job: &Job) -> String {
-    let sums: Vec<_> = job.files.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
+fn sums(files: &[JobFile]) -> String {
+    let sums: Vec<_> = files.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
     sums.concat()
+}
+
+/// Writes the files' hashes, where they do not stand already.
+pub fn write_sums(folder: &Path, files: &[JobFile]) -> Result<()> {
+    let (path, sums) = (folder.join(SUMS), sums(files));
+    if std::fs::read(&path).is_ok_and(|found| found == sums.as_bytes()) {
+        return Ok(());
+    }
+    files::replace(&path, sums.as_bytes())
 }
 
 /// A name from outside must not lead out of the folder.

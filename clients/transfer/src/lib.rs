@@ -15,7 +15,8 @@ mod summary;
 pub use batch::{OpenBatch, Place, duplicate};
 pub use events::{Events, Stage};
 pub use export::{
-    ExportState, Exporter, Manifest, Owner, check_answer, first_within, is_unfinished, new_folder, newest,
+    Export, ExportState, Exporter, Manifest, Owner, check_answer, check_sizes, damaged, first_within, is_unfinished,
+    new_folder, newest, write_sums,
 };
 pub use failure::Failure;
 pub use files::VERSION;

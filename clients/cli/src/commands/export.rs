@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::Result;
-use clinikapi::JobStatus;
+use anyhow::{Context, Result};
+use clinikapi::{Client, JobStatus};
 use records::ResourceType;
 use serde_json::{Value, json};
 use transfer::files::{self, FolderLock};
@@ -88,13 +88,17 @@ fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
 fn since_last(arguments: &Export, types: &[&str], owner: &Owner, output: &Output) -> Result<Option<String>> {
     let newest = transfer::newest(&arguments.out, types, owner)?;
     match &newest {
-        Some(manifest) => output.say(&format!(
-            "since {}, six minutes before the last export began: what changed in them comes again, so that nothing is missed",
-            manifest.transaction_time
-        )),
+        Some((folder, manifest)) => {
+            transfer::check_sizes(folder, manifest)
+                .with_context(|| format!("mend it first, with: {}", output.next("resume", folder)))?;
+            output.say(&format!(
+                "since {}, six minutes before the last export began: what changed in them comes again, so that nothing is missed",
+                manifest.transaction_time
+            ));
+        }
         None => output.say("no complete export of these types is there yet: exporting everything"),
     }
-    Ok(newest.map(|manifest| manifest.transaction_time))
+    Ok(newest.map(|(_, manifest)| manifest.transaction_time))
 }
 
 fn finish(
@@ -142,18 +146,44 @@ fn tell(manifest: &Manifest, folder: &Path, output: &Output) -> Result<()> {
     output.event_or_document(&document)
 }
 
-pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<Exit> {
-    let _lock = FolderLock::take(folder)?;
-    let state = ExportState::load(folder)?;
+/// A client for the owner of an export, and for nobody else.
+fn client_of(owner: &Owner, global: &Global, output: &Output) -> Result<Client> {
     let settings = Settings::resolve(global)?;
-    let Owner { url, environment, .. } = &state.owner;
+    let Owner { url, environment, .. } = owner;
     if settings.url != *url || settings.key.environment() != *environment {
         return Err(usage(format!("the export is of {url}, with a {environment} key")));
     }
     let client = settings.client(output)?;
-    if settings.owner(&client.limits()?.0) != state.owner {
+    if settings.owner(&client.limits()?.0) != *owner {
         return Err(usage("the export is another tenant's: use a key of that one"));
     }
+    Ok(client)
+}
+
+/// A complete export is what its manifest says, or is made so.
+pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Global, output: &Output) -> Result<Exit> {
+    let _lock = FolderLock::take(folder)?;
+    let damaged = transfer::damaged(folder, manifest)?;
+    for path in &damaged {
+        output.warn(&format!("{} is not the file of its manifest: fetching it anew", files::shown(path)));
+    }
+    if !damaged.is_empty() {
+        let client = client_of(&manifest.owner, global, output)?;
+        let progress = Progress::new(output);
+        let mended = Exporter { client: &client, events: &progress }.mend(folder, manifest);
+        progress.finish();
+        mended?;
+    }
+    transfer::write_sums(folder, &manifest.files)?;
+    output.say(&format!("the export is complete: {} records", manifest.records));
+    output.event_or_document(&manifest)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<Exit> {
+    let _lock = FolderLock::take(folder)?;
+    let state = ExportState::load(folder)?;
+    let client = client_of(&state.owner, global, output)?;
     let progress = Progress::new(output);
     finish(&Exporter { client: &client, events: &progress }, &progress, output, folder, state)
 }

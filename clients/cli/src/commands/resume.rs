@@ -22,9 +22,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         return super::export::resume(&arguments.state, global, output);
     }
     if let Some(manifest) = Manifest::load(&arguments.state)? {
-        output.say(&format!("the export is complete: {} records", manifest.records));
-        output.event_or_document(&manifest)?;
-        return Ok(Exit::Done);
+        return super::export::resume_complete(&arguments.state, &manifest, global, output);
     }
     let folder = StateFolder::open(&arguments.state)?;
     let _lock = folder.lock()?;
@@ -141,6 +139,7 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     if let Some(manifest) = Manifest::load(state)? {
+        transfer::check_sizes(state, &manifest)?;
         output.result(&manifest, || {
             format!("export, complete: {} records in {} files\n", manifest.records, manifest.files.len())
         })?;

@@ -199,6 +199,45 @@ fn what_was_deleted_since_is_not_restored() {
 }
 
 #[test]
+fn a_complete_export_is_what_its_manifest_says_or_is_made_so() {
+    let bench = with_patients(3);
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    let folder = folders(&bench, "out").pop().unwrap();
+    let file = folder.join(format!("{}.ndjson", bench.stub.state().jobs[0].id));
+    let resume = ["resume", folder.to_str().unwrap()];
+    bench.stub.clear_requests();
+    bench.run(&resume).ends(0).says("complete: 3 records");
+    assert_eq!(bench.stub.count("", ""), 0, "nobody is asked");
+    let whole = std::fs::read(&file).unwrap();
+    let changed = [&whole[..whole.len() - 2], b" \n"].concat();
+    let damages: [&dyn Fn(); 3] =
+        [&|| std::fs::remove_file(&file).unwrap(), &|| std::fs::write(&file, &whole[..10]).unwrap(), &|| {
+            std::fs::write(&file, &changed).unwrap();
+        }];
+    for damage in damages {
+        damage();
+        let size = std::fs::metadata(&file).map_or(0, |found| found.len());
+        if size != whole.len() as u64 {
+            let said = bench.run(&["export", "Patient", "--out", "out", "--since-last"]);
+            said.ends(8).says("not as long as its manifest says").says("clinik-bulk resume");
+            bench.run(&["status", folder.to_str().unwrap()]).ends(8);
+        }
+        let mut other = bench.command(&resume);
+        other.env("CLINIKAPI_SECRET_KEY", crate::stub::OTHER_KEY);
+        run(other).ends(2).says("another tenant's");
+        bench.run(&resume).ends(0).says("is not the file of its manifest").says("complete: 3 records");
+        assert_eq!(std::fs::read(&file).unwrap(), whole);
+    }
+    std::fs::remove_file(folder.join("SHA256SUMS")).unwrap();
+    bench.run(&resume).ends(0);
+    assert!(folder.join("SHA256SUMS").exists());
+    bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
+    std::fs::remove_file(&file).unwrap();
+    bench.stub.state().jobs.clear();
+    bench.run(&resume).ends(8).says("export anew");
+}
+
+#[test]
 fn a_file_that_is_not_its_manifests_is_exit_code_8_and_nothing_is_sent() {
     let bench = with_patients(3);
     bench.run(&["export", "Patient", "--out", "out"]).ends(0);

@@ -1,7 +1,7 @@
 //! What an export's job and manifest say is held against what was asked for, and against what is there.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clinikapi::{Job, JobFile};
@@ -54,6 +54,31 @@ pub fn answer(job: &Job, asked: &Value) -> Result<()> {
 pub(super) fn records(files: &[JobFile]) -> u64 {
     let records = files.iter().filter(|file| file.name != DELETED);
     records.fold(0, |sum: u64, file| sum.saturating_add(file.records))
+}
+
+/// Whether the files of a complete export are there, and as long as its manifest says.
+pub fn sizes(folder: &Path, manifest: &Manifest) -> Result<()> {
+    for file in &manifest.files {
+        let path = folder.join(super::safe_name(&file.name)?);
+        let is_whole = std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == file.bytes);
+        if !is_whole {
+            let message = format!("{} is gone, or not as long as its manifest says", path.display());
+            return Err(Failure::Mismatch(message).into());
+        }
+    }
+    Ok(())
+}
+
+/// The files of a complete export that are not what its manifest says.
+pub fn damaged(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
+    let mut damaged = Vec::new();
+    for file in &manifest.files {
+        let path = folder.join(super::safe_name(&file.name)?);
+        if !path.is_file() || files::digest(&path)? != (file.sha256.to_lowercase(), file.bytes) {
+            damaged.push(path);
+        }
+    }
+    Ok(damaged)
 }
 
 /// Whether a complete export can be imported: its manifest adds up, and names all that is in its folder.

@@ -210,11 +210,15 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
     Ok(found)
 }
 
+/// A complete export, in its folder.
+pub type Export = (PathBuf, Manifest);
+
 /// The newest complete export of this owner in a folder that the next one of these types can follow: of a chain without gaps.
-pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Option<Manifest>> {
-    let chain = chain(folder)?;
-    let own = chain.iter().map(|(_, manifest)| manifest).filter(|manifest| manifest.owner == *owner);
-    let links = gapless(own);
+pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Option<Export>> {
+    let mut chain = chain(folder)?;
+    chain.retain(|(_, manifest)| manifest.owner == *owner);
+    let links = gapless(chain.iter().map(|(_, manifest)| manifest));
     let covers = |manifest: &Manifest| types.iter().all(|wanted| manifest.covers(wanted));
-    Ok(links.into_iter().rfind(|link| covers(link)).cloned())
+    let newest = links.into_iter().rfind(|link| covers(link)).map(|link| link.job_id.clone());
+    Ok(chain.into_iter().rfind(|(_, manifest)| Some(&manifest.job_id) == newest.as_ref()))
 }
