@@ -8,7 +8,7 @@ use clinikapi::{Client, JobStatus};
 use records::ResourceType;
 use serde_json::{Value, json};
 use transfer::files::{self, FolderLock};
-use transfer::{ExportState, Exporter, Manifest, Owner};
+use transfer::{ExportState, Exporter, Manifest, Owner, StateFolder};
 
 use crate::cli::{Export, Global};
 use crate::exit::{Exit, Failure, usage};
@@ -188,6 +188,19 @@ pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<
     finish(&Exporter { client: &client, events: &progress }, &progress, output, folder, state)
 }
 
+/// An export that is not complete in the folder of a download, which completes it: no other job's files may.
+fn unfinished(out: &Path, job: &str, owner: &Owner) -> Result<Option<ExportState>> {
+    let other = || usage(format!("{} belongs to another job: name another folder", out.display()));
+    if Manifest::load(out)?.is_some_and(|manifest| manifest.job_id != job) || StateFolder::open(out).is_ok() {
+        return Err(other());
+    }
+    if !transfer::is_unfinished(out) {
+        return Ok(None);
+    }
+    let state = ExportState::load(out)?;
+    if state.job_id.as_deref() == Some(job) && state.owner == *owner { Ok(Some(state)) } else { Err(other()) }
+}
+
 pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) -> Result<Exit> {
     let settings = Settings::resolve(global)?;
     let client = settings.client(output)?;
@@ -214,6 +227,9 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
     let _lock = FolderLock::take(out)?;
     let progress = Progress::new(output);
     let exporter = Exporter { client: &client, events: &progress };
+    if let Some(state) = unfinished(out, job, &owner)? {
+        return finish(&exporter, &progress, output, out, state);
+    }
     let manifest = exporter.download(out, &polled.job, &owner)?;
     progress.finish();
     tell(&manifest, out, output)?;

@@ -417,6 +417,32 @@ fn a_manifest_that_does_not_add_up_or_name_all_is_not_restored() {
 }
 
 #[test]
+fn a_download_completes_no_other_jobs_folder() {
+    let bench = Bench::new();
+    bench.stub.put("Patient", "p-1", "old");
+    bench.run(&["export", "Patient", "--out", "first"]).ends(0);
+    bench.stub.put("Patient", "p-2", "new");
+    bench.stub.on_request(|request, phase| {
+        (phase == Phase::Before && request.path.contains("/files/")).then(|| error(400, "X", "x", &[]))
+    });
+    bench.run(&["export", "Patient", "--out", "out"]).ends(1);
+    bench.stub.no_hook();
+    let folder = std::fs::read_dir(bench.path("out")).unwrap().next().unwrap().unwrap().path();
+    let out = folder.to_str().unwrap();
+    let [first, second] = [0, 1].map(|n| bench.stub.state().jobs[n].id.clone());
+    bench.run(&["download", &first, "--out", out]).ends(2).says("another job");
+    assert!(!folder.join("manifest.json").exists() && folder.join("export.json").exists());
+    bench.run(&["download", &second, "--out", out]).ends(0).says("2 records");
+    assert!(folder.join("manifest.json").exists() && !folder.join("export.json").exists());
+    // Nor does it lie down beside a complete one, or in the state folder of an import.
+    std::fs::remove_file(folder.join("SHA256SUMS")).unwrap();
+    bench.run(&["download", &first, "--out", out]).ends(2).says("another job");
+    bench.write("p.ndjson", patients(1));
+    bench.import(&["Patient", "p.ndjson"]).ends(0);
+    bench.run(&["download", &first, "--out", "state"]).ends(2).says("another job");
+}
+
+#[test]
 fn exports_that_overlap_are_settled_by_a_later_one_of_the_same_type_alone() {
     let bench = Bench::new();
     let export = |day: u32, types: &str, arguments: &[&str]| {
