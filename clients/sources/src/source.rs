@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::unusable::unusable;
 
 const CHUNK: usize = 1 << 17;
+/// How gzip begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// An open source: what it says, and what has been read of the file itself.
 pub struct Source {
@@ -51,9 +53,10 @@ impl Source {
         };
         let tally = Rc::new(RefCell::new(Tally { hash, bytes: 0 }));
         let mut counted = BufReader::with_capacity(CHUNK, Counted { inner: raw, tally: tally.clone() });
-        let first = counted.fill_buf().with_context(|| format!("read {}", path.display()))?;
-        let reader: Box<dyn Read> =
-            if first.starts_with(&[0x1f, 0x8b]) { Box::new(InflatingReader::new(counted)) } else { Box::new(counted) };
+        let first = first_bytes(&mut counted).with_context(|| format!("read {}", path.display()))?;
+        let is_gzip = first == GZIP;
+        let whole = Cursor::new(first).chain(counted);
+        let reader: Box<dyn Read> = if is_gzip { Box::new(InflatingReader::new(whole)) } else { Box::new(whole) };
         Ok(Self { reader, tally })
     }
 
@@ -80,6 +83,13 @@ impl Source {
         let tally = self.tally.take();
         (tally.hash.map(|hash| base16ct::lower::encode_string(&hash.finalize())).unwrap_or_default(), tally.bytes)
     }
+}
+
+/// As many bytes as tell what a file is, or all that there are. A pipe may bring one by one.
+fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut first = Vec::with_capacity(GZIP.len());
+    reader.take(GZIP.len() as u64).read_to_end(&mut first)?;
+    Ok(first)
 }
 
 /// An encoding, by any name that browsers know it by.
@@ -198,6 +208,20 @@ mod tests {
         assert_eq!(read(b"a\0\xE9\0", Some(encoding_rs::UTF_16LE)).unwrap(), "a\u{e9}");
         assert!(read(b"a\0\0\xD8a\0", Some(encoding_rs::UTF_16LE)).is_err());
         assert!(encoding("nonsense").is_err());
+    }
+
+    #[test]
+    fn what_comes_byte_by_byte_is_known_all_the_same() {
+        struct Slow<'a>(&'a [u8]);
+        impl Read for Slow<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let count = buffer.len().min(1);
+                self.0.read(&mut buffer[..count])
+            }
+        }
+        for (bytes, first) in [(&b"\x1f\x8bx"[..], &b"\x1f\x8b"[..]), (b"{", b"{"), (b"", b"")] {
+            assert_eq!(first_bytes(&mut Slow(bytes)).unwrap(), first);
+        }
     }
 
     #[test]

@@ -48,8 +48,9 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let is_open = request.owner.environment == "live" && !request.confirmed;
     let Some(plan) = planned.filter(|_| !is_open) else {
         // Nothing has been sent yet.
-        if request.from.sources.iter().any(|source| source.path.as_os_str() == "-") {
-            bail!("stdin was not read to its end, and nothing was sent: import it again");
+        if let Some(source) = request.from.files().find(|source| is_read_once(&source.path)) {
+            let name = source_name(&source.path);
+            bail!("{name} was not read to its end and cannot be read again, and nothing was sent: import it anew");
         }
         return run.plan_and_act(request, Some(&limits), arguments.yes);
     };
@@ -83,6 +84,11 @@ pub(super) fn settings_of(request: &ImportRequest, global: &Global) -> Result<Se
     Ok(settings)
 }
 
+/// Whether what was read of it is gone, as of stdin and other pipes.
+fn is_read_once(path: &Path) -> bool {
+    path.as_os_str() == "-" || (path.exists() && !path.is_file())
+}
+
 /// The line numbers of all reports are those of the sources as they were.
 fn check_sources(plan: &Plan, output: &Output) -> Result<()> {
     let files = plan.sources.iter().filter(|source| source.path.as_os_str() != "-");
@@ -90,6 +96,13 @@ fn check_sources(plan: &Plan, output: &Output) -> Result<()> {
         if !path.exists() {
             // What is to be sent lies in the state folder.
             output.warn(&format!("{} is not there any more; the import goes on without it", source_name(path)));
+            continue;
+        }
+        if is_read_once(path) {
+            output.warn(&format!(
+                "{} cannot be read again, and is not compared; what is to be sent lies in the state folder",
+                source_name(path)
+            ));
             continue;
         }
         let found = files::digest(path)?;

@@ -85,6 +85,54 @@ fn a_pipe_is_read_once_and_whole() {
 }
 
 #[test]
+fn a_pipe_is_not_waited_for_when_an_import_is_resumed() {
+    let bench = Bench::new();
+    let pipe = bench.path("pipe.ndjson");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let fill = || {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::write(pipe, patients(2)))
+    };
+    let writer = fill();
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "pipe.ndjson", "--no-wait"]).ends(7);
+    writer.join().unwrap().unwrap();
+    bench.stub.state().operations_left = 5;
+    let mut resume = bench.command(&["resume", "state"]);
+    resume.timeout(std::time::Duration::from_secs(20));
+    run(resume).ends(0).says("pipe.ndjson cannot be read again");
+    // Without a plan nothing was sent, and nothing is left to send.
+    let writer = fill();
+    bench.run(&["import", "Patient", "pipe.ndjson", "--dry-run"]).ends(0);
+    writer.join().unwrap().unwrap();
+    std::fs::create_dir(bench.path("begun")).unwrap();
+    std::fs::copy(bench.path("state/run.json"), bench.path("begun/run.json")).unwrap();
+    let mut resume = bench.command(&["resume", "begun"]);
+    resume.timeout(std::time::Duration::from_secs(20));
+    run(resume).ends(1).says("pipe.ndjson was not read to its end");
+}
+
+#[test]
+fn a_pipe_that_brings_gzip_byte_by_byte_is_inflated() {
+    let bench = Bench::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, patients(2).as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let mut child = bench.process(&["import", "Patient", "-", "--state", "state"]);
+    let mut child = child.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, &gzip[..1]).unwrap();
+    while !bench.path("state/run.json").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::io::Write::write_all(&mut stdin, &gzip[1..]).unwrap();
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(bench.stub.state().records.len(), 2);
+}
+
+#[test]
 fn mended_records_are_imported_by_retry() {
     let bench = Bench::new();
     bench.write("p.ndjson", "{\"firstName\":\"A\",\"lastName\":\"A\"}\n{\"firstName\":\"B\"}\n");
