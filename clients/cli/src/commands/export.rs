@@ -36,6 +36,8 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     let progress = Progress::new(output);
     let exporter = Exporter { client: &client, events: &progress };
     if to_stdout {
+        // A wrong key or address shows at once, and is not waited out.
+        let _reached = client.limits()?;
         let body = body(arguments, &types, arguments.since.clone());
         let job_id = exporter.start(&body, &clinikapi::new_key()?)?;
         let job = exporter.wait(&job_id)?;

@@ -100,6 +100,17 @@ fn reports_that_are_not_there_yet_are_no_job_that_is_gone() {
 }
 
 #[test]
+fn a_wrong_address_is_told_at_once() {
+    let bench = Bench::new();
+    bench.stub.on_request(|_, phase| (phase == Phase::Before).then(|| page(404)));
+    for arguments in [&["--out", "-", "--quiet"], &["--out", "out", "--quiet"]] {
+        let mut command = bench.command(&[&["export", "Patient"], &arguments[..]].concat());
+        command.timeout(Duration::from_secs(20));
+        crate::run(command).ends(1).says("not the bulk API's");
+    }
+}
+
+#[test]
 fn the_lines_of_every_file_are_counted() {
     let bench = Bench::new();
     bench.stub.put("Patient", "p-1", "x");
@@ -280,6 +291,14 @@ fn counts_are_compared_whether_there_are_reports_or_not() {
     });
     bench.import(&["Patient", "p.ndjson"]).ends(8).says("10 records were sent, and the job tells of 5");
     assert!(bench.path("state/batches/0001.ndjson.gz").exists());
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(1));
+    bench.stub.on_request(|request, phase| {
+        let many = serde_json::json!({"id": "job_000002", "type": "import", "status": "completed", "totalRecords": 1,
+            "processedRecords": u64::MAX, "succeededRecords": u64::MAX, "failedRecords": 2, "errors": [], "files": []});
+        (phase == Phase::Before && is_poll(request)).then(|| crate::stub::success(200, &many))
+    });
+    bench.import(&["Patient", "p.ndjson"]).ends(8).says("1 records were sent");
     for (total, code) in [(1, 8), (0, 0)] {
         let bench = Bench::new();
         bench.stub.on_request(move |request, phase| {

@@ -53,7 +53,7 @@ pub(super) fn collect(client: &Client, folder: &StateFolder, batch: &BatchPlan, 
 
 /// Whether a completed job tells of just the records that were sent.
 pub(super) fn check_counts(batch: &BatchPlan, job: &Job) -> Result<()> {
-    for told in [job.succeeded_records + job.failed_records, job.total_records] {
+    for told in [job.succeeded_records.saturating_add(job.failed_records), job.total_records] {
         if told != batch.records {
             return Err(mismatch(batch, &format!("{} records were sent, and the job tells of {told}", batch.records)));
         }

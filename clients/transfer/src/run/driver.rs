@@ -355,7 +355,7 @@ impl<'a> Driver<'a> {
     fn show(&self, schedule: &Schedule) {
         let done = self.plan.batches.iter().zip(self.journal.states()).map(|(batch, state)| match state {
             state if state.counts().is_some() || state.trouble().is_some() => batch.records,
-            _ => schedule.progress.get(&batch.number).copied().unwrap_or(0),
+            _ => schedule.progress.get(&batch.number).copied().unwrap_or(0).min(batch.records),
         });
         self.events.advance(done.sum());
     }
