@@ -128,6 +128,12 @@ impl PartialFile {
         Ok(Self { path: path.to_owned(), file: io::BufWriter::with_capacity(1 << 16, file) })
     }
 
+    /// The SHA-256 of what has been written so far, in hex.
+    pub fn sha256(&mut self) -> Result<String> {
+        self.flush().with_context(|| format!("write {}", self.path.display()))?;
+        Ok(digest(&partial(&self.path))?.0)
+    }
+
     /// Gives the file its name.
     pub fn publish(self) -> Result<()> {
         let Self { path, file } = self;

@@ -213,6 +213,7 @@ pub fn summarise(
     files::replace(&folder.report(), report::html(&summary).as_bytes())?;
     // Last: where it says that all is done, the other files are there.
     files::write_json(&folder.summary(), &summary)?;
+    files::remove(&folder.rejected_sums())?;
     Ok(summary)
 }
 
@@ -269,8 +270,15 @@ impl<'a> Merge<'a> {
         }
         self.errors.publish()?;
         self.ids.publish()?;
-        let mut rejected_files = BTreeMap::new();
         let is_alone = self.rejected.len() <= 1;
+        let mut rejected_files = BTreeMap::new();
+        for (path, file) in self.rejected.values_mut() {
+            let target = if is_alone { &self.folder.rejected() } else { &*path };
+            let name = target.strip_prefix(self.folder.path()).unwrap_or(target).display().to_string();
+            rejected_files.insert(name, file.sha256()?);
+        }
+        // Written down before: whoever goes on in between knows that nobody else has written them.
+        files::write_json(&self.folder.rejected_sums(), &rejected_files)?;
         // What an earlier summary has left under the other names must not be taken for these.
         let mut stale: BTreeSet<_> = ResourceType::ALL.iter().map(|known| self.folder.rejected_of(*known)).collect();
         stale.insert(self.folder.rejected());
@@ -284,8 +292,6 @@ impl<'a> Merge<'a> {
                 path
             };
             stale.remove(&path);
-            let name = path.strip_prefix(self.folder.path()).unwrap_or(&path).display().to_string();
-            rejected_files.insert(name, files::digest(&path)?.0);
         }
         stale.iter().try_for_each(|path| files::remove(path))?;
         let violations = self.violations.into_iter().map(|((resource_type, code, path), count)| ViolationCount {

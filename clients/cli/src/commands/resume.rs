@@ -1,5 +1,6 @@
 //! Going on with a run, and looking at it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -118,11 +119,7 @@ fn check_sources(plan: &Plan, output: &Output) -> Result<()> {
 
 /// The reports are written anew: what somebody has fixed in them must not be lost.
 fn check_edited(folder: &StateFolder) -> Result<()> {
-    if !folder.summary().exists() {
-        return Ok(());
-    }
-    let summary: Summary = files::read_json(&folder.summary())?;
-    match edited(folder, &summary)?.first() {
+    match edited(folder)?.first() {
         None => Ok(()),
         Some(path) => {
             Err(usage(format!("{} has been edited and would be written anew: move it away first", path.display())))
@@ -130,13 +127,26 @@ fn check_edited(folder: &StateFolder) -> Result<()> {
     }
 }
 
-/// The files of rejected records that are no longer as they were written.
-pub(super) fn edited(folder: &StateFolder, summary: &Summary) -> Result<Vec<PathBuf>> {
+/// The files of rejected records that are no longer as they were written: for the summary, or for the next one, if that was
+/// interrupted.
+pub(super) fn edited(folder: &StateFolder) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    if folder.summary().exists() {
+        let summary: Summary = files::read_json(&folder.summary())?;
+        written.extend(summary.rejected_files);
+    }
+    if folder.rejected_sums().exists() {
+        let next: BTreeMap<String, String> = files::read_json(&folder.rejected_sums())?;
+        written.extend(next);
+    }
     let mut edited = Vec::new();
-    for (name, sha256) in &summary.rejected_files {
+    for name in written.iter().map(|(name, _)| name).collect::<BTreeSet<_>>() {
         let path = folder.path().join(name);
-        if path.exists() && files::digest(&path)?.0 != *sha256 {
-            edited.push(path);
+        if path.exists() {
+            let found = files::digest(&path)?.0;
+            if !written.iter().any(|(known, sha256)| known == name && *sha256 == found) {
+                edited.push(path);
+            }
         }
     }
     Ok(edited)

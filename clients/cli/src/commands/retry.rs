@@ -41,7 +41,7 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         }));
     }
     check_retried(&folder, output)?;
-    if edited(&folder, &summary)?.is_empty() {
+    if edited(&folder)?.is_empty() {
         let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
         return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
     }

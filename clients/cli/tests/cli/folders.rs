@@ -73,6 +73,30 @@ fn what_an_earlier_summary_called_rejected_is_not_taken_for_what_is_now() {
 }
 
 #[test]
+fn reports_that_were_not_written_to_their_end_are_nobodys_edits() {
+    let bench = Bench::new();
+    bench.write(
+        "p.ndjson",
+        "{\"lastName\":\"x\"}\n{\"firstName\":\"RejectThis\",\"lastName\":\"x\"}\n".to_owned() + &patients(1),
+    );
+    bench.stub.state().operations_left = 0;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(7);
+    bench.stub.state().operations_left = 5;
+    // The rejected records are written, and the summary is not.
+    std::fs::create_dir(bench.path("state/report.html.partial")).unwrap();
+    bench.run(&["resume", "state"]).ends(1).says("report.html");
+    assert_eq!(bench.read("state/rejected.ndjson").lines().count(), 2);
+    std::fs::remove_dir(bench.path("state/report.html.partial")).unwrap();
+    let rejected = bench.read("state/rejected.ndjson");
+    bench.write("state/rejected.ndjson", rejected.clone() + "{}\n");
+    bench.run(&["resume", "state"]).ends(2).says("has been edited");
+    bench.write("state/rejected.ndjson", rejected);
+    bench.run(&["resume", "state"]).ends(3);
+    assert!(!bench.path("state/rejected.json").exists());
+    bench.run(&["retry", "state", "--state", "again"]).ends(2).says("is as it was");
+}
+
+#[test]
 fn a_new_plan_begins_in_empty_folders() {
     let bench = Bench::new();
     let file = bench.write("p.ndjson", patients(10_001) + "{\"lastName\":\"x\"}\n");

@@ -147,6 +147,12 @@ impl StateFolder {
         self.path.join("results").join(format!("{number:04}.{report}.ndjson"))
     }
 
+    /// The hashes of the files of rejected records that are being written, until the summary tells them.
+    #[must_use]
+    pub fn rejected_sums(&self) -> PathBuf {
+        self.path.join("rejected.json")
+    }
+
     /// Records that were never sent: `records` or `violations`.
     #[must_use]
     pub fn held(&self, resource_type: ResourceType, part: &str) -> PathBuf {
