@@ -4,10 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use anyhow::Result;
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
-use sources::Format;
+use sources::{Format, unusable};
+
+use crate::files;
+use crate::state::{Journal, StateFolder};
 
 mod build;
 mod compress;
@@ -40,7 +44,7 @@ impl MaxRejected {
 impl FromStr for MaxRejected {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let wrong = || "must be a number of records, or a part as 0.5%".to_owned();
         match text.strip_suffix('%') {
             Some(percent) => match percent.parse() {
@@ -55,7 +59,7 @@ impl FromStr for MaxRejected {
 impl TryFrom<String> for MaxRejected {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> std::result::Result<Self, String> {
         text.parse()
     }
 }
@@ -119,6 +123,33 @@ pub struct BatchPlan {
 }
 
 impl Plan {
+    /// The plan of a run; `None` where it was not planned to its end, and nothing was sent. Journal and plan belong together: where
+    /// one of them is missing, nobody knows what was sent.
+    pub fn load(folder: &StateFolder, request: &ImportRequest) -> Result<Option<Self>> {
+        let (plan, journal) = (folder.plan(), folder.journal());
+        let steps = std::fs::metadata(&journal).map(|found| found.len());
+        let missing = match (plan.exists(), steps) {
+            (true, Ok(_)) => return files::read_json(&plan).map(Some),
+            (false, Ok(0)) => return Ok(None),
+            (false, Err(_)) if !folder.summary().exists() => return Ok(None),
+            (true, Err(_)) => journal,
+            (false, _) => plan,
+        };
+        Err(unusable(format!(
+            "{} is missing, and without it nobody knows what was sent. Put it back. If it is lost, look for the import's jobs with \
+             `clinik-bulk jobs list`: {} is a part of their labels. Then import what is not stored as a new run; records \
+             without ids that are sent again are stored again",
+            missing.display(),
+            request.run
+        )))
+    }
+
+    /// Writes the plan down. Behind it records may be sent, so the journal is there before.
+    pub fn store(&self, folder: &StateFolder) -> Result<()> {
+        Journal::begin(&folder.journal())?;
+        files::write_json(&folder.plan(), self)
+    }
+
     #[must_use]
     pub fn read(&self) -> u64 {
         self.sources.iter().map(|source| source.records).sum()

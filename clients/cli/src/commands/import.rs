@@ -101,7 +101,8 @@ pub(super) fn start(
     output.say(&format!("to {}, with a {} key", settings.url, settings.key.environment()));
     output.say(&format!("state folder: {}", files::shown(folder.path())));
     let progress = Progress::new(output);
-    let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting: &acting.waiting };
+    let (waiting, is_resumed) = (&acting.waiting, false);
+    let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting, is_resumed };
     run.plan_and_act(request, Some(&limits), acting.yes)
 }
 
@@ -171,6 +172,8 @@ pub(super) struct Run<'a> {
     pub(super) output: &'a Output,
     pub(super) progress: &'a Progress,
     pub(super) waiting: &'a Waiting,
+    /// Whether another process has begun it.
+    pub(super) is_resumed: bool,
 }
 
 impl Run<'_> {
@@ -178,7 +181,7 @@ impl Run<'_> {
     pub(super) fn plan_and_act(&self, mut request: ImportRequest, limits: Option<&Limits>, yes: bool) -> Result<Exit> {
         let input = BuildInput { request: &request, folder: Some(self.folder), events: self.progress };
         let plan = transfer::build(&input)?;
-        files::write_json(&self.folder.plan(), &plan)?;
+        plan.store(self.folder)?;
         show_plan(&plan, limits, self.output);
         self.output.event(&plan_event(&plan, limits))?;
         if request.owner.environment == "live" && !request.confirmed {
@@ -202,7 +205,7 @@ impl Run<'_> {
             journal: &mut journal,
             events: self.progress,
             waiting: self.waiting.into(),
-            memory: Memory::default(),
+            memory: if self.is_resumed { Memory::of_resume() } else { Memory::default() },
         };
         let stopped = driver.run();
         self.progress.finish();

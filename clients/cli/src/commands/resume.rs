@@ -35,17 +35,18 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         let too_many = summary.max_rejected.is_exceeded(summary.rejected, summary.read);
         return Ok(if too_many { Exit::Rejected } else { Exit::Done });
     }
+    let planned = Plan::load(&folder, &request)?;
     let settings = settings_of(&request, global)?;
     let asks = request.owner.environment == "live" && !request.confirmed && !arguments.yes;
     if asks && !io::stdin().is_terminal() {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     let client = settings.client(output)?;
-    let planned: Option<Plan> = if folder.plan().exists() { Some(files::read_json(&folder.plan())?) } else { None };
     let (limits, _) = client.limits()?;
     import::check_tenant(&request.owner, &settings.owner(&limits))?;
     let progress = Progress::new(output);
-    let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting: &arguments.waiting };
+    let (waiting, is_resumed) = (&arguments.waiting, true);
+    let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting, is_resumed };
     let is_open = request.owner.environment == "live" && !request.confirmed;
     let Some(plan) = planned.filter(|_| !is_open) else {
         // Nothing has been sent yet.
@@ -170,13 +171,12 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
     }
     let folder = StateFolder::open(state)?;
     let request = ImportRequest::load(&folder.request())?;
-    if !folder.plan().exists() {
+    let Some(plan) = Plan::load(&folder, &request)? else {
         output.result(&json!({"kind": "import", "run": request.run, "finished": false, "planned": false}), || {
             "import, not planned to the end: nothing was sent\n".to_owned()
         })?;
         return Ok(Exit::Done);
-    }
-    let plan: Plan = files::read_json(&folder.plan())?;
+    };
     let journal = Journal::read(&folder.journal(), plan.batches.len())?;
     let (mut stored, mut rejected) = (0, plan.rejected());
     let mut jobs = Vec::new();

@@ -31,7 +31,7 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     let first = ImportRequest::load(&folder.request())?;
     // The service and the environment; the tenant is known once the service has been asked.
     let _same = settings_of(&first, global)?;
-    let Some(summary) = over(&folder)? else {
+    let Some((plan, summary)) = over(&folder, &first)? else {
         return Err(usage("the import has not finished; resume it first"));
     };
     if summary.rejected_files.is_empty() {
@@ -46,7 +46,6 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
     }
     let what = if summary.rejected_files.contains_key("rejected.ndjson") {
-        let plan: Plan = files::read_json(&folder.plan())?;
         let resource_type = rejected_type(&folder, &plan)?;
         vec![PathBuf::from(resource_type), folder.rejected()]
     } else {
@@ -60,12 +59,9 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     import::start(resolve_sources(&what, None)?, &run, global, output, &begun)
 }
 
-/// The figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.
-fn over(folder: &StateFolder) -> Result<Option<Summary>> {
-    if !folder.plan().exists() || !folder.summary().exists() {
-        return Ok(None);
-    }
-    let plan: Plan = files::read_json(&folder.plan())?;
+/// The plan and the figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.
+fn over(folder: &StateFolder, request: &ImportRequest) -> Result<Option<(Plan, Summary)>> {
+    let Some(plan) = Plan::load(folder, request)?.filter(|_| folder.summary().exists()) else { return Ok(None) };
     let journal = Journal::read(&folder.journal(), plan.batches.len())?;
     let is_over = |(batch, state): (&BatchPlan, &BatchState)| {
         state.is_done() || (state.trouble().is_some() && !may_begin_anew(batch, state))
@@ -73,7 +69,8 @@ fn over(folder: &StateFolder) -> Result<Option<Summary>> {
     let summary: Summary = files::read_json(&folder.summary())?;
     // A summary that is older than the last step does not know what that step has brought.
     let is_newest = summary.ended_at == journal.times().1;
-    Ok(Some(summary).filter(|_| is_newest && plan.batches.iter().zip(journal.states()).all(is_over)))
+    let is_over = is_newest && plan.batches.iter().zip(journal.states()).all(is_over);
+    Ok(is_over.then_some((plan, summary)))
 }
 
 /// A rejected record may have the id of one that was stored, from another line: what is imported last stays.

@@ -119,6 +119,30 @@ fn a_new_plan_begins_in_empty_folders() {
 }
 
 #[test]
+fn a_journal_or_a_plan_that_is_lost_is_no_proof_that_nothing_was_sent() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", patients(10_001));
+    bench.stub.state().operations_left = 1;
+    bench.import(&["Patient", "p.ndjson", "--no-wait"]).ends(6);
+    bench.run(&["resume", "state", "--no-wait"]).ends(7);
+    bench.stub.state().operations_left = 5;
+    let run = bench.read_json("state/run.json")["run"].as_str().unwrap().to_owned();
+    for file in ["journal.ndjson", "plan.json"] {
+        let kept = bench.read(&format!("state/{file}"));
+        std::fs::remove_file(bench.path("state").join(file)).unwrap();
+        for command in ["resume", "status", "retry"] {
+            bench.run(&[command, "state"]).ends(2).says(file).says("nobody knows what was sent").says(&run);
+        }
+        bench.write(&format!("state/{file}"), kept);
+    }
+    // An older journal is put back: the job is found by its label.
+    bench.write("state/journal.ndjson", "");
+    bench.run(&["resume", "state"]).ends(0).says("10001 read = 10001 stored");
+    let state = bench.stub.state();
+    assert_eq!((state.jobs.len(), state.records.len()), (2, 10_001));
+}
+
+#[test]
 fn two_tenants_in_one_folder_are_kept_apart() {
     let bench = Bench::new();
     bench.stub.put("Patient", "p-1", "x");

@@ -64,12 +64,24 @@ pub struct Driver<'a> {
 /// What the process that carries a run out remembers of it, and no later one has to know.
 #[derive(Default)]
 pub struct Memory {
+    /// Whether the run was begun by another process.
+    pub(super) is_resumed: bool,
+    /// By their labels the jobs of the run that the journal did not know of when this process began.
+    pub(super) started: Option<BTreeMap<String, String>>,
     /// Batches whose upload had expired: each is renewed once.
     pub(super) renewed: BTreeSet<usize>,
     /// Uploads whose content has not arrived: the next try puts it there again.
     pub(super) uploads: BTreeMap<usize, Upload>,
     /// Batches whose job was gone before, and is asked for again.
     asked_again: BTreeSet<usize>,
+}
+
+impl Memory {
+    /// That of a process which goes on with a run.
+    #[must_use]
+    pub fn of_resume() -> Self {
+        Self { is_resumed: true, ..Self::default() }
+    }
 }
 
 /// When things are due.

@@ -1,5 +1,6 @@
 //! Brings a batch up to the point where its job runs, once, whatever happened before.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::Duration;
 
@@ -29,7 +30,10 @@ impl Driver<'_> {
         let (upload_id, key) = match self.state(batch)? {
             BatchState::Starting { upload_id, key } => (upload_id, key),
             BatchState::Uploaded { upload_id } => self.prepare(batch, Some(upload_id))?,
-            _ => self.prepare(batch, None)?,
+            _ => match self.started_before(batch)? {
+                Some(job_id) => return self.started(batch, &job_id),
+                None => self.prepare(batch, None)?,
+            },
         };
         let body = json!({"resourceType": batch.resource_type.as_str(), "uploadId": upload_id,
             "label": batch_label(self.request, batch.number)});
@@ -130,24 +134,44 @@ impl Driver<'_> {
         Ok(Start::Running)
     }
 
-    /// The job that an earlier start has become, by its label. All pages are read: no clock tells where to stop.
+    /// The job of a batch of which the journal knows nothing: somebody may have put an older journal back. Records without ids
+    /// would be stored twice.
+    fn started_before(&mut self, batch: &BatchPlan) -> Result<Option<String>> {
+        if !self.memory.is_resumed || batch.without_id == 0 {
+            return Ok(None);
+        }
+        let mut jobs = match self.memory.started.take() {
+            Some(jobs) => jobs,
+            None => self.jobs_by_label()?,
+        };
+        let found = jobs.remove(&batch_label(self.request, batch.number));
+        self.memory.started = Some(jobs);
+        Ok(found)
+    }
+
+    /// The job that an earlier start has become, by its label.
     fn find_started(&self, batch: &BatchPlan) -> Result<Option<String>> {
-        let label = batch_label(self.request, batch.number);
+        Ok(self.jobs_by_label()?.remove(&batch_label(self.request, batch.number)))
+    }
+
+    /// The imports that the service knows and the journal does not. All pages are read: no clock tells where to stop.
+    fn jobs_by_label(&self) -> Result<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
         let mut cursor = None;
         loop {
             let mut query = vec![("type", "import".to_owned()), ("count", "100".to_owned())];
-            query.push(("resourceType", batch.resource_type.to_string()));
             query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let (jobs, next) = self.client.jobs(&query)?;
             for raw in &jobs {
                 let job = clinikapi::Client::parse_job(raw)?;
-                if job.kind == "import" && job.label.as_deref() == Some(&label) {
-                    return Ok(Some(job.id));
+                if let Some(label) = job.label.filter(|_| job.kind == "import" && !self.journal.names(&job.id)) {
+                    // The newest comes first.
+                    found.entry(label).or_insert(job.id);
                 }
             }
             match next {
                 Some(next) => cursor = Some(next),
-                None => return Ok(None),
+                None => return Ok(found),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The journal: what is about to be done, on the disk before it is done.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -158,37 +159,42 @@ pub struct Journal {
     /// `None` for one that is only looked at.
     file: Option<File>,
     states: Vec<BatchState>,
+    /// Every job that it tells of.
+    jobs: BTreeSet<String>,
     started_at: Option<Timestamp>,
     last_at: Option<Timestamp>,
 }
 
 impl Journal {
-    /// Opens or begins the journal of a run with so many batches.
+    /// Begins a journal without steps, unless there is one.
+    pub fn begin(path: &Path) -> Result<()> {
+        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        opened.and_then(|file| file.sync_all()).with_context(|| format!("begin journal {}", path.display()))?;
+        files::sync_folder(path)
+    }
+
+    /// Opens the journal of a run with so many batches.
     pub fn open(path: &Path, batches: usize) -> Result<Self> {
         let context = || format!("open journal {}", path.display());
-        let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+        let opened = OpenOptions::new().read(true).append(true).open(path);
         let file = opened.with_context(context)?;
         let text = std::fs::read(path).with_context(context)?;
         let whole = whole_lines(&text);
         if whole.len() < text.len() {
             file.set_len(whole.len() as u64).with_context(context)?;
         }
-        files::sync_folder(path)?;
         Ok(Self { file: Some(file), ..Self::replay(path, whole, batches)? })
     }
 
     /// Looks at a journal that another process may be writing.
     pub fn read(path: &Path, batches: usize) -> Result<Self> {
-        let text = match std::fs::read(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            text => text.with_context(|| format!("read journal {}", path.display()))?,
-        };
+        let text = std::fs::read(path).with_context(|| format!("read journal {}", path.display()))?;
         Self::replay(path, whole_lines(&text), batches)
     }
 
     fn replay(path: &Path, text: &[u8], batches: usize) -> Result<Self> {
         let states = vec![BatchState::Planned; batches];
-        let mut journal = Self { file: None, states, started_at: None, last_at: None };
+        let mut journal = Self { file: None, states, jobs: BTreeSet::new(), started_at: None, last_at: None };
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let Ok(Entry { at, batch, step }) = serde_json::from_slice(line) else {
                 bail!("{} is damaged", path.display());
@@ -210,6 +216,12 @@ impl Journal {
         self.states.get(batch.checked_sub(1)?)
     }
 
+    /// Whether it tells of a job, now or at an earlier step.
+    #[must_use]
+    pub fn names(&self, job_id: &str) -> bool {
+        self.jobs.contains(job_id)
+    }
+
     /// When the first and the last step were taken.
     #[must_use]
     pub fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
@@ -220,7 +232,9 @@ impl Journal {
         self.started_at.get_or_insert(at);
         self.last_at = Some(at);
         let state = batch.checked_sub(1).and_then(|index| self.states.get_mut(index));
-        *state.context("the journal names a batch that the plan does not have")? = BatchState::after(step);
+        let state = state.context("the journal names a batch that the plan does not have")?;
+        *state = BatchState::after(step);
+        self.jobs.extend(state.job_id().map(str::to_owned));
         Ok(())
     }
 
@@ -249,6 +263,8 @@ mod tests {
     fn a_torn_line_is_a_step_that_was_not_taken() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
+        assert!(Journal::open(&path, 2).is_err(), "a journal that is missing is not begun anew");
+        Journal::begin(&path).unwrap();
         let mut journal = Journal::open(&path, 2).unwrap();
         journal.record(1, Step::Uploaded { upload_id: "u".to_owned() }).unwrap();
         journal.record(1, Step::Starting { upload_id: "u".to_owned(), key: "k".to_owned() }).unwrap();
@@ -260,6 +276,7 @@ mod tests {
         journal.record(2, Step::Started { job_id: "j".to_owned() }).unwrap();
         let journal = Journal::open(&path, 2).unwrap();
         assert_eq!(journal.state(2).unwrap().job_id(), Some("j"));
+        assert!(journal.names("j") && !journal.names("u"));
         assert!(Journal::open(&path, 1).is_err());
     }
 }
