@@ -27,9 +27,9 @@ pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Re
         reading: &arguments.reading,
         acting: &arguments.acting,
         other_tenant: arguments.other_tenant,
-        only: None,
+        of: None,
     };
-    start(sources, &run, global, output, &|_| Ok(()))
+    start(sources, &run, global, output)
 }
 
 /// How a run begins.
@@ -38,8 +38,16 @@ pub(super) struct Begin<'a> {
     pub(super) acting: &'a Acting,
     /// Whether exports of another tenant or environment may be imported.
     pub(super) other_tenant: bool,
-    /// Whose records they are, where they can be nobody else's.
-    pub(super) only: Option<&'a Owner>,
+    /// The import whose rejected records these are.
+    pub(super) of: Option<Retried<'a>>,
+}
+
+/// An import whose rejected records are imported again.
+pub(super) struct Retried<'a> {
+    /// Its state folder.
+    pub(super) first: &'a Path,
+    /// Whose records they are: nobody else's.
+    pub(super) owner: &'a Owner,
 }
 
 /// The records of one run go to one tenant.
@@ -62,13 +70,12 @@ fn check_owner(sources: &Sources, owner: &Owner) -> Result<()> {
     }
 }
 
-/// Begins a run of its own. `begun` hears of its folder before anything is sent, and before it can be resumed.
+/// Begins a run of its own.
 pub(super) fn start(
     sources: Sources,
-    Begin { reading, acting, other_tenant, only }: &Begin<'_>,
+    Begin { reading, acting, other_tenant, of }: &Begin<'_>,
     global: &Global,
     output: &Output,
-    begun: &dyn Fn(&StateFolder) -> Result<()>,
 ) -> Result<Exit> {
     check(&sources, reading, global)?;
     let settings = Settings::resolve(global)?;
@@ -84,20 +91,29 @@ pub(super) fn start(
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = client.limits()?;
-    if let Some(only) = only {
-        check_tenant(only, &settings.owner(&limits))?;
+    if let Some(Retried { owner, .. }) = of {
+        check_tenant(owner, &settings.owner(&limits))?;
     }
     if !other_tenant {
         check_owner(&sources, &settings.owner(&limits))?;
     }
-    let request = request(sources, reading, acting, Some(settings.owner(&limits)))?;
+    let request = ImportRequest {
+        retry_of: of.as_ref().map(|of| of.first.to_owned()),
+        ..request(sources, reading, acting, Some(settings.owner(&limits)))?
+    };
     let folder = StateFolder::create(&match &acting.state {
         Some(path) => path.clone(),
         None => PathBuf::from(format!("clinik-import-{}", request.run)),
     })?;
     let _lock = folder.lock()?;
-    begun(&folder)?;
+    // Before it can be resumed, and once it can: whoever retries again knows whether something may have been sent.
+    if let Some(Retried { first, .. }) = of {
+        super::retry::write_down(first, &folder, false)?;
+    }
     files::write_json(&folder.request(), &request)?;
+    if let Some(Retried { first, .. }) = of {
+        super::retry::write_down(first, &folder, true)?;
+    }
     output.say(&format!("to {}, with a {} key", settings.url, settings.key.environment()));
     output.say(&format!("state folder: {}", files::shown(folder.path())));
     let progress = Progress::new(output);
@@ -136,6 +152,7 @@ fn request(from: Sources, reading: &Reading, acting: &Acting, owner: Option<Owne
         label: acting.label.clone(),
         max_rejected: acting.max_rejected,
         owner: owner.unwrap_or_default(),
+        retry_of: None,
         confirmed: acting.yes,
     })
 }

@@ -44,6 +44,10 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let client = settings.client(output)?;
     let (limits, _) = client.limits()?;
     import::check_tenant(&request.owner, &settings.owner(&limits))?;
+    if let Some(first) = request.retry_of.as_ref().filter(|first| first.exists()) {
+        // As when the process died in between.
+        super::retry::write_down(first, &folder, true)?;
+    }
     let progress = Progress::new(output);
     let (waiting, is_resumed) = (&arguments.waiting, true);
     let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting, is_resumed };

@@ -23,6 +23,14 @@ use crate::output::Output;
 struct Retried {
     /// The state folder of the import that took them.
     folder: PathBuf,
+    /// Whether that import has begun: from then on it may have sent them, whatever its folder holds now.
+    begun: bool,
+}
+
+/// Writes down in the folder of the first import that the one which takes its rejected records has begun, or is about to.
+pub(super) fn write_down(first: &Path, folder: &StateFolder, begun: bool) -> Result<()> {
+    let retried = Retried { folder: folder.path().to_owned(), begun };
+    files::write_json(&StateFolder::open(first)?.retried(), &retried)
 }
 
 pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
@@ -53,10 +61,9 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     };
     warn_of_stored(&folder, &summary, output)?;
     let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
-    let begun = |new: &StateFolder| files::write_json(&folder.retried(), &Retried { folder: new.path().to_owned() });
-    let run =
-        import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false, only: Some(&first.owner) };
-    import::start(resolve_sources(&what, None)?, &run, global, output, &begun)
+    let of = import::Retried { first: folder.path(), owner: &first.owner };
+    let run = import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false, of: Some(of) };
+    import::start(resolve_sources(&what, None)?, &run, global, output)
 }
 
 /// The plan and the figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.
@@ -107,22 +114,22 @@ fn each_id(path: &Path, mut each: impl FnMut(String)) -> Result<()> {
     Ok(())
 }
 
-/// Records without ids that are sent twice are stored twice. Only a folder that cannot be resumed has sent nothing.
+/// Records without ids that are sent twice are stored twice. Only an import that has not begun has sent nothing.
 fn check_retried(folder: &StateFolder, output: &Output) -> Result<()> {
     if !folder.retried().exists() {
         return Ok(());
     }
-    let Retried { folder: earlier } = files::read_json(&folder.retried())?;
-    if !earlier.exists() {
+    let Retried { folder: earlier, begun } = files::read_json(&folder.retried())?;
+    if StateFolder::open(&earlier).is_err() {
+        if earlier.exists() && !begun {
+            return Ok(());
+        }
         return Err(usage(format!(
-            "these records were imported again with the state folder {}, which is gone: what was stored cannot be told. If you \
-             know that nothing was, remove {}",
+            "these records were imported again with the state folder {}, which is gone or empty: what was stored cannot be told. \
+             If you know that nothing was, remove {}",
             earlier.display(),
             folder.retried().display()
         )));
-    }
-    if StateFolder::open(&earlier).is_err() {
-        return Ok(());
     }
     Err(usage(format!(
         "these records are being imported again, or were: go on with {}; what it rejects, fix there, and run {}",

@@ -33,8 +33,19 @@ fn a_retry_is_written_down_before_anything_is_sent_and_done_once() {
     bench.stub.no_hook();
     bench.run(&["retry", "state", "--state", "third"]).ends(2).says("resume again");
     assert!(!bench.path("third").exists());
+    // As if the process had died before it could write down that it has begun.
+    let retried = bench.read("state/retried.json");
+    bench.write("state/retried.json", retried.replace("true", "false"));
     bench.run(&["resume", "again"]).ends(0);
     assert_eq!(bench.stub.state().records.len(), 1);
+    // An empty folder is no proof that nothing was sent.
+    std::fs::remove_dir_all(bench.path("again")).unwrap();
+    std::fs::create_dir(bench.path("again")).unwrap();
+    bench.run(&["retry", "state", "--state", "third"]).ends(2).says("what was stored cannot be told");
+    // It is one where the import had not begun.
+    bench.write("state/retried.json", retried.replace("true", "false"));
+    bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"B\",\"lastName\":\"B\"}\n");
+    bench.run(&["retry", "state", "--state", "third"]).ends(0);
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub struct ImportRequest {
     /// Where it goes: a run never changes its service, tenant or environment.
     #[serde(flatten)]
     pub owner: Owner,
+    /// The state folder of the import whose rejected records these are.
+    #[serde(default)]
+    pub retry_of: Option<PathBuf>,
     /// A live key was confirmed.
     pub confirmed: bool,
 }
