@@ -488,6 +488,7 @@ fn a_download_completes_no_other_jobs_folder() {
     bench.stub.no_hook();
     let folder = std::fs::read_dir(bench.path("out")).unwrap().next().unwrap().unwrap().path();
     let out = folder.to_str().unwrap();
+    bench.run(&["import", "out", "--dry-run"]).ends(2).says("is an export that is not complete");
     let [first, second] = [0, 1].map(|n| bench.stub.state().jobs[n].id.clone());
     bench.run(&["download", &first, "--out", out]).ends(2).says("another job");
     assert!(!folder.join("manifest.json").exists() && folder.join("export.json").exists());

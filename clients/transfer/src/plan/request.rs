@@ -138,6 +138,9 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
         export::check::restorable(&folder, &manifest)?;
         return of_chain([(folder, manifest)]);
     }
+    if export::first_within(&folder)?.is_some() {
+        check_beside(&folder)?;
+    }
     let chain = export::chain(&folder)?;
     if let Some(((_, first), others)) = chain.split_first() {
         if others.iter().any(|(_, manifest)| !manifest.owner.is_same(&first.owner)) {
@@ -146,7 +149,6 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
                 folder.display()
             )));
         }
-        check_beside(&folder)?;
         chain.iter().try_for_each(|(link, manifest)| export::check::restorable(link, manifest))?;
         return of_chain(export::restorable(chain)?);
     }
