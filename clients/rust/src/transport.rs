@@ -134,7 +134,7 @@ impl Transport {
         self.with_retries(|| {
             let response = self.send(&Request::get(path))?;
             match response.headers().get("location").and_then(|location| location.to_str().ok()) {
-                Some(location) if response.status() == StatusCode::TEMPORARY_REDIRECT => {
+                Some(location) if response.status() == StatusCode::TEMPORARY_REDIRECT && is_ours(&response) => {
                     self.check_link(location)?;
                     Ok(location.to_owned())
                 }
@@ -313,11 +313,15 @@ fn read(mut response: Response<ureq::Body>) -> Result<Answer, ApiError> {
 /// Reads the answer to a deletion: a 204 without a body, which the API's own header tells from that of somebody on the way.
 fn read_deleted(response: Response<ureq::Body>) -> Result<(), ApiError> {
     let status = response.status();
-    let is_ours = header(response.headers(), "x-request-id").is_some_and(|id| id.starts_with(REQUEST_ID));
-    if status == StatusCode::NO_CONTENT && is_ours {
+    if status == StatusCode::NO_CONTENT && is_ours(&response) {
         return Ok(());
     }
     read(response).and(Err(ApiError::NotTheApi(status.as_u16())))
+}
+
+/// Whether the API itself has answered, and nobody on the way.
+fn is_ours(response: &Response<ureq::Body>) -> bool {
+    header(response.headers(), "x-request-id").is_some_and(|id| id.starts_with(REQUEST_ID))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -22,7 +22,7 @@ mod manifest;
 
 pub use check::{answer as check_answer, damaged, sizes as check_sizes};
 pub use manifest::{Export, Manifest, Owner, first_within, newest};
-pub(crate) use manifest::{chain, is_hidden, restorable};
+pub(crate) use manifest::{Link, chain, is_hidden, overlap, restorable};
 
 /// An export that is under way, as its folder keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

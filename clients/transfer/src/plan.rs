@@ -15,7 +15,7 @@ use crate::state::{Journal, StateFolder};
 
 mod build;
 mod compress;
-mod deletions;
+mod history;
 mod request;
 
 pub use build::{BuildInput, build};
@@ -87,6 +87,9 @@ pub struct Plan {
     pub run: String,
     pub created_at: Timestamp,
     pub sources: Vec<SourcePlan>,
+    /// How many records the exports name as deleted.
+    #[serde(default)]
+    pub deleted: u64,
     pub batches: Vec<BatchPlan>,
 }
 
@@ -101,9 +104,9 @@ pub struct SourcePlan {
     /// Records read, valid or not.
     pub records: u64,
     pub rejected: u64,
-    /// Left out, since a later export of the chain names them as deleted.
+    /// Left out, since the chain of exports says that they were deleted, or are older than others.
     #[serde(default)]
-    pub deleted: u64,
+    pub left_out: u64,
     /// Rows of empty cells, which are no records.
     pub blank_rows: u64,
 }
@@ -161,8 +164,8 @@ impl Plan {
     }
 
     #[must_use]
-    pub fn deleted(&self) -> u64 {
-        self.sources.iter().map(|source| source.deleted).sum()
+    pub fn left_out(&self) -> u64 {
+        self.sources.iter().map(|source| source.left_out).sum()
     }
 
     #[must_use]

@@ -34,10 +34,10 @@ pub struct Summary {
     pub read: u64,
     pub stored: u64,
     pub rejected: u64,
-    /// Left out, since a later export of the chain names them as deleted.
+    /// Left out, since the chain of exports says that they were deleted, or are older than others.
     #[serde(default)]
-    pub deleted: u64,
-    /// Neither stored, rejected nor deleted: not sent yet, or of a job that failed.
+    pub left_out: u64,
+    /// Neither stored, rejected nor left out: not sent yet, or of a job that failed.
     pub open: u64,
     pub max_rejected: MaxRejected,
     pub files: Vec<FileSummary>,
@@ -56,25 +56,25 @@ pub struct Figures {
     pub read: u64,
     pub stored: u64,
     pub rejected: u64,
-    pub deleted: u64,
+    pub left_out: u64,
     pub open: u64,
 }
 
 impl Figures {
     #[must_use]
     pub fn of_plan(plan: &Plan, stored: u64, rejected: u64) -> Self {
-        let (read, deleted) = (plan.read(), plan.deleted());
-        Self { read, stored, rejected, deleted, open: read.saturating_sub(stored + rejected + deleted) }
+        let (read, left_out) = (plan.read(), plan.left_out());
+        Self { read, stored, rejected, left_out, open: read.saturating_sub(stored + rejected + left_out) }
     }
 }
 
 /// As a sum, for people.
 impl fmt::Display for Figures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { read, stored, rejected, deleted, open } = self;
+        let Self { read, stored, rejected, left_out, open } = self;
         write!(formatter, "{read} read = {stored} stored + {rejected} rejected")?;
-        if *deleted > 0 {
-            write!(formatter, " + {deleted} deleted since")?;
+        if *left_out > 0 {
+            write!(formatter, " + {left_out} left out")?;
         }
         if *open > 0 { write!(formatter, " + {open} open") } else { Ok(()) }
     }
@@ -83,8 +83,8 @@ impl fmt::Display for Figures {
 impl Summary {
     #[must_use]
     pub fn figures(&self) -> Figures {
-        let Self { read, stored, rejected, deleted, open, .. } = *self;
-        Figures { read, stored, rejected, deleted, open }
+        let Self { read, stored, rejected, left_out, open, .. } = *self;
+        Figures { read, stored, rejected, left_out, open }
     }
 }
 
@@ -98,6 +98,8 @@ pub struct FileSummary {
     pub read: u64,
     pub stored: u64,
     pub rejected: u64,
+    #[serde(default)]
+    pub left_out: u64,
     pub blank_rows: u64,
 }
 
@@ -199,8 +201,8 @@ pub fn summarise(
         read: plan.read(),
         stored,
         rejected,
-        deleted: plan.deleted(),
-        open: plan.read().saturating_sub(stored + rejected + plan.deleted()),
+        left_out: plan.left_out(),
+        open: plan.read().saturating_sub(stored + rejected + plan.left_out()),
         max_rejected: request.max_rejected,
         files: merged.files,
         jobs,
@@ -243,6 +245,7 @@ impl<'a> Merge<'a> {
             read: source.records,
             stored: 0,
             rejected: source.rejected,
+            left_out: source.left_out,
             blank_rows: source.blank_rows,
         });
         Ok(Self {

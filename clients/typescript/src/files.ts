@@ -87,7 +87,7 @@ function filesOfRecords(job: Job): JobFile[] {
   return job.files?.filter((file) => file.name !== DELETED) ?? [];
 }
 
-/** What was deleted since the `since` of an export. */
+/** What was deleted since the `since` of an export: nothing before all is compared, since something will be deleted by it. */
 export async function* readDeleted(
   transport: Transport,
   id: string,
@@ -95,16 +95,15 @@ export async function* readDeleted(
 ): AsyncGenerator<DeletedRecord, void, undefined> {
   const job = await finishedExport(transport, id, options);
   if (!hasFile(job, DELETED)) return;
-  let number = 0;
+  const found: DeletedRecord[] = [];
   for await (const deleted of readObjects<DeletedRecord>(transport, job, DELETED, options)) {
-    number++;
-    // Something will be deleted by it.
     const { resourceType, id: deletedId } = Object(deleted) as Partial<DeletedRecord>;
     if (![resourceType, deletedId].every((each) => typeof each === 'string' && each !== '')) {
-      throw clientError('INVALID_RECORD', `${DELETED}: line ${number} names no deleted record`);
+      throw clientError('INVALID_RECORD', `${DELETED}: line ${found.length + 1} names no deleted record`);
     }
-    yield deleted;
+    found.push(deleted);
   }
+  yield* found;
 }
 
 /** All violations of an import; of a job that failed the reason. */

@@ -88,11 +88,15 @@ fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
 
 /// Where the newest complete export in the folder ends. Without one, everything is exported.
 fn since_last(arguments: &Export, types: &[&str], owner: &Owner, output: &Output) -> Result<Option<String>> {
-    let newest = transfer::newest(&arguments.out, types, owner)?;
-    match &newest {
-        Some((folder, manifest)) => {
-            transfer::check_sizes(folder, manifest)
-                .with_context(|| format!("mend it first, with: {}", output.next("resume", folder)))?;
+    let chain = transfer::newest(&arguments.out, types, owner)?;
+    // All that a restore will need has to be there: a file that is missing is not for ever with the service.
+    for (folder, manifest) in &chain {
+        transfer::check_sizes(folder, manifest)
+            .with_context(|| format!("mend it first, with: {}", output.next("resume", folder)))?;
+    }
+    let newest = chain.last();
+    match newest {
+        Some((_, manifest)) => {
             output.say(&format!(
                 "since {}, six minutes before the last export began: what changed in them comes again, so that nothing is missed",
                 manifest.transaction_time
@@ -100,7 +104,7 @@ fn since_last(arguments: &Export, types: &[&str], owner: &Owner, output: &Output
         }
         None => output.say("no complete export of these types is there yet: exporting everything"),
     }
-    Ok(newest.map(|(_, manifest)| manifest.transaction_time))
+    Ok(newest.map(|(_, manifest)| manifest.transaction_time.clone()))
 }
 
 fn finish(

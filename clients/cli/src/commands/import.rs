@@ -23,6 +23,7 @@ pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Re
     if arguments.dry_run {
         return dry_run(arguments, sources, global, output);
     }
+    check_state(arguments)?;
     let run = Begin {
         reading: &arguments.reading,
         acting: &arguments.acting,
@@ -56,6 +57,20 @@ pub(super) fn check_tenant(begun: &Owner, now: &Owner) -> Result<()> {
         return Ok(());
     }
     Err(usage("the import was begun with a key of another tenant, and its records would go to two"))
+}
+
+/// A folder that is imported holds what it holds, also afterwards: the run's own folder lies elsewhere.
+fn check_state(arguments: &Import) -> Result<()> {
+    let [folder] = &arguments.what[..] else { return Ok(()) };
+    let state = arguments.acting.state.clone().unwrap_or_else(|| PathBuf::from("state"));
+    let beside = std::path::absolute(&state).ok().and_then(|state| state.parent().map(Path::to_owned));
+    let (beside, folder) = (beside.and_then(|beside| beside.canonicalize().ok()), folder.canonicalize().ok());
+    match (beside, folder) {
+        (Some(beside), Some(folder)) if beside.starts_with(&folder) => Err(usage(
+            "the state folder would lie in the folder that is imported: name another place with --state, or change into one",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A backup goes back to whom it is of, unless somebody says otherwise.
@@ -314,10 +329,10 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
         return;
     }
     for source in &plan.sources {
-        let deleted = if source.deleted > 0 { format!(", {} deleted since", source.deleted) } else { String::new() };
+        let left_out = if source.left_out > 0 { format!(", {} left out", source.left_out) } else { String::new() };
         let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
         output.say(&format!(
-            "{}: {} records, {} rejected{deleted}{blank} ({})",
+            "{}: {} records, {} rejected{left_out}{blank} ({})",
             files::shown(Path::new(&source_name(&source.path))),
             source.records,
             source.rejected,
@@ -330,11 +345,12 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
             "the month has {left} requests left, and every record takes one: the import will stop there until the next month"
         ));
     }
-    if plan.deleted() > 0 {
-        output.warn(
-            "records that were deleted since they were exported are left out; where this tenant has some of them, they \
-             stay: its operator deletes them",
-        );
+    if plan.deleted > 0 {
+        output.warn(&format!(
+            "the exports name {} records as deleted: lines from before that are left out; what of them this tenant has already \
+             stays, and its operator deletes it",
+            plan.deleted
+        ));
     }
     let jobs = plan.batches.len();
     output.say(&format!(
@@ -364,7 +380,7 @@ fn hours(plan: &Plan, limits: Option<&Limits>) -> String {
 fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
     let operations = limits.map(|limits| &limits.bulk_operations);
     json!({"event": "plan", "run": plan.run, "records": plan.read(), "rejected": plan.rejected(),
-        "deleted": plan.deleted(), "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
+        "leftOut": plan.left_out(), "deleted": plan.deleted, "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
         "operationsPerHour": operations.and_then(|operations| operations.limit),
         "operationsLeft": operations.and_then(|operations| operations.remaining)})
 }

@@ -44,9 +44,15 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let client = settings.client(output)?;
     let (limits, _) = client.limits()?;
     import::check_tenant(&request.owner, &settings.owner(&limits))?;
-    if let Some(first) = request.retry_of.as_ref().filter(|first| first.exists()) {
+    if let Some(first) = &request.retry_of {
         // As when the process died in between.
-        super::retry::write_down(first, &folder, true)?;
+        match StateFolder::open(first) {
+            Ok(_) => super::retry::write_down(first, &folder, true)?,
+            Err(_) => output.warn(&format!(
+                "{} is gone: nothing keeps its rejected records from being imported once more",
+                files::shown(first)
+            )),
+        }
     }
     let progress = Progress::new(output);
     let (waiting, is_resumed) = (&arguments.waiting, true);
@@ -195,7 +201,7 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
     let finished = journal.states().iter().all(BatchState::is_done);
     let figures = Figures::of_plan(&plan, stored, rejected);
     let document = json!({"kind": "import", "run": plan.run, "finished": finished, "read": plan.read(),
-        "stored": stored, "rejected": rejected, "deleted": figures.deleted, "open": figures.open, "jobs": jobs});
+        "stored": stored, "rejected": rejected, "leftOut": figures.left_out, "open": figures.open, "jobs": jobs});
     output.result(&document, || {
         let state = if finished { "finished" } else { "not finished" };
         let head = format!("import, {state}: {figures}\n");

@@ -20,6 +20,17 @@ fn folders(bench: &Bench, out: &str) -> Vec<PathBuf> {
     folders
 }
 
+/// The exports of a folder, in the order of their chain: those of one second have names in any.
+fn chain(bench: &Bench, out: &str) -> Vec<PathBuf> {
+    let mut folders = folders(bench, out);
+    folders.sort_by_key(|folder| {
+        let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        manifest["transactionTime"].as_str().unwrap().to_owned()
+    });
+    folders
+}
+
 #[test]
 fn an_export_has_a_folder_with_a_manifest_and_sums_that_hold() {
     let bench = with_patients(3);
@@ -175,14 +186,14 @@ fn what_was_deleted_since_is_not_restored() {
     assert_eq!(before, [key("p-000"), key("p-002")]);
     bench.stub.state().records.clear();
     let said = bench.import(&["out"]);
-    said.ends(0).says("8 read = 4 stored + 0 rejected + 4 deleted since").says("are left out");
+    said.ends(0).says("8 read = 4 stored + 0 rejected + 4 left out").says("name 3 records as deleted");
     let state = bench.stub.state();
     assert_eq!(state.records.keys().cloned().collect::<Vec<_>>(), before);
     assert!(state.records[&key("p-000")].0.contains("Again"));
     drop(state);
-    assert_eq!(bench.read_json("state/summary.json")["deleted"], 4);
+    assert_eq!(bench.read_json("state/summary.json")["leftOut"], 4);
     let status = bench.run(&["status", "state"]);
-    assert!(status.ends(0).out.contains("4 deleted since"));
+    assert!(status.ends(0).out.contains("4 left out"));
     // A file of deletions is what its manifest says, or nothing is sent.
     let last = crate::folders::export_of(&bench, "2026-01-17");
     let file = last.join("deleted.ndjson");
@@ -235,6 +246,106 @@ fn a_complete_export_is_what_its_manifest_says_or_is_made_so() {
     std::fs::remove_file(&file).unwrap();
     bench.stub.state().jobs.clear();
     bench.run(&resume).ends(8).says("export anew");
+}
+
+/// Named by itself or in its chain, a line counts as its own time says.
+#[test]
+fn a_record_that_was_stored_again_is_restored_also_from_files_by_themselves() {
+    let bench = with_patients(2);
+    bench.run(&["export", "Patient", "--out", "out", "--per-type"]).ends(0);
+    bench.stub.delete("Patient", "p-000");
+    bench.stub.state().transaction_time = "2026-01-16T09:00:00Z".to_owned();
+    bench.run(&["export", "Patient", "--out", "out", "--per-type", "--since-last"]).ends(0);
+    bench.stub.put("Patient", "p-000", "Again");
+    bench.stub.state().transaction_time = "2026-01-17T09:00:00Z".to_owned();
+    bench.run(&["export", "Patient", "--out", "out", "--per-type", "--since-last"]).ends(0);
+    let files: Vec<_> = chain(&bench, "out").iter().map(|folder| folder.join("Patient.ndjson")).collect();
+    let [first, second, third] = &files[..] else { panic!("{files:?}") };
+    bench.stub.state().records.clear();
+    let mine = bench.write("mine.ndjson", "{\"id\":\"p-000\",\"firstName\":\"Mine\",\"lastName\":\"D\"}\n");
+    // What was deleted stays deleted, what came later stays, and a file of one's own has no history.
+    let import = |state: &str, files: &[&std::path::Path]| {
+        let mut arguments = vec!["import", "Patient"];
+        arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
+        bench.run(&[&arguments[..], &["--state", state]].concat())
+    };
+    import("one", &[first, second]).ends(0).says("3 read = 2 stored + 0 rejected + 1 left out");
+    import("two", &[second, third, &mine]).ends(0).says("4 read = 4 stored");
+    let state = bench.stub.state();
+    assert!(state.records[&("Patient".to_owned(), "p-000".to_owned())].0.contains("Mine"));
+}
+
+#[test]
+fn what_a_later_whole_export_replaces_is_left_out_also_of_a_file_of_several_types() {
+    let bench = with_patients(2);
+    bench.stub.put("Person", "x-1", "Old");
+    bench.run(&["export", "Patient,Person", "--out", "out"]).ends(0);
+    bench.stub.state().records.remove(&("Patient".to_owned(), "p-001".to_owned()));
+    bench.stub.state().transaction_time = "2026-01-16T09:00:00Z".to_owned();
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    bench.stub.state().records.clear();
+    bench.import(&["out"]).ends(0).says("4 read = 2 stored + 0 rejected + 2 left out");
+    let ids: Vec<_> = bench.stub.state().records.keys().map(|(_, id)| id.clone()).collect();
+    assert_eq!(ids, ["p-000", "x-1"]);
+}
+
+#[test]
+fn a_link_to_an_export_is_that_export() {
+    let bench = with_patients(1);
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    bench.stub.state().transaction_time = "2026-01-16T09:00:00Z".to_owned();
+    bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
+    let newest = chain(&bench, "out").pop().unwrap();
+    std::os::unix::fs::symlink(&newest, bench.path("out/latest")).unwrap();
+    let first = chain(&bench, "out").remove(0);
+    bench.write("out/lost+found/x", "");
+    bench.import(&["out"]).ends(0).says("2 read = 2 stored");
+    // All that a restore needs has to be there before another one goes on.
+    let file = std::fs::read_dir(&first).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "ndjson")).unwrap();
+    std::fs::remove_file(file).unwrap();
+    bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(8).says("mend it first");
+}
+
+/// A login page on the way is no place where a file lies.
+#[test]
+fn a_redirect_of_somebody_on_the_way_is_waited_out() {
+    let bench = with_patients(1);
+    let mut left = 2;
+    bench.stub.on_request(move |request, phase| {
+        let redirects = phase == Phase::Before && request.path.contains("/files/") && left > 0;
+        left -= i32::from(redirects);
+        redirects.then(|| Reply::bytes(307, Vec::new()).with("location", "http://127.0.0.1:9/login"))
+    });
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0).says("not the bulk API's");
+}
+
+#[test]
+fn a_run_s_folder_does_not_lie_in_what_is_imported() {
+    let bench = with_patients(1);
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    let mut import = bench.command(&["import", "."]);
+    import.current_dir(bench.path("out"));
+    run(import).ends(2).says("--state");
+    let mut import = bench.command(&["import", ".", "--state", "../elsewhere"]);
+    import.current_dir(bench.path("out"));
+    run(import).ends(0).says("1 read = 1 stored");
+    assert_eq!(folders(&bench, "out").len(), 1);
+}
+
+/// The contract takes any number of digits.
+#[test]
+fn a_since_of_ten_digits_is_the_one_that_was_asked_for() {
+    let bench = with_patients(1);
+    bench.run(&["export", "Patient", "--out", "out", "--since", "2026-01-01T00:00:00.1234567890Z"]).ends(0);
+}
+
+#[test]
+fn a_manifest_of_somebody_else_is_nothing_of_ours() {
+    let bench = Bench::new();
+    bench.write("app/manifest.json", "{\"name\":\"an app\",\"icons\":[]}");
+    let file = bench.write("app/p.ndjson", crate::patients(1));
+    bench.import(&["Patient", file.to_str().unwrap()]).ends(0).says("1 read = 1 stored");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub fn answer(job: &Job, asked: &Value) -> Result<()> {
         return wrong("its resourceTypes are others");
     }
     // The service tells times in milliseconds.
-    let moment = |text: &str| text.parse().map(Timestamp::as_millisecond).ok();
+    let moment = |text: &str| milliseconds(text);
     let since = asked["since"].as_str();
     if since.is_some() != job.since.is_some() || since.and_then(moment) != job.since.as_deref().and_then(moment) {
         return wrong("its since is another");
@@ -48,6 +48,16 @@ pub fn answer(job: &Job, asked: &Value) -> Result<()> {
         of_types.is_empty() && records.len() == 1
     };
     if is_as_asked { Ok(()) } else { wrong("its files are not cut as they should be") }
+}
+
+/// A moment in milliseconds. The contract takes fractions of any length, and a `Timestamp` has nine digits.
+fn milliseconds(text: &str) -> Option<i64> {
+    let cut = text.split_once('.').map(|(seconds, rest)| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (fraction, zone) = rest.split_at(digits);
+        format!("{seconds}.{}{zone}", fraction.get(..9).unwrap_or(fraction))
+    });
+    cut.as_deref().unwrap_or(text).parse().map(Timestamp::as_millisecond).ok()
 }
 
 /// The records of these files; a file of deletions holds none.

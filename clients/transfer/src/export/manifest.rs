@@ -1,6 +1,6 @@
 //! The manifest of an export: where it is, the export is complete.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -33,7 +33,7 @@ impl Owner {
 }
 
 /// What an export holds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     pub version: u32,
@@ -79,7 +79,13 @@ impl Manifest {
         if !path.is_file() {
             return Ok(None);
         }
-        let manifest: Self = files::read_json(&path)?;
+        // Of a page's manifest, or of another program's, nothing is said.
+        let document: serde_json::Value = files::read_json(&path)?;
+        if document.get("jobId").is_none() || document.get("transactionTime").is_none() {
+            return Ok(None);
+        }
+        let manifest: Self = serde_json::from_value(document)
+            .map_err(|_| anyhow::anyhow!("{} is not what this version writes", path.display()))?;
         anyhow::ensure!(manifest.version == VERSION, "{} was written by another version", path.display());
         Ok(Some(manifest))
     }
@@ -88,8 +94,7 @@ impl Manifest {
         self.transaction_time.parse().ok()
     }
 
-    /// Whether it was being made while a later one began: which of their versions of a record is newer cannot be told. So it is
-    /// where the times are missing.
+    /// Whether it was being made while a later one began. So it is where the times are missing.
     fn overlaps(&self, later: &Self) -> bool {
         let ended: Option<Timestamp> = self.completed_at.as_ref().and_then(|at| at.parse().ok());
         let began: Option<Timestamp> = later.created_at.parse().ok();
@@ -120,64 +125,59 @@ pub(crate) fn gapless<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<
     })
 }
 
-/// What of a chain makes its state: of each type the last whole export, and what follows it. An earlier one may hold records
-/// that the whole one no longer has.
-pub(crate) fn restorable(chain: Vec<(PathBuf, Manifest)>) -> Result<Vec<(PathBuf, Manifest)>> {
+/// An export of a chain.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) folder: PathBuf,
+    pub(crate) manifest: Manifest,
+    /// Types that a later whole export replaces: an earlier export may hold records that the whole one no longer has.
+    pub(crate) replaced: BTreeSet<String>,
+}
+
+impl Link {
+    pub(crate) fn new(folder: PathBuf, manifest: Manifest) -> Self {
+        Self { folder, manifest, replaced: BTreeSet::new() }
+    }
+}
+
+/// What of a chain makes its state: of each type the last whole export, and what follows it.
+pub(crate) fn restorable(chain: Vec<Export>) -> Result<Vec<Link>> {
     let mut replaced: BTreeSet<String> = BTreeSet::new();
     let mut kept = Vec::new();
     for (folder, mut manifest) in chain.into_iter().rev() {
         let is_whole = manifest.since.is_none();
         let all = std::mem::take(&mut manifest.resource_types);
         manifest.resource_types = all.iter().filter(|known| !replaced.contains(*known)).cloned().collect();
-        if manifest.resource_types.len() < all.len() && !manifest.resource_types.is_empty() {
-            let is_mixed =
-                manifest.files.iter().any(|file| file.resource_type.is_none() && file.name != super::DELETED);
-            if is_mixed {
-                return Err(unusable(format!(
-                    "{} holds types that a later export replaces as a whole, and others, in one file: import the folders one by one",
-                    folder.display()
-                )));
-            }
-            manifest.files.retain(|file| file.resource_type.as_ref().is_none_or(|known| !replaced.contains(known)));
-        }
+        manifest.files.retain(|file| file.resource_type.as_ref().is_none_or(|known| !replaced.contains(known)));
+        let of_link: BTreeSet<_> = all.iter().filter(|known| replaced.contains(*known)).cloned().collect();
         if is_whole {
             replaced.extend(all);
         }
         if !manifest.resource_types.is_empty() {
-            kept.push((folder, manifest));
+            kept.push(Link { folder, manifest, replaced: of_link });
         }
     }
     kept.reverse();
-    let links = gapless(kept.iter().map(|(_, manifest)| manifest));
-    let is_loose = |(_, manifest): &&(PathBuf, Manifest)| !links.iter().any(|link| link.job_id == manifest.job_id);
-    if let Some((loose, _)) = kept.iter().find(is_loose) {
+    let links = gapless(kept.iter().map(|link| &link.manifest));
+    let is_loose = |link: &&Link| !links.iter().any(|known| known.job_id == link.manifest.job_id);
+    if let Some(Link { folder, .. }) = kept.iter().find(is_loose) {
         return Err(unusable(format!(
-            "{} begins behind the end of the exports before it, and what changed between is missing: import the folders one by \
-             one, or export everything anew",
-            loose.display()
+            "{} begins behind the end of the exports before it, and what changed between is missing: export everything anew",
+            folder.display()
         )));
     }
-    check_overlaps(&kept)?;
     Ok(kept)
 }
 
-/// Of every type the last export has to hold the newest versions: it began when all before it were made. It also settles which
-/// of two earlier ones that overlapped is right, for it holds what changed while they were made.
-fn check_overlaps(links: &[(PathBuf, Manifest)]) -> Result<()> {
-    let types: BTreeSet<_> = links.iter().flat_map(|(_, manifest)| &manifest.resource_types).collect();
-    for known in types {
-        let mut of_type = links.iter().filter(|(_, manifest)| manifest.covers(known));
-        let Some((last, manifest)) = of_type.next_back() else { continue };
-        if let Some((other, _)) = of_type.find(|(_, other)| other.overlaps(manifest)) {
-            return Err(unusable(format!(
-                "{} was begun while {} was being made, and which versions of {known} are newer cannot be told: export {known} once \
-                 more with --since-last, and restore then",
-                last.display(),
-                other.display()
-            )));
-        }
-    }
-    Ok(())
+/// Whether two exports of a type were made at the same time, so that the later one may hold the older version of a record.
+pub(crate) fn overlap(links: &[Link]) -> bool {
+    let pairs = |later: usize| links.iter().take(later).zip(std::iter::repeat(links.get(later)));
+    let of_one_type = |one: &Manifest, other: &Manifest| one.resource_types.iter().any(|known| other.covers(known));
+    (0..links.len()).flat_map(pairs).any(|(earlier, later)| {
+        later.is_some_and(|later| {
+            of_one_type(&earlier.manifest, &later.manifest) && earlier.manifest.overlaps(&later.manifest)
+        })
+    })
 }
 
 /// Whether a name begins with a dot: what is called so belongs to the system, or to us.
@@ -205,20 +205,34 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
             found.push((path, manifest));
         }
     }
-    // Of two that end at the same moment the whole one comes first.
-    found.sort_by_key(|(_, manifest)| (manifest.moment(), manifest.since.clone()));
+    // Of two that end at the same moment the whole one comes first; of an export and a link to it, or a copy, one is enough.
+    found.sort_by_key(|(folder, manifest)| (manifest.moment(), manifest.since.clone(), folder.is_symlink()));
+    let mut seen: HashMap<String, Manifest> = HashMap::new();
+    for (folder, manifest) in &found {
+        if let Some(other) = seen.insert(manifest.job_id.clone(), manifest.clone())
+            && other != *manifest
+        {
+            return Err(unusable(format!("{} and another folder say different things of one job", folder.display())));
+        }
+    }
+    let mut known = BTreeSet::new();
+    found.retain(|(_, manifest)| known.insert(manifest.job_id.clone()));
     Ok(found)
 }
 
 /// A complete export, in its folder.
 pub type Export = (PathBuf, Manifest);
 
-/// The newest complete export of this owner in a folder that the next one of these types can follow: of a chain without gaps.
-pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Option<Export>> {
+/// The newest complete exports of this owner in a folder that the next one of these types can follow, and goes on from: what a
+/// restore would need, the newest last.
+pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Vec<Export>> {
     let mut chain = chain(folder)?;
     chain.retain(|(_, manifest)| manifest.owner == *owner);
-    let links = gapless(chain.iter().map(|(_, manifest)| manifest));
+    let links: Vec<_> = gapless(chain.iter().map(|(_, manifest)| manifest));
     let covers = |manifest: &Manifest| types.iter().all(|wanted| manifest.covers(wanted));
-    let newest = links.into_iter().rfind(|link| covers(link)).map(|link| link.job_id.clone());
-    Ok(chain.into_iter().rfind(|(_, manifest)| Some(&manifest.job_id) == newest.as_ref()))
+    let Some(newest) = links.iter().rposition(|link| covers(link)) else { return Ok(Vec::new()) };
+    let first = links.iter().take(newest + 1).rposition(|link| covers(link) && link.since.is_none()).unwrap_or(0);
+    let wanted: BTreeSet<_> = links.iter().take(newest + 1).skip(first).map(|link| link.job_id.clone()).collect();
+    chain.retain(|(_, manifest)| wanted.contains(&manifest.job_id));
+    Ok(chain)
 }

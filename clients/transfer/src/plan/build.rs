@@ -11,7 +11,7 @@ use sources::{
 };
 
 use super::compress::Compressor;
-use super::deletions::Deletions;
+use super::history::History;
 use super::request::SourceRequest;
 use super::{BatchPlan, ImportRequest, Plan, SourcePlan, source_name};
 use crate::batch::{OpenBatch, Place, duplicate};
@@ -37,7 +37,8 @@ pub fn build(input: &BuildInput<'_>) -> Result<Plan> {
     }
     let from = &input.request.from;
     let names = from.sources.iter().map(|source| source_name(&source.path)).collect();
-    let mut planner = Planner::new(names, input.folder, Deletions::read(&from.deletions)?)?;
+    let mut planner = Planner::new(names, &from.sources, input.folder, History::read(from)?)?;
+    let deleted = planner.history.deleted();
     let total = from.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok());
     input.events.begin(Stage::Reading, total.map(|metadata| metadata.len()).sum());
     let mut sources = Vec::new();
@@ -47,6 +48,7 @@ pub fn build(input: &BuildInput<'_>) -> Result<Plan> {
         run: input.request.run.clone(),
         created_at: Timestamp::now(),
         sources,
+        deleted,
         batches,
     })
 }
@@ -58,8 +60,8 @@ fn read_all(input: &BuildInput<'_>, planner: &mut Planner<'_>, sources: &mut Vec
             stage = source.stage;
             planner.end_stage()?;
         }
-        (planner.source, planner.stage) = (at, stage);
-        (planner.rejected, planner.deleted, planner.bytes) = (0, 0, 0);
+        planner.source = at;
+        (planner.rejected, planner.left_out, planner.bytes) = (0, 0, 0);
         let plan = read_source(input, source, planner, sources).with_context(|| source_name(&source.path))?;
         sources.push(plan);
     }
@@ -119,7 +121,7 @@ fn read_source(
         sha256,
         records,
         rejected: planner.rejected,
-        deleted: planner.deleted,
+        left_out: planner.left_out,
         blank_rows,
     })
 }
@@ -149,12 +151,12 @@ struct Planner<'a> {
     folder: Option<&'a StateFolder>,
     names: Vec<String>,
     source: usize,
-    stage: usize,
-    deletions: Deletions,
+    sources: &'a [SourceRequest],
+    history: History,
     /// Rejected records of the source in hand.
     rejected: u64,
-    /// Its records that were deleted since.
-    deleted: u64,
+    /// Lines of it that are no part of what is restored.
+    left_out: u64,
     /// Bytes of its records.
     bytes: u64,
     /// Records and bytes of the sources before it.
@@ -167,15 +169,20 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(names: Vec<String>, folder: Option<&'a StateFolder>, deletions: Deletions) -> Result<Self> {
+    fn new(
+        names: Vec<String>,
+        sources: &'a [SourceRequest],
+        folder: Option<&'a StateFolder>,
+        history: History,
+    ) -> Result<Self> {
         Ok(Self {
             folder,
             names,
             source: 0,
-            stage: 0,
-            deletions,
+            sources,
+            history,
             rejected: 0,
-            deleted: 0,
+            left_out: 0,
             bytes: 0,
             sizes: Vec::new(),
             open: BTreeMap::new(),
@@ -254,8 +261,10 @@ impl Sink for Planner<'_> {
         record: &[u8],
     ) -> Result<Option<SourceViolation>> {
         self.bytes += record.len() as u64;
-        if self.deletions.cover(resource_type, id.as_ref(), self.stage) {
-            self.deleted += 1;
+        if let Some(source) = self.sources.get(self.source)
+            && self.history.leaves_out(source, resource_type, id.as_ref(), record)
+        {
+            self.left_out += 1;
             return Ok(None);
         }
         if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))

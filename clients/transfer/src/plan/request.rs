@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sources::{Format, UnknownColumns, format_of, unusable};
 
 use super::MaxRejected;
-use crate::export::{self, Manifest, Owner};
+use crate::export::{self, Link, Manifest, Owner};
 use crate::failure::Failure;
 use crate::files;
 
@@ -43,6 +43,9 @@ pub struct Sources {
     /// Files that say which records of the sources were deleted since.
     #[serde(default)]
     pub deletions: Vec<SourceRequest>,
+    /// Exports among them were made at the same time: which version of a record is newer, its lines tell.
+    #[serde(default)]
+    pub overlap: bool,
 }
 
 impl Sources {
@@ -54,7 +57,7 @@ impl Sources {
 
 impl From<Vec<SourceRequest>> for Sources {
     fn from(sources: Vec<SourceRequest>) -> Self {
-        Self { sources, deletions: Vec::new() }
+        Self { sources, ..Self::default() }
     }
 }
 
@@ -72,6 +75,9 @@ pub struct SourceRequest {
     pub expected: Option<Expected>,
     /// Whose records an export's manifest says they are.
     pub owner: Option<Owner>,
+    /// Types of its records that a later whole export replaces.
+    #[serde(default)]
+    pub skip: Vec<ResourceType>,
 }
 
 /// What a file must be.
@@ -100,9 +106,15 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Sourc
                     of_manifest(file_source(absolute(path)?, Some(resource_type), format))
                 })
                 .collect();
-            let sources = sources?;
+            let mut sources = sources?;
+            // A record that stands in two exports is no duplicate.
+            for (at, source) in sources.iter_mut().enumerate().filter(|(_, source)| source.expected.is_some()) {
+                source.stage = at + 1;
+            }
             let deletions = deletions_beside(&sources)?;
-            Ok(Sources { sources, deletions })
+            // Each by itself, whatever it is a part of: the newest version of a record counts.
+            let overlap = sources.iter().filter(|source| source.expected.is_some()).count() > 1;
+            Ok(Sources { sources, deletions, overlap })
         }
         [] => Err(unusable("name a folder, or a type and its files")),
     }
@@ -118,7 +130,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 fn file_source(path: PathBuf, resource_type: Option<ResourceType>, format: Option<Format>) -> SourceRequest {
     let format = format.or_else(|| format_of(&path)).unwrap_or(Format::Ndjson);
-    SourceRequest { path, resource_type, format, stage: 0, expected: None, owner: None }
+    SourceRequest { path, resource_type, format, stage: 0, expected: None, owner: None, skip: Vec::new() }
 }
 
 /// The files of a folder: an export, a chain of exports, or files named after types.
@@ -136,7 +148,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
             )));
         }
         export::check::restorable(&folder, &manifest)?;
-        return of_chain([(folder, manifest)]);
+        return of_chain(&[Link::new(folder, manifest)]);
     }
     if export::first_within(&folder)?.is_some() {
         check_beside(&folder)?;
@@ -150,7 +162,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
             )));
         }
         chain.iter().try_for_each(|(link, manifest)| export::check::restorable(link, manifest))?;
-        return of_chain(export::restorable(chain)?);
+        return of_chain(&export::restorable(chain)?);
     }
     let mut sources = Vec::new();
     for path in files::entries(&folder)? {
@@ -190,6 +202,10 @@ fn check_beside(folder: &Path) -> Result<()> {
         if export::is_unfinished(&path) {
             return Err(unusable(format!("{} is an export that is not complete: resume it first", path.display())));
         }
+        // Every file system of some kinds has one, and nobody may look into it.
+        if path.ends_with("lost+found") {
+            continue;
+        }
         if path.is_dir() && Manifest::load(&path)?.is_none() {
             return Err(unusable(format!(
                 "{} lies beside exports and has no manifest.json: if it is a part of the backup, restore what is missing of it; \
@@ -218,12 +234,12 @@ fn of_manifest(source: SourceRequest) -> Result<SourceRequest> {
 }
 
 /// Exports one after the other, each a stage of its own.
-fn of_chain(links: impl IntoIterator<Item = (PathBuf, Manifest)>) -> Result<Sources> {
-    let stages = links.into_iter().enumerate();
-    let stages = stages.map(|(stage, (folder, manifest))| manifest_sources(&folder, &manifest, stage));
+fn of_chain(links: &[Link]) -> Result<Sources> {
+    let overlap = export::overlap(links);
+    let stages = links.iter().enumerate().map(|(stage, link)| link_sources(link, stage));
     let files = stages.collect::<Result<Vec<_>>>()?.concat();
     let (deletions, sources) = files.into_iter().partition(is_deletions);
-    Ok(Sources { sources, deletions })
+    Ok(Sources { sources, deletions, overlap })
 }
 
 /// What the exports of files that are named by themselves say was deleted meanwhile.
@@ -233,7 +249,7 @@ fn deletions_beside(sources: &[SourceRequest]) -> Result<Vec<SourceRequest>> {
     let mut deletions = Vec::new();
     for folder in folders {
         let manifest = Manifest::load(folder)?.context("the export's manifest is gone")?;
-        let files = manifest_sources(folder, &manifest, 0)?.into_iter();
+        let files = link_sources(&Link::new(folder.to_owned(), manifest), 0)?.into_iter();
         deletions.extend(files.filter(is_deletions));
     }
     Ok(deletions)
@@ -243,16 +259,19 @@ fn is_deletions(file: &SourceRequest) -> bool {
     file.path.file_name().is_some_and(|name| name == export::DELETED)
 }
 
-fn manifest_sources(folder: &Path, manifest: &Manifest, stage: usize) -> Result<Vec<SourceRequest>> {
+fn link_sources(Link { folder, manifest, replaced }: &Link, stage: usize) -> Result<Vec<SourceRequest>> {
+    let unknown = || anyhow::anyhow!("{}: unknown type", folder.display());
+    let skip: Vec<ResourceType> =
+        replaced.iter().map(|name| name.parse().map_err(|_| unknown())).collect::<Result<_>>()?;
     let source = |file: &clinikapi::JobFile| {
         let resource_type = match &file.resource_type {
-            Some(name) => Some(name.parse().map_err(|_| anyhow::anyhow!("{}: unknown type", folder.display()))?),
+            Some(name) => Some(name.parse().map_err(|_| unknown())?),
             None => None,
         };
         let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
         let path = folder.join(&file.name);
         let owner = Some(manifest.owner.clone());
-        Ok(SourceRequest { path, resource_type, format: Format::Ndjson, stage, expected, owner })
+        Ok(SourceRequest { path, resource_type, format: Format::Ndjson, stage, expected, owner, skip: skip.clone() })
     };
     manifest.files.iter().map(source).collect()
 }

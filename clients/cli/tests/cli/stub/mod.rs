@@ -61,6 +61,7 @@ pub(crate) struct State {
     pub(crate) corrupt_downloads: bool,
     /// How many records files are said to hold, instead of how many they do.
     pub(crate) claimed_records: Option<u64>,
+    /// Also when a record is put here.
     pub(crate) transaction_time: String,
     /// What exports with `since` name as deleted, by type and id.
     pub(crate) deleted: Vec<(String, String)>,
@@ -136,7 +137,10 @@ impl Stub {
 
     /// Puts a record into the store.
     pub(crate) fn put(&self, resource_type: &str, id: &str, name: &str) {
-        let line = json!({"resourceType": resource_type, "id": id, "firstName": name, "lastName": "Doe"}).to_string();
+        let at = self.state().transaction_time.clone();
+        let meta = json!({"lastUpdated": at});
+        let line = json!({"resourceType": resource_type, "id": id, "firstName": name, "lastName": "Doe", "meta": meta});
+        let line = line.to_string();
         // As exports write it: the type comes first.
         let line = line.replacen(&format!(",\"resourceType\":\"{resource_type}\""), "", 1);
         let line = line.replacen('{', &format!("{{\"resourceType\":\"{resource_type}\","), 1);

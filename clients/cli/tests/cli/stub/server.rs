@@ -152,9 +152,9 @@ fn answer(request: &Request, state: &mut State, host: &str) -> Reply {
         ("POST", ["jobs", id, "cancel"]) => jobs::cancel(id, state),
         ("DELETE", ["jobs", id]) => jobs::delete(id, state),
         ("GET", ["jobs", id, "files", name]) => match state.jobs.iter().find(|job| job.id == *id) {
-            Some(job) if job.files.contains_key(*name) => {
-                Reply::bytes(307, Vec::new()).with("location", &format!("{host}/s3/file/{id}/{name}?signature=secret"))
-            }
+            Some(job) if job.files.contains_key(*name) => Reply::bytes(307, Vec::new())
+                .with("x-request-id", "req_stub")
+                .with("location", &format!("{host}/s3/file/{id}/{name}?signature=secret")),
             _ => error(404, "NOT_FOUND", "Not found", &[]),
         },
         _ => error(404, "NOT_FOUND", "Not found", &[]),

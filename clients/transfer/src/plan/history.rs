@@ -1,0 +1,115 @@
+//! What a chain of exports says of a record besides a line: that it was deleted, or that another line of it is newer. Such a
+//! line is left out of a restore.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use records::{RecordId, ResourceType};
+use serde::Deserialize;
+use sources::Source;
+
+use super::request::{SourceRequest, Sources};
+use super::source_name;
+
+type Key = (ResourceType, RecordId);
+
+/// What is known of the records of exports.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// When a record was deleted last.
+    deleted: HashMap<Key, Timestamp>,
+    /// The newest version of each record so far, where exports were made at the same time: then the later one of a chain may
+    /// hold the older version. Otherwise nothing has to be remembered.
+    newest: Option<HashMap<Key, Timestamp>>,
+}
+
+/// A line of `deleted.ndjson`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeletionLine {
+    resource_type: ResourceType,
+    id: RecordId,
+    deleted_at: Timestamp,
+}
+
+/// When the record of an exported line was written.
+fn last_updated(record: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Line {
+        meta: Meta,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta {
+        last_updated: Timestamp,
+    }
+    serde_json::from_slice(record).ok().map(|line: Line| line.meta.last_updated)
+}
+
+impl History {
+    /// Reads the files of deletions, each as its manifest says it is.
+    pub(super) fn read(from: &Sources) -> Result<Self> {
+        let mut history = Self { newest: from.overlap.then(HashMap::new), ..Self::default() };
+        for file in &from.deletions {
+            history.add(file).with_context(|| source_name(&file.path))?;
+        }
+        Ok(history)
+    }
+
+    fn add(&mut self, file: &SourceRequest) -> Result<()> {
+        let mut open = Source::open_hashed(&file.path)?;
+        let mut lines = 0;
+        let reader = std::mem::replace(&mut open.reader, Box::new(std::io::empty()));
+        for line in BufReader::new(reader).lines() {
+            let line = line.context("read deletions")?;
+            lines += 1;
+            // An error of serde_json would show the line.
+            let Ok(DeletionLine { resource_type, id, deleted_at }) = serde_json::from_str(&line) else {
+                anyhow::bail!("line {lines} names no deleted record");
+            };
+            let known = self.deleted.entry((resource_type, id)).or_insert(deleted_at);
+            *known = deleted_at.max(*known);
+        }
+        file.verify(&open.digest().0, lines)
+    }
+
+    /// How many records are named as deleted.
+    pub(super) fn deleted(&self) -> u64 {
+        self.deleted.len() as u64
+    }
+
+    /// Whether a line of an export is no part of the state that is restored: a later whole export replaces all of its type, its
+    /// record was deleted after it was written, or a newer version has been there already.
+    pub(super) fn leaves_out(
+        &mut self,
+        source: &SourceRequest,
+        resource_type: ResourceType,
+        id: Option<&RecordId>,
+        record: &[u8],
+    ) -> bool {
+        if source.skip.contains(&resource_type) {
+            return true;
+        }
+        // What is not of an export has no history.
+        let Some(id) = id.filter(|_| source.expected.is_some()) else { return false };
+        if self.deleted.is_empty() && self.newest.is_none() {
+            return false;
+        }
+        let key = (resource_type, id.clone());
+        let deleted = self.deleted.get(&key);
+        if deleted.is_none() && self.newest.is_none() {
+            return false;
+        }
+        let Some(written) = last_updated(record) else { return false };
+        if deleted.is_some_and(|deleted| *deleted >= written) {
+            return true;
+        }
+        let Some(newest) = &mut self.newest else { return false };
+        let known = newest.entry(key).or_insert(written);
+        let is_older = *known > written;
+        *known = written.max(*known);
+        is_older
+    }
+}
