@@ -99,10 +99,27 @@ def peak_of(pid: int) -> float:
     return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
 
 
+def share_of_a_core(share: float) -> Path | None:
+    """A control group whose processes get so much of one core, as Lambda gives it by memory; `None` where none can be made."""
+    period = 20_000
+    for root, settings in ((Path("/sys/fs/cgroup/cpu"), {"cpu.cfs_period_us": period, "cpu.cfs_quota_us": int(share * period)}),
+                           (Path("/sys/fs/cgroup"), {"cpu.max": f"{int(share * period)} {period}"})):
+        group = root / f"clinik-bench-{os.getpid()}-{int(share * 1000)}"
+        try:
+            group.mkdir()
+            for name, value in settings.items():
+                (group / name).write_text(str(value))
+        except OSError:
+            continue
+        atexit.register(group.rmdir)
+        return group
+    return None
+
+
 class Worker:
     """A function's process, and the runtime API that it asks for invocations."""
 
-    def __init__(self, command: list, environment: dict):
+    def __init__(self, command: list, environment: dict, core: Path | None = None):
         self.invocations: queue.Queue = queue.Queue()
         self.answers: queue.Queue = queue.Queue()
         worker = self
@@ -155,6 +172,9 @@ class Worker:
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"127.0.0.1:{self.server.server_address[1]}"
         self.began = time.monotonic()
+        if core:
+            # It joins the group, and then becomes the worker.
+            command = ["sh", "-c", f'echo $$ > {core / "cgroup.procs"} && exec "$@"', "sh", *command]
         self.process = subprocess.Popen(command, env=environment | {"AWS_LAMBDA_RUNTIME_API": address}, stdout=subprocess.DEVNULL)
 
     def invoke(self, event: dict) -> bytes:
