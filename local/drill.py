@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 
 from emulator import HOST, STACK, Stack, binaries
+from reconfigure import reconfigure
 
 SUFFIX = "-restored"
 TABLES = {"jobs": "expiresAt", "records": "e", "api-keys": "expiresAt", "usage": "expiresAt"}
@@ -160,7 +161,12 @@ def drill(stack: Stack) -> None:
         for forgotten in ("no time to live", "no point-in-time recovery", "no deletion protection"):
             expect(f"{STACK}-{table}{SUFFIX}: {forgotten}" in found, f"check does not see: {forgotten} of {table}")
     expect(sum("is not enabled" in one for one in found) == 2, f"check does not see that both sources are off: {found}")
-    tell("check finds what the restore has forgotten, and what is switched off")
+    functions = stack.client("lambda")
+    settings = functions.get_function_configuration(FunctionName=f"{STACK}-run-export", Qualifier="live")["Environment"]["Variables"]
+    reconfigure(functions, f"{STACK}-run-export", Environment={"Variables": settings | {"RECORDS_TABLE": "elsewhere"}})
+    expect(any("elsewhere as RECORDS_TABLE" in one for one in live.findings()), "check does not see another table's name")
+    reconfigure(functions, f"{STACK}-run-export", Environment={"Variables": settings})
+    tell("check finds what the restore has forgotten, what is switched off, and a version that names another table")
     live.settings()
 
     brought_back = [key["id"] for key in live.admin("key", "list", "stays") if "revokedAt" not in key]

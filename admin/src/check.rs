@@ -1,6 +1,6 @@
 //! `clinik-bulk-admin check`: what of a stack was changed by hand, or left out of a restore.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result, bail};
 use aws::{StackResource, TableSettings};
@@ -9,7 +9,7 @@ use ports::UsageStore;
 use serde::Serialize;
 
 use crate::output::OutputFormat;
-use crate::stores::Stores;
+use crate::stores::{PARTS, Stores};
 
 /// Each table's output, and the attribute that its items expire by.
 const TABLES: [(&str, &str); 4] = [
@@ -37,6 +37,11 @@ fn finding(about: &str, finding: impl Into<String>) -> Finding {
 pub(crate) async fn run(stack: Option<&str>, stores: &Stores, output: OutputFormat) -> Result<()> {
     let stack = stack.context("check needs --stack")?;
     let mut findings = Vec::new();
+    // First what stops work.
+    let enabled = stores.aws().enabled_event_sources().await?;
+    for resource in stores.aws().stack_resources(stack).await? {
+        findings.extend(of_resource(&resource, &enabled, stores).await?);
+    }
     let mut tables = Vec::new();
     for (part, attribute) in TABLES {
         let name = stores.part(part)?;
@@ -60,10 +65,6 @@ pub(crate) async fn run(stack: Option<&str>, stores: &Stores, output: OutputForm
                  deleted; create the tenant again, or revoke its keys",
             ));
         }
-    }
-    let enabled = stores.aws().enabled_event_sources().await?;
-    for resource in stores.aws().stack_resources(stack).await? {
-        findings.extend(of_resource(&resource, &enabled, stores).await?);
     }
     output.print(&findings)?;
     if findings.is_empty() {
@@ -125,13 +126,29 @@ async fn of_resource(resource: &StackResource, enabled: &BTreeSet<String>, store
         "AWS::Lambda::EventSourceMapping" if !enabled.contains(physical_id) => {
             Some(finding(logical_id, "is not enabled: its queue is not read; deploy with Processing=on, or enable it"))
         }
-        "AWS::Lambda::Function" if stores.aws().alias_version(physical_id, ALIAS).await?.is_none() => Some(finding(
-            logical_id,
-            format!(
-                "its alias {ALIAS} is gone or names a version that is gone: calls fail; point it at a version that is there"
-            ),
-        )),
+        "AWS::Lambda::Function" => match stores.aws().settings_of(physical_id, ALIAS).await? {
+            None => Some(finding(
+                logical_id,
+                format!(
+                    "its alias {ALIAS} is gone or names a version that is gone: calls fail; point it at a version that is there"
+                ),
+            )),
+            Some(settings) => of_settings(logical_id, &settings, |name| stores.part(name).ok()),
+        },
         _ => None,
+    })
+}
+
+/// A version that is live works on the stack's own parts.
+fn of_settings(
+    function: &str,
+    settings: &HashMap<String, String>,
+    part: impl Fn(&'static str) -> Option<String>,
+) -> Option<Finding> {
+    PARTS.iter().find_map(|(name, _)| {
+        let (set, own) = (settings.get(*name)?, part(name)?);
+        let text = format!("its live version has {set} as {name}, and the stack has {own}: roll back, or deploy again");
+        (*set != own).then(|| finding(function, text))
     })
 }
 
@@ -156,6 +173,16 @@ mod tests {
         assert_eq!(of_table("jobs", &forgotten, "expiresAt").len(), 3);
         let [wrong] = &of_table("records", &settings(None), "e")[..] else { panic!("one finding") };
         assert!(wrong.finding.contains("expiresAt instead of e"));
+    }
+
+    #[test]
+    fn a_live_version_names_the_stack_s_parts() {
+        let part = |name| (name == "JOBS_TABLE").then(|| "stack-jobs".to_owned());
+        let settings = |table: &str| HashMap::from([("JOBS_TABLE".to_owned(), table.to_owned())]);
+        assert_eq!(of_settings("RunExport", &settings("stack-jobs"), part), None);
+        assert_eq!(of_settings("RunExport", &HashMap::new(), part), None);
+        let wrong = of_settings("RunExport", &settings("stack-jobz"), part).unwrap();
+        assert!(wrong.finding.contains("stack-jobz as JOBS_TABLE, and the stack has stack-jobs"), "{}", wrong.finding);
     }
 
     #[test]

@@ -135,9 +135,10 @@ fn judged(job: &Job, now: Timestamp) -> String {
             format!("a worker holds it until {:.0}, and renews that while it lives", lease.expires_at)
         }
         (false, Some(_)) => waits("its worker has not renewed its lease: it is dead, and another takes over"),
-        (false, None) if job.deferrals() > 0 => {
-            waits(&format!("nobody holds it; it was deferred {} times, since a dependency is down", job.deferrals()))
-        }
+        (false, None) if job.deferrals() > 0 => waits(&format!(
+            "nobody holds it; it was deferred {} times: something is down, or refuses it",
+            job.deferrals()
+        )),
         (false, None) => waits("nobody holds it; its message is in the queue, or lost"),
     }
 }

@@ -9,7 +9,7 @@ use ports::UsageStore;
 use runtime::Settings;
 
 /// Each part of the stack: its name in the environment, and the output of the stack that says it.
-const PARTS: [(&str, &str); 7] = [
+pub(crate) const PARTS: [(&str, &str); 7] = [
     ("JOBS_TABLE", "JobsTable"),
     ("RECORDS_TABLE", "RecordsTable"),
     ("API_KEYS_TABLE", "ApiKeysTable"),

@@ -96,12 +96,12 @@ impl Aws {
         Ok(enabled)
     }
 
-    /// The version that an alias of a function names, if that version is there.
-    pub async fn alias_version(&self, function: &str, alias: &str) -> Result<Option<String>, PortError> {
+    /// The environment of the version that an alias of a function names, if that version is there.
+    pub async fn settings_of(&self, function: &str, alias: &str) -> Result<Option<HashMap<String, String>>, PortError> {
         let client = aws_sdk_lambda::Client::new(&self.config);
         let found = client.get_function_configuration().function_name(function).qualifier(alias).send().await;
         match found {
-            Ok(found) => Ok(found.version),
+            Ok(found) => Ok(Some(found.environment.and_then(|set| set.variables).unwrap_or_default())),
             Err(error) if error.as_service_error().is_some_and(Missing::is_resource_not_found_exception) => Ok(None),
             Err(error) => Err(port_error("read alias", &error)),
         }
