@@ -45,7 +45,10 @@ def copy() -> None:
             kept.unlink()
     # What is left unused is no mistake of a mutant: of Rust no warning counts, either.
     settings = COPY / "clients/typescript/tsconfig.base.json"
-    settings.write_text(settings.read_text().replace('"noUnusedLocals": true', '"noUnusedLocals": false'))
+    text = settings.read_text()
+    for unused in ("noUnusedLocals", "noUnusedParameters"):
+        text = text.replace(f'"{unused}": true', f'"{unused}": false')
+    settings.write_text(text)
     # Tools that are installed once.
     for tools in (".venv", "clients/typescript/node_modules"):
         if (ROOT / tools).exists() and not (COPY / tools).exists():
