@@ -12,7 +12,9 @@ export type ResourceType = 'Patient' | 'Practitioner' | 'PractitionerRole' | 'En
 export type ImportRequest = unknown & {
     resourceType: ResourceType;
     /**
-     * The records, one JSON object a line, at most 10,000 lines.
+     * The records, one JSON object a line, at most 10,000 lines. A record's own `id` (1 to 64 of `A-Za-z0-9-._`) is
+     * kept, and replaces the record that has it; a record without one gets an id derived from the job and the line.
+     *
      */
     data?: string;
     /**
@@ -32,11 +34,11 @@ export type ExportRequest = {
      */
     since?: string | null;
     /**
-     * One file, or one for each type that has records.
+     * One file (`single`, also where it is not given), or one for each type that has records (`perType`).
      */
     files?: 'single' | 'perType';
     /**
-     * With `gzip` the names of files end in `.ndjson.gz`.
+     * With `gzip` the names of files end in `.ndjson.gz`; `none` where it is not given.
      */
     compression?: 'none' | 'gzip';
     label?: Label;
@@ -50,7 +52,9 @@ export type Label = string | null;
 export type ValidationRequest = {
     resourceType: ResourceType;
     /**
-     * The records, one JSON object a line, at most 10,000 lines.
+     * The records, one JSON object a line, at most 10,000 lines. A record's own `id` must be 1 to 64 of
+     * `A-Za-z0-9-._`, and be there only once.
+     *
      */
     data: string;
 };
@@ -72,6 +76,11 @@ export type Meta = {
      * Seconds until the next slot frees.
      */
     rateLimitReset: number;
+    /**
+     * What the call ignored: members of the body that it does not define, by name. Absent when there is nothing to tell.
+     *
+     */
+    warnings?: Array<string>;
 };
 
 export type StartedJob = {
@@ -277,11 +286,22 @@ export type JobError = {
      * The line, from 1; absent where the job failed.
      */
     line?: number;
+    /**
+     * Of a record: `blank_line`, `invalid_json`, `not_an_object`, `too_large`, `duplicate_member`,
+     * `resource_type_mismatch`, `invalid_id`, `duplicate_id`, `required`, `type`, `enum`, `max_length`, `min_length`,
+     * `max_items`, `min_items`, `minimum`, `maximum`, `format`, `more_faults`. Of a failed job: `attempts_exhausted`,
+     * `too_old`, `source_missing`, `upload_changed`, `too_many_records`, `upload_too_large`, `upload_unreadable`,
+     * `monthly_quota_exceeded`, `export_too_large`, `file_lost`, `internal_error`, `cancelled`.
+     *
+     */
     code: string;
     /**
-     * A JSON pointer to the member.
+     * A JSON pointer to the member; empty where the whole line is meant.
      */
     path?: string;
+    /**
+     * `<member>: <rule>`, never a value; `enum` names the values that are allowed.
+     */
     message: string;
 };
 
@@ -299,6 +319,9 @@ export type Error = {
     issue?: Array<Issue>;
 };
 
+/**
+ * What the API answers, or API Gateway by itself.
+ */
 export type AnyError = Error | GatewayError;
 
 /**
@@ -2156,15 +2179,20 @@ export type BoundedMoney = {
 };
 
 /**
- * For 24 hours the same key with the same body answers with the first job.
+ * For 24 hours the same key with the same body answers with the first job; with another body, 409.
  */
 export type IdempotencyKey = string;
 
 export type StartImportData = {
+    /**
+     * JSON, at most 4,500,000 bytes as sent and 33,554,432 once inflated. To send gzip, add `Content-Encoding: gzip` (or
+     * `x-gzip`) and use `Content-Type: application/fhir+json`; gzip as `application/json` is answered with 415.
+     *
+     */
     body: ImportRequest;
     headers?: {
         /**
-         * For 24 hours the same key with the same body answers with the first job.
+         * For 24 hours the same key with the same body answers with the first job; with another body, 409.
          */
         'Idempotency-Key'?: string;
     };
@@ -2199,11 +2227,11 @@ export type StartImportErrors = {
      */
     413: AnyError;
     /**
-     * The body is no JSON by its `Content-Type`, or gzip that did not arrive whole. Codes: `UNSUPPORTED_MEDIA_TYPE`.
+     * The `Content-Type` is not JSON, the `Content-Encoding` is not gzip, or the body is gzip and was not sent as `application/fhir+json`. Codes: `UNSUPPORTED_MEDIA_TYPE`.
      */
     415: Error;
     /**
-     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     * The call breaks rules. `issues` has one entry for each, at most 100, then one that counts the others. An entry names the member (or query parameter) and the rule, never the value. Where a member takes one of a few values the entry names them: `files: Must be single or perType`. A name that is nearly a defined one (`sinse`, `resourcetypes`, `upload_id`) is such a fault too, and its entry names what was meant; so is a query parameter that `GET /v1/bulk/jobs` does not define, and its entry names those there are. Codes: `VALIDATION_ERROR`.
      */
     422: Error;
     /**
@@ -2232,10 +2260,15 @@ export type StartImportResponses = {
 export type StartImportResponse = StartImportResponses[keyof StartImportResponses];
 
 export type StartExportData = {
+    /**
+     * JSON, at most 4,500,000 bytes as sent and 33,554,432 once inflated. To send gzip, add `Content-Encoding: gzip` (or
+     * `x-gzip`) and use `Content-Type: application/fhir+json`; gzip as `application/json` is answered with 415.
+     *
+     */
     body: ExportRequest;
     headers?: {
         /**
-         * For 24 hours the same key with the same body answers with the first job.
+         * For 24 hours the same key with the same body answers with the first job; with another body, 409.
          */
         'Idempotency-Key'?: string;
     };
@@ -2270,11 +2303,11 @@ export type StartExportErrors = {
      */
     413: AnyError;
     /**
-     * The body is no JSON by its `Content-Type`, or gzip that did not arrive whole. Codes: `UNSUPPORTED_MEDIA_TYPE`.
+     * The `Content-Type` is not JSON, the `Content-Encoding` is not gzip, or the body is gzip and was not sent as `application/fhir+json`. Codes: `UNSUPPORTED_MEDIA_TYPE`.
      */
     415: Error;
     /**
-     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     * The call breaks rules. `issues` has one entry for each, at most 100, then one that counts the others. An entry names the member (or query parameter) and the rule, never the value. Where a member takes one of a few values the entry names them: `files: Must be single or perType`. A name that is nearly a defined one (`sinse`, `resourcetypes`, `upload_id`) is such a fault too, and its entry names what was meant; so is a query parameter that `GET /v1/bulk/jobs` does not define, and its entry names those there are. Codes: `VALIDATION_ERROR`.
      */
     422: Error;
     /**
@@ -2303,6 +2336,11 @@ export type StartExportResponses = {
 export type StartExportResponse = StartExportResponses[keyof StartExportResponses];
 
 export type CreateUploadData = {
+    /**
+     * JSON, at most 4,500,000 bytes as sent and 33,554,432 once inflated. To send gzip, add `Content-Encoding: gzip` (or
+     * `x-gzip`) and use `Content-Type: application/fhir+json`; gzip as `application/json` is answered with 415.
+     *
+     */
     body: UploadRequest;
     path?: never;
     query?: never;
@@ -2331,11 +2369,11 @@ export type CreateUploadErrors = {
      */
     413: AnyError;
     /**
-     * The body is no JSON by its `Content-Type`, or gzip that did not arrive whole. Codes: `UNSUPPORTED_MEDIA_TYPE`.
+     * The `Content-Type` is not JSON, the `Content-Encoding` is not gzip, or the body is gzip and was not sent as `application/fhir+json`. Codes: `UNSUPPORTED_MEDIA_TYPE`.
      */
     415: Error;
     /**
-     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     * The call breaks rules. `issues` has one entry for each, at most 100, then one that counts the others. An entry names the member (or query parameter) and the rule, never the value. Where a member takes one of a few values the entry names them: `files: Must be single or perType`. A name that is nearly a defined one (`sinse`, `resourcetypes`, `upload_id`) is such a fault too, and its entry names what was meant; so is a query parameter that `GET /v1/bulk/jobs` does not define, and its entry names those there are. Codes: `VALIDATION_ERROR`.
      */
     422: Error;
     /**
@@ -2376,17 +2414,17 @@ export type ListJobsData = {
          */
         cursor?: string;
         /**
-         * Of `pending`, `processing`, `completed`, `failed`.
+         * Only jobs with one of these statuses.
          */
-        status?: string;
+        status?: Array<'pending' | 'processing' | 'completed' | 'failed'>;
         /**
-         * Of `import`, `export`.
+         * Only jobs of one of these types.
          */
-        type?: string;
+        type?: Array<'import' | 'export'>;
         /**
-         * Types that the job is about.
+         * Only jobs about one of these resource types.
          */
-        resourceType?: string;
+        resourceType?: Array<ResourceType>;
     };
     url: '/v1/bulk/jobs';
 };
@@ -2413,7 +2451,7 @@ export type ListJobsErrors = {
      */
     413: AnyError;
     /**
-     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     * The call breaks rules. `issues` has one entry for each, at most 100, then one that counts the others. An entry names the member (or query parameter) and the rule, never the value. Where a member takes one of a few values the entry names them: `files: Must be single or perType`. A name that is nearly a defined one (`sinse`, `resourcetypes`, `upload_id`) is such a fault too, and its entry names what was meant; so is a query parameter that `GET /v1/bulk/jobs` does not define, and its entry names those there are. Codes: `VALIDATION_ERROR`.
      */
     422: Error;
     /**
@@ -2667,6 +2705,11 @@ export type GetFileResponses = {
 export type GetFileResponse = GetFileResponses[keyof GetFileResponses];
 
 export type ValidateRecordsData = {
+    /**
+     * JSON, at most 4,500,000 bytes as sent and 33,554,432 once inflated. To send gzip, add `Content-Encoding: gzip` (or
+     * `x-gzip`) and use `Content-Type: application/fhir+json`; gzip as `application/json` is answered with 415.
+     *
+     */
     body: ValidationRequest;
     path?: never;
     query?: never;
@@ -2695,11 +2738,11 @@ export type ValidateRecordsErrors = {
      */
     413: AnyError;
     /**
-     * The body is no JSON by its `Content-Type`, or gzip that did not arrive whole. Codes: `UNSUPPORTED_MEDIA_TYPE`.
+     * The `Content-Type` is not JSON, the `Content-Encoding` is not gzip, or the body is gzip and was not sent as `application/fhir+json`. Codes: `UNSUPPORTED_MEDIA_TYPE`.
      */
     415: Error;
     /**
-     * The body is JSON and breaks rules: all of them at once, at most 100, then one that counts the others. Codes: `VALIDATION_ERROR`.
+     * The call breaks rules. `issues` has one entry for each, at most 100, then one that counts the others. An entry names the member (or query parameter) and the rule, never the value. Where a member takes one of a few values the entry names them: `files: Must be single or perType`. A name that is nearly a defined one (`sinse`, `resourcetypes`, `upload_id`) is such a fault too, and its entry names what was meant; so is a query parameter that `GET /v1/bulk/jobs` does not define, and its entry names those there are. Codes: `VALIDATION_ERROR`.
      */
     422: Error;
     /**
