@@ -1,49 +1,172 @@
-"""Runs the DuckDB and pandas lines of docs/working-with-exports.md on files that the running service has exported."""
+"""Runs the lines of docs/working-with-exports.md on 30,000 patients of which the last ones are unlike the others.
+
+    test-exports.py         on what the running service exports (API_URL, CLINIK_BULK and the like, as `stack.py exec` sets them)
+    test-exports.py --made  on files made here as the service writes them; needs no service
+
+Spark and BigQuery cannot be had here: their lines are left out.
+"""
 
 from __future__ import annotations
 
+import argparse
+import gzip
+import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
-import smoke
+import duckdb
 
+PAGE = "docs/working-with-exports.md"
 ROOT = Path(__file__).resolve().parent.parent
+TENANT = f"exports-{uuid.uuid4().hex[:8]}"
+PATIENTS = 30_000
+# DuckDB looks at the first 20,480 lines: what is unlike them has to come later.
+UNLIKE = range(PATIENTS - 10, PATIENTS)
+CHANGED, DELETED = str(uuid.UUID(int=1)), f"mrn-{PATIENTS - 1}"
 
 
-def download(job: dict, folder: Path) -> None:
-    for file in job["files"]:
-        _, headers, _ = smoke.call("GET", file["url"])
-        (folder / file["name"]).write_bytes(smoke.fetched(headers["location"]))
+def patient(number: int) -> dict:
+    """One as all the others; or, in the end, one whose `id` is no UUID and whose date is partial, with members more."""
+    record = {"id": str(uuid.UUID(int=number)), "firstName": "Jane", "lastName": "Doe", "gender": ("female", "male")[number % 2]}
+    if number not in UNLIKE:
+        return record | {"birthDate": f"1990-01-{number % 28 + 1:02}"}
+    more = {"phone": "015694711", "address": {"city": "Springfield", "postalCode": "01569"}}
+    return record | {"id": f"mrn-{number}", "birthDate": "1985-03"} | more
 
 
-def blocks() -> list[str]:
-    page = (ROOT / "docs" / "working-with-exports.md").read_text()
-    python = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    # Spark and BigQuery cannot be had here.
-    return [block for block in python if "spark." not in block]
+def ndjson(records: list[dict]) -> str:
+    return "".join(f"{json.dumps(record)}\n" for record in records)
+
+
+def first() -> list[dict]:
+    return [patient(number) for number in range(PATIENTS)]
+
+
+def changed() -> list[dict]:
+    return [patient(1) | {"id": CHANGED, "lastName": "Smith"}]
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Language and text of what the page shows."""
+    shown = re.findall(r"```(\w+)\n(.*?)```", (ROOT / PAGE).read_text(), re.DOTALL)
+    return [(language, text) for language, text in shown if "spark." not in text and not text.startswith("bq ")]
+
+
+class Service:
+    """The running service, with a tenant of its own: 30,000 records would be in the way of other tests."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.command, self.admin = os.environ["CLINIK_BULK"], os.environ["CLINIK_BULK_ADMIN"]
+        self.operate("tenant", "create", TENANT, "--plan", "pro", "--bulk-operations-per-hour", "100")
+        key = self.operate("key", "create", TENANT, "--environment", "test")["key"]
+        names = {"CLINIKAPI_BASE_URL": os.environ["API_URL"], "CLINIKAPI_SECRET_KEY": key, "XDG_CONFIG_HOME": str(folder)}
+        self.environment = os.environ | names | {"PATH": f"{Path(self.command).parent}:{os.environ['PATH']}"}
+        self.store("first", first())
+
+    def operate(self, *arguments: str) -> dict:
+        done = subprocess.run([self.admin, "--output", "json", *arguments], check=True, stdout=subprocess.PIPE)
+        return json.loads(done.stdout or "{}")
+
+    def store(self, name: str, records: list[dict]) -> None:
+        source = self.folder / f"{name}.ndjson"
+        source.write_text(ndjson(records))
+        command = [self.command, "import", "Patient", source, "--state", self.folder / name, "--quiet"]
+        subprocess.run(command, env=self.environment, check=True)
+
+    def change(self) -> None:
+        self.store("changed", changed())
+        self.operate("record", "delete", TENANT, "test", "Patient", DELETED, "--wait", "0")
+
+
+class Made:
+    """Files as the service writes them, each handed out by what stands in for the command line."""
+
+    def __init__(self, folder: Path):
+        self.exports, tools = folder / "made", folder / "tools"
+        tools.mkdir()
+        stand_in = tools / "clinik-bulk"
+        stand_in.write_text(f'#!/bin/sh\nmkdir -p exports && mv "{self.exports}"/* exports/\n')
+        stand_in.chmod(0o755)
+        self.environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"}
+        self.write("export-20260115T091500Z-4f1c2a", "2026-01-15T09:10:00.000Z", first())
+
+    def write(self, name: str, time: str, records: list[dict]) -> Path:
+        export = self.exports / name
+        export.mkdir(parents=True)
+        meta = {"lastUpdated": time, "tag": [{"system": "https://clinikapi.com/tenant", "code": TENANT}]}
+        lines = ndjson([{"resourceType": "Patient", **record, "meta": meta} for record in records])
+        (export / "Patient.ndjson.gz").write_bytes(gzip.compress(lines.encode()))
+        return export
+
+    def change(self) -> None:
+        export = self.write("export-20260116T091500Z-90be7d", "2026-01-16T09:10:00.000Z", changed())
+        deleted = {"resourceType": "Patient", "id": DELETED, "deletedAt": "2026-01-16T09:11:00.000Z"}
+        (export / "deleted.ndjson").write_text(ndjson([deleted]))
+
+
+# By the name that a block gives to what it has read.
+WANTED = {
+    "by_gender": (lambda rows: sum(row[1] for row in rows.fetchall()), PATIENTS),
+    "born_in_march": (lambda rows: rows.fetchall(), [(patient(number)["id"], "Springfield") for number in UNLIKE]),
+    "everything": (lambda rows: rows.count("address").fetchall(), [(len(UNLIKE),)]),
+    "table": (lambda table: (len(table), *table[["birthDate", "phone"]].iloc[-1]), (PATIENTS, "1985-03", "015694711")),
+    "counted": (lambda counted: counted, PATIENTS),
+}
+
+
+def expect(what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        sys.exit(f"error: {PAGE}: {what}: {found!r}, and not {wanted!r}")
+
+
+def run_python(text: str, names: dict) -> None:
+    """Runs a block and looks at what it has read, before the next one leaves the folder."""
+    known = set(names)
+    exec(compile(text, PAGE, "exec"), names)  # noqa: S102 - our own page
+    for name in WANTED.keys() & (names.keys() - known):
+        read, wanted = WANTED[name]
+        expect(name, read(names[name]), wanted)
+
+
+def run_shell(text: str, ended_in: Path, environment: dict[str, str]) -> None:
+    """Runs a block; the next one begins in the folder where this one ends."""
+    command = ["bash", "-euc", f'{text}\npwd > "$ENDED_IN"']
+    done = subprocess.run(command, env=environment | {"ENDED_IN": str(ended_in)})
+    if done.returncode != 0:
+        sys.exit(f"error: {PAGE}: these lines end with {done.returncode}:\n{text}")
+    os.chdir(ended_in.read_text().strip())
 
 
 def main() -> None:
-    records = (ROOT / "events" / "samples" / "records" / "Patient.ndjson").read_text()
-    smoke.completed(smoke.start("/v1/bulk/import", {"resourceType": "Patient", "data": records}))
-    asked = {"resourceTypes": ["Patient"], "files": "perType", "compression": "gzip"}
-    job = smoke.completed(smoke.start("/v1/bulk/export", asked))
-    names: dict = {}
-    with tempfile.TemporaryDirectory() as folder:
-        download(job, Path(folder))
-        os.chdir(folder)
-        for block in blocks():
-            exec(compile(block, "docs/working-with-exports.md", "exec"), names)  # noqa: S102 - our own page
-        records = job["files"][0]["records"]
-        counted = (sum(row[1] for row in names["by_gender"].fetchall()), len(names["patients"]))
-        newest = names["newest"].count("id").fetchall()[0][0]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--made", action="store_true")
+    is_made = parser.parse_args().made
+    shown = blocks()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = Made(folder) if is_made else Service(folder)
+        names: dict = {}
+        (folder / "work").mkdir()
+        os.chdir(folder / "work")
+        for language, text in shown:
+            if "--since-last" in text:
+                source.change()
+            if language == "python":
+                run_python(text, names)
+            else:
+                run_shell(text, folder / "ended-in", source.environment)
         os.chdir(ROOT)
-    if counted != (records, records) or newest != records:
-        sys.exit(f"docs/working-with-exports.md counts {counted} and {newest} of {records} records")
-    print(f"docs/working-with-exports.md: {len(blocks())} blocks ran on {records} records")
+    expect("names", WANTED.keys() - names.keys(), set())
+    counted = duckdb.sql("SELECT count(*), count(DISTINCT id), count(*) FILTER (lastName = 'Smith') FROM newest").fetchall()
+    expect("newest", counted, [(PATIENTS - 1, PATIENTS - 1, 1)])
+    expect("deleted", duckdb.sql(f"SELECT id FROM newest WHERE id = '{DELETED}'").fetchall(), [])
+    print(f"{PAGE}: {len(shown)} blocks ran on {PATIENTS} records")
 
 
 if __name__ == "__main__":
