@@ -2179,7 +2179,9 @@ export type BoundedMoney = {
 };
 
 /**
- * For 24 hours the same key with the same body answers with the first job; with another body, 409.
+ * A name of your own for the call, as `patients-2026-01-15`. For 24 hours the same key with the same body answers with the
+ * first job; with another body, 409.
+ *
  */
 export type IdempotencyKey = string;
 
@@ -2192,7 +2194,9 @@ export type StartImportData = {
     body: ImportRequest;
     headers?: {
         /**
-         * For 24 hours the same key with the same body answers with the first job; with another body, 409.
+         * A name of your own for the call, as `patients-2026-01-15`. For 24 hours the same key with the same body answers with the
+         * first job; with another body, 409.
+         *
          */
         'Idempotency-Key'?: string;
     };
@@ -2268,7 +2272,9 @@ export type StartExportData = {
     body: ExportRequest;
     headers?: {
         /**
-         * For 24 hours the same key with the same body answers with the first job; with another body, 409.
+         * A name of your own for the call, as `patients-2026-01-15`. For 24 hours the same key with the same body answers with the
+         * first job; with another body, 409.
+         *
          */
         'Idempotency-Key'?: string;
     };
