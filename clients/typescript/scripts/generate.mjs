@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createClient } from '@hey-api/openapi-ts';
 import { bundle, createConfig } from '@redocly/openapi-core';
+import { describeRecords } from './describe.mjs';
 
 const openapi = fileURLToPath(new URL('../../../openapi.yaml', import.meta.url));
 const target = fileURLToPath(new URL('../src/generated/openapi.gen.ts', import.meta.url));
@@ -19,6 +20,7 @@ async function generate() {
   try {
     // One document first: references into other files would give every type twice.
     const { bundle: document } = await bundle({ ref: openapi, config: await createConfig({}) });
+    describeRecords(document.parsed);
     const input = join(folder, 'openapi.json');
     await writeFile(input, JSON.stringify(document.parsed));
     await createClient({

@@ -53,14 +53,20 @@ export function parseMeta(meta: unknown, response: Response): ResponseMeta {
     rateLimitRemaining: number('x-ratelimit-remaining'),
     rateLimitReset: number('x-ratelimit-reset'),
   };
+  const { warnings, ...known } = isObject(meta) ? meta : {};
   const present = Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined));
   return {
     requestId: response.headers.get('x-request-id') ?? '',
     timestamp: response.headers.get('x-timestamp') ?? new Date().toISOString(),
     status: response.status,
     ...present,
-    ...(typeof meta === 'object' ? meta : undefined),
+    ...known,
+    ...(areTexts(warnings) && { warnings }),
   };
+}
+
+function areTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === 'string');
 }
 
 /**

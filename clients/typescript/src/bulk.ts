@@ -8,7 +8,7 @@ import {
   readRejected,
   readResults,
 } from './files.js';
-import { type ImportAllRequest, importAll } from './import-all.js';
+import { type ImportAllRequest, type ImportedJob, importAll } from './import-all.js';
 import {
   allJobs,
   cancelJob,
@@ -36,6 +36,7 @@ import type {
   JobSummary,
   Limits,
   PaginatedResponse,
+  ResourceType,
   StartedJob,
   ValidationReport,
 } from './types.js';
@@ -64,7 +65,7 @@ export interface Bulk {
    * if it exceeds a batch: use {@link Bulk.importAll}.
    * @throws ClinikApiError `IDEMPOTENCY_CONFLICT` (409), `UPLOAD_FAILED`, `PAYLOAD_TOO_LARGE` (413).
    */
-  import(request: ImportRequest, options?: RequestOptions): Promise<ApiResponse<StartedJob>>;
+  import<T extends ResourceType>(request: ImportRequest<T>, options?: RequestOptions): Promise<ApiResponse<StartedJob>>;
 
   /**
    * Starts an export of all records of the types, or of those changed since a time. Takes one bulk operation.
@@ -105,7 +106,10 @@ export interface Bulk {
    * @throws ClinikValidationError as {@link Bulk.import}
    * @throws ClinikApiError `PAYLOAD_TOO_LARGE` (413)
    */
-  validate(request: ValidateRequest, options?: RequestOptions): Promise<ApiResponse<ValidationReport>>;
+  validate<T extends ResourceType>(
+    request: ValidateRequest<T>,
+    options?: RequestOptions,
+  ): Promise<ApiResponse<ValidationReport>>;
 
   /**
    * Creates an upload of exactly `bytes` bytes, 1 to 104,857,600. PUT the NDJSON, plain or gzip, to its `uploadUrl`
@@ -149,7 +153,7 @@ export interface Bulk {
    * each of them; `UPLOAD_FAILED`, `IDEMPOTENCY_CONFLICT`
    * @throws TypeError for a record that is no object
    */
-  importAll(request: ImportAllRequest, options?: RequestOptions): AsyncIterable<Job>;
+  importAll<T extends ResourceType>(request: ImportAllRequest<T>, options?: RequestOptions): AsyncIterable<ImportedJob>;
 
   /**
    * Downloads a file of a completed job, one of its `files` or the list of their hashes, `SHA256SUMS`; without a name, the

@@ -1,12 +1,12 @@
 import { type Bulk, createBulk } from './bulk.js';
-import { type ClinikOptions, checkApiKey, resolveBaseUrl, resolveOptions } from './options.js';
+import { type ClinikOptions, resolveApiKey, resolveBaseUrl, resolveOptions } from './options.js';
 import { Transport } from './transport.js';
 
 /**
  * The client of ClinikAPI. For servers only: the key must never reach a browser.
  *
  * ```ts
- * const clinik = new Clinik(process.env.CLINIKAPI_SECRET_KEY!);
+ * const clinik = new Clinik(); // with the key in CLINIKAPI_SECRET_KEY
  * ```
  */
 export class Clinik {
@@ -14,12 +14,13 @@ export class Clinik {
   readonly bulk: Bulk;
 
   /**
-   * @param apiKey your secret key, `clk_live_…` or `clk_test_…`
-   * @throws TypeError for an empty key, or a base URL that is none
+   * @param apiKey your secret key, `clk_live_…` or `clk_test_…`. Default: the environment variable
+   * `CLINIKAPI_SECRET_KEY`
+   * @throws TypeError for a missing or empty key, or a base URL that is none
    * @throws RangeError for a `timeout` or `retries` out of range
    */
-  constructor(apiKey: string, options: ClinikOptions = {}) {
-    const key = checkApiKey(apiKey);
+  constructor(apiKey?: string, options: ClinikOptions = {}) {
+    const key = resolveApiKey(apiKey);
     const { timeout, retries } = resolveOptions(
       {
         ...(options.timeout !== undefined && { timeout: options.timeout }),

@@ -5,7 +5,7 @@ import { jobPath } from './jobs.js';
 import type { RequestOptions } from './options.js';
 import { isForeign, isTransient, parseRetryAfter, patiently, withRetries } from './retry.js';
 import { within } from './time.js';
-import { networkError, type Transport } from './transport.js';
+import type { Transport } from './transport.js';
 import type { JobFile } from './types.js';
 
 type Settings = ReturnType<Transport['options']>;
@@ -16,6 +16,8 @@ interface Source {
   readonly reader: Reader;
   /** The byte that is read next. */
   position: number;
+  /** Where it leads. */
+  readonly url: string;
   /** Names the file's content; a resumed download must be of the same. */
   readonly etag: string | undefined;
 }
@@ -164,7 +166,7 @@ class Transfer {
       try {
         return await source.reader.read();
       } catch (error) {
-        throw inner.aborted ? error : networkError(this.#name, error);
+        throw inner.aborted ? error : this.#transport.networkError(this.#name, source.url, error);
       }
     });
     if (!result.done) {
@@ -219,10 +221,10 @@ class Transfer {
     const read = async (response: Response): Promise<Source | undefined> => {
       // The whole, also where a rest was asked for: then of the same content.
       const isSame = !isResumed || this.#etag === undefined || response.headers.get('etag') === this.#etag;
-      if (response.status === 200 && isSame) return toSource(response, 0);
+      if (response.status === 200 && isSame) return toSource(url, response, 0);
       if (isResumed && response.status === 206) {
         const range = response.headers.get('content-range') ?? '';
-        if (range.startsWith(`bytes ${this.#offset}-`)) return toSource(response, this.#offset);
+        if (range.startsWith(`bytes ${this.#offset}-`)) return toSource(url, response, this.#offset);
       }
       await response.body?.cancel();
       if (response.status === 403 || response.status === 404) return undefined;
@@ -245,9 +247,10 @@ function isCut(error: unknown): boolean {
   return isShort || isTransient(error) || isForeign(error);
 }
 
-function toSource(response: Response, position: number): Source {
+function toSource(url: string, response: Response, position: number): Source {
   const body = response.body as ReadableStream<Uint8Array> | null;
   return {
+    url,
     position,
     reader: (body ?? new Blob([]).stream()).getReader() as Reader,
     etag: response.headers.get('etag') ?? undefined,

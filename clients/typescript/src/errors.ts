@@ -18,6 +18,8 @@ export interface ClinikErrorDetails {
   issues?: Issue[] | undefined;
   requestId?: string | undefined;
   retryAfter?: number | undefined;
+  /** Why no answer came, as Node says it. */
+  cause?: unknown;
 }
 
 /**
@@ -47,7 +49,7 @@ export class ClinikApiError extends Error {
   declare readonly retryAfter?: number;
 
   constructor(details: ClinikErrorDetails) {
-    super(details.message);
+    super(details.message, details.cause === undefined ? undefined : { cause: details.cause });
     this.status = details.status;
     this.code = details.code;
     if (details.issues !== undefined) this.issues = details.issues;
@@ -105,8 +107,8 @@ export function errorOfStatus(details: ClinikErrorDetails): ClinikApiError {
 }
 
 /** An error that the client found by itself. */
-export function clientError(code: string, message: string): ClinikApiError {
-  return new ClinikApiError({ status: 0, code, message });
+export function clientError(code: string, message: string, cause?: unknown): ClinikApiError {
+  return new ClinikApiError({ status: 0, code, message, cause });
 }
 
 /** A request that the client refused to send. */

@@ -227,7 +227,11 @@ async function finishedExport(transport: Transport, id: string, options: Request
 
 async function finishedJob(transport: Transport, id: string, options: RequestOptions | undefined): Promise<Job> {
   const job = await endedJob(transport, id, options);
-  if (job.status === 'completed') return job;
+  if (job.status === 'completed') {
+    // What it does not name cannot be verified, and is not to be taken for an empty export.
+    if (job.files !== undefined) return job;
+    throw clientError('INVALID_RESPONSE', `${id} is completed, and the answer does not say which files it has`);
+  }
   const reason = job.errors[0]?.message ?? 'no reason given';
   throw refusal('JOB_NOT_COMPLETED', `${id} has failed (${reason}), so that it has no files`);
 }

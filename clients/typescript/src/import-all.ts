@@ -1,26 +1,48 @@
+import { type Batch, countRecords, cut, type DuplicateRecord } from './batches.js';
 import { ClinikRateLimitError, clientError, refusal } from './errors.js';
 import { waitForJob } from './jobs.js';
-import { type ImportData, isBlob, isGzip, MAX_BYTES, MAX_RECORDS, readLines } from './ndjson.js';
+import { checkData, type ImportData, isBlob, isGzip } from './ndjson.js';
 import type { RequestOptions } from './options.js';
+import type { ImportableRecord } from './records.js';
 import { isForeign, isTransient, MAX_RETRY_AFTER, type Patience, patiently, waitOf } from './retry.js';
+import { SeenIds } from './seen-ids.js';
 import { type RememberedUploads, Sending } from './sending.js';
 import { prepare } from './start.js';
 import { now, sleep, unlessAborted } from './time.js';
 import type { Answer, Transport } from './transport.js';
-import type { Job, ResourceType, StartedJob } from './types.js';
+import type { Job, JobStatus, ResourceType, StartedJob } from './types.js';
 
 /** What to import, of any size. */
-export interface ImportAllRequest {
+export interface ImportAllRequest<T extends ResourceType = ResourceType> {
   /** The type of all records. */
-  resourceType: ResourceType;
-  /** Any number of records. They are read as they are needed: a file's `Blob` or a generator fills no memory. */
-  records: ImportData;
+  resourceType: T;
+  /**
+   * Any number of records: objects, NDJSON text, or a file of NDJSON, `await fs.openAsBlob(path)`. They are read as they
+   * are needed: a file or a generator fills no memory.
+   */
+  records: ImportData<ImportableRecord<T>>;
   /**
    * Called when the start of a batch waits, for a bulk operation or for a service that is away, when its job has
    * started, and when its job has ended. What it throws ends the import; a promise is
    * waited for.
    */
   onBatch?: (batch: ImportBatch) => void;
+  /**
+   * Called at every poll of a job, with how far its batch and the whole are. Where the records are text or a `Blob`, they
+   * are counted first. What it throws ends the import; a promise is waited for.
+   */
+  onProgress?: (progress: ImportProgress) => void;
+  /**
+   * What becomes of a record whose `id` an earlier record of this import has. `first`: the first record counts, even if
+   * it is rejected; later ones are not sent, and told of. `last`: all are sent; a later batch replaces what an earlier
+   * one has stored, and within a batch the service rejects the later one. Default: `first`.
+   */
+  duplicates?: 'first' | 'last';
+  /**
+   * Called for every record that was not sent, since an earlier one has its `id`. What it throws ends the import; a
+   * promise is waited for.
+   */
+  onDuplicate?: (duplicate: DuplicateRecord) => void;
   /**
    * Whether to wait when the bulk operations of the hour are used up, up to an hour for each batch; `onBatch` says for
    * how long. Otherwise the iteration ends with a `ClinikRateLimitError`. Default: true.
@@ -35,11 +57,18 @@ export interface ImportBatch {
   status: 'waiting' | 'started' | 'ended';
   /** The batch, from 0. */
   index: number;
-  /** Its first record among all, from 0; add an error's `index` to find the record. Go on from here after a failure. */
+  /** Its first record among all, from 0. Go on from here after a failure. */
   firstRecord: number;
+  /** Records that are sent. */
   records: number;
   /** Of NDJSON, before it is compressed for an upload. */
   bytes: number;
+  /** Records between or behind its own that are not sent, since an earlier record has their `id`. */
+  duplicateRecords: number;
+  /** The first 100 of them; `onDuplicate` is told of all. */
+  duplicates: DuplicateRecord[];
+  /** The number of a record among all, from 1, by its `line` in the batch, as errors of the job tell it. */
+  recordNumber: (line: number) => number;
   /** While `waiting`: seconds until it is tried again, an hour at most. */
   waitSeconds?: number;
   /** Once `started`. */
@@ -48,34 +77,91 @@ export interface ImportBatch {
   job?: Job;
 }
 
+/** How far `importAll` is. */
+export interface ImportProgress {
+  /** The batch that runs, from 0. */
+  index: number;
+  jobId: string;
+  /** Of the batch's job. */
+  status: JobStatus;
+  /** Records of the batch that are stored or rejected, of all that it has. */
+  batch: { processedRecords: number; totalRecords: number };
+  /**
+   * Records of the whole that are stored, rejected or left out as duplicates, of all that there are. How many there are
+   * is not known of a generator or stream.
+   */
+  all: { processedRecords: number; totalRecords?: number };
+}
+
+/** A job of `importAll` that has ended, and which records were left out of its batch. */
+export interface ImportedJob extends Job {
+  /** Records between or behind those of the batch that were not sent, since an earlier record has their `id`. */
+  duplicateRecords: number;
+  /** The first 100 of them; `onDuplicate` is told of all. */
+  duplicates: DuplicateRecord[];
+}
+
 /** Imports any number of records, batch after batch; yields every job once it has ended. */
 export async function* importAll(
   transport: Transport,
   remembered: RememberedUploads,
   request: ImportAllRequest,
   options: RequestOptions | undefined,
-): AsyncGenerator<Job, void, undefined> {
-  const { records, onBatch } = request;
+): AsyncGenerator<ImportedJob, void, undefined> {
+  const { resourceType, records, duplicates = 'first', onDuplicate, onBatch, onProgress } = request;
   const { signal } = transport.options(options);
+  checkData('records', records);
+  if (duplicates !== 'first' && duplicates !== 'last') throw new TypeError("duplicates: expected 'first' or 'last'");
   if (isBlob(records) && (await unlessAborted(signal, () => isGzip(records)))) {
     throw refusal('INVALID_RECORD', 'records: expected NDJSON; this is gzip, decompress it first');
   }
+  const total = onProgress && (await countRecords(records, signal));
   const slots = new Slots(transport, remembered, request, options);
-  for await (const { lines, ...batch } of cut(records, signal)) {
-    const { data } = await slots.start(lines, batch);
-    await onBatch?.({ ...batch, status: 'started', jobId: data.jobId });
-    const wait = signal === undefined ? {} : { signal };
-    const { data: job } = await waitForJob(transport, data.jobId, wait, options, 'import');
+  const seen = duplicates === 'first' ? new SeenIds() : undefined;
+  for await (const batch of cut(records, { resourceType, seen, onDuplicate, signal })) {
+    const told = tellable(batch);
+    const { data } = await slots.start(batch.lines, told);
+    const { jobId } = data;
+    await onBatch?.({ ...told, status: 'started', jobId });
+    const wait = {
+      ...(signal !== undefined && { signal }),
+      ...(onProgress !== undefined && { onProgress: (job: Job) => onProgress(progressOf(job, batch, total)) }),
+    };
+    const { data: job } = await waitForJob(transport, jobId, wait, options, 'import');
     checkCount(job, batch);
-    await onBatch?.({ ...batch, status: 'ended', jobId: data.jobId, job });
-    yield job;
+    await onBatch?.({ ...told, status: 'ended', jobId, job });
+    yield { ...job, duplicateRecords: batch.duplicateRecords, duplicates: batch.duplicates };
   }
 }
 
-type Position = Pick<ImportBatch, 'index' | 'firstRecord' | 'records' | 'bytes'>;
+type Told = Omit<ImportBatch, 'status'>;
+
+function tellable({ lines: _, numbers, ...batch }: Batch): Told {
+  const recordNumber = (line: number) => {
+    const number = numbers[line - 1];
+    if (number === undefined) throw new RangeError(`line: expected 1 to ${numbers.length}`);
+    return number;
+  };
+  return { ...batch, recordNumber };
+}
+
+function progressOf(job: Job, batch: Batch, total: number | undefined): ImportProgress {
+  const { firstRecord, duplicateRecords, index, records } = batch;
+  return {
+    index,
+    jobId: job.id,
+    status: job.status,
+    batch: { processedRecords: job.processedRecords, totalRecords: records },
+    all: {
+      // All duplicates before this batch are behind a record of an earlier one.
+      processedRecords: firstRecord + duplicateRecords + job.processedRecords,
+      ...(total !== undefined && { totalRecords: total }),
+    },
+  };
+}
 
 /** What was sent has to be what the job has read, and all of that stored or rejected. */
-function checkCount(job: Job, { index, records }: Position): void {
+function checkCount(job: Job, { index, records }: Batch): void {
   if (job.status !== 'completed') return;
   const { totalRecords: read, succeededRecords: stored, failedRecords: rejected } = job;
   if (read === records && (stored ?? Number.NaN) + (rejected ?? Number.NaN) === records) return;
@@ -112,11 +198,11 @@ class Slots {
   }
 
   /** Starts the batch's job: one, whatever happens on the way. */
-  async start(lines: Uint8Array[], batch: Position): Promise<Answer<StartedJob>> {
-    const { resourceType, label } = this.#request;
+  async start(lines: Uint8Array[], batch: Told): Promise<Answer<StartedJob>> {
+    const { records: _, onBatch, onProgress, duplicates, onDuplicate, waitForSlot, ...rest } = this.#request;
     const data = new Blob(lines as Uint8Array<ArrayBuffer>[]);
     const { idempotencyKey, signal } = this.#transport.options(this.#options);
-    const records = await prepare({ resourceType, data, ...(label !== undefined && { label }) }, signal);
+    const records = await prepare({ ...rest, data }, signal);
     const key = idempotencyKey === undefined ? undefined : `${idempotencyKey}-${batch.index}`;
     const sending = new Sending(this.#transport, this.#remembered, records, { key, ...OF_A_BATCH });
     const patience: Patience = {
@@ -159,14 +245,14 @@ class Slots {
     return isTransient(error) && !isLimit;
   }
 
-  async #wait(batch: Position, signal: AbortSignal | undefined): Promise<void> {
+  async #wait(batch: Told, signal: AbortSignal | undefined): Promise<void> {
     const left = this.#next - now();
     if (!this.#waits || left <= 0) return;
     await this.#tell(batch, left);
     await sleep(left, signal);
   }
 
-  async #tell(batch: Position, milliseconds: number): Promise<void> {
+  async #tell(batch: Told, milliseconds: number): Promise<void> {
     const waitSeconds = Math.ceil(milliseconds / 1000);
     await this.#request.onBatch?.({ ...batch, status: 'waiting', waitSeconds });
   }
@@ -174,28 +260,3 @@ class Slots {
 
 /** A batch has three uploads: one that it needs, and two for those that expire or are refused. */
 const OF_A_BATCH = { maxUploads: 3, renewRefused: true };
-
-/** Cuts records into batches of 10,000 records and 104,857,600 bytes at most. */
-async function* cut(
-  records: ImportData,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Position & { lines: Uint8Array[] }, void, undefined> {
-  const lineEnd = Uint8Array.of(0x0a);
-  let lines: Uint8Array[] = [];
-  let batch: Position = { index: 0, firstRecord: 0, records: 0, bytes: 0 };
-  for await (const line of readLines(records, signal)) {
-    signal?.throwIfAborted();
-    const bytes = line.byteLength + 1;
-    if (bytes > MAX_BYTES) {
-      throw refusal('BATCH_TOO_LARGE', `record ${batch.firstRecord + batch.records}: it is larger than a batch may be`);
-    }
-    if (batch.records === MAX_RECORDS || batch.bytes + bytes > MAX_BYTES) {
-      yield { ...batch, lines };
-      batch = { index: batch.index + 1, firstRecord: batch.firstRecord + batch.records, records: 0, bytes: 0 };
-      lines = [];
-    }
-    lines.push(line, lineEnd);
-    batch = { ...batch, records: batch.records + 1, bytes: batch.bytes + bytes };
-  }
-  if (batch.records > 0) yield { ...batch, lines };
-}

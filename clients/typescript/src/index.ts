@@ -1,3 +1,4 @@
+export type { DuplicateRecord } from './batches.js';
 export type { Bulk } from './bulk.js';
 export { Clinik } from './client.js';
 export {
@@ -11,7 +12,7 @@ export {
   type Issue,
 } from './errors.js';
 export type { RecordsOptions } from './files.js';
-export type { ImportAllRequest, ImportBatch } from './import-all.js';
+export type { ImportAllRequest, ImportBatch, ImportedJob, ImportProgress } from './import-all.js';
 export type { JobFilter, WaitOptions } from './jobs.js';
 export type { BlobLike, ImportData } from './ndjson.js';
 export type { ClinikOptions, RequestOptions } from './options.js';

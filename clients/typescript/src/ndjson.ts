@@ -1,4 +1,6 @@
+import { types } from 'node:util';
 import { refusal } from './errors.js';
+import { encodeRecord } from './json.js';
 import { unlessAborted, untilAborted } from './time.js';
 
 /** Records in one batch, at most. */
@@ -18,7 +20,7 @@ export interface BlobLike {
  * Records to send: NDJSON as text or as a `Blob`, or objects, of which each becomes a line. NDJSON is sent byte for
  * byte; numbers of more than 15 digits, for example, survive only that way.
  */
-export type ImportData = string | Iterable<object> | AsyncIterable<object> | BlobLike;
+export type ImportData<R extends object = object> = string | Iterable<R> | AsyncIterable<R> | BlobLike;
 
 const NEWLINE = 0x0a;
 const READ_BYTES = 1_048_576;
@@ -41,23 +43,28 @@ export function encodeText(text: string): Uint8Array {
   return Buffer.concat(parts.flatMap((part, index) => (index === 0 ? [part] : [Buffer.of(0xff), part])));
 }
 
-/** A record as its line, without the line end. */
-export function encodeRecord(record: unknown, index: number): string {
-  // A stream of bytes would become one record for each chunk.
-  if (ArrayBuffer.isView(record) || record instanceof ArrayBuffer) {
-    throw new TypeError(`record ${index}: bytes, where objects are expected; for a file use fs.openAsBlob(path)`);
-  }
-  if (typeof record !== 'object' || record === null || Array.isArray(record)) {
-    throw new TypeError(`record ${index}: expected an object`);
-  }
-  let line: string | undefined;
-  try {
-    line = JSON.stringify(record);
-  } catch {
-    // The engine's own message may show parts of the record.
-  }
-  if (line === undefined) throw new TypeError(`record ${index}: cannot be written as JSON`);
-  return line;
+/**
+ * Checks that records can be read from what was given, before anything is sent.
+ *
+ * @param name of the member of the request
+ */
+export function checkData(name: string, data: unknown): asserts data is ImportData {
+  const found = faultOf(data);
+  if (found === undefined) return;
+  throw new TypeError(
+    `${name} must be NDJSON text, an array or (async) iterable of records, or a Blob of NDJSON; it is ${found}`,
+  );
+}
+
+function faultOf(data: unknown): string | undefined {
+  if (typeof data === 'string') return undefined;
+  if (typeof data === 'function') return 'a function: call it';
+  if (data === null || data === undefined) return String(data);
+  if (typeof data !== 'object') return `a ${typeof data}`;
+  if (ArrayBuffer.isView(data) || types.isAnyArrayBuffer(data)) return 'bytes: make a Blob of them, or text';
+  if (isBlob(data) || Symbol.iterator in data || Symbol.asyncIterator in data) return undefined;
+  if ('then' in data && typeof data.then === 'function') return 'a Promise: await it';
+  return 'one object: put it into an array';
 }
 
 /** Records as lines; text and blobs are split at `\n` alone and stay as they are, blank lines and `\r` included. */
@@ -70,9 +77,9 @@ export async function* readLines(
   } else if (isBlob(data)) {
     yield* splitLines(untilAborted(signal, chunksOfBlob(data)));
   } else {
-    let index = 0;
-    for await (const record of untilAborted(signal, data))
-      yield new TextEncoder().encode(encodeRecord(record, index++));
+    const encoder = new TextEncoder();
+    let number = 0;
+    for await (const record of untilAborted(signal, data)) yield encoder.encode(encodeRecord(record, ++number));
   }
 }
 
@@ -120,18 +127,16 @@ export interface Batch {
 
 /** Collects the records of one call; refuses what no call can carry. */
 export async function collect(data: ImportData, textLimit: number, signal?: AbortSignal): Promise<Batch> {
+  checkData('data', data);
   if (typeof data === 'string') {
     checkRecords(countLines(data));
     return ofText(data, textLimit);
   }
   if (isBlob(data)) return unlessAborted(signal, () => ofBlob(data, textLimit));
-  if (typeof data !== 'object' || data === null) {
-    throw new TypeError('data: expected NDJSON as a string or Blob, or an iterable of objects');
-  }
   const lines: string[] = [];
   let length = 0;
   for await (const record of untilAborted(signal, data)) {
-    const line = encodeRecord(record, lines.length);
+    const line = encodeRecord(record, lines.length + 1);
     lines.push(line);
     length += line.length + 1;
     checkRecords(lines.length);

@@ -36,6 +36,7 @@ export interface RequestOptions {
   idempotencyKey?: string;
 }
 
+const KEY_VARIABLE = 'CLINIKAPI_SECRET_KEY';
 const DEFAULT_BASE_URL = 'https://api.clinikapi.com';
 
 /** Checks a time in milliseconds. */
@@ -70,15 +71,22 @@ export function resolveOptions(
   };
 }
 
-/** Checks a key: what cannot be sent in a header would else be shown in fetch's own error. */
-export function checkApiKey(apiKey: string): string {
-  if (typeof apiKey !== 'string' || apiKey === '') {
-    throw new TypeError('apiKey: expected your secret key, for example from CLINIKAPI_SECRET_KEY; it is empty');
+/**
+ * The key, given or of the environment. What cannot be sent in a header would else be shown in fetch's own error.
+ */
+export function resolveApiKey(option: string | undefined): string {
+  const name = option === undefined ? KEY_VARIABLE : 'apiKey';
+  const key = option ?? process.env[KEY_VARIABLE];
+  if (key === undefined) {
+    throw new TypeError(`${KEY_VARIABLE}: expected your secret key; it is not set. Set it, or use new Clinik(apiKey)`);
   }
-  if (!/^[!-~]+$/.test(apiKey)) {
-    throw new TypeError('apiKey: expected visible ASCII characters only; remove spaces and line ends');
+  if (typeof key !== 'string' || key === '') {
+    throw new TypeError(`${name}: expected your secret key, for example from ${KEY_VARIABLE}; it is empty`);
   }
-  return apiKey;
+  if (!/^[!-~]+$/.test(key)) {
+    throw new TypeError(`${name}: expected visible ASCII characters only; remove spaces and line ends`);
+  }
+  return key;
 }
 
 /** The base URL without its last slash. It is never shown in an error: it may have been mixed up with the key. */

@@ -80,6 +80,25 @@ export interface RecordTypes {
  */
 export type RecordOf<T extends generated.ResourceType> = RecordTypes[T] & RecordIdentity & { resourceType?: T };
 
+/** A record of each type as an import takes it. */
+type ImportableRecords = {
+  [T in generated.ResourceType]: Importable<RecordTypes[T] & RecordIdentity & { resourceType?: T }>;
+};
+
+/**
+ * Known fields have their types; what is missing, and what is not known, is the service's to judge. The first one is for
+ * rows whose type has no index signature, such as those of an interface, or `object`.
+ */
+type Importable<R> = Fields<R> | (Fields<R> & { [member: string]: unknown });
+type Fields<R> = { [Field in keyof R]?: R[Field] | undefined };
+
+/**
+ * A record as `import`, `validate` and `importAll` take it. Fields of the type are checked where they are given, and
+ * others are allowed: the service keeps them. That required fields are there {@link RecordOf} checks, and the service.
+ * Rows of an unknown form may be of type `object` or `Record<string, unknown>`.
+ */
+export type ImportableRecord<T extends generated.ResourceType> = ImportableRecords[T];
+
 /** A record of one type, as exported: with `resourceType`, `id` and `meta`. */
 export type ExportedRecord<T extends generated.ResourceType = generated.ResourceType> = {
   [Type in T]: RecordTypes[Type] & {

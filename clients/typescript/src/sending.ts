@@ -99,7 +99,7 @@ export class Sending {
   }
 
   #start(source: { data: string } | { uploadId: string }, options: RequestOptions | undefined) {
-    const { resourceType, label } = this.#records;
+    const { resourceType, label, unknown } = this.#records;
     const { retries, signal } = this.#transport.options(options);
     return withRetries(retries, signal, async () => {
       const began = Date.now();
@@ -108,7 +108,7 @@ export class Sending {
         throw clientError('IDEMPOTENCY_EXPIRED', `no answer came for a day: it may have started a job; ${HOW_TO_FIND}`);
       }
       try {
-        const body = { resourceType, label, ...source };
+        const body = { resourceType, label, unknown, ...source };
         return await startImport(this.#transport, body, { ...options, retries: 0, idempotencyKey: this.#key });
       } catch (error) {
         const isRefused = error instanceof ClinikApiError && error.status === 429;
@@ -153,8 +153,8 @@ export async function importOnce(
   options: RequestOptions | undefined,
 ): Promise<Answer<StartedJob>> {
   if ('uploadId' in request) {
-    const { resourceType, label, uploadId } = request;
-    return startImport(transport, { resourceType, label, uploadId }, options);
+    const { resourceType, label, uploadId, ...unknown } = request;
+    return startImport(transport, { resourceType, label, unknown, uploadId }, options);
   }
   const { signal, idempotencyKey: key } = transport.options(options);
   const records = await prepare(request, signal);
@@ -195,7 +195,9 @@ function isRefusedByStore(error: unknown): boolean {
 }
 
 async function nameOf(key: string, records: Prepared, bytes: Uint8Array | BlobLike): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify([key, records.resourceType, records.label ?? '']));
+  const hash = createHash('sha256').update(
+    JSON.stringify([key, records.resourceType, records.label ?? '', records.unknown]),
+  );
   if (!isBlob(bytes)) hash.update(bytes);
   else for await (const chunk of chunksOfBlob(bytes)) hash.update(chunk);
   return hash.digest('hex');

@@ -31,7 +31,16 @@ export const isStartedJob: Check = ({ jobId, status }) => isName(jobId) && STATU
 /** The job that was asked for, and no other one that somebody on the way remembers. */
 export function isJob(id: string, type?: JobType): Check {
   return (data) =>
-    isJobSummary(data) && data.id === id && (type === undefined || data.type === type) && areObjects(data.errors);
+    isJobSummary(data) &&
+    data.id === id &&
+    (type === undefined || data.type === type) &&
+    areObjects(data.errors) &&
+    !isExportWithoutFiles(data);
+}
+
+/** A completed export has files, be it none of them or an empty one: without the member nobody knows what it holds. */
+function isExportWithoutFiles({ type, status, files, downloadUrl }: Members): boolean {
+  return type === 'export' && status === 'completed' && files === undefined && downloadUrl === undefined;
 }
 
 const isJobSummary: Check = ({ id, type, status, totalRecords, processedRecords, files }) =>

@@ -3,28 +3,29 @@ import { gzip } from 'node:zlib';
 import { refusal } from './errors.js';
 import { type BlobLike, collect, type ImportData, isBlob, isGzip } from './ndjson.js';
 import type { RequestOptions } from './options.js';
+import type { ImportableRecord } from './records.js';
 import { isReport, isStartedJob } from './shapes.js';
 import { unlessAborted } from './time.js';
 import { type Answer, MAX_TEXT_BODY, type Transport } from './transport.js';
 import type { Compression, ExportFiles, ResourceType, StartedJob, ValidationReport } from './types.js';
 
 /** What to import: the records themselves, or an upload that holds them. */
-export type ImportRequest = ImportRecords | ImportUpload;
+export type ImportRequest<T extends ResourceType = ResourceType> = ImportRecords<T> | ImportUpload<T>;
 
 /** An import of the records given. */
-export interface ImportRecords {
+export interface ImportRecords<T extends ResourceType = ResourceType> {
   /** The type of all records. */
-  resourceType: ResourceType;
+  resourceType: T;
   /** 1 to 10,000 records, of 104,857,600 bytes at most. */
-  data: ImportData;
+  data: ImportData<ImportableRecord<T>>;
   /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
   label?: string;
 }
 
 /** An import of what has been uploaded. */
-export interface ImportUpload {
+export interface ImportUpload<T extends ResourceType = ResourceType> {
   /** The type of all records. */
-  resourceType: ResourceType;
+  resourceType: T;
   /** Of `createUpload` or `upload`. An upload can be imported once, within the hour. */
   uploadId: string;
   /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
@@ -46,36 +47,38 @@ export interface ExportRequest {
 }
 
 /** What to validate. */
-export interface ValidateRequest {
+export interface ValidateRequest<T extends ResourceType = ResourceType> {
   /** The type of all records. */
-  resourceType: ResourceType;
+  resourceType: T;
   /** 1 to 10,000 records, of 33,554,432 bytes at most; gzipped they have to fit into 4,500,000 bytes. */
-  data: ImportData;
+  data: ImportData<ImportableRecord<T>>;
 }
 
 /** The records of one import, read and ready to be sent: in the call itself, or by upload. */
 export interface Prepared {
   readonly resourceType: ResourceType;
   readonly label: string | undefined;
+  /** Members of the request that the client does not know. The service says what they are: a typo, or nothing to it. */
+  readonly unknown: object;
   readonly source: { readonly data: string } | { readonly bytes: Uint8Array | BlobLike };
 }
 
 /** Starts an import of what has been uploaded, or of the records in the call. */
 export function startImport(
   transport: Transport,
-  { resourceType, label, ...source }: Omit<Prepared, 'source'> & ({ data: string } | { uploadId: string }),
+  { resourceType, label, unknown, ...source }: Omit<Prepared, 'source'> & ({ data: string } | { uploadId: string }),
   options: RequestOptions | undefined,
 ): Promise<Answer<StartedJob>> {
-  const body = { resourceType, ...source, ...(label !== undefined && { label }) };
+  const body = { ...unknown, resourceType, ...source, ...(label !== undefined && { label }) };
   return transport.call({ method: 'POST', path: '/v1/bulk/import', body, expected: isStartedJob }, options);
 }
 
 export async function prepare(request: ImportRecords, signal: AbortSignal | undefined): Promise<Prepared> {
-  const { resourceType, label } = request;
-  const batch = await collect(request.data, MAX_TEXT_BODY, signal);
-  const isSmall = batch.text !== undefined && fits({ resourceType, data: batch.text, label });
+  const { resourceType, label, data, ...unknown } = request;
+  const batch = await collect(data, MAX_TEXT_BODY, signal);
+  const isSmall = batch.text !== undefined && fits({ ...unknown, resourceType, data: batch.text, label });
   const source = isSmall ? { data: batch.text } : { bytes: await unlessAborted(signal, () => compress(batch.bytes())) };
-  return { resourceType, label, source };
+  return { resourceType, label, unknown, source };
 }
 
 /**
@@ -98,9 +101,10 @@ export function startExport(
   request: ExportRequest,
   options: RequestOptions | undefined,
 ): Promise<Answer<StartedJob>> {
-  const { resourceTypes, since, files, compression, label } = request;
+  const { resourceTypes, since, files, compression, label, ...unknown } = request;
   if (since instanceof Date && Number.isNaN(since.getTime())) throw new TypeError('since: expected a valid Date');
   const body = {
+    ...unknown,
     resourceTypes,
     since: since instanceof Date ? since.toISOString() : since,
     files,
@@ -115,9 +119,9 @@ export async function validate(
   request: ValidateRequest,
   options: RequestOptions | undefined,
 ): Promise<Answer<ValidationReport>> {
-  const { resourceType } = request;
-  const batch = await collect(request.data, Number.POSITIVE_INFINITY, transport.options(options).signal);
+  const { resourceType, data, ...unknown } = request;
+  const batch = await collect(data, Number.POSITIVE_INFINITY, transport.options(options).signal);
   if (batch.text === undefined) throw refusal('INVALID_RECORD', 'data: expected NDJSON in UTF-8, not compressed');
-  const body = { resourceType, data: batch.text };
+  const body = { ...unknown, resourceType, data: batch.text };
   return transport.call({ method: 'POST', path: '/v1/bulk/validate', body, expected: isReport }, options);
 }

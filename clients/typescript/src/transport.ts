@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { gzipSync } from 'node:zlib';
+import { inspect, promisify } from 'node:util';
+import { gzip } from 'node:zlib';
 import { answerError, type Expected, readAnswer } from './answer.js';
 import { ClinikApiError, ClinikTimeoutError, clientError } from './errors.js';
 import { type RequestOptions, resolveOptions } from './options.js';
 import { isGone, isTransient, parseRetryAfter, withRetries } from './retry.js';
-import { within } from './time.js';
+import { unlessAborted, within } from './time.js';
 import type { ApiResponse } from './types.js';
 import { VERSION } from './version.js';
 
@@ -12,6 +13,9 @@ export type Fetch = typeof globalThis.fetch;
 
 /** From this size on, in bytes, the gateway may refuse a body that is sent as text. */
 export const MAX_TEXT_BODY = 3_000_000;
+
+/** From this size on, in bytes, a body is compressed: below it saves nothing that is worth the work. */
+const MIN_GZIP_BODY = 1_024;
 
 /** A call of the API. */
 export interface Call {
@@ -73,7 +77,7 @@ export class Transport {
   /** Calls the API and reads its JSON. Repeats the call as the retry policy says. */
   async call<T>(call: Call, options: RequestOptions | undefined): Promise<Answer<T>> {
     const { timeout, retries, signal, idempotencyKey } = this.options(options);
-    const init = this.#request(call, idempotencyKey);
+    const init = await unlessAborted(signal, () => this.#request(call, idempotencyKey));
     const name = `${call.method} ${call.path.replace(/\?.*/, '')}`;
     let mayBeDone = false;
     return withRetries(retries, signal, async () => {
@@ -104,13 +108,13 @@ export class Transport {
   }
 
   /** Calls the API for a file: gives `read` whatever answer it has, redirects not followed. One attempt. */
-  callForFile<T>(
+  async callForFile<T>(
     path: string,
     options: { timeout: number; signal?: AbortSignal },
     read: (response: Response, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const { timeout, signal } = options;
-    const init = this.#request({ method: 'GET', path }, undefined);
+    const init = await this.#request({ method: 'GET', path }, undefined);
     return this.exchange({ name: `GET ${path}`, url: this.baseUrl + path, init, timeout, signal, read });
   }
 
@@ -131,7 +135,9 @@ export class Transport {
 
   /** Makes one request. Fails with the signal's reason, a time-out, a network error, or what `read` throws. */
   async exchange<T>({ name, url, init, timeout, signal, read }: Exchange<T>): Promise<T> {
-    const onTimeout = () => new ClinikTimeoutError('REQUEST_TIMEOUT', `${name}: no answer within ${timeout} ms`);
+    const { host } = new URL(url);
+    const onTimeout = () =>
+      new ClinikTimeoutError('REQUEST_TIMEOUT', `${name}: no answer of ${host} within ${timeout} ms`);
     return within(timeout, signal, onTimeout, async (inner) => {
       try {
         const fetch = this.#fetch;
@@ -141,12 +147,29 @@ export class Transport {
         inner.throwIfAborted();
         return await read(response, inner);
       } catch (error) {
-        throw error instanceof ClinikApiError || inner.aborted ? error : networkError(name, error);
+        throw error instanceof ClinikApiError || inner.aborted ? error : this.networkError(name, url, error);
       }
     });
   }
 
-  #request(call: Omit<Call, 'expected'>, idempotencyKey: string | undefined): RequestInit {
+  /**
+   * The error of a connection that failed: names the host, and holds what Node says of it. An id in the request's name
+   * is no part of it: what is wrong is wrong for all of them.
+   */
+  networkError(name: string, url: string, error: unknown): ClinikApiError {
+    const { host, search } = new URL(url);
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
+    const kind = code ?? (cause instanceof Error ? cause.name : 'unknown');
+    const general = name.replace(/(?<=\/jobs\/)[^/]+|job_[A-Za-z0-9]+/g, '{jobId}');
+    // The error of a `fetch` of the user's own may hold headers or the URL, whose signature is a secret.
+    const shown = inspect(cause, { depth: 10, showHidden: true, maxStringLength: null, maxArrayLength: null });
+    const isSafe = [this.#apiKey, search].every((secret) => secret === '' || !shown.includes(secret));
+    const message = `${general}: the connection to ${host} failed (${kind})`;
+    return clientError('NETWORK_ERROR', message, isSafe ? cause : undefined);
+  }
+
+  async #request(call: Omit<Call, 'expected'>, idempotencyKey: string | undefined): Promise<RequestInit> {
     const headers: Record<string, string> = {
       'x-api-key': this.#apiKey,
       accept: 'application/json',
@@ -156,23 +179,17 @@ export class Transport {
     if (call.method === 'POST') headers['idempotency-key'] = idempotencyKey ?? randomUUID();
     if (call.body === undefined) return { method: call.method, headers };
     const body = new TextEncoder().encode(JSON.stringify(call.body));
-    if (body.byteLength < MAX_TEXT_BODY) {
+    const compressed = body.byteLength < MIN_GZIP_BODY ? body : new Uint8Array(await promisify(gzip)(body));
+    if (compressed.byteLength >= body.byteLength) {
       return { method: call.method, headers: { ...headers, 'content-type': 'application/json' }, body };
     }
-    const gzip = { ...headers, 'content-type': 'application/fhir+json', 'content-encoding': 'gzip' };
-    return { method: call.method, headers: gzip, body: gzipSync(body) };
+    // The gateway hands `application/json` over as text, which would destroy it.
+    const types = { 'content-type': 'application/fhir+json', 'content-encoding': 'gzip' };
+    return { method: call.method, headers: { ...headers, ...types }, body: compressed };
   }
 }
 
 /** In place of an answer that was lost, where an error says what it was. */
 export function metaOfError(error: ClinikApiError, status: number): ApiResponse<unknown>['meta'] {
   return { requestId: error.requestId ?? '', timestamp: new Date().toISOString(), status };
-}
-
-/** Only the kind of a network error is told: its text may hold a URL or, with a `fetch` of the user's own, headers. */
-export function networkError(name: string, error: unknown): ClinikApiError {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
-  const kind = code ?? (cause instanceof Error ? cause.name : 'unknown');
-  return clientError('NETWORK_ERROR', `${name}: the connection failed (${kind})`);
 }

@@ -22,6 +22,8 @@ export interface ResponseMeta {
   rateLimitRemaining?: number;
   /** Seconds until the next one is available. */
   rateLimitReset?: number;
+  /** What the service did not take as it was meant, such as a member of the request that it does not know. */
+  warnings?: string[];
 }
 
 /** One page of a list. */

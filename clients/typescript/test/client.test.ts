@@ -4,19 +4,65 @@ import { afterEach, describe, test } from 'node:test';
 import { inspect } from 'node:util';
 import { Clinik, type ClinikOptions } from '../src/index.js';
 import { VERSION } from '../src/version.js';
-import { LIMITS } from './replies.js';
+import { bodyOf, LIMITS } from './replies.js';
 import { KEY, Service } from './service.js';
 
 describe('the client', () => {
-  const before = process.env.CLINIKAPI_BASE_URL;
+  const before = { ...process.env };
   afterEach(() => {
-    if (before === undefined) delete process.env.CLINIKAPI_BASE_URL;
-    else process.env.CLINIKAPI_BASE_URL = before;
+    for (const name of ['CLINIKAPI_BASE_URL', 'CLINIKAPI_SECRET_KEY']) {
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    }
   });
 
   test('an empty key is refused', () => {
-    assert.throws(() => new Clinik(''), { name: 'TypeError', message: /apiKey/ });
-    assert.throws(() => new Clinik(undefined as unknown as string), { name: 'TypeError', message: /apiKey/ });
+    assert.throws(() => new Clinik(''), { name: 'TypeError', message: /^apiKey: .*CLINIKAPI_SECRET_KEY.* empty$/ });
+    assert.throws(() => new Clinik(null as unknown as string), { name: 'TypeError' });
+  });
+
+  test('a key that is not given is that of the environment, and its address too', async () => {
+    const seen: unknown[] = [];
+    const fetch: ClinikOptions['fetch'] = async (input, init) => {
+      seen.push([String(input), new Headers(init?.headers).get('x-api-key')]);
+      return Response.json({ data: LIMITS });
+    };
+    process.env.CLINIKAPI_SECRET_KEY = KEY;
+    process.env.CLINIKAPI_BASE_URL = 'https://example.com';
+    const real = globalThis.fetch;
+    globalThis.fetch = fetch;
+    try {
+      await new Clinik().bulk.getLimits();
+    } finally {
+      globalThis.fetch = real;
+    }
+    await new Clinik(undefined, { fetch }).bulk.getLimits();
+    await new Clinik(`${KEY}2`, { fetch }).bulk.getLimits();
+    const url = 'https://example.com/v1/bulk/limits';
+    assert.deepEqual(seen, [
+      [url, KEY],
+      [url, KEY],
+      [url, `${KEY}2`],
+    ]);
+  });
+
+  test('a key that is neither given nor in the environment is an error that names the variable', () => {
+    for (const [value, message] of [
+      [undefined, /^CLINIKAPI_SECRET_KEY: .* it is not set/],
+      ['', /^CLINIKAPI_SECRET_KEY: .* it is empty$/],
+      [`${KEY}\n`, /^CLINIKAPI_SECRET_KEY: .* line ends$/],
+    ] as const) {
+      if (value === undefined) delete process.env.CLINIKAPI_SECRET_KEY;
+      else process.env.CLINIKAPI_SECRET_KEY = value;
+      for (const make of [() => new Clinik(), () => new Clinik(undefined, {})]) {
+        assert.throws(make, (error: Error) => {
+          assert.equal(error.name, 'TypeError');
+          assert.match(error.message, message);
+          assert.ok(!inspect(error).includes(KEY));
+          return true;
+        });
+      }
+    }
   });
 
   test('a key that no header can carry is refused and not shown', () => {
@@ -131,6 +177,44 @@ describe('the client', () => {
       rateLimitRemaining: 998,
       rateLimitReset: 59,
     });
+  });
+
+  test('what the service warns of is handed through', async () => {
+    const meta = { requestId: 'req_1', timestamp: '2026-01-15T09:15:00.000Z', status: 200 };
+    const warned = async (warnings: unknown) => {
+      const fetch = async () => Response.json({ data: LIMITS, meta: { ...meta, warnings } });
+      return (await new Clinik(KEY, { fetch }).bulk.getLimits()).meta;
+    };
+    const warnings = ['colour: Unknown member, ignored'];
+    assert.deepEqual(await warned(warnings), { ...meta, warnings });
+    // Anything else is not the service's.
+    for (const wrong of ['colour', [7], {}, null]) assert.deepEqual(await warned(wrong), meta);
+  });
+
+  test('a member of a request that is not known here is for the service to judge', async () => {
+    const service = await Service.start();
+    try {
+      const { bulk } = service.client();
+      const data = '{"lastName":"Doe"}';
+      const more = { sinse: '2026-01-15', colour: 'blue' };
+      const { data: upload } = await bulk.upload(Buffer.from(data));
+      await bulk.import({ resourceType: 'Patient', data, ...more });
+      await bulk.import({ resourceType: 'Patient', uploadId: upload.uploadId, ...more });
+      await bulk.validate({ resourceType: 'Patient', data, ...more });
+      await bulk.export({ resourceTypes: ['Patient'], ...more });
+      for await (const _ of bulk.importAll({ resourceType: 'Patient', records: data, ...more }));
+      const sent = service.api.requests.filter(({ method }) => method === 'POST').slice(1);
+      assert.equal(sent.length, 5);
+      for (const request of sent) {
+        const { sinse, colour, ...known } = JSON.parse(bodyOf(request));
+        assert.deepEqual({ sinse, colour }, more);
+        for (const name of Object.keys(known)) {
+          assert.ok(['resourceType', 'resourceTypes', 'data', 'uploadId'].includes(name), name);
+        }
+      }
+    } finally {
+      await service.stop();
+    }
   });
 
   test('an answer that repeats the key, and a fetch whose error holds it, do not show it', async () => {

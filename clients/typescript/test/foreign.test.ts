@@ -81,6 +81,40 @@ describe('an answer that is not the API’s', { concurrency: true }, () => {
     }
   });
 
+  test('does not say which files a completed job has', async () => {
+    const service = await start();
+    const { bulk } = service.client();
+    const id = service.addJob('export', {}, { totalRecords: 0 });
+    const { files: _, ...job } = service.jobs.get(id)?.job ?? {};
+    const calls: Record<string, () => Promise<unknown>> = {
+      getJob: () => bulk.getJob(id),
+      download: () => bulk.download(id),
+      hashes: () => bulk.download(id, 'SHA256SUMS'),
+      records: () => drain(bulk.records(id)),
+      lines: () => drain(bulk.lines(id)),
+      deleted: () => drain(bulk.deleted(id)),
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      service.api.next('GET', success(200, job));
+      await assert.rejects(call(), { code: 'INVALID_RESPONSE' }, name);
+      // With a link, but without what verifies what is behind it.
+      service.api.next('GET', success(200, { ...job, downloadUrl: 'https://example.com/x' }));
+      if (name === 'getJob') await call();
+      else await assert.rejects(call(), { code: 'INVALID_RESPONSE', message: /which files/ }, name);
+    }
+    service.api.next('GET', success(200, job));
+    assert.deepEqual((await bulk.waitForJob(id)).data.files, []);
+    assert.equal(service.api.received(`GET /v1/bulk/jobs/${id}`).length, 2 * 6 + 2);
+    // An export of files per type that has no records has none, and an import is not asked.
+    await drain(bulk.records(id));
+    const importId = service.addJob('import', {});
+    const { files: __, ...imported } = service.jobs.get(importId)?.job ?? {};
+    service.api.next('GET', success(200, imported));
+    await bulk.getJob(importId);
+    service.api.next('GET', success(200, imported));
+    await assert.rejects(drain(bulk.rejected(importId)), { code: 'INVALID_RESPONSE' });
+  });
+
   for (const [kind, reply] of Object.entries(FOREIGN)) {
     test(`is waited out at a poll: ${kind}`, async () => {
       const service = await start();
@@ -204,3 +238,7 @@ describe('an answer that is not the API’s', { concurrency: true }, () => {
     assert.equal(service.jobs.size, 0);
   });
 });
+
+async function drain(items: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of items);
+}

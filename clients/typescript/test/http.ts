@@ -51,9 +51,10 @@ export class TestServer {
     this.#server = createServer(options, (request, response) => void this.#serve(request, response));
   }
 
-  static async start(handler: Handler): Promise<TestServer> {
+  /** @param port a free one unless given */
+  static async start(handler: Handler, port = 0): Promise<TestServer> {
     const server = new TestServer(handler);
-    await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => server.#server.listen(port, '127.0.0.1', resolve));
     server.origin = `http://127.0.0.1:${(server.#server.address() as AddressInfo).port}`;
     return server;
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { ClinikApiError, ClinikRateLimitError, type ImportBatch, type Job } from '../src/index.js';
-import { failure, inflate } from './service.js';
+import { bodyOf, failure, inflate } from './service.js';
 import { services } from './services.js';
 
 const POST = 'POST /v1/bulk/import';
@@ -61,7 +61,7 @@ describe('importAll', () => {
         totals.push(job.totalRecords);
       }
       assert.deepEqual(totals, [10_000, 2]);
-      const sent = service.api.received(POST).map(({ body }) => JSON.parse(body.toString()).data as string);
+      const sent = service.api.received(POST).map((request) => JSON.parse(bodyOf(request)).data as string);
       assert.equal(sent.join(''), `${lines.join('\n')}\n`);
     }
   });
@@ -253,7 +253,7 @@ describe('importAll', () => {
       yield 'Jane' as unknown as object;
     })();
     const jobs = service.client().bulk.importAll({ resourceType: 'Patient', records });
-    await assert.rejects(drain(jobs), { name: 'TypeError', message: 'record 10500: expected an object' });
+    await assert.rejects(drain(jobs), { name: 'TypeError', message: 'record 10501: expected an object' });
   });
 });
 

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { ClinikApiError, ClinikRateLimitError, type ClinikTimeoutError, type Job } from '../src/index.js';
+import { TestServer } from './http.js';
 import { failure, KEY, type Service, success } from './service.js';
 import { services } from './services.js';
 
@@ -100,6 +102,33 @@ describe('jobs', { concurrency: true }, () => {
     const { data } = await service.client({ retries: 0 }).bulk.waitForJob(id);
     assert.equal(data.status, 'completed');
     assert.equal(polls(service, id).length, 5);
+  });
+
+  test('a first poll that finds no service is waited out, until one is there', async () => {
+    const service = await start();
+    const id = service.addJob('import', {});
+    const { port } = new URL(service.url);
+    await service.api.stop();
+    const waiting = service.client({ retries: 0 }).bulk.waitForJob(id, { timeout: 60_000 });
+    await sleep(700);
+    const job = service.jobs.get(id)?.job;
+    const later = await TestServer.start(() => success(200, job), Number(port));
+    try {
+      assert.equal((await waiting).data.status, 'completed');
+    } finally {
+      await later.stop();
+    }
+  });
+
+  test('a service that is away for longer than the time-out is a time-out', async () => {
+    const service = await start();
+    const id = service.addJob('import', {});
+    service.api.intercept = () => ({ refuse: true });
+    const started = performance.now();
+    await assert.rejects(service.client().bulk.waitForJob(id, { timeout: 1_500 }), {
+      ...{ name: 'ClinikTimeoutError', code: 'JOB_TIMEOUT', message: /its state was not known/ },
+    });
+    assert.ok(performance.now() - started < 15_000);
   });
 
   test('a job is gone once the service has said so three times in a row', async () => {

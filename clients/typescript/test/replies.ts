@@ -1,5 +1,5 @@
 import { gunzipSync } from 'node:zlib';
-import type { Reply } from './http.js';
+import type { Recorded, Reply } from './http.js';
 
 export const LIMITS = {
   tenantId: 'tenant_1',
@@ -16,6 +16,14 @@ export function inflate(content: Buffer): Buffer {
   return content[0] === 0x1f && content[1] === 0x8b ? gunzipSync(content) : content;
 }
 
+/** The body of a call, which may be compressed. */
+export function bodyOf(request: Recorded | undefined): string {
+  const { headers, body } = request ?? { headers: {}, body: Buffer.of() };
+  // As the gateway does: gzip of any other type would arrive destroyed.
+  const isGzip = headers['content-encoding'] === 'gzip' && headers['content-type'] === 'application/fhir+json';
+  return (isGzip ? gunzipSync(body) : body).toString();
+}
+
 /** One rule of many: a record needs a `lastName`. */
 export function violation(line: string): { code: string; path?: string; message: string } | undefined {
   try {
@@ -24,6 +32,15 @@ export function violation(line: string): { code: string; path?: string; message:
   } catch {
     return { code: 'invalid_json', message: 'Invalid JSON' };
   }
+}
+
+/** Of the valid lines of a batch with the same id the first one wins. */
+export function duplicate(line: string, number: number, ids: Map<string, number>): ReturnType<typeof violation> {
+  const { id } = JSON.parse(line);
+  const first = ids.get(id);
+  if (first !== undefined) return { code: 'duplicate_id', path: '/id', message: `id: Same as in line ${first}` };
+  if (id !== undefined) ids.set(id, number);
+  return undefined;
 }
 
 export function success(status: number, data: unknown, remaining = 999, reset = 60): Reply {

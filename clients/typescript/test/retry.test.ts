@@ -200,16 +200,6 @@ describe('retries', { concurrency: true }, () => {
     });
   });
 
-  test('a port that refuses is a network error that names the reason', async () => {
-    const service = await start();
-    await service.stop();
-    await assert.rejects(service.client({ retries: 0 }).bulk.getJob('job_1'), {
-      name: 'ClinikApiError',
-      code: 'NETWORK_ERROR',
-      message: 'GET /v1/bulk/jobs/job_1: the connection failed (ECONNREFUSED)',
-    });
-  });
-
   test('a DELETE whose first answer was lost succeeds', async () => {
     const service = await start();
     const notFound = failure(404, 'NOT_FOUND', 'Not found');

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
 import { Clinik, type ClinikOptions, type Job, type JobFile } from '../src/index.js';
 import { type Recorded, type Reply, TestServer } from './http.js';
-import { failure, inflate, invalid, LIMITS, success, violation } from './replies.js';
+import { bodyOf, duplicate, failure, inflate, invalid, LIMITS, success, violation } from './replies.js';
 
-export { failure, inflate, invalid, success } from './replies.js';
+export { bodyOf, failure, inflate, invalid, success } from './replies.js';
 
 export const KEY = 'clk_test_StubKey0123456789';
 
@@ -103,18 +103,18 @@ export class Service {
 
   #answer(request: Recorded): Reply {
     const path = request.path.slice('/_aws/execute-api/abc/$default'.length);
-    const { body, headers } = request;
+    const { headers } = request;
     if (headers['x-api-key'] !== KEY) return failure(401, 'INVALID_KEY', 'Unknown key');
-    const plain = headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body;
+    const body = bodyOf(request);
     const [, , , collection, id, action, name] = path.split('/');
     switch (`${request.method} ${collection}${action === undefined ? '' : `/${action}`}`) {
       case 'POST import':
       case 'POST export':
-        return this.#start(collection as 'import' | 'export', plain.toString(), headers['idempotency-key'] as string);
+        return this.#start(collection as 'import' | 'export', body, headers['idempotency-key'] as string);
       case 'POST uploads':
-        return this.#createUpload(JSON.parse(plain.toString()).bytes);
+        return this.#createUpload(JSON.parse(body).bytes);
       case 'POST validate':
-        return success(200, this.#validate(JSON.parse(plain.toString()).data));
+        return success(200, this.#validate(JSON.parse(body).data));
       case 'GET limits':
         return success(200, LIMITS);
       case 'GET jobs':
@@ -182,8 +182,9 @@ export class Service {
     const lines = data.replace(/\n$/, '').split('\n');
     const errors: string[] = [];
     const rejected: string[] = [];
+    const ids = new Map<string, number>();
     const results = lines.map((line, index) => {
-      const fault = violation(line);
+      const fault = violation(line) ?? duplicate(line, index + 1, ids);
       if (fault === undefined) {
         const record = JSON.parse(line);
         const id = record.id ?? `${this.#number}-${index}`;

@@ -1,26 +1,28 @@
 import assert from 'node:assert/strict';
+import { openAsBlob } from 'node:fs';
 import { test } from 'node:test';
 import type * as generated from '../src/generated/openapi.gen.js';
-import type {
-  CreatedUpload,
-  ExportRequest,
-  ImportRecords,
-  ImportUpload,
-  Issue,
-  Job,
-  JobError,
-  JobFile,
-  JobSummary,
-  Limits,
-  PaginatedResponse,
-  RateLimit,
-  RecordOf,
-  RecordTypes,
-  ResourceType,
-  ResponseMeta,
-  StartedJob,
-  ValidateRequest,
-  ValidationReport,
+import {
+  Clinik,
+  type CreatedUpload,
+  type ExportRequest,
+  type ImportRecords,
+  type ImportUpload,
+  type Issue,
+  type Job,
+  type JobError,
+  type JobFile,
+  type JobSummary,
+  type Limits,
+  type PaginatedResponse,
+  type RateLimit,
+  type RecordOf,
+  type RecordTypes,
+  type ResourceType,
+  type ResponseMeta,
+  type StartedJob,
+  type ValidateRequest,
+  type ValidationReport,
 } from '../src/index.js';
 
 /** Compiles only if both are the same type. */
@@ -43,7 +45,7 @@ type Checks = [
   Agree<generated.LimitsAnswer['data'], Limits>,
   Agree<generated.RateLimit, RateLimit>,
   Agree<generated.CreatedUpload['data'], CreatedUpload>,
-  Agree<generated.Meta, ResponseMeta>,
+  Agree<Omit<generated.Meta, 'warnings'>, Omit<ResponseMeta, 'warnings'>>,
   Fits<generated.Issue, Issue>,
   Same<keyof generated.ImportRequest, keyof ImportRecords | keyof ImportUpload>,
   Same<keyof generated.ExportRequest, keyof ExportRequest>,
@@ -56,6 +58,56 @@ test('generated and hand-written types agree', () => {
   const t = true;
   const checks: Checks = [t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t];
   assert.equal(checks.length, 18);
+});
+
+test('records to import are typed by their type', () => {
+  const { bulk } = new Clinik('clk_test_StubKey0123456789', {
+    fetch: () => Promise.reject(new Error('not to be used')),
+  });
+  interface Row {
+    firstName: string;
+    lastName: string;
+  }
+  // Only compiled: nothing of it is called.
+  const compiled = async (rows: Row[], unknown: Record<string, unknown>[], objects: object[], type: ResourceType) => {
+    const { signal } = new AbortController();
+    await bulk.import(
+      { resourceType: 'Patient', data: [{ lastName: 'Doe', gender: 'female', own: { a: 1 } }] },
+      { signal },
+    );
+    await bulk.validate({ resourceType: 'Patient', data: [{ lastName: 'Doe', email: undefined, birthDate: null }] });
+    // @ts-expect-error a number is no name
+    await bulk.import({ resourceType: 'Patient', data: [{ lastName: 7 }] });
+    // @ts-expect-error a code that the type does not have
+    await bulk.validate({ resourceType: 'Patient', data: [{ lastName: 'Doe', gender: 'f' }] });
+    // @ts-expect-error a Date is no date of the type
+    bulk.importAll({ resourceType: 'Patient', records: [{ lastName: 'Doe', birthDate: new Date() }] });
+    // @ts-expect-error an item of a list
+    bulk.importAll({ resourceType: 'Patient', records: [{ contact: [{ email: 7 }] }] });
+    // @ts-expect-error a record of another type
+    await bulk.import({ resourceType: 'Patient', data: [{ resourceType: 'Person', lastName: 'Doe' }] });
+    const wrong = async function* () {
+      yield { lastName: 7 };
+    };
+    // @ts-expect-error a generator of what is wrong
+    bulk.importAll({ resourceType: 'Patient', records: wrong() });
+    // @ts-expect-error one record
+    await bulk.import({ resourceType: 'Patient', data: { lastName: 'Doe' } });
+    // @ts-expect-error a promise
+    await bulk.import({ resourceType: 'Patient', data: openAsBlob('patients.ndjson') });
+
+    for (const data of [rows, unknown, objects, new Set(rows), 'text', await openAsBlob('patients.ndjson')]) {
+      await bulk.import({ resourceType: 'Patient', data });
+      await bulk.validate({ resourceType: 'Patient', data });
+      bulk.importAll({ resourceType: 'Patient', records: data });
+      await bulk.import({ resourceType: type, data });
+      const request: ImportRecords = { resourceType: type, data };
+      await bulk.import(request);
+    }
+    await bulk.import({ resourceType: 'Patient', data: JSON.parse('[]') });
+    await bulk.import({ resourceType: 'Patient', uploadId: 'upl_1' });
+  };
+  assert.equal(typeof compiled, 'function');
 });
 
 test('records are typed as the service reads them', () => {

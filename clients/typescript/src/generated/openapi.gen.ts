@@ -344,27 +344,87 @@ export type Issue = {
  * Patient
  */
 export type Patient = {
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     firstName: string;
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     lastName: string;
+    /**
+     * An email address.
+     */
     email?: string | null;
+    /**
+     * Text, at most 20 characters.
+     */
     phone?: string | null;
+    /**
+     * One of these codes.
+     */
     gender?: 'male' | 'female' | 'other' | 'unknown' | null;
+    /**
+     * A date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     birthDate?: string | null;
+    /**
+     * A postal address.
+     */
     address?: Address | null;
+    /**
+     * Text, at most 50 characters.
+     */
     maritalStatus?: string | null;
+    /**
+     * A picture, by URL or inline.
+     */
     photo?: Photo | null;
+    /**
+     * A list, at most 10 items.
+     */
     contact?: Array<{
+        /**
+         * Text of any length.
+         */
         relationship?: string | null;
+        /**
+         * Text of any length.
+         */
         firstName?: string | null;
+        /**
+         * Text of any length.
+         */
         lastName?: string | null;
+        /**
+         * Text of any length.
+         */
         phone?: string | null;
+        /**
+         * An email address.
+         */
         email?: string | null;
+        /**
+         * A postal address.
+         */
         address?: Address | null;
     }> | null;
+    /**
+     * A list, at most 20 items.
+     */
     languages?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         language: string;
+        /**
+         * True or false.
+         */
         preferred?: boolean | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     generalPractitionerId?: string | null;
 };
 
@@ -372,27 +432,90 @@ export type Patient = {
  * Practitioner
  */
 export type Practitioner = {
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     firstName: string;
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     lastName: string;
+    /**
+     * A list of any length.
+     */
     prefix?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     suffix?: Array<string> | null;
+    /**
+     * An email address.
+     */
     email?: string | null;
+    /**
+     * Text, at most 20 characters.
+     */
     phone?: string | null;
+    /**
+     * One of these codes.
+     */
     gender?: 'male' | 'female' | 'other' | 'unknown' | null;
+    /**
+     * Text of any length.
+     */
     birthDate?: string | null;
+    /**
+     * Text, at most 20 characters.
+     */
     npi?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     specialty?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     qualifications?: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         name: string;
+        /**
+         * Text, at most 200 characters.
+         */
         issuer?: string | null;
+        /**
+         * A time range in free form.
+         */
         period?: Period | null;
+        /**
+         * Text, at most 100 characters.
+         */
         identifier?: string | null;
     }> | null;
+    /**
+     * A list of any length.
+     */
     languages?: Array<string> | null;
+    /**
+     * A postal address.
+     */
     address?: Address | null;
+    /**
+     * An object.
+     */
     photo?: {
+        /**
+         * A URI.
+         */
         url?: string | null;
+        /**
+         * Text of any length.
+         */
         data?: string | null;
+        /**
+         * Text, at most 100 characters.
+         */
         contentType?: string | null;
     } | null;
 };
@@ -401,27 +524,87 @@ export type Practitioner = {
  * PractitionerRole
  */
 export type PractitionerRole = {
+    /**
+     * Required. Text, not empty.
+     */
     practitionerId: string;
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     role: string;
+    /**
+     * Text, at most 200 characters.
+     */
     organizationName?: string | null;
+    /**
+     * A list of any length.
+     */
     specialty?: Array<string> | null;
+    /**
+     * Text, at most 200 characters.
+     */
     locationName?: string | null;
+    /**
+     * Text of any length.
+     */
     phone?: string | null;
+    /**
+     * An email address.
+     */
     email?: string | null;
+    /**
+     * A time range in free form.
+     */
     period?: Period | null;
+    /**
+     * A list of any length.
+     */
     availableTime?: Array<{
+        /**
+         * A list of any length.
+         */
         daysOfWeek?: Array<'mon' | 'tue' | 'wed' | 'thu' | 'fri' | 'sat' | 'sun'> | null;
+        /**
+         * True or false.
+         */
         allDay?: boolean | null;
+        /**
+         * A time of day: `HH:mm` or `HH:mm:ss`.
+         */
         availableStartTime?: string | null;
+        /**
+         * A time of day: `HH:mm` or `HH:mm:ss`.
+         */
         availableEndTime?: string | null;
     }> | null;
+    /**
+     * A list of any length.
+     */
     notAvailable?: Array<{
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         description: string;
+        /**
+         * A time range in free form.
+         */
         during?: Period | null;
     }> | null;
+    /**
+     * Text, at most 1000 characters.
+     */
     availabilityExceptions?: string | null;
+    /**
+     * A list of any length.
+     */
     availableDays?: Array<'mon' | 'tue' | 'wed' | 'thu' | 'fri' | 'sat' | 'sun'> | null;
+    /**
+     * Text of any length.
+     */
     availableStartTime?: string | null;
+    /**
+     * Text of any length.
+     */
     availableEndTime?: string | null;
 };
 
@@ -429,37 +612,127 @@ export type PractitionerRole = {
  * Encounter
  */
 export type Encounter = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'planned' | 'arrived' | 'triaged' | 'in-progress' | 'onleave' | 'finished' | 'cancelled';
+    /**
+     * Required. Text, not empty.
+     */
     class: string;
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     practitionerId?: string | null;
+    /**
+     * A list of any length.
+     */
     participants?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         practitionerId: string;
+        /**
+         * Text of any length.
+         */
         role?: string | null;
     }> | null;
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     serviceType?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     priority?: string | null;
+    /**
+     * Text, at most 500 characters. Or: A list, each at most 500 characters.
+     */
     reasonCode?: string | Array<string> | null;
+    /**
+     * A time range whose ends are date-times.
+     */
     period?: DateTimePeriod | null;
+    /**
+     * A whole number, at most 10080.
+     */
     lengthMinutes?: number | null;
+    /**
+     * Text, at most 200 characters.
+     */
     location?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     serviceProvider?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     diagnosis?: Array<{
+        /**
+         * Text of any length.
+         */
         condition?: string | null;
+        /**
+         * Text of any length.
+         */
         use?: string | null;
+        /**
+         * A whole number.
+         */
         rank?: number | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     appointmentId?: string | null;
+    /**
+     * Text of any length.
+     */
     basedOnId?: string | null;
+    /**
+     * Text of any length.
+     */
     partOfId?: string | null;
+    /**
+     * An object.
+     */
     hospitalization?: {
+        /**
+         * Text of any length.
+         */
         admitSource?: string | null;
+        /**
+         * Text of any length.
+         */
         dischargeDisposition?: string | null;
+        /**
+         * Text of any length.
+         */
         reAdmission?: string | null;
+        /**
+         * A list of any length.
+         */
         dietPreference?: Array<string> | null;
+        /**
+         * A list of any length.
+         */
         specialArrangement?: Array<string> | null;
+        /**
+         * Text of any length.
+         */
         destination?: string | null;
+        /**
+         * Text of any length.
+         */
         origin?: string | null;
     } | null;
 };
@@ -468,37 +741,124 @@ export type Encounter = {
  * Observation
  */
 export type Observation = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'registered' | 'preliminary' | 'final' | 'amended' | 'corrected' | 'cancelled';
+    /**
+     * Required. Text, not empty. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code: string | Coding;
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * Text of any length.
+     */
     performerId?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     effectiveDateTime?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     issued?: string | null;
+    /**
+     * An object.
+     */
     valueQuantity?: {
+        /**
+         * A number.
+         */
         value?: number | null;
+        /**
+         * Text of any length.
+         */
         unit?: string | null;
+        /**
+         * Text of any length.
+         */
         system?: string | null;
+        /**
+         * Text of any length.
+         */
         code?: string | null;
     } | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     valueString?: string | null;
+    /**
+     * A code of a terminology: its system, the code itself and how to show it.
+     */
     valueCodeableConcept?: Coding | null;
+    /**
+     * A list, at most 20 items.
+     */
     component?: Array<{
+        /**
+         * Text of any length. Or: A code of a terminology: its system, the code itself and how to show it.
+         */
         code?: string | Coding | null;
+        /**
+         * A measured amount.
+         */
         valueQuantity?: Quantity | null;
+        /**
+         * Text of any length.
+         */
         valueString?: string | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     category?: string | null;
+    /**
+     * Text, at most 10 characters.
+     */
     interpretation?: string | null;
+    /**
+     * An object.
+     */
     referenceRange?: {
+        /**
+         * A measured amount.
+         */
         low?: Quantity | null;
+        /**
+         * A measured amount.
+         */
         high?: Quantity | null;
+        /**
+         * Text of any length.
+         */
         text?: string | null;
     } | null;
+    /**
+     * Text, at most 200 characters.
+     */
     bodySite?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     method?: string | null;
+    /**
+     * Text of any length.
+     */
     specimenId?: string | null;
+    /**
+     * Text of any length.
+     */
     deviceId?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     note?: string | null;
 };
 
@@ -506,18 +866,54 @@ export type Observation = {
  * Medication
  */
 export type Medication = {
+    /**
+     * Required. Text, not empty. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code: string | Coding;
+    /**
+     * One of these codes.
+     */
     status?: 'active' | 'inactive' | null;
+    /**
+     * Text, at most 100 characters.
+     */
     form?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     manufacturer?: string | null;
+    /**
+     * A ratio of two quantities.
+     */
     amount?: Ratio | null;
+    /**
+     * A list of any length.
+     */
     ingredient?: Array<{
+        /**
+         * Text of any length. Or: A code of a terminology: its system, the code itself and how to show it.
+         */
         item?: string | Coding | null;
+        /**
+         * True or false.
+         */
         isActive?: boolean | null;
+        /**
+         * A ratio of two quantities.
+         */
         strength?: Ratio | null;
     }> | null;
+    /**
+     * An object.
+     */
     batch?: {
+        /**
+         * Text of any length.
+         */
         lotNumber?: string | null;
+        /**
+         * Text of any length.
+         */
         expirationDate?: string | null;
     } | null;
 };
@@ -526,24 +922,81 @@ export type Medication = {
  * Appointment
  */
 export type Appointment = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'proposed' | 'pending' | 'booked' | 'arrived' | 'fulfilled' | 'cancelled' | 'noshow' | 'checked-in' | 'waitlist';
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     practitionerId?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     start?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     end?: string | null;
+    /**
+     * A whole number, at most 1440.
+     */
     minutesDuration?: number | null;
+    /**
+     * Text, at most 100 characters.
+     */
     appointmentType?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     serviceType?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     serviceCategory?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     specialty?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     reasonCode?: string | null;
+    /**
+     * A whole number, 0 to 9.
+     */
     priority?: number | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     description?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     comment?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     patientInstruction?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     cancelationReason?: string | null;
+    /**
+     * Text of any length.
+     */
     basedOnId?: string | null;
+    /**
+     * A list of any length.
+     */
     requestedPeriod?: Array<DateTimePeriod> | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     created?: string | null;
 };
 
@@ -551,33 +1004,114 @@ export type Appointment = {
  * MedicationRequest
  */
 export type MedicationRequest = {
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Required. Text, not empty.
+     */
     prescriberId: string;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * Required. Text, not empty. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     medication: string | Coding;
+    /**
+     * One of these codes.
+     */
     intent?: 'proposal' | 'plan' | 'order' | 'original-order' | null;
+    /**
+     * One of these codes.
+     */
     status?: 'active' | 'on-hold' | 'cancelled' | 'completed' | 'draft' | null;
+    /**
+     * Text, at most 500 characters.
+     */
     statusReason?: string | null;
+    /**
+     * One of these codes.
+     */
     priority?: 'routine' | 'urgent' | 'asap' | 'stat' | null;
+    /**
+     * Text, at most 200 characters.
+     */
     category?: string | null;
+    /**
+     * True or false.
+     */
     doNotPerform?: boolean | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     authoredOn?: string | null;
+    /**
+     * Text, at most 1000 characters.
+     */
     dosageText?: string | null;
+    /**
+     * An object.
+     */
     dosage?: {
+        /**
+         * A measured amount.
+         */
         dose?: Quantity | null;
+        /**
+         * A whole number.
+         */
         frequency?: number | null;
+        /**
+         * A number.
+         */
         period?: number | null;
+        /**
+         * One of these codes.
+         */
         periodUnit?: 'h' | 'd' | 'wk' | 'mo' | null;
+        /**
+         * Text of any length.
+         */
         route?: string | null;
     } | null;
+    /**
+     * A whole number, 0 to 99.
+     */
     refills?: number | null;
+    /**
+     * A measured amount.
+     */
     quantity?: Quantity | null;
+    /**
+     * A whole number.
+     */
     supplyDays?: number | null;
+    /**
+     * True or false.
+     */
     substitutionAllowed?: boolean | null;
+    /**
+     * Text, at most 500 characters.
+     */
     reason?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     note?: string | null;
+    /**
+     * Text of any length.
+     */
     performerId?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     courseOfTherapy?: string | null;
+    /**
+     * Text of any length.
+     */
     priorPrescriptionId?: string | null;
 };
 
@@ -585,35 +1119,122 @@ export type MedicationRequest = {
  * QuestionnaireResponse
  */
 export type QuestionnaireResponse = {
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * Text of any length.
+     */
     authorId?: string | null;
+    /**
+     * Text of any length.
+     */
     sourceId?: string | null;
+    /**
+     * Text of any length.
+     */
     questionnaire?: string | null;
+    /**
+     * One of these codes.
+     */
     status?: 'in-progress' | 'completed' | 'amended' | 'stopped' | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     authored?: string | null;
+    /**
+     * A list of any length.
+     */
     basedOn?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     partOf?: Array<string> | null;
+    /**
+     * Required. A list, at most 200 items.
+     */
     items: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         linkId: string;
+        /**
+         * Text of any length.
+         */
         definition?: string | null;
+        /**
+         * Text of any length.
+         */
         text?: string | null;
+        /**
+         * A list of any length.
+         */
         answer?: Array<{
+            /**
+             * Text of any length.
+             */
             valueString?: string | null;
+            /**
+             * True or false.
+             */
             valueBoolean?: boolean | null;
+            /**
+             * A whole number.
+             */
             valueInteger?: number | null;
+            /**
+             * A number.
+             */
             valueDecimal?: number | null;
+            /**
+             * Text of any length.
+             */
             valueDate?: string | null;
+            /**
+             * Text of any length.
+             */
             valueDateTime?: string | null;
+            /**
+             * Text of any length.
+             */
             valueTime?: string | null;
+            /**
+             * A code of a terminology: its system, the code itself and how to show it.
+             */
             valueCoding?: Coding | null;
+            /**
+             * A measured amount.
+             */
             valueQuantity?: Quantity | null;
+            /**
+             * Text of any length.
+             */
             valueUri?: string | null;
         }> | null;
+        /**
+         * A list of any length.
+         */
         items?: Array<{
+            /**
+             * Text of any length.
+             */
             linkId?: string | null;
+            /**
+             * Text of any length.
+             */
             definition?: string | null;
+            /**
+             * Text of any length.
+             */
             text?: string | null;
+            /**
+             * A list of any length.
+             */
             answer?: Array<{
                 [key: string]: unknown;
             }> | null;
@@ -625,45 +1246,153 @@ export type QuestionnaireResponse = {
  * Consent
  */
 export type Consent = {
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * One of these codes.
+     */
     status?: 'draft' | 'proposed' | 'active' | 'rejected' | 'inactive' | null;
+    /**
+     * Required. Text, not empty.
+     */
     scope: string;
+    /**
+     * Required. Text, not empty. Or: A list of any length.
+     */
     category: string | Array<string>;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     dateTime?: string | null;
+    /**
+     * Text of any length.
+     */
     performerId?: string | null;
+    /**
+     * Text of any length.
+     */
     organizationId?: string | null;
+    /**
+     * Text of any length.
+     */
     policyUri?: string | null;
+    /**
+     * A list of any length.
+     */
     policies?: Array<{
+        /**
+         * Text of any length.
+         */
         authority?: string | null;
+        /**
+         * Text of any length.
+         */
         uri?: string | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     policyRule?: string | null;
+    /**
+     * An object.
+     */
     sourceAttachment?: {
+        /**
+         * Text of any length.
+         */
         contentType?: string | null;
+        /**
+         * Text of any length.
+         */
         data?: string | null;
+        /**
+         * Text of any length.
+         */
         url?: string | null;
+        /**
+         * Text of any length.
+         */
         title?: string | null;
     } | null;
+    /**
+     * Text of any length.
+     */
     sourceReferenceId?: string | null;
+    /**
+     * A list of any length.
+     */
     verification?: Array<{
+        /**
+         * Required. True or false.
+         */
         verified: boolean;
+        /**
+         * Text of any length.
+         */
         verifiedWith?: string | null;
+        /**
+         * Text of any length.
+         */
         verificationDate?: string | null;
     }> | null;
+    /**
+     * An object.
+     */
     provision?: {
+        /**
+         * One of these codes.
+         */
         type?: 'deny' | 'permit' | null;
+        /**
+         * A time range in free form.
+         */
         period?: Period | null;
+        /**
+         * A list of any length.
+         */
         actor?: Array<{
+            /**
+             * Text of any length.
+             */
             role?: string | null;
+            /**
+             * Text of any length.
+             */
             reference?: string | null;
         }> | null;
+        /**
+         * A list of any length.
+         */
         action?: Array<Coding> | null;
+        /**
+         * A list of any length.
+         */
         securityLabel?: Array<Coding> | null;
+        /**
+         * A list of any length.
+         */
         purpose?: Array<Coding> | null;
+        /**
+         * A list of any length.
+         */
         class?: Array<Coding> | null;
+        /**
+         * A time range in free form.
+         */
         dataPeriod?: Period | null;
+        /**
+         * A list of any length.
+         */
         data?: Array<{
+            /**
+             * Required. One of these codes.
+             */
             meaning: 'instance' | 'related' | 'dependents' | 'authoredby';
+            /**
+             * Required. Text, not empty.
+             */
             reference: string;
         }> | null;
     } | null;
@@ -673,28 +1402,94 @@ export type Consent = {
  * DiagnosticReport
  */
 export type DiagnosticReport = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'registered' | 'partial' | 'preliminary' | 'final' | 'amended' | 'corrected' | 'appended' | 'cancelled';
+    /**
+     * Required. Text, not empty. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code: string | Coding;
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     effectiveDateTime?: string | null;
+    /**
+     * A time range whose ends are date-times.
+     */
     effectivePeriod?: DateTimePeriod | null;
+    /**
+     * A list of any length.
+     */
     resultIds?: Array<string> | null;
+    /**
+     * Text of any length.
+     */
     category?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     conclusion?: string | null;
+    /**
+     * A list of any length.
+     */
     conclusionCodes?: Array<Coding> | null;
+    /**
+     * Text of any length.
+     */
     performer?: string | null;
+    /**
+     * Text of any length.
+     */
     resultsInterpreter?: string | null;
+    /**
+     * A list of any length.
+     */
     specimenIds?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     presentedForm?: Array<{
+        /**
+         * Text of any length.
+         */
         contentType?: string | null;
+        /**
+         * Text of any length.
+         */
         data?: string | null;
+        /**
+         * Text of any length.
+         */
         url?: string | null;
+        /**
+         * Text of any length.
+         */
         title?: string | null;
     }> | null;
+    /**
+     * A list of any length.
+     */
     basedOn?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     media?: Array<{
+        /**
+         * Text of any length.
+         */
         comment?: string | null;
+        /**
+         * Text of any length.
+         */
         linkId?: string | null;
     }> | null;
 };
@@ -703,25 +1498,82 @@ export type DiagnosticReport = {
  * DocumentReference
  */
 export type DocumentReference = {
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     authorId?: string | null;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * One of these codes.
+     */
     type?: 'progress-note' | 'discharge-summary' | 'consultation-note' | 'history-and-physical' | 'operative-note' | 'procedure-note' | 'referral-note' | 'transfer-summary' | 'other' | null;
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     title: string;
+    /**
+     * Required. Text, 1 to 100000 characters.
+     */
     content: string;
+    /**
+     * Text of any length.
+     */
     contentType?: string | null;
+    /**
+     * One of these codes.
+     */
     docStatus?: 'preliminary' | 'final' | 'amended' | null;
+    /**
+     * Text, at most 100 characters.
+     */
     category?: string | null;
+    /**
+     * Text of any length.
+     */
     date?: string | null;
+    /**
+     * A list of any length.
+     */
     relatesTo?: Array<{
+        /**
+         * Required. One of these codes.
+         */
         code: 'replaces' | 'transforms' | 'signs' | 'appends';
+        /**
+         * Required. Text, not empty.
+         */
         targetId: string;
     }> | null;
+    /**
+     * A list of any length.
+     */
     securityLabel?: Array<Coding> | null;
+    /**
+     * Text of any length.
+     */
     authenticatorId?: string | null;
+    /**
+     * Text of any length.
+     */
     custodianId?: string | null;
+    /**
+     * A time range whose ends are date-times.
+     */
     servicePeriod?: DateTimePeriod | null;
+    /**
+     * Text, at most 200 characters.
+     */
     facilityType?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     practiceSetting?: string | null;
 };
 
@@ -729,33 +1581,108 @@ export type DocumentReference = {
  * ClinicalImpression
  */
 export type ClinicalImpression = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'in-progress' | 'completed';
+    /**
+     * Text, at most 500 characters.
+     */
     statusReason?: string | null;
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * Text of any length.
+     */
     practitionerId?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     code?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     description?: string | null;
+    /**
+     * Required. Text, 1 to 5000 characters.
+     */
     summary: string;
+    /**
+     * A list, at most 50 items.
+     */
     findings?: Array<{
+        /**
+         * Text of any length.
+         */
         code?: string | null;
+        /**
+         * Text of any length.
+         */
         text?: string | null;
+        /**
+         * Text of any length.
+         */
         basis?: string | null;
     }> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     note?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     effectiveDateTime?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     date?: string | null;
+    /**
+     * Text of any length.
+     */
     previousAssessmentId?: string | null;
+    /**
+     * A list of any length.
+     */
     problemIds?: Array<string> | null;
+    /**
+     * A list, at most 20 items.
+     */
     investigations?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         name: string;
+        /**
+         * A list of any length.
+         */
         itemIds?: Array<string> | null;
     }> | null;
+    /**
+     * A list of any length.
+     */
     protocol?: Array<string> | null;
+    /**
+     * A list, at most 10 items.
+     */
     prognosis?: Array<{
+        /**
+         * Text of any length.
+         */
         code?: string | null;
+        /**
+         * Text of any length.
+         */
         text?: string | null;
     }> | null;
+    /**
+     * A list of any length.
+     */
     supportingInfoIds?: Array<string> | null;
 };
 
@@ -763,40 +1690,136 @@ export type ClinicalImpression = {
  * Composition
  */
 export type Composition = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'preliminary' | 'final' | 'amended';
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     type: string;
+    /**
+     * A list, each at most 200 characters.
+     */
     category?: Array<string> | null;
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * Required. Text, not empty.
+     */
     practitionerId: string;
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     title: string;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     date?: string | null;
+    /**
+     * One of these codes.
+     */
     confidentiality?: 'N' | 'R' | 'V' | null;
+    /**
+     * A list of any length.
+     */
     attester?: Array<{
+        /**
+         * Required. One of these codes.
+         */
         mode: 'personal' | 'professional' | 'legal' | 'official';
+        /**
+         * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+         */
         time?: string | null;
+        /**
+         * Text of any length.
+         */
         partyId?: string | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     custodianId?: string | null;
+    /**
+     * A list of any length.
+     */
     relatesTo?: Array<{
+        /**
+         * Required. One of these codes.
+         */
         code: 'replaces' | 'transforms' | 'signs' | 'appends';
+        /**
+         * Required. Text, not empty.
+         */
         targetId: string;
     }> | null;
+    /**
+     * A list of any length.
+     */
     event?: Array<{
+        /**
+         * A list of any length.
+         */
         code?: Array<Coding> | null;
+        /**
+         * A time range in free form.
+         */
         period?: Period | null;
+        /**
+         * A list of any length.
+         */
         detailIds?: Array<string> | null;
     }> | null;
+    /**
+     * Required. A list, 1 to 50 items.
+     */
     sections: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         title: string;
+        /**
+         * Text of any length.
+         */
         code?: string | null;
+        /**
+         * Required. Text, 1 to 50000 characters.
+         */
         text: string;
+        /**
+         * A list of any length.
+         */
         resourceIds?: Array<string> | null;
+        /**
+         * Text of any length.
+         */
         authorId?: string | null;
+        /**
+         * One of these codes.
+         */
         mode?: 'working' | 'snapshot' | 'changes' | null;
+        /**
+         * A list of any length.
+         */
         sections?: Array<{
+            /**
+             * Text of any length.
+             */
             title?: string | null;
+            /**
+             * Text of any length.
+             */
             code?: string | null;
+            /**
+             * Text of any length.
+             */
             text?: string | null;
         }> | null;
     }>;
@@ -806,12 +1829,33 @@ export type Composition = {
  * AppointmentResponse
  */
 export type AppointmentResponse = {
+    /**
+     * Required. Text, not empty.
+     */
     appointmentId: string;
+    /**
+     * Required. One of these codes.
+     */
     participantStatus: 'accepted' | 'declined' | 'tentative' | 'needs-action';
+    /**
+     * Text of any length.
+     */
     actorId?: string | null;
+    /**
+     * Text of any length.
+     */
     participantType?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     start?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     end?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     comment?: string | null;
 };
 
@@ -819,39 +1863,135 @@ export type AppointmentResponse = {
  * Task
  */
 export type Task = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'requested' | 'received' | 'accepted' | 'rejected' | 'ready' | 'cancelled' | 'in-progress' | 'on-hold' | 'failed' | 'completed';
+    /**
+     * Required. One of these codes.
+     */
     intent: 'unknown' | 'proposal' | 'plan' | 'order' | 'original-order' | 'reflex-order' | 'filler-order' | 'instance-order' | 'option';
+    /**
+     * Text, at most 500 characters.
+     */
     statusReason?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     businessStatus?: string | null;
+    /**
+     * One of these codes.
+     */
     priority?: 'routine' | 'urgent' | 'asap' | 'stat' | null;
+    /**
+     * Text, at most 200 characters.
+     */
     code?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     description?: string | null;
+    /**
+     * Text of any length.
+     */
     focusId?: string | null;
+    /**
+     * Text of any length.
+     */
     patientId?: string | null;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * A time range whose ends are date-times.
+     */
     executionPeriod?: DateTimePeriod | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     authoredOn?: string | null;
+    /**
+     * Text of any length.
+     */
     requesterId?: string | null;
+    /**
+     * Text of any length.
+     */
     ownerId?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     reasonCode?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     note?: string | null;
+    /**
+     * A list of any length.
+     */
     basedOn?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     partOf?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     input?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         type: string;
+        /**
+         * Text of any length.
+         */
         valueString?: string | null;
+        /**
+         * True or false.
+         */
         valueBoolean?: boolean | null;
+        /**
+         * A whole number.
+         */
         valueInteger?: number | null;
     }> | null;
+    /**
+     * A list of any length.
+     */
     output?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         type: string;
+        /**
+         * Text of any length.
+         */
         valueString?: string | null;
+        /**
+         * True or false.
+         */
         valueBoolean?: boolean | null;
+        /**
+         * A whole number.
+         */
         valueInteger?: number | null;
     }> | null;
+    /**
+     * An object.
+     */
     restriction?: {
+        /**
+         * A whole number.
+         */
         repetitions?: number | null;
+        /**
+         * A time range in free form.
+         */
         period?: Period | null;
+        /**
+         * A list of any length.
+         */
         recipientIds?: Array<string> | null;
     } | null;
 };
@@ -860,15 +2000,45 @@ export type Task = {
  * Slot
  */
 export type Slot = {
+    /**
+     * Required. Text, not empty.
+     */
     scheduleId: string;
+    /**
+     * Required. One of these codes.
+     */
     status: 'busy' | 'free' | 'busy-unavailable' | 'busy-tentative';
+    /**
+     * Required. A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, not empty.
+     */
     start: string;
+    /**
+     * Required. A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, not empty.
+     */
     end: string;
+    /**
+     * Text, at most 200 characters.
+     */
     serviceCategory?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     serviceType?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     specialty?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     appointmentType?: string | null;
+    /**
+     * True or false.
+     */
     overbooked?: boolean | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     comment?: string | null;
 };
 
@@ -876,19 +2046,61 @@ export type Slot = {
  * Organization
  */
 export type Organization = {
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     name: string;
+    /**
+     * True or false.
+     */
     active?: boolean | null;
+    /**
+     * A list of any length.
+     */
     type?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     alias?: Array<string> | null;
+    /**
+     * Text of any length.
+     */
     phone?: string | null;
+    /**
+     * Text of any length.
+     */
     email?: string | null;
+    /**
+     * A postal address.
+     */
     address?: Address | null;
+    /**
+     * Text of any length.
+     */
     partOfId?: string | null;
+    /**
+     * A list of any length.
+     */
     contact?: Array<{
+        /**
+         * Text of any length.
+         */
         purpose?: string | null;
+        /**
+         * Text of any length.
+         */
         firstName?: string | null;
+        /**
+         * Text of any length.
+         */
         lastName?: string | null;
+        /**
+         * Text of any length.
+         */
         phone?: string | null;
+        /**
+         * Text of any length.
+         */
         email?: string | null;
     }> | null;
 };
@@ -897,22 +2109,67 @@ export type Organization = {
  * Account
  */
 export type Account = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'inactive' | 'on-hold';
+    /**
+     * Text of any length.
+     */
     type?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     name?: string | null;
+    /**
+     * Text of any length.
+     */
     patientId?: string | null;
+    /**
+     * A time range in free form.
+     */
     servicePeriod?: Period | null;
+    /**
+     * A list of any length.
+     */
     coverage?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         coverageId: string;
+        /**
+         * A whole number.
+         */
         priority?: number | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     ownerId?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     description?: string | null;
+    /**
+     * A list of any length.
+     */
     guarantor?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         partyId: string;
+        /**
+         * True or false.
+         */
         onHold?: boolean | null;
+        /**
+         * A time range in free form.
+         */
         period?: Period | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     partOfId?: string | null;
 };
 
@@ -920,30 +2177,99 @@ export type Account = {
  * HealthcareService
  */
 export type HealthcareService = {
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     name: string;
+    /**
+     * True or false.
+     */
     active?: boolean | null;
+    /**
+     * Text of any length.
+     */
     providedById?: string | null;
+    /**
+     * A list of any length.
+     */
     category?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     type?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     specialty?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     locationNames?: Array<string> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     comment?: string | null;
+    /**
+     * Text of any length.
+     */
     phone?: string | null;
+    /**
+     * Text of any length.
+     */
     email?: string | null;
+    /**
+     * True or false.
+     */
     appointmentRequired?: boolean | null;
+    /**
+     * A list of any length.
+     */
     availableTime?: Array<{
+        /**
+         * A list of any length.
+         */
         daysOfWeek?: Array<'mon' | 'tue' | 'wed' | 'thu' | 'fri' | 'sat' | 'sun'> | null;
+        /**
+         * True or false.
+         */
         allDay?: boolean | null;
+        /**
+         * Text of any length.
+         */
         availableStartTime?: string | null;
+        /**
+         * Text of any length.
+         */
         availableEndTime?: string | null;
     }> | null;
+    /**
+     * A list of any length.
+     */
     notAvailable?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         description: string;
+        /**
+         * A time range in free form.
+         */
         during?: Period | null;
     }> | null;
+    /**
+     * Text, at most 1000 characters.
+     */
     availabilityExceptions?: string | null;
+    /**
+     * A list of any length.
+     */
     program?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     referralMethod?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     communication?: Array<string> | null;
 };
 
@@ -951,26 +2277,89 @@ export type HealthcareService = {
  * ServiceRequest
  */
 export type ServiceRequest = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'active' | 'on-hold' | 'revoked' | 'completed';
+    /**
+     * Required. One of these codes.
+     */
     intent: 'proposal' | 'plan' | 'directive' | 'order' | 'original-order' | 'reflex-order' | 'filler-order' | 'instance-order' | 'option';
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * Text of any length.
+     */
     encounterId?: string | null;
+    /**
+     * Text of any length. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code?: string | Coding | null;
+    /**
+     * A list of any length.
+     */
     category?: Array<string> | null;
+    /**
+     * One of these codes.
+     */
     priority?: 'routine' | 'urgent' | 'asap' | 'stat' | null;
+    /**
+     * True or false.
+     */
     doNotPerform?: boolean | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     occurrenceDateTime?: string | null;
+    /**
+     * A time range in free form.
+     */
     occurrencePeriod?: Period | null;
+    /**
+     * True or false.
+     */
     asNeeded?: boolean | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     authoredOn?: string | null;
+    /**
+     * Text of any length.
+     */
     requesterId?: string | null;
+    /**
+     * Text of any length.
+     */
     performerType?: string | null;
+    /**
+     * A list of any length.
+     */
     performerIds?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     bodySite?: Array<string> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     note?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     patientInstruction?: string | null;
+    /**
+     * A list of any length.
+     */
     basedOn?: Array<string> | null;
+    /**
+     * A list of any length.
+     */
     replaces?: Array<string> | null;
 };
 
@@ -978,29 +2367,95 @@ export type ServiceRequest = {
  * Location
  */
 export type Location = {
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     name: string;
+    /**
+     * One of these codes.
+     */
     status?: 'active' | 'suspended' | 'inactive' | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     description?: string | null;
+    /**
+     * One of these codes.
+     */
     mode?: 'instance' | 'kind' | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     type?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     alias?: Array<string> | null;
+    /**
+     * Text, at most 20 characters.
+     */
     phone?: string | null;
+    /**
+     * An email address, at most 200 characters.
+     */
     email?: string | null;
+    /**
+     * A postal address.
+     */
     address?: Address | null;
+    /**
+     * Text, at most 200 characters.
+     */
     physicalType?: string | null;
+    /**
+     * An object.
+     */
     position?: {
+        /**
+         * A number.
+         */
         longitude?: number | null;
+        /**
+         * A number.
+         */
         latitude?: number | null;
+        /**
+         * A number.
+         */
         altitude?: number | null;
     } | null;
+    /**
+     * Text of any length.
+     */
     managingOrganizationId?: string | null;
+    /**
+     * Text of any length.
+     */
     partOfId?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     hoursOfOperation?: Array<{
+        /**
+         * A list of any length.
+         */
         daysOfWeek?: Array<'mon' | 'tue' | 'wed' | 'thu' | 'fri' | 'sat' | 'sun'> | null;
+        /**
+         * True or false.
+         */
         allDay?: boolean | null;
+        /**
+         * A time of day: `HH:mm` or `HH:mm:ss`.
+         */
         openingTime?: string | null;
+        /**
+         * A time of day: `HH:mm` or `HH:mm:ss`.
+         */
         closingTime?: string | null;
     }> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     availabilityExceptions?: string | null;
 };
 
@@ -1008,12 +2463,33 @@ export type Location = {
  * Schedule
  */
 export type Schedule = {
+    /**
+     * True or false.
+     */
     active?: boolean | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     serviceCategory?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     serviceType?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     specialty?: Array<string> | null;
+    /**
+     * Required. A list, 1 to 20 items.
+     */
     actorIds: Array<string>;
+    /**
+     * A time range whose ends are date-times.
+     */
     planningHorizon?: DateTimePeriod | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     comment?: string | null;
 };
 
@@ -1021,18 +2497,57 @@ export type Schedule = {
  * Person
  */
 export type Person = {
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     firstName: string;
+    /**
+     * Required. Text, 1 to 100 characters.
+     */
     lastName: string;
+    /**
+     * Text, at most 20 characters.
+     */
     phone?: string | null;
+    /**
+     * An email address, at most 200 characters.
+     */
     email?: string | null;
+    /**
+     * One of these codes.
+     */
     gender?: 'male' | 'female' | 'other' | 'unknown' | null;
+    /**
+     * A date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     birthDate?: string | null;
+    /**
+     * A postal address.
+     */
     address?: Address | null;
+    /**
+     * A picture, by URL or inline.
+     */
     photo?: Photo | null;
+    /**
+     * Text of any length.
+     */
     managingOrganizationId?: string | null;
+    /**
+     * True or false.
+     */
     active?: boolean | null;
+    /**
+     * A list, at most 20 items.
+     */
     link?: Array<{
+        /**
+         * Required. Text, not empty.
+         */
         targetId: string;
+        /**
+         * One of these codes.
+         */
         assurance?: 'level1' | 'level2' | 'level3' | 'level4' | null;
     }> | null;
 };
@@ -1041,24 +2556,81 @@ export type Person = {
  * FamilyMemberHistory
  */
 export type FamilyMemberHistory = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'partial' | 'completed' | 'health-unknown';
+    /**
+     * Required. Text, not empty.
+     */
     patientId: string;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     date?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     name?: string | null;
+    /**
+     * Required. Text, 1 to 200 characters.
+     */
     relationship: string;
+    /**
+     * Text, at most 50 characters.
+     */
     sex?: string | null;
+    /**
+     * Text of any length.
+     */
     bornDate?: string | null;
+    /**
+     * Text, at most 100 characters.
+     */
     ageString?: string | null;
+    /**
+     * True or false.
+     */
     estimatedAge?: boolean | null;
+    /**
+     * True or false.
+     */
     deceasedBoolean?: boolean | null;
+    /**
+     * Text of any length.
+     */
     deceasedDate?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     condition?: Array<{
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         code: string;
+        /**
+         * Text, at most 500 characters.
+         */
         outcome?: string | null;
+        /**
+         * True or false.
+         */
         contributedToDeath?: boolean | null;
+        /**
+         * Text, at most 200 characters.
+         */
         onsetString?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         note?: string | null;
     }> | null;
 };
@@ -1067,31 +2639,106 @@ export type FamilyMemberHistory = {
  * CarePlan
  */
 export type CarePlan = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'active' | 'on-hold' | 'revoked' | 'completed';
+    /**
+     * Required. One of these codes.
+     */
     intent: 'proposal' | 'plan' | 'order' | 'option';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     title?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     description?: string | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     category?: Array<string> | null;
+    /**
+     * A time range in free form.
+     */
     period?: Period | null;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     authorId?: string | null;
+    /**
+     * A list, at most 20 items, each at most 128 characters.
+     */
     contributorIds?: Array<string> | null;
+    /**
+     * A list, at most 20 items, each at most 128 characters.
+     */
     careTeamIds?: Array<string> | null;
+    /**
+     * A list, at most 20 items, each at most 128 characters.
+     */
     addressesIds?: Array<string> | null;
+    /**
+     * A list, at most 20 items, each at most 128 characters.
+     */
     goalIds?: Array<string> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 50 items.
+     */
     activity?: Array<{
+        /**
+         * Required. Text, 1 to 2000 characters.
+         */
         description: string;
+        /**
+         * Required. Text, 1 to 50 characters.
+         */
         status: string;
+        /**
+         * Text, at most 200 characters.
+         */
         code?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         scheduledString?: string | null;
+        /**
+         * Text, at most 128 characters.
+         */
         performerId?: string | null;
+        /**
+         * Text, at most 128 characters.
+         */
         referenceId?: string | null;
     }> | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     basedOn?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     replaces?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     partOf?: Array<string> | null;
 };
 
@@ -1099,32 +2746,110 @@ export type CarePlan = {
  * Immunization
  */
 export type Immunization = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'completed' | 'not-done';
+    /**
+     * Required. Text, 1 to 500 characters. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     vaccineCode: string | Coding;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     occurrenceDateTime?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     recorded?: string | null;
+    /**
+     * True or false.
+     */
     primarySource?: boolean | null;
+    /**
+     * Text, at most 500 characters.
+     */
     manufacturer?: string | null;
+    /**
+     * Text, at most 100 characters.
+     */
     lotNumber?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     expirationDate?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     site?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     route?: string | null;
+    /**
+     * A measured amount whose unit is bounded.
+     */
     doseQuantity?: BoundedQuantity | null;
+    /**
+     * A list, at most 10 items.
+     */
     performer?: Array<Performer> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * Text, at most 500 characters.
+     */
     statusReason?: string | null;
+    /**
+     * True or false.
+     */
     isSubpotent?: boolean | null;
+    /**
+     * A list, at most 10 items.
+     */
     reaction?: Array<{
+        /**
+         * Text of any length.
+         */
         date?: string | null;
+        /**
+         * True or false.
+         */
         reported?: boolean | null;
     }> | null;
+    /**
+     * A list, at most 10 items.
+     */
     protocolApplied?: Array<{
+        /**
+         * Text, at most 200 characters.
+         */
         series?: string | null;
+        /**
+         * A whole number.
+         */
         doseNumber?: number | null;
+        /**
+         * A whole number.
+         */
         seriesDoses?: number | null;
+        /**
+         * A list, at most 10 items, each at most 200 characters.
+         */
         targetDisease?: Array<string> | null;
     }> | null;
 };
@@ -1133,37 +2858,121 @@ export type Immunization = {
  * Claim
  */
 export type Claim = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Required. Text, 1 to 200 characters.
+     */
     type: string;
+    /**
+     * Required. One of these codes.
+     */
     use: 'claim' | 'preauthorization' | 'predetermination';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     providerId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     insurerId?: string | null;
+    /**
+     * Required. Text, 1 to 50 characters.
+     */
     priority: string;
+    /**
+     * A time range in free form.
+     */
     billablePeriod?: Period | null;
+    /**
+     * A list, at most 25 items.
+     */
     diagnosis?: Array<{
+        /**
+         * Required. A whole number.
+         */
         sequence: number;
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         code: string;
     }> | null;
+    /**
+     * A list, at most 25 items.
+     */
     procedure?: Array<{
+        /**
+         * Required. A whole number.
+         */
         sequence: number;
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         code: string;
+        /**
+         * Text of any length.
+         */
         date?: string | null;
     }> | null;
+    /**
+     * Required. A list, 1 to 10 items.
+     */
     insurance: Array<{
+        /**
+         * Required. A whole number.
+         */
         sequence: number;
+        /**
+         * Required. True or false.
+         */
         focal: boolean;
+        /**
+         * Required. Text, 1 to 128 characters.
+         */
         coverageId: string;
     }>;
+    /**
+     * A list, at most 50 items.
+     */
     item?: Array<{
+        /**
+         * Required. A whole number.
+         */
         sequence: number;
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         productOrService: string;
+        /**
+         * A measured amount.
+         */
         quantity?: Quantity | null;
+        /**
+         * An amount of money.
+         */
         unitPrice?: Money | null;
+        /**
+         * An amount of money.
+         */
         net?: Money | null;
     }> | null;
+    /**
+     * An amount of money.
+     */
     total?: Money | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1171,37 +2980,118 @@ export type Claim = {
  * ClaimResponse
  */
 export type ClaimResponse = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Required. Text, 1 to 200 characters.
+     */
     type: string;
+    /**
+     * Required. One of these codes.
+     */
     use: 'claim' | 'preauthorization' | 'predetermination';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     insurerId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     requestId?: string | null;
+    /**
+     * Required. One of these codes.
+     */
     outcome: 'queued' | 'complete' | 'error' | 'partial';
+    /**
+     * Text, at most 2000 characters.
+     */
     disposition?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     preAuthRef?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     payeeType?: string | null;
+    /**
+     * A list, at most 50 items.
+     */
     item?: Array<{
+        /**
+         * Required. A whole number.
+         */
         itemSequence: number;
+        /**
+         * Required. A list of any length.
+         */
         adjudication: Array<{
+            /**
+             * Required. Text, 1 to 200 characters.
+             */
             category: string;
+            /**
+             * An amount of money.
+             */
             amount?: Money | null;
         }>;
     }> | null;
+    /**
+     * A list, at most 10 items.
+     */
     total?: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         category: string;
+        /**
+         * Required. An amount of money whose value is required.
+         */
         amount: MoneyAmount;
     }> | null;
+    /**
+     * An object.
+     */
     payment?: {
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         type: string;
+        /**
+         * Required. An amount of money whose value is required.
+         */
         amount: MoneyAmount;
+        /**
+         * Text of any length.
+         */
         date?: string | null;
     } | null;
+    /**
+     * A list, at most 20 items.
+     */
     processNote?: Array<{
+        /**
+         * A whole number.
+         */
         number?: number | null;
+        /**
+         * Required. Text, 1 to 2000 characters.
+         */
         text: string;
     }> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1209,28 +3099,97 @@ export type ClaimResponse = {
  * AllergyIntolerance
  */
 export type AllergyIntolerance = {
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * One of these codes.
+     */
     clinicalStatus?: 'active' | 'inactive' | 'resolved' | null;
+    /**
+     * One of these codes.
+     */
     verificationStatus?: 'unconfirmed' | 'confirmed' | 'refuted' | null;
+    /**
+     * One of these codes.
+     */
     type?: 'allergy' | 'intolerance' | null;
+    /**
+     * A list, at most 4 items.
+     */
     category?: Array<'food' | 'medication' | 'environment' | 'biologic'> | null;
+    /**
+     * One of these codes.
+     */
     criticality?: 'low' | 'high' | 'unable-to-assess' | null;
+    /**
+     * Text of any length. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code?: string | Coding | null;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text of any length.
+     */
     onsetDateTime?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     onsetString?: string | null;
+    /**
+     * Text of any length.
+     */
     recordedDate?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     recorderId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     asserterId?: string | null;
+    /**
+     * Text of any length.
+     */
     lastOccurrence?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     reaction?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         substance?: string | null;
+        /**
+         * Required. A list, 1 to 20 items, each at most 500 characters.
+         */
         manifestation: Array<string>;
+        /**
+         * Text, at most 2000 characters.
+         */
         description?: string | null;
+        /**
+         * Text of any length.
+         */
         onset?: string | null;
+        /**
+         * One of these codes.
+         */
         severity?: 'mild' | 'moderate' | 'severe' | null;
+        /**
+         * Text, at most 200 characters.
+         */
         exposureRoute?: string | null;
+        /**
+         * Text, at most 5000 characters.
+         */
         note?: string | null;
     }> | null;
 };
@@ -1239,22 +3198,70 @@ export type AllergyIntolerance = {
  * CareTeam
  */
 export type CareTeam = {
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     name: string;
+    /**
+     * One of these codes.
+     */
     status?: 'proposed' | 'active' | 'suspended' | 'inactive' | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     category?: Array<string> | null;
+    /**
+     * Text, at most 128 characters.
+     */
     patientId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * A time range in free form.
+     */
     period?: Period | null;
+    /**
+     * A list, at most 50 items.
+     */
     participant?: Array<{
+        /**
+         * Text, at most 200 characters.
+         */
         role?: string | null;
+        /**
+         * Required. Text, 1 to 128 characters.
+         */
         memberId: string;
+        /**
+         * Text, at most 128 characters.
+         */
         onBehalfOfId?: string | null;
+        /**
+         * A time range in free form.
+         */
         period?: Period | null;
     }> | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     managingOrganizationIds?: Array<string> | null;
+    /**
+     * Text, at most 20 characters.
+     */
     phone?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     email?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1262,29 +3269,95 @@ export type CareTeam = {
  * Condition
  */
 export type Condition = {
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * One of these codes.
+     */
     clinicalStatus?: 'active' | 'recurrence' | 'relapse' | 'inactive' | 'remission' | 'resolved' | null;
+    /**
+     * One of these codes.
+     */
     verificationStatus?: 'unconfirmed' | 'provisional' | 'differential' | 'confirmed' | 'refuted' | null;
+    /**
+     * A list, at most 5 items.
+     */
     category?: Array<'problem-list-item' | 'encounter-diagnosis'> | null;
+    /**
+     * Text, at most 200 characters.
+     */
     severity?: string | null;
+    /**
+     * Text of any length. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code?: string | Coding | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     bodySite?: Array<string> | null;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text of any length.
+     */
     onsetDateTime?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     onsetString?: string | null;
+    /**
+     * Text of any length.
+     */
     abatementDateTime?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     abatementString?: string | null;
+    /**
+     * Text of any length.
+     */
     recordedDate?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     recorderId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     asserterId?: string | null;
+    /**
+     * A list, at most 10 items.
+     */
     stage?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         summary?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
     }> | null;
+    /**
+     * A list, at most 20 items.
+     */
     evidence?: Array<{
+        /**
+         * A list, at most 10 items, each at most 500 characters.
+         */
         code?: Array<string> | null;
+        /**
+         * A list, at most 10 items, each at most 128 characters.
+         */
         detailIds?: Array<string> | null;
     }> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1292,25 +3365,82 @@ export type Condition = {
  * ChargeItem
  */
 export type ChargeItem = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'planned' | 'billable' | 'not-billable' | 'aborted' | 'billed';
+    /**
+     * Required. Text, not empty. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code: string | Coding;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text of any length.
+     */
     occurrenceDateTime?: string | null;
+    /**
+     * A time range in free form.
+     */
     occurrencePeriod?: Period | null;
+    /**
+     * A list, at most 20 items.
+     */
     performer?: Array<Performer> | null;
+    /**
+     * Text, at most 128 characters.
+     */
     performingOrganizationId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     requestingOrganizationId?: string | null;
+    /**
+     * An object.
+     */
     quantity?: {
+        /**
+         * Required. A number.
+         */
         value: number;
+        /**
+         * Text, at most 50 characters.
+         */
         unit?: string | null;
     } | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     bodySite?: Array<string> | null;
+    /**
+     * An amount of money whose value is required and whose currency is bounded.
+     */
     priceOverride?: BoundedMoneyAmount | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     overrideReason?: string | null;
+    /**
+     * Text of any length.
+     */
     enteredDate?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reason?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     accountIds?: Array<string> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1318,23 +3448,74 @@ export type ChargeItem = {
  * Coverage
  */
 export type Coverage = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     subscriberId?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     subscriberRef?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     policyHolderRef?: string | null;
+    /**
+     * Text, at most 100 characters.
+     */
     relationship?: string | null;
+    /**
+     * A time range in free form.
+     */
     period?: Period | null;
+    /**
+     * Required. A list, 1 to 10 items, each at most 128 characters.
+     */
     payorIds: Array<string>;
+    /**
+     * A list, at most 20 items.
+     */
     class?: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         type: string;
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         value: string;
+        /**
+         * Text, at most 500 characters.
+         */
         name?: string | null;
     }> | null;
+    /**
+     * A whole number.
+     */
     order?: number | null;
+    /**
+     * Text, at most 500 characters.
+     */
     network?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     dependent?: string | null;
+    /**
+     * True or false.
+     */
     subrogation?: boolean | null;
 };
 
@@ -1342,20 +3523,62 @@ export type Coverage = {
  * CoverageEligibilityRequest
  */
 export type CoverageEligibilityRequest = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Required. A list, 1 to 10 items, each at most 100 characters.
+     */
     purpose: Array<string>;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     insurerId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     providerId?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     servicedDate?: string | null;
+    /**
+     * A time range in free form.
+     */
     servicedPeriod?: Period | null;
+    /**
+     * A list, at most 10 items.
+     */
     insurance?: Array<{
+        /**
+         * True or false.
+         */
         focal?: boolean | null;
+        /**
+         * Required. Text, 1 to 128 characters.
+         */
         coverageId: string;
     }> | null;
+    /**
+     * A list, at most 25 items.
+     */
     item?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         category?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         productOrService?: string | null;
     }> | null;
 };
@@ -1364,21 +3587,66 @@ export type CoverageEligibilityRequest = {
  * CoverageEligibilityResponse
  */
 export type CoverageEligibilityResponse = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Required. A list, 1 to 10 items, each at most 100 characters.
+     */
     purpose: Array<string>;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     requestId: string;
+    /**
+     * Required. One of these codes.
+     */
     outcome: 'queued' | 'complete' | 'error' | 'partial';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     insurerId: string;
+    /**
+     * Text, at most 2000 characters.
+     */
     disposition?: string | null;
+    /**
+     * A list, at most 10 items.
+     */
     insurance?: Array<{
+        /**
+         * Required. Text, 1 to 128 characters.
+         */
         coverageId: string;
+        /**
+         * True or false.
+         */
         inforce?: boolean | null;
+        /**
+         * A time range in free form.
+         */
         benefitPeriod?: Period | null;
     }> | null;
+    /**
+     * Text, at most 500 characters.
+     */
     preAuthRef?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     error?: Array<{
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         code: string;
     }> | null;
 };
@@ -1387,44 +3655,146 @@ export type CoverageEligibilityResponse = {
  * ExplanationOfBenefit
  */
 export type ExplanationOfBenefit = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Required. Text, 1 to 200 characters.
+     */
     type: string;
+    /**
+     * Required. One of these codes.
+     */
     use: 'claim' | 'preauthorization' | 'predetermination';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     insurerId: string;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     providerId: string;
+    /**
+     * Required. One of these codes.
+     */
     outcome: 'queued' | 'complete' | 'error' | 'partial';
+    /**
+     * Text, at most 2000 characters.
+     */
     disposition?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     claimId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     claimResponseId?: string | null;
+    /**
+     * A time range in free form.
+     */
     billablePeriod?: Period | null;
+    /**
+     * Required. A list, 1 to 10 items.
+     */
     insurance: Array<{
+        /**
+         * Required. True or false.
+         */
         focal: boolean;
+        /**
+         * Required. Text, 1 to 128 characters.
+         */
         coverageId: string;
     }>;
+    /**
+     * A list, at most 50 items.
+     */
     item?: Array<{
+        /**
+         * Required. A whole number.
+         */
         sequence: number;
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         productOrService: string;
+        /**
+         * A measured amount.
+         */
         quantity?: Quantity | null;
+        /**
+         * An amount of money.
+         */
         unitPrice?: Money | null;
+        /**
+         * An amount of money.
+         */
         net?: Money | null;
+        /**
+         * A list, at most 20 items.
+         */
         adjudication?: Array<{
+            /**
+             * Required. Text, 1 to 200 characters.
+             */
             category: string;
+            /**
+             * An amount of money.
+             */
             amount?: Money | null;
         }> | null;
     }> | null;
+    /**
+     * A list, at most 10 items.
+     */
     total?: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         category: string;
+        /**
+         * Required. An amount of money whose value is required.
+         */
         amount: MoneyAmount;
     }> | null;
+    /**
+     * An object.
+     */
     payment?: {
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
+        /**
+         * An amount of money whose value is required.
+         */
         amount?: MoneyAmount | null;
+        /**
+         * Text of any length.
+         */
         date?: string | null;
     } | null;
+    /**
+     * A list, at most 20 items.
+     */
     processNote?: Array<{
+        /**
+         * A whole number.
+         */
         number?: number | null;
+        /**
+         * Required. Text, 1 to 2000 characters.
+         */
         text: string;
     }> | null;
 };
@@ -1433,25 +3803,82 @@ export type ExplanationOfBenefit = {
  * Device
  */
 export type Device = {
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     deviceName: string;
+    /**
+     * One of these codes.
+     */
     status?: 'active' | 'inactive' | null;
+    /**
+     * Text, at most 500 characters.
+     */
     manufacturer?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     modelNumber?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     serialNumber?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     lotNumber?: string | null;
+    /**
+     * Text of any length.
+     */
     manufactureDate?: string | null;
+    /**
+     * Text of any length.
+     */
     expirationDate?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     patientId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     ownerId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     locationId?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     url?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     parentId?: string | null;
+    /**
+     * A list, at most 10 items.
+     */
     udiCarrier?: Array<{
+        /**
+         * Text, at most 200 characters.
+         */
         deviceIdentifier?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         carrierHRF?: string | null;
     }> | null;
+    /**
+     * A list, at most 20 items, each at most 200 characters.
+     */
     safety?: Array<string> | null;
 };
 
@@ -1459,20 +3886,65 @@ export type Device = {
  * DeviceRequest
  */
 export type DeviceRequest = {
+    /**
+     * Required. One of these codes.
+     */
     intent: 'proposal' | 'plan' | 'directive' | 'order' | 'original-order' | 'reflex-order' | 'filler-order' | 'instance-order' | 'option';
+    /**
+     * Required. Text, not empty. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code: string | Coding;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * One of these codes.
+     */
     status?: 'draft' | 'active' | 'on-hold' | 'revoked' | 'completed' | null;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * One of these codes.
+     */
     priority?: 'routine' | 'urgent' | 'asap' | 'stat' | null;
+    /**
+     * Text of any length.
+     */
     occurrenceDateTime?: string | null;
+    /**
+     * A time range in free form.
+     */
     occurrencePeriod?: Period | null;
+    /**
+     * Text of any length.
+     */
     authoredOn?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     requesterId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     performerId?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     performerType?: string | null;
+    /**
+     * A list, at most 20 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 20 items, each at most 200 characters.
+     */
     basedOn?: Array<string> | null;
 };
 
@@ -1480,16 +3952,49 @@ export type DeviceRequest = {
  * DeviceUseStatement
  */
 export type DeviceUseStatement = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'completed' | 'on-hold' | 'intended' | 'stopped' | 'not-done' | 'entered-in-error';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     deviceId: string;
+    /**
+     * Text of any length.
+     */
     timingDateTime?: string | null;
+    /**
+     * A time range in free form.
+     */
     timingPeriod?: Period | null;
+    /**
+     * Text of any length.
+     */
     recordedOn?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     sourceId?: string | null;
+    /**
+     * A list, at most 20 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * Text, at most 200 characters.
+     */
     bodySite?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 20 items, each at most 200 characters.
+     */
     basedOn?: Array<string> | null;
 };
 
@@ -1497,24 +4002,78 @@ export type DeviceUseStatement = {
  * Goal
  */
 export type Goal = {
+    /**
+     * Required. One of these codes.
+     */
     lifecycleStatus: 'proposed' | 'planned' | 'accepted' | 'active' | 'on-hold' | 'completed' | 'cancelled' | 'rejected';
+    /**
+     * Required. Text, 1 to 2000 characters.
+     */
     description: string;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * One of these codes.
+     */
     achievementStatus?: 'in-progress' | 'improving' | 'worsening' | 'no-change' | 'achieved' | 'sustaining' | 'not-achieved' | 'no-progress' | 'not-attainable' | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     category?: Array<string> | null;
+    /**
+     * One of these codes.
+     */
     priority?: 'high-priority' | 'medium-priority' | 'low-priority' | null;
+    /**
+     * Text of any length.
+     */
     startDate?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     target?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         measure?: string | null;
+        /**
+         * Text, at most 1000 characters.
+         */
         detailString?: string | null;
+        /**
+         * A measured amount.
+         */
         detailQuantity?: Quantity | null;
+        /**
+         * Text of any length.
+         */
         dueDate?: string | null;
     }> | null;
+    /**
+     * Text of any length.
+     */
     statusDate?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     statusReason?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     expressedById?: string | null;
+    /**
+     * A list, at most 20 items, each at most 200 characters.
+     */
     addressesIds?: Array<string> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 20 items, each at most 500 characters.
+     */
     outcomeCode?: Array<string> | null;
 };
 
@@ -1522,29 +4081,92 @@ export type Goal = {
  * Invoice
  */
 export type Invoice = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'issued' | 'balanced' | 'cancelled';
+    /**
+     * Text, at most 128 characters.
+     */
     patientId?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     recipientId?: string | null;
+    /**
+     * Text of any length.
+     */
     date?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     issuerId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     accountId?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     participant?: Array<{
+        /**
+         * Text, at most 200 characters.
+         */
         role?: string | null;
+        /**
+         * Required. Text, 1 to 128 characters.
+         */
         actorId: string;
     }> | null;
+    /**
+     * A list, at most 50 items.
+     */
     lineItem?: Array<{
+        /**
+         * A number.
+         */
         sequence?: number | null;
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         chargeItemCode: string;
+        /**
+         * A list, at most 10 items.
+         */
         priceComponent?: Array<{
+            /**
+             * Required. Text, 1 to 50 characters.
+             */
             type: string;
+            /**
+             * An amount of money whose currency is bounded.
+             */
             amount?: BoundedMoney | null;
         }> | null;
     }> | null;
+    /**
+     * An amount of money whose currency is bounded.
+     */
     totalNet?: BoundedMoney | null;
+    /**
+     * An amount of money whose currency is bounded.
+     */
     totalGross?: BoundedMoney | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     paymentTerms?: string | null;
+    /**
+     * Text, at most 1000 characters.
+     */
     cancelledReason?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1552,26 +4174,86 @@ export type Invoice = {
  * MedicationDispense
  */
 export type MedicationDispense = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'preparation' | 'in-progress' | 'cancelled' | 'on-hold' | 'completed' | 'stopped' | 'declined';
+    /**
+     * Required. Text, 1 to 200 characters. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     medication: string | Coding;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     statusReasonCodeableConcept?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     category?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     performer?: Array<Performer> | null;
+    /**
+     * Text, at most 128 characters.
+     */
     locationId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     authorizingPrescriptionIds?: Array<string> | null;
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * A measured amount whose unit is bounded.
+     */
     quantity?: BoundedQuantity | null;
+    /**
+     * A number.
+     */
     daysSupply?: number | null;
+    /**
+     * Text of any length.
+     */
     whenPrepared?: string | null;
+    /**
+     * Text of any length.
+     */
     whenHandedOver?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     dosageText?: string | null;
+    /**
+     * An object.
+     */
     substitution?: {
+        /**
+         * Required. True or false.
+         */
         wasSubstituted: boolean;
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         reason?: string | null;
     } | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1579,27 +4261,87 @@ export type MedicationDispense = {
  * MedicationKnowledge
  */
 export type MedicationKnowledge = {
+    /**
+     * Text, at most 200 characters. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     code?: string | Coding | null;
+    /**
+     * One of these codes.
+     */
     status?: 'active' | 'inactive' | null;
+    /**
+     * Text, at most 200 characters.
+     */
     manufacturer?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     doseForm?: string | null;
+    /**
+     * A measured amount whose unit is bounded.
+     */
     amount?: BoundedQuantity | null;
+    /**
+     * A list, at most 20 items, each at most 200 characters.
+     */
     synonym?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     productType?: Array<string> | null;
+    /**
+     * A list, at most 50 items.
+     */
     ingredient?: Array<{
+        /**
+         * Text of any length. Or: A code of a terminology: its system, the code itself and how to show it.
+         */
         item?: string | Coding | null;
+        /**
+         * True or false.
+         */
         isActive?: boolean | null;
+        /**
+         * A ratio of two quantities.
+         */
         strength?: Ratio | null;
     }> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     preparationInstruction?: string | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     intendedRoute?: Array<string> | null;
+    /**
+     * A list, at most 20 items.
+     */
     cost?: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         type: string;
+        /**
+         * Text, at most 500 characters.
+         */
         source?: string | null;
+        /**
+         * Required. An amount of money whose currency is bounded.
+         */
         cost: BoundedMoney;
     }> | null;
+    /**
+     * An object.
+     */
     packaging?: {
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
+        /**
+         * A measured amount whose unit is bounded.
+         */
         quantity?: BoundedQuantity | null;
     } | null;
 };
@@ -1608,20 +4350,65 @@ export type MedicationKnowledge = {
  * MedicationStatement
  */
 export type MedicationStatement = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'completed' | 'stopped' | 'on-hold' | 'intended' | 'not-taken';
+    /**
+     * Required. Text, 1 to 200 characters. Or: A code of a terminology: its system, the code itself and how to show it.
+     */
     medication: string | Coding;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     statusReason?: Array<string> | null;
+    /**
+     * Text, at most 200 characters.
+     */
     category?: string | null;
+    /**
+     * Text of any length.
+     */
     effectiveDateTime?: string | null;
+    /**
+     * A time range in free form.
+     */
     effectivePeriod?: Period | null;
+    /**
+     * Text of any length.
+     */
     dateAsserted?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     informationSourceId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     dosageText?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     basedOn?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     partOf?: Array<string> | null;
 };
 
@@ -1629,16 +4416,49 @@ export type MedicationStatement = {
  * PaymentNotice
  */
 export type PaymentNotice = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     providerId?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     paymentId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     paymentDate?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     payeeId?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     recipientId: string;
+    /**
+     * Required. An amount of money whose value is required and whose currency is bounded.
+     */
     amount: BoundedMoneyAmount;
+    /**
+     * Text, at most 100 characters.
+     */
     paymentStatus?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     requestId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     responseId?: string | null;
 };
 
@@ -1646,26 +4466,86 @@ export type PaymentNotice = {
  * PaymentReconciliation
  */
 export type PaymentReconciliation = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     paymentIssuerId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     requestId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     requestorId?: string | null;
+    /**
+     * One of these codes.
+     */
     outcome?: 'queued' | 'complete' | 'error' | 'partial' | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     disposition?: string | null;
+    /**
+     * Required. Text, 1 to 50 characters.
+     */
     paymentDate: string;
+    /**
+     * Required. An amount of money whose value is required and whose currency is bounded.
+     */
     paymentAmount: BoundedMoneyAmount;
+    /**
+     * A time range in free form.
+     */
     period?: Period | null;
+    /**
+     * A list, at most 50 items.
+     */
     detail?: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         type: string;
+        /**
+         * Text, at most 128 characters.
+         */
         requestId?: string | null;
+        /**
+         * Text, at most 128 characters.
+         */
         submitterId?: string | null;
+        /**
+         * Text, at most 128 characters.
+         */
         payeeId?: string | null;
+        /**
+         * Text, at most 50 characters.
+         */
         date?: string | null;
+        /**
+         * An amount of money whose currency is bounded.
+         */
         amount?: BoundedMoney | null;
     }> | null;
+    /**
+     * A list, at most 20 items.
+     */
     processNote?: Array<{
+        /**
+         * Text, at most 50 characters.
+         */
         type?: string | null;
+        /**
+         * Required. Text, 1 to 5000 characters.
+         */
         text: string;
     }> | null;
 };
@@ -1674,26 +4554,83 @@ export type PaymentReconciliation = {
  * Specimen
  */
 export type Specimen = {
+    /**
+     * One of these codes.
+     */
     status?: 'available' | 'unavailable' | 'unsatisfactory' | null;
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     receivedTime?: string | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     parentIds?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     requestIds?: Array<string> | null;
+    /**
+     * An object.
+     */
     collection?: {
+        /**
+         * Text, at most 128 characters.
+         */
         collectorId?: string | null;
+        /**
+         * Text, at most 50 characters.
+         */
         collectedDateTime?: string | null;
+        /**
+         * A measured amount whose unit is bounded.
+         */
         quantity?: BoundedQuantity | null;
+        /**
+         * Text, at most 200 characters.
+         */
         method?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         bodySite?: string | null;
     } | null;
+    /**
+     * A list, at most 20 items.
+     */
     container?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         description?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
+        /**
+         * A measured amount whose unit is bounded.
+         */
         capacity?: BoundedQuantity | null;
+        /**
+         * A measured amount whose unit is bounded.
+         */
         specimenQuantity?: BoundedQuantity | null;
     }> | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     condition?: Array<string> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1701,29 +4638,101 @@ export type Specimen = {
  * ImagingStudy
  */
 export type ImagingStudy = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'registered' | 'available' | 'cancelled';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * A list, at most 20 items, each at most 50 characters.
+     */
     modality?: Array<string> | null;
+    /**
+     * Text, at most 50 characters.
+     */
     started?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     referrerId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     interpreterIds?: Array<string> | null;
+    /**
+     * A whole number.
+     */
     numberOfSeries?: number | null;
+    /**
+     * A whole number.
+     */
     numberOfInstances?: number | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     procedureCode?: Array<string> | null;
+    /**
+     * Text, at most 128 characters.
+     */
     locationId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     description?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     basedOn?: Array<string> | null;
+    /**
+     * A list, at most 50 items.
+     */
     series?: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         uid: string;
+        /**
+         * A whole number.
+         */
         number?: number | null;
+        /**
+         * Required. Text, 1 to 50 characters.
+         */
         modality: string;
+        /**
+         * Text, at most 500 characters.
+         */
         description?: string | null;
+        /**
+         * A whole number.
+         */
         numberOfInstances?: number | null;
+        /**
+         * Text, at most 200 characters.
+         */
         bodySite?: string | null;
+        /**
+         * Text, at most 100 characters.
+         */
         laterality?: string | null;
+        /**
+         * Text, at most 50 characters.
+         */
         started?: string | null;
     }> | null;
 };
@@ -1732,11 +4741,29 @@ export type ImagingStudy = {
  * EnrollmentRequest
  */
 export type EnrollmentRequest = {
+    /**
+     * One of these codes.
+     */
     status?: 'active' | 'cancelled' | 'draft' | null;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     insurerId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     providerId?: string | null;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     candidateId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     coverageId?: string | null;
 };
 
@@ -1744,12 +4771,33 @@ export type EnrollmentRequest = {
  * EnrollmentResponse
  */
 export type EnrollmentResponse = {
+    /**
+     * One of these codes.
+     */
     status?: 'active' | 'cancelled' | 'draft' | null;
+    /**
+     * Text, at most 128 characters.
+     */
     requestId?: string | null;
+    /**
+     * One of these codes.
+     */
     outcome?: 'queued' | 'complete' | 'error' | 'partial' | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     disposition?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     created?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     organizationId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     requestProviderId?: string | null;
 };
 
@@ -1757,17 +4805,53 @@ export type EnrollmentResponse = {
  * ImmunizationEvaluation
  */
 export type ImmunizationEvaluation = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'completed';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 50 characters.
+     */
     date?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     authorityId?: string | null;
+    /**
+     * Required. Text, 1 to 500 characters.
+     */
     targetDisease: string;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     immunizationEventId: string;
+    /**
+     * Required. Text, 1 to 200 characters.
+     */
     doseStatus: string;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     doseStatusReason?: Array<string> | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     description?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     series?: string | null;
+    /**
+     * A whole number.
+     */
     doseNumber?: number | null;
+    /**
+     * A whole number.
+     */
     seriesDoses?: number | null;
 };
 
@@ -1775,30 +4859,102 @@ export type ImmunizationEvaluation = {
  * Media
  */
 export type Media = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'preparation' | 'in-progress' | 'not-done' | 'on-hold' | 'stopped' | 'completed';
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     modality?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     view?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     patientId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     createdDateTime?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     issued?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     operatorId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * Text, at most 200 characters.
+     */
     bodySite?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     deviceName?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     deviceId?: string | null;
+    /**
+     * A whole number.
+     */
     height?: number | null;
+    /**
+     * A whole number.
+     */
     width?: number | null;
+    /**
+     * A whole number.
+     */
     frames?: number | null;
+    /**
+     * A number.
+     */
     duration?: number | null;
+    /**
+     * Required. An object.
+     */
     content: {
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         contentType: string;
+        /**
+         * Text, at most 10000000 characters.
+         */
         data?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         url?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         title?: string | null;
     };
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     basedOn?: Array<string> | null;
 };
 
@@ -1806,35 +4962,119 @@ export type Media = {
  * ActivityDefinition
  */
 export type ActivityDefinition = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'active' | 'retired';
+    /**
+     * Text, at most 500 characters.
+     */
     name?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     title?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     description?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     purpose?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     usage?: string | null;
+    /**
+     * Text, at most 100 characters.
+     */
     kind?: string | null;
+    /**
+     * Text, at most 200 characters. Or: An object.
+     */
     code?: string | {
+        /**
+         * Text, at most 200 characters.
+         */
         system?: string | null;
+        /**
+         * Text, at most 50 characters.
+         */
         code?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         display?: string | null;
     } | null;
+    /**
+     * One of these codes.
+     */
     intent?: 'proposal' | 'plan' | 'directive' | 'order' | null;
+    /**
+     * One of these codes.
+     */
     priority?: 'routine' | 'urgent' | 'asap' | 'stat' | null;
+    /**
+     * True or false.
+     */
     doNotPerform?: boolean | null;
+    /**
+     * Text, at most 30 characters.
+     */
     timingDateTime?: string | null;
+    /**
+     * A time range in free form.
+     */
     timingPeriod?: Period | null;
+    /**
+     * Text, at most 128 characters.
+     */
     locationId?: string | null;
+    /**
+     * A list, at most 20 items.
+     */
     participant?: Array<{
+        /**
+         * Required. Text, 1 to 100 characters.
+         */
         type: string;
+        /**
+         * Text, at most 200 characters.
+         */
         role?: string | null;
     }> | null;
+    /**
+     * A measured amount whose unit is bounded.
+     */
     quantity?: BoundedQuantity | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     bodySite?: Array<string> | null;
+    /**
+     * Text, at most 500 characters.
+     */
     publisher?: string | null;
+    /**
+     * Text, at most 30 characters.
+     */
     date?: string | null;
+    /**
+     * Text, at most 100 characters.
+     */
     version?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     url?: string | null;
+    /**
+     * True or false.
+     */
     experimental?: boolean | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     topic?: Array<string> | null;
 };
 
@@ -1842,36 +5082,117 @@ export type ActivityDefinition = {
  * NutritionOrder
  */
 export type NutritionOrder = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'active' | 'on-hold' | 'revoked' | 'completed';
+    /**
+     * Required. One of these codes.
+     */
     intent: 'proposal' | 'plan' | 'directive' | 'order';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text, at most 30 characters.
+     */
     dateTime?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     ordererId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 128 characters.
+     */
     allergyIntoleranceIds?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     foodPreferenceModifier?: Array<string> | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     excludeFoodModifier?: Array<string> | null;
+    /**
+     * An object.
+     */
     oralDiet?: {
+        /**
+         * A list, at most 10 items, each at most 200 characters.
+         */
         type?: Array<string> | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         instruction?: string | null;
+        /**
+         * A list, at most 20 items.
+         */
         nutrient?: Array<{
+            /**
+             * Text, at most 200 characters.
+             */
             modifier?: string | null;
+            /**
+             * A measured amount whose unit is bounded.
+             */
             amount?: BoundedQuantity | null;
         }> | null;
     } | null;
+    /**
+     * A list, at most 10 items.
+     */
     supplement?: Array<{
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         productName?: string | null;
+        /**
+         * A measured amount whose unit is bounded.
+         */
         quantity?: BoundedQuantity | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         instruction?: string | null;
     }> | null;
+    /**
+     * An object.
+     */
     enteralFormula?: {
+        /**
+         * Text, at most 200 characters.
+         */
         baseFormulaType?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         baseFormulaProductName?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         additiveType?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         routeOfAdministration?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         administrationInstruction?: string | null;
     } | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
 };
 
@@ -1879,30 +5200,102 @@ export type NutritionOrder = {
  * PlanDefinition
  */
 export type PlanDefinition = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'active' | 'retired';
+    /**
+     * Text, at most 500 characters.
+     */
     name?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     title?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     type?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     description?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     purpose?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     usage?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     publisher?: string | null;
+    /**
+     * Text, at most 30 characters.
+     */
     date?: string | null;
+    /**
+     * Text, at most 100 characters.
+     */
     version?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     url?: string | null;
+    /**
+     * True or false.
+     */
     experimental?: boolean | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     topic?: Array<string> | null;
+    /**
+     * A list, at most 20 items.
+     */
     goal?: Array<{
+        /**
+         * Required. Text, 1 to 2000 characters.
+         */
         description: string;
+        /**
+         * Text, at most 100 characters.
+         */
         priority?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         category?: string | null;
     }> | null;
+    /**
+     * A list, at most 50 items.
+     */
     action?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         title?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         description?: string | null;
+        /**
+         * Text, at most 100 characters.
+         */
         priority?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         code?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         definitionUri?: string | null;
     }> | null;
 };
@@ -1911,27 +5304,93 @@ export type PlanDefinition = {
  * VisionPrescription
  */
 export type VisionPrescription = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'active' | 'cancelled' | 'draft';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text, at most 30 characters.
+     */
     created?: string | null;
+    /**
+     * Required. Text, 1 to 30 characters.
+     */
     dateWritten: string;
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     prescriberId: string;
+    /**
+     * Required. A list, 1 to 10 items.
+     */
     lensSpecification: Array<{
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         product: string;
+        /**
+         * Required. One of these codes.
+         */
         eye: 'right' | 'left';
+        /**
+         * A number.
+         */
         sphere?: number | null;
+        /**
+         * A number.
+         */
         cylinder?: number | null;
+        /**
+         * A number.
+         */
         axis?: number | null;
+        /**
+         * A number.
+         */
         add?: number | null;
+        /**
+         * A number.
+         */
         power?: number | null;
+        /**
+         * A number.
+         */
         backCurve?: number | null;
+        /**
+         * A number.
+         */
         diameter?: number | null;
+        /**
+         * Text, at most 100 characters.
+         */
         color?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         brand?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         note?: string | null;
+        /**
+         * A list, at most 4 items.
+         */
         prism?: Array<{
+            /**
+             * Required. A number.
+             */
             amount: number;
+            /**
+             * Required. One of these codes.
+             */
             base: 'up' | 'down' | 'in' | 'out';
         }> | null;
     }>;
@@ -1941,24 +5400,78 @@ export type VisionPrescription = {
  * RiskAssessment
  */
 export type RiskAssessment = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'registered' | 'preliminary' | 'final' | 'amended';
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     encounterId?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     method?: string | null;
+    /**
+     * Text, at most 200 characters.
+     */
     code?: string | null;
+    /**
+     * Text, at most 30 characters.
+     */
     occurrenceDateTime?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     conditionId?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     performerId?: string | null;
+    /**
+     * A list, at most 10 items, each at most 500 characters.
+     */
     reasonCode?: Array<string> | null;
+    /**
+     * A list, at most 20 items.
+     */
     prediction?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         outcome?: string | null;
+        /**
+         * A number, 0 to 1.
+         */
         probabilityDecimal?: number | null;
+        /**
+         * Text, at most 200 characters.
+         */
         qualitativeRisk?: string | null;
+        /**
+         * A number.
+         */
         relativeRisk?: number | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         rationale?: string | null;
     }> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     mitigation?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     note?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     basedOnId?: string | null;
 };
 
@@ -1966,30 +5479,99 @@ export type RiskAssessment = {
  * AuditEvent
  */
 export type AuditEvent = {
+    /**
+     * Required. Text, 1 to 200 characters.
+     */
     type: string;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     subtype?: Array<string> | null;
+    /**
+     * Text, at most 10 characters.
+     */
     action?: string | null;
+    /**
+     * Required. A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, 1 to 50 characters.
+     */
     recorded: string;
+    /**
+     * Text, at most 10 characters.
+     */
     outcome?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     outcomeDesc?: string | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     purposeOfEvent?: Array<string> | null;
+    /**
+     * Required. A list, 1 to 20 items.
+     */
     agent: Array<{
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         who: string;
+        /**
+         * Text, at most 500 characters.
+         */
         name?: string | null;
+        /**
+         * Required. True or false.
+         */
         requestor: boolean;
+        /**
+         * Text, at most 200 characters.
+         */
         role?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         networkAddress?: string | null;
     }>;
+    /**
+     * Required. An object.
+     */
     source: {
+        /**
+         * Required. Text, 1 to 500 characters.
+         */
         observer: string;
+        /**
+         * Text, at most 500 characters.
+         */
         site?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
     };
+    /**
+     * A list, at most 20 items.
+     */
     entity?: Array<{
+        /**
+         * Text, at most 500 characters.
+         */
         what?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         type?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         role?: string | null;
+        /**
+         * Text, at most 500 characters.
+         */
         name?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         description?: string | null;
     }> | null;
 };
@@ -1998,26 +5580,89 @@ export type AuditEvent = {
  * Measure
  */
 export type Measure = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'draft' | 'active' | 'retired';
+    /**
+     * Text, at most 500 characters.
+     */
     name?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     title?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     description?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     purpose?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     usage?: string | null;
+    /**
+     * Text, at most 500 characters.
+     */
     publisher?: string | null;
+    /**
+     * Text, at most 30 characters.
+     */
     date?: string | null;
+    /**
+     * Text, at most 100 characters.
+     */
     version?: string | null;
+    /**
+     * Text, at most 2000 characters.
+     */
     url?: string | null;
+    /**
+     * True or false.
+     */
     experimental?: boolean | null;
+    /**
+     * Text, at most 200 characters.
+     */
     scoring?: string | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     type?: Array<string> | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     riskAdjustment?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     rationale?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     clinicalRecommendationStatement?: string | null;
+    /**
+     * Text, at most 5000 characters.
+     */
     guidance?: string | null;
+    /**
+     * A list, at most 10 items, each at most 200 characters.
+     */
     topic?: Array<string> | null;
+    /**
+     * A list, at most 20 items.
+     */
     group?: Array<{
+        /**
+         * Text, at most 200 characters.
+         */
         code?: string | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         description?: string | null;
     }> | null;
 };
@@ -2026,22 +5671,67 @@ export type Measure = {
  * MeasureReport
  */
 export type MeasureReport = {
+    /**
+     * Required. One of these codes.
+     */
     status: 'complete' | 'pending' | 'error';
+    /**
+     * Required. One of these codes.
+     */
     type: 'individual' | 'subject-list' | 'summary' | 'data-collection';
+    /**
+     * Required. Text, 1 to 2000 characters.
+     */
     measureId: string;
+    /**
+     * Text, at most 128 characters.
+     */
     patientId?: string | null;
+    /**
+     * Text, at most 50 characters.
+     */
     date?: string | null;
+    /**
+     * Text, at most 128 characters.
+     */
     reporterId?: string | null;
+    /**
+     * Required. An object.
+     */
     period: {
+        /**
+         * Required. Text, 1 to 30 characters.
+         */
         start: string;
+        /**
+         * Required. Text, 1 to 30 characters.
+         */
         end: string;
     };
+    /**
+     * A list, at most 20 items.
+     */
     group?: Array<{
+        /**
+         * Text, at most 200 characters.
+         */
         code?: string | null;
+        /**
+         * A list, at most 20 items.
+         */
         population?: Array<{
+            /**
+             * Text, at most 200 characters.
+             */
             code?: string | null;
+            /**
+             * A whole number.
+             */
             count?: number | null;
         }> | null;
+        /**
+         * A measured amount whose unit is bounded.
+         */
         measureScore?: BoundedQuantity | null;
     }> | null;
 };
@@ -2050,20 +5740,65 @@ export type MeasureReport = {
  * ImmunizationRecommendation
  */
 export type ImmunizationRecommendation = {
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     patientId: string;
+    /**
+     * Required. Text, 1 to 50 characters.
+     */
     date: string;
+    /**
+     * Text, at most 128 characters.
+     */
     authorityId?: string | null;
+    /**
+     * Required. A list, 1 to 20 items.
+     */
     recommendation: Array<{
+        /**
+         * A list, at most 10 items, each at most 500 characters.
+         */
         vaccineCode?: Array<string> | null;
+        /**
+         * Text, at most 200 characters.
+         */
         targetDisease?: string | null;
+        /**
+         * Required. Text, 1 to 200 characters.
+         */
         forecastStatus: string;
+        /**
+         * A list, at most 10 items, each at most 500 characters.
+         */
         forecastReason?: Array<string> | null;
+        /**
+         * Text, at most 2000 characters.
+         */
         description?: string | null;
+        /**
+         * Text, at most 200 characters.
+         */
         series?: string | null;
+        /**
+         * A whole number.
+         */
         doseNumber?: number | null;
+        /**
+         * A whole number.
+         */
         seriesDoses?: number | null;
+        /**
+         * A list, at most 10 items.
+         */
         dateCriterion?: Array<{
+            /**
+             * Required. Text, 1 to 200 characters.
+             */
             code: string;
+            /**
+             * Required. Text, 1 to 50 characters.
+             */
             value: string;
         }> | null;
     }>;
@@ -2073,10 +5808,25 @@ export type ImmunizationRecommendation = {
  * A postal address.
  */
 export type Address = {
+    /**
+     * A list of any length.
+     */
     line?: Array<string> | null;
+    /**
+     * Text of any length.
+     */
     city?: string | null;
+    /**
+     * Text of any length.
+     */
     state?: string | null;
+    /**
+     * Text of any length.
+     */
     postalCode?: string | null;
+    /**
+     * Text of any length.
+     */
     country?: string | null;
 };
 
@@ -2084,8 +5834,17 @@ export type Address = {
  * A picture, by URL or inline.
  */
 export type Photo = {
+    /**
+     * A URI.
+     */
     url?: string | null;
+    /**
+     * Text of any length.
+     */
     data?: string | null;
+    /**
+     * Text of any length.
+     */
     contentType?: string | null;
 };
 
@@ -2093,7 +5852,13 @@ export type Photo = {
  * A time range in free form.
  */
 export type Period = {
+    /**
+     * Text of any length.
+     */
     start?: string | null;
+    /**
+     * Text of any length.
+     */
     end?: string | null;
 };
 
@@ -2101,7 +5866,13 @@ export type Period = {
  * A time range whose ends are date-times.
  */
 export type DateTimePeriod = {
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     start?: string | null;
+    /**
+     * A time with its offset, as `2026-01-15T09:15:00Z`, or a date: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
+     */
     end?: string | null;
 };
 
@@ -2109,8 +5880,17 @@ export type DateTimePeriod = {
  * A code of a terminology: its system, the code itself and how to show it.
  */
 export type Coding = {
+    /**
+     * Text of any length.
+     */
     system?: string | null;
+    /**
+     * Text of any length.
+     */
     code?: string | null;
+    /**
+     * Text of any length.
+     */
     display?: string | null;
 };
 
@@ -2118,7 +5898,13 @@ export type Coding = {
  * A measured amount.
  */
 export type Quantity = {
+    /**
+     * A number.
+     */
     value?: number | null;
+    /**
+     * Text of any length.
+     */
     unit?: string | null;
 };
 
@@ -2126,7 +5912,13 @@ export type Quantity = {
  * A ratio of two quantities.
  */
 export type Ratio = {
+    /**
+     * A measured amount.
+     */
     numerator?: Quantity | null;
+    /**
+     * A measured amount.
+     */
     denominator?: Quantity | null;
 };
 
@@ -2134,7 +5926,13 @@ export type Ratio = {
  * A measured amount whose unit is bounded.
  */
 export type BoundedQuantity = {
+    /**
+     * A number.
+     */
     value?: number | null;
+    /**
+     * Text, at most 50 characters.
+     */
     unit?: string | null;
 };
 
@@ -2142,7 +5940,13 @@ export type BoundedQuantity = {
  * Who did it, and in which function.
  */
 export type Performer = {
+    /**
+     * Required. Text, 1 to 128 characters.
+     */
     actorId: string;
+    /**
+     * Text, at most 200 characters.
+     */
     function?: string | null;
 };
 
@@ -2150,7 +5954,13 @@ export type Performer = {
  * An amount of money.
  */
 export type Money = {
+    /**
+     * A number.
+     */
     value?: number | null;
+    /**
+     * Text of any length.
+     */
     currency?: string | null;
 };
 
@@ -2158,7 +5968,13 @@ export type Money = {
  * An amount of money whose value is required.
  */
 export type MoneyAmount = {
+    /**
+     * Required. A number.
+     */
     value: number;
+    /**
+     * Text of any length.
+     */
     currency?: string | null;
 };
 
@@ -2166,7 +5982,13 @@ export type MoneyAmount = {
  * An amount of money whose value is required and whose currency is bounded.
  */
 export type BoundedMoneyAmount = {
+    /**
+     * Required. A number.
+     */
     value: number;
+    /**
+     * Text, at most 10 characters.
+     */
     currency?: string | null;
 };
 
@@ -2174,7 +5996,13 @@ export type BoundedMoneyAmount = {
  * An amount of money whose currency is bounded.
  */
 export type BoundedMoney = {
+    /**
+     * A number.
+     */
     value?: number | null;
+    /**
+     * Text, at most 10 characters.
+     */
     currency?: string | null;
 };
 
