@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use records::ResourceType;
-use sources::{Format, UnknownColumns, resource_type};
-use transfer::MaxRejected;
+use sources::{Format, UnknownColumns};
+use transfer::{Duplicates, MaxRejected};
 
 use crate::exit::usage;
 use crate::output::{DEFAULT_PROFILE, OutputFormat};
-use crate::values::{duration, export_label, format, label, since, unknown_columns};
+use crate::values::{
+    TypeOrFolder, TypeParser, delimiter, duplicates, duration, export_label, format, label, since, unknown_columns,
+};
 
 /// Imports, exports and validates clinical records through the bulk API.
 ///
@@ -55,14 +58,21 @@ pub(crate) struct Global {
 }
 
 /// What a map file looks like.
-const MAP_FILE: &str = r#"A map file says which column is which field, and how its text is translated:
-  type = "Patient"
+const MAP_FILE: &str = r#"A map file says which column is which field, and how its text is translated. `clinik-bulk map TYPE FILE` writes one
+to begin with; docs/migrating.md explains every setting:
+  type = "Patient"                     # or [Patient.columns], [Encounter.columns] … in one file, or a folder of maps
+  timezone = "America/New_York"        # for times without an offset
+  nulls = ["n/a", "NULL"]              # cells that are no value, as empty ones are none
   [columns]
   "MRN"   = { to = "id", prefix = "mrn-" }
-  "DOB"   = { to = "birthDate", format = "%m/%d/%Y" }
-  "Sex"   = { to = "gender", values = { M = "male", F = "female" } }
-  "Town"  = { to = "address.city" }
+  "DOB"   = { to = "birthDate", formats = ["%m/%d/%Y", "%Y-%m-%d"] }
+  "Sex"   = { to = "gender", values = { M = "male", F = "female" }, otherwise = "unknown", ignoreCase = true }
+  "Town"  = "address.city"
+  "Phone" = { to = ["phone", "contact[0].phone"] }
+  "Name"  = { split = ",", to = ["lastName", "firstName"] }
   "Chart" = { drop = true }
+  [fields]
+  "active" = true
 Columns that are named after fields need no entry. `clinik-bulk types TYPE` lists the fields."#;
 
 #[derive(Debug, Subcommand)]
@@ -72,16 +82,18 @@ pub(crate) enum Command {
     /// Lists the resource types, or the fields of one.
     Types {
         /// The type whose fields are listed.
-        #[arg(value_name = "TYPE", value_parser = resource_type)]
+        #[arg(value_name = "TYPE", value_parser = TypeParser, hide_possible_values = true)]
         resource_type: Option<ResourceType>,
     },
     /// Prints a CSV header to fill in.
     Template {
         /// The type of the records.
-        #[arg(value_name = "TYPE", value_parser = resource_type)]
+        #[arg(value_name = "TYPE", value_parser = TypeParser, hide_possible_values = true)]
         resource_type: ResourceType,
     },
-    /// Validates files by the service's own rules. Nothing leaves the machine.
+    /// Writes a map to begin with: which column is likely which field. Nothing leaves the machine.
+    Map(MapArguments),
+    /// Validates files by the service's own rules, or a folder as import takes it. Nothing leaves the machine.
     #[command(after_long_help = MAP_FILE)]
     Validate(Validate),
     /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, an export, or exports.
@@ -133,45 +145,104 @@ pub(crate) struct Reading {
     /// The files' format; by their names unless given (a file without a telling name is NDJSON).
     #[arg(long, value_parser = format())]
     pub(crate) format: Option<Format>,
-    /// A map file: which column is which field, and how its text is translated (see below).
-    #[arg(long, value_name = "FILE")]
+    /// A map file, or a folder of them: which column is which field, and how its text is translated (see below).
+    #[arg(long, value_name = "FILE|DIR")]
     pub(crate) map: Option<PathBuf>,
-    /// The files' encoding, as windows-1252; UTF-8 unless given.
+    /// The files' encoding, as windows-1252; UTF-8 or what the file shows itself unless given.
     #[arg(long, value_name = "NAME")]
     pub(crate) encoding: Option<String>,
+    /// What stands between the cells of a table: a character, or tab, comma, semicolon, pipe; found unless given.
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub(crate) delimiter: Option<u8>,
     /// What to do with a column that the type does not define.
     #[arg(long, value_parser = unknown_columns(), default_value_t = UnknownColumns::Error)]
     pub(crate) unknown: UnknownColumns,
+    /// Which of several records with one id is imported, over all files.
+    #[arg(long, value_parser = duplicates(), default_value_t = Duplicates::First)]
+    pub(crate) duplicates: Duplicates,
 }
 
 impl Reading {
     /// What is said of columns needs columns.
     pub(crate) fn check_formats(&self, mut formats: impl Iterator<Item = Format>) -> anyhow::Result<()> {
-        let is_said = self.map.is_some() || self.unknown != UnknownColumns::Error;
+        let is_said = self.map.is_some() || self.unknown != UnknownColumns::Error || self.delimiter.is_some();
         if is_said && formats.all(|format| format == Format::Ndjson) {
-            return Err(usage("--map and --unknown are for CSV and TSV"));
+            return Err(usage("--map, --unknown and --delimiter are for CSV and TSV"));
         }
         Ok(())
+    }
+
+    /// As a run keeps it: a later `resume` may begin in another folder.
+    pub(crate) fn for_run(&self) -> anyhow::Result<transfer::Reading> {
+        Ok(transfer::Reading {
+            map: self.map.as_ref().map(std::path::absolute).transpose().context("find the map file")?,
+            encoding: self.encoding.clone(),
+            delimiter: self.delimiter,
+            unknown: self.unknown,
+            duplicates: self.duplicates,
+        })
     }
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Validate {
+pub(crate) struct MapArguments {
     /// The type of the records.
-    #[arg(value_name = "TYPE", value_parser = resource_type)]
+    #[arg(value_name = "TYPE", value_parser = TypeParser, hide_possible_values = true)]
     pub(crate) resource_type: ResourceType,
-    /// The files; - is stdin.
-    #[arg(value_name = "FILE", required = true)]
-    pub(crate) files: Vec<PathBuf>,
+    /// The table.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The file to write; stdout unless given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The table's encoding, as windows-1252; UTF-8 or what the file shows itself unless given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) encoding: Option<String>,
+    /// What stands between the cells: a character, or tab, comma, semicolon, pipe; found unless given.
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub(crate) delimiter: Option<u8>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) what: What,
     #[command(flatten)]
     pub(crate) reading: Reading,
+    /// Check that the records which others refer to (patientId and the like) are among them.
+    #[arg(long)]
+    pub(crate) references: bool,
+    /// List so many violations at most; all are counted.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+/// What is read.
+#[derive(Debug, Args)]
+pub(crate) struct What {
+    /// The type of the records, or one folder with the files of several types.
+    #[arg(value_name = "TYPE|DIR", value_parser = TypeOrFolder, hide_possible_values = true)]
+    first: PathBuf,
+    /// The files of the type; - is stdin.
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    files: Vec<PathBuf>,
+}
+
+impl What {
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.first).chain(&self.files).cloned().collect()
+    }
+
+    /// The folder, where it is one.
+    pub(crate) fn folder(&self) -> Option<&PathBuf> {
+        self.files.is_empty().then_some(&self.first)
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The type of the records and their files (- is stdin), or one folder.
-    #[arg(value_name = "TYPE FILE…|DIR", required = true)]
-    pub(crate) what: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) what: What,
     #[command(flatten)]
     pub(crate) reading: Reading,
     #[command(flatten)]
@@ -182,6 +253,9 @@ pub(crate) struct Import {
     /// Import an export of another tenant, or of the other environment.
     #[arg(long)]
     pub(crate) other_tenant: bool,
+    /// Restore a chain of exports of which some are missing.
+    #[arg(long)]
+    pub(crate) incomplete: bool,
 }
 
 /// How an import is carried out.
@@ -245,7 +319,7 @@ pub(crate) struct Retry {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Export {
     /// The types, with commas between them.
-    #[arg(value_name = "TYPE,…", value_parser = resource_type, value_delimiter = ',', required_unless_present = "all")]
+    #[arg(value_name = "TYPE,…", value_parser = TypeParser, hide_possible_values = true, value_delimiter = ',', required_unless_present = "all")]
     pub(crate) types: Vec<ResourceType>,
     /// All types.
     #[arg(long, conflicts_with = "types")]
@@ -281,7 +355,7 @@ pub(crate) enum Jobs {
         #[arg(long = "type", value_name = "import|export", value_delimiter = ',')]
         kind: Vec<String>,
         /// Only jobs with these resource types.
-        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = resource_type)]
+        #[arg(long, value_name = "TYPE,…", value_delimiter = ',', value_parser = TypeParser, hide_possible_values = true)]
         resource_type: Vec<ResourceType>,
         /// How many at most.
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]

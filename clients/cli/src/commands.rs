@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod jobs;
 mod login;
+mod map;
 mod resume;
 mod retry;
 mod shell;
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit> {
         Command::Login => login::login(global, output),
         Command::Types { resource_type } => types::types(*resource_type, output),
         Command::Template { resource_type } => types::template(*resource_type, output),
+        Command::Map(arguments) => map::map(arguments, output),
         Command::Validate(arguments) => validate::validate(arguments, output),
         Command::Import(arguments) => import::import(arguments, global, output),
         Command::Resume(arguments) => resume::resume(arguments, global, output),

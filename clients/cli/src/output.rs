@@ -1,5 +1,6 @@
 //! Printing: data to stdout, everything else to stderr. The only module that prints.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -78,7 +79,7 @@ impl Output {
     /// The result of a command: `text` for people, or the document. Once this returns, it has been written.
     pub(crate) fn result(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         match self.format {
-            OutputFormat::Text => self.data(text().as_bytes()),
+            OutputFormat::Text => self.data(harmless(&text()).as_bytes()),
             OutputFormat::Json => self.document(document),
             OutputFormat::Ndjson => self.line(document),
         }
@@ -87,7 +88,7 @@ impl Output {
     /// Results that are a list: a document with all of them, or one a line.
     pub(crate) fn list(&self, things: &[Value], text: impl FnOnce() -> String) -> Result<()> {
         match self.format {
-            OutputFormat::Text => self.data(text().as_bytes()),
+            OutputFormat::Text => self.data(harmless(&text()).as_bytes()),
             OutputFormat::Json => self.document(&things),
             OutputFormat::Ndjson => things.iter().try_for_each(|thing| self.line(thing)),
         }
@@ -127,14 +128,14 @@ impl Output {
     /// Says something to people, on stderr; nothing with `--quiet`.
     pub(crate) fn say(&self, message: &str) {
         if !self.quiet {
-            self.tell(message);
+            self.tell(&harmless(message));
         }
     }
 
     /// Says something on stderr that has to be seen.
     pub(crate) fn warn(&self, message: &str) {
         let label = if self.color { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
-        self.tell(&format!("{label} {message}"));
+        self.tell(&format!("{label} {}", harmless(message)));
     }
 
     fn tell(&self, message: &str) {
@@ -171,7 +172,7 @@ impl Output {
 
     fn error_line(&self, message: &str) {
         let label = if self.color { "\x1b[31merror:\x1b[0m" } else { "error:" };
-        self.tell(&format!("{label} {message}"));
+        self.tell(&format!("{label} {}", harmless(message)));
     }
 
     /// The document of a failure, unless the command has printed its own.
@@ -183,6 +184,20 @@ impl Output {
             OutputFormat::Text | OutputFormat::Json => Ok(()),
         }
     }
+}
+
+/// A text without the characters that steer a terminal, or turn the order of what is read: names of files and columns,
+/// labels and answers of the service are others' words.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() });
+    Cow::Owned(escaped.collect())
 }
 
 /// An error as JSON, with the API's code and request id where it has them.
@@ -249,6 +264,12 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_steers_the_terminal() {
+        assert_eq!(harmless("a\tb\nMüller"), "a\tb\nMüller");
+        assert_eq!(harmless("\x1b[2Jx\r\u{202e}y\u{9b}"), "\\u{1b}[2Jx\\r\\u{202e}y\\u{9b}");
+    }
 
     #[test]
     fn columns_are_aligned_and_end_without_spaces() {

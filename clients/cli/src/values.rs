@@ -1,9 +1,73 @@
 //! The arguments' values.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use records::ResourceType;
 use sources::{Format, UnknownColumns};
+use transfer::Duplicates;
+
+/// A resource type. Completions know them all; an unknown one names the nearest.
+#[derive(Debug, Clone)]
+pub(crate) struct TypeParser;
+
+impl TypedValueParser for TypeParser {
+    type Value = ResourceType;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<ResourceType, clap::Error> {
+        let parse = |name: &str| sources::resource_type(name);
+        TypedValueParser::parse_ref(&parse, command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(ResourceType::ALL.iter().map(|known| PossibleValue::new(known.as_str()))))
+    }
+}
+
+/// A resource type, or a folder. Completions know the types.
+#[derive(Debug, Clone)]
+pub(crate) struct TypeOrFolder;
+
+impl TypedValueParser for TypeOrFolder {
+    type Value = PathBuf;
+
+    fn parse_ref(&self, _: &clap::Command, _: Option<&clap::Arg>, value: &OsStr) -> Result<PathBuf, clap::Error> {
+        Ok(PathBuf::from(value))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        TypeParser.possible_values().map(|values| Box::new(values.collect::<Vec<_>>().into_iter()) as _)
+    }
+}
+
+/// One character between cells, or its name.
+pub(crate) fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "tab" | "\\t" | "\t" => Ok(b'\t'),
+        "comma" => Ok(b','),
+        "semicolon" => Ok(b';'),
+        "pipe" => Ok(b'|'),
+        _ => {
+            match text.as_bytes() {
+                [byte] if byte.is_ascii_graphic() && !byte.is_ascii_alphanumeric() && *byte != b'"' => Ok(*byte),
+                _ => Err("must be one character that is no letter, digit or quote, or: tab, comma, semicolon, pipe"
+                    .to_owned()),
+            }
+        }
+    }
+}
+
+/// Which of several records with one id is imported.
+pub(crate) fn duplicates() -> impl TypedValueParser<Value = Duplicates> {
+    one_of(Duplicates::ALL)
+}
 
 /// A format, by its name.
 pub(crate) fn format() -> impl TypedValueParser<Value = Format> {

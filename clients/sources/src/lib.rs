@@ -2,15 +2,17 @@
 //! no network and prints nothing.
 
 mod format;
+mod look;
 mod names;
 mod source;
 mod table;
 mod unusable;
 mod validation;
+mod zstd;
 
 pub use format::{Format, UnknownColumns, format_of};
 pub use names::{nearest, resource_type};
-pub use source::{Source, encoding};
-pub use table::{Map, RowCount, RowError, TableOptions, all_columns, read_table};
+pub use source::{Source, check_source, encoding};
+pub use table::{Map, Maps, RowCount, RowError, TableOptions, VIOLATIONS_COLUMN, all_columns, draft_map, read_table};
 pub use unusable::{Unusable, unusable};
-pub use validation::{MAX_LINE, Sink, SourceViolation, Types, Validator, read_ndjson};
+pub use validation::{Doubt, MAX_LINE, Sink, SourceViolation, Types, Validator, read_ndjson};

@@ -13,11 +13,72 @@ pub fn resource_type(name: &str) -> Result<ResourceType, String> {
 /// The name most like this one, if any is.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    known
-        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+    best(0.75, known.map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate)))
+}
+
+/// The field that a heading most likely means: `CITY`, `Home City` and `address_city` are `address.city`.
+pub(crate) fn nearest_field<'a>(heading: &str, fields: &'a [String]) -> Option<&'a str> {
+    let heading = words(heading);
+    best(0.82, fields.iter().map(|field| (likeness(&heading, &words(field)), field.as_str())))
+}
+
+fn best<'a>(least: f64, candidates: impl Iterator<Item = (f64, &'a str)>) -> Option<&'a str> {
+    candidates
+        .filter(|(likeness, _)| *likeness > least)
+        // Of equal ones the first: it is the shorter way into the record, or the required one.
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, candidate)| candidate)
+}
+
+/// What headings are called for short.
+const SHORT: [(&str, &str); 12] = [
+    ("dob", "birthdate"),
+    ("dateofbirth", "birthdate"),
+    ("sex", "gender"),
+    ("fname", "firstname"),
+    ("givenname", "firstname"),
+    ("lname", "lastname"),
+    ("surname", "lastname"),
+    ("familyname", "lastname"),
+    ("zip", "postalcode"),
+    ("zipcode", "postalcode"),
+    ("town", "city"),
+    ("mail", "email"),
+];
+
+/// How like a heading is to a field, from 0 to 1. The words at the end of a field say what it is.
+pub(crate) fn likeness(heading: &[String], field: &[String]) -> f64 {
+    let (written, field_text) = (heading.concat(), field.concat());
+    let known = SHORT.iter().find(|(short, _)| *short == written);
+    let heading_text = known.map_or(written, |(_, long)| (*long).to_owned());
+    if heading_text == field_text {
+        return 1.0;
+    }
+    let ends = (1..field.len()).map(|skip| field.get(skip..).unwrap_or_default().concat());
+    let whole = strsim::jaro_winkler(&heading_text, &field_text);
+    // A part of a field that is named exactly says more than a whole one that is only like it.
+    let parts = ends.filter(|end| end.len() > 2).map(|end| {
+        let like = strsim::jaro_winkler(&heading_text, &end);
+        if heading_text == end || heading.last().is_some_and(|last| *last == end) { 0.97 } else { like * 0.9 }
+    });
+    parts.fold(whole, f64::max)
+}
+
+/// The words of a name in small letters: of `patientId`, `PATIENT_ID`, `patient id` and `address[0].city`.
+pub(crate) fn words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut before = ' ';
+    for c in name.chars() {
+        if c.is_alphabetic() {
+            let is_new = !before.is_alphabetic() || (c.is_uppercase() && before.is_lowercase());
+            match words.last_mut().filter(|_| !is_new) {
+                Some(word) => word.extend(c.to_lowercase()),
+                None => words.push(c.to_lowercase().collect()),
+            }
+        }
+        before = c;
+    }
+    words
 }
 
 #[cfg(test)]
@@ -28,5 +89,24 @@ mod tests {
     fn an_unknown_type_names_the_nearest() {
         assert!(resource_type("patient").unwrap_err().contains("Patient"));
         assert!(resource_type("zzz").unwrap_err().contains("types"));
+    }
+
+    #[test]
+    fn a_heading_leads_to_the_field_that_it_means() {
+        let schema = ResourceType::Patient.schema().unwrap();
+        let fields = crate::all_columns(&schema);
+        for (heading, field) in [
+            ("CITY", "address.city"),
+            ("Home City", "address.city"),
+            ("address_city", "address.city"),
+            ("birthdate", "birthDate"),
+            ("BIRTH_DATE", "birthDate"),
+            ("First", "firstName"),
+            ("last name", "lastName"),
+            ("E-Mail", "email"),
+        ] {
+            assert_eq!(nearest_field(heading, &fields), Some(field), "{heading}");
+        }
+        assert_eq!(nearest_field("shoe", &fields), None);
     }
 }

@@ -2,24 +2,34 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 use ndjson::InflatingReader;
+use records::Schema;
 use sha2::{Digest, Sha256};
 
+use crate::format::Format;
+use crate::look::{self, Packing};
+use crate::table::{TableOptions, check_header};
 use crate::unusable::unusable;
+use crate::zstd::ZstdReader;
 
 const CHUNK: usize = 1 << 17;
-/// How gzip begins.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// So much of a file is looked at before it is read.
+const LOOK: u64 = 1 << 16;
+/// Enough for what archives begin with.
+const MAGIC: u64 = 4096;
 
 /// An open source: what it says, and what has been read of the file itself.
 pub struct Source {
     pub reader: Box<dyn Read>,
+    /// Its first bytes, unpacked.
+    first: Vec<u8>,
     tally: Rc<RefCell<Tally>>,
 }
 
@@ -31,7 +41,7 @@ struct Tally {
 }
 
 impl Source {
-    /// Opens a file, or stdin for `-`.
+    /// Opens a file, or stdin for `-`. What is packed is unpacked on the way; archives and the like are refused.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, None)
     }
@@ -52,23 +62,32 @@ impl Source {
             Box::new(opened.map_err(|error| unusable(format!("cannot be opened: {error}")))?)
         };
         let tally = Rc::new(RefCell::new(Tally { hash, bytes: 0 }));
-        let mut counted = BufReader::with_capacity(CHUNK, Counted { inner: raw, tally: tally.clone() });
-        let first = first_bytes(&mut counted).with_context(|| format!("read {}", path.display()))?;
-        let is_gzip = first == GZIP;
-        let whole = Cursor::new(first).chain(counted);
-        let reader: Box<dyn Read> = if is_gzip { Box::new(InflatingReader::new(whole)) } else { Box::new(whole) };
-        Ok(Self { reader, tally })
+        let counted = BufReader::with_capacity(CHUNK, Counted { inner: raw, tally: tally.clone() });
+        let context = || format!("read {}", path.display());
+        let (first, whole) = first_bytes(counted, MAGIC).with_context(context)?;
+        let packing = look::packing(&first)?;
+        let unpacked: Box<dyn Read> = match packing {
+            Packing::None => Box::new(whole),
+            Packing::Gzip => Box::new(InflatingReader::new(whole)),
+            Packing::Zstd => Box::new(ZstdReader::new(whole)),
+        };
+        let (first, whole) = first_bytes(unpacked, LOOK).with_context(context)?;
+        look::refuse_binary(&first)?;
+        Ok(Self { reader: Box::new(whole), first, tally })
     }
 
-    /// Translates to UTF-8 on the way.
-    #[must_use]
-    pub fn decoded(self, encoding: Option<&'static Encoding>) -> Self {
-        match encoding {
+    /// Its text in UTF-8, to be read as records of this format. The encoding is the one that is said, or that the file
+    /// shows. A text that is something else is refused, with what to do.
+    pub fn text(self, encoding: Option<&'static Encoding>, format: Format) -> Result<Self> {
+        let encoding = encoding.or_else(|| look::shown_encoding(&self.first));
+        let (first, ..) = encoding.unwrap_or(encoding_rs::UTF_8).decode(&self.first);
+        look::check_text(&first, (self.first.len() as u64) < LOOK, format)?;
+        Ok(match encoding {
             Some(encoding) if encoding != encoding_rs::UTF_8 => {
                 Self { reader: Box::new(Decoded::new(self.reader, encoding)), ..self }
             }
             _ => self,
-        }
+        })
     }
 
     /// How many bytes of the file have been read.
@@ -85,11 +104,41 @@ impl Source {
     }
 }
 
-/// As many bytes as tell what a file is, or all that there are. A pipe may bring one by one.
-fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut first = Vec::with_capacity(GZIP.len());
-    reader.take(GZIP.len() as u64).read_to_end(&mut first)?;
-    Ok(first)
+/// The first bytes, as many as are asked for or as there are, and the whole. A pipe may bring one by one.
+fn first_bytes<R: Read>(mut reader: R, count: u64) -> io::Result<(Vec<u8>, impl Read)> {
+    let mut first = Vec::new();
+    reader.by_ref().take(count).read_to_end(&mut first)?;
+    Ok((first.clone(), Cursor::new(first).chain(reader)))
+}
+
+/// What can be said of a source before it is read: that it can be opened, what it is, and that the header of a table and
+/// its map fit the type. Nothing is taken from stdin.
+pub fn check_source(
+    path: &Path,
+    format: Format,
+    encoding: Option<&'static Encoding>,
+    table: Option<(&TableOptions<'_>, &Schema)>,
+) -> Result<()> {
+    if path == Path::new("-") {
+        let mut stdin = io::stdin().lock();
+        let first = stdin.fill_buf().context("read stdin")?;
+        if look::packing(first)? != Packing::None || encoding.or_else(|| look::shown_encoding(first)).is_some() {
+            return Ok(());
+        }
+        // A line that is cut off says nothing.
+        let lines = memchr::memrchr(b'\n', first).and_then(|end| first.get(..=end)).unwrap_or_default();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        look::check_text(&String::from_utf8_lossy(lines), false, format)?;
+        return table.map_or(Ok(()), |(options, schema)| check_header(lines, options, schema));
+    }
+    if !path.is_file() {
+        // What is read of a pipe is gone.
+        return std::fs::metadata(path).map(|_| ()).map_err(|error| unusable(format!("cannot be opened: {error}")));
+    }
+    let source = Source::open(path)?.text(encoding, format)?;
+    table.map_or(Ok(()), |(options, schema)| check_header(source.reader, options, schema))
 }
 
 /// An encoding, by any name that browsers know it by.
@@ -194,7 +243,7 @@ mod tests {
     fn read(bytes: &[u8], encoding: Option<&'static Encoding>) -> io::Result<String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        let mut source = Source::open(file.path()).unwrap().decoded(encoding);
+        let mut source = Source::open(file.path()).unwrap().text(encoding, Format::Csv).unwrap();
         let mut text = String::new();
         source.reader.read_to_string(&mut text)?;
         assert_eq!(source.digest().1, bytes.len() as u64);
@@ -206,6 +255,7 @@ mod tests {
         let long = vec![0xE9; CHUNK + 7];
         assert_eq!(read(&long, Some(encoding_rs::WINDOWS_1252)).unwrap(), "\u{e9}".repeat(CHUNK + 7));
         assert_eq!(read(b"a\0\xE9\0", Some(encoding_rs::UTF_16LE)).unwrap(), "a\u{e9}");
+        assert_eq!(read(b"\xFF\xFEa\0\xE9\0", None).unwrap(), "a\u{e9}", "its mark shows it");
         assert!(read(b"a\0\0\xD8a\0", Some(encoding_rs::UTF_16LE)).is_err());
         assert!(encoding("nonsense").is_err());
     }
@@ -220,15 +270,21 @@ mod tests {
             }
         }
         for (bytes, first) in [(&b"\x1f\x8bx"[..], &b"\x1f\x8b"[..]), (b"{", b"{"), (b"", b"")] {
-            assert_eq!(first_bytes(&mut Slow(bytes)).unwrap(), first);
+            let (found, mut whole) = first_bytes(Slow(bytes), 2).unwrap();
+            assert_eq!(found, first);
+            let mut all = Vec::new();
+            whole.read_to_end(&mut all).unwrap();
+            assert_eq!(all, bytes);
         }
     }
 
     #[test]
-    fn gzip_is_seen_by_its_content() {
+    fn gzip_and_zstd_are_seen_by_their_content() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(b"one\n").unwrap();
         let member = gzip.finish().unwrap();
         assert_eq!(read(&[member.clone(), member].concat(), None).unwrap(), "one\none\n");
+        let zstd = ruzstd::encoding::compress_to_vec(&b"one\n"[..], ruzstd::encoding::CompressionLevel::Fastest);
+        assert_eq!(read(&zstd, None).unwrap(), "one\n");
     }
 }

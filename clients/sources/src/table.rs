@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use anyhow::Result;
+use records::Schema;
 
 use crate::format::UnknownColumns;
 use crate::unusable::unusable;
@@ -11,16 +12,23 @@ use crate::validation::{Sink, SourceViolation, Validator};
 mod columns;
 mod convert;
 mod dates;
+mod fields;
+mod guess;
 mod map;
 mod rows;
+mod translate;
 
-pub use columns::all_columns;
-pub use map::Map;
+pub use fields::all_columns;
+pub use guess::draft_map;
+pub use map::{Map, Maps};
 pub use rows::RowError;
 
 use columns::Columns;
 use convert::Converter;
 use rows::Rows;
+
+/// The column that says what is wrong with a rejected row: whoever fixes the row may leave it there.
+pub const VIOLATIONS_COLUMN: &str = "_violations";
 
 /// Rows of a file.
 #[derive(Debug, Default, Clone, Copy)]
@@ -33,10 +41,37 @@ pub struct RowCount {
 
 /// How a table is read.
 pub struct TableOptions<'a> {
-    /// Known from the format; otherwise found.
+    /// As it was said, or known from the format; otherwise found.
     pub delimiter: Option<u8>,
-    pub map: &'a Map,
+    /// Without one, every column fills the field of its own name.
+    pub map: Option<&'a Map>,
     pub unknown: UnknownColumns,
+}
+
+/// The header of a table, read.
+struct Header<R> {
+    rows: Rows<R>,
+    converter: Converter,
+    /// As it stands in the file.
+    raw: Vec<u8>,
+}
+
+fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) -> Result<Header<R>> {
+    let mut rows = Rows::new(reader, options.delimiter)?;
+    let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
+    check_text(&rows.cells, line, None)?;
+    let headers = (0..rows.cells.len()).map(|at| String::from_utf8_lossy(rows.cells.get(at)).trim().to_owned());
+    let plain = Map::default();
+    let map = options.map.unwrap_or(&plain);
+    let columns = Columns::assign(schema, headers.collect(), map, options.unknown);
+    let converter = columns.and_then(Converter::new).map_err(unusable)?;
+    let raw = rows.raw().to_vec();
+    Ok(Header { rows, converter, raw })
+}
+
+/// Checks whether a table's header and its map fit the type. Reads no further.
+pub(crate) fn check_header(reader: impl Read, options: &TableOptions<'_>, schema: &Schema) -> Result<()> {
+    read_header(reader, options, schema).map(|_| ())
 }
 
 /// Reads a table with a header. `seen` hears of every thousandth row.
@@ -47,12 +82,7 @@ pub fn read_table(
     sink: &mut dyn Sink,
     mut seen: impl FnMut(),
 ) -> Result<RowCount> {
-    let mut rows = Rows::new(reader, options.delimiter)?;
-    let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
-    check_text(&rows.cells, line, None)?;
-    let headers = (0..rows.cells.len()).map(|at| String::from_utf8_lossy(rows.cells.get(at)).trim().to_owned());
-    let columns = Columns::assign(&validator.schema, headers.collect(), options.map, options.unknown);
-    let converter = columns.and_then(Converter::new).map_err(unusable)?;
+    let Header { mut rows, mut converter, raw: header } = read_header(reader, options, &validator.schema)?;
     let mut record = Vec::new();
     let mut count = RowCount::default();
     while let Some(line) = rows.next_row()? {
@@ -67,8 +97,8 @@ pub fn read_table(
             seen();
         }
         let mut violations = converter.convert(cells, &mut record);
-        if cells.len() != converter.headers.len() {
-            violations.insert(0, ragged(cells.len(), &converter.headers));
+        if let Some(ragged) = ragged(cells, &converter.headers) {
+            violations.insert(0, ragged);
         }
         match validator.check(&record) {
             Ok(id) if violations.is_empty() => match sink.valid(line, validator.resource_type, id, &record)? {
@@ -80,24 +110,35 @@ pub fn read_table(
                 for violation in of_record {
                     // A cell that could not be translated has its violation already.
                     if violations.iter().all(|told| told.path != violation.path) {
-                        violations.push(converter.located(violation, cells));
+                        violations.push(converter.located(violation));
                     }
                 }
             }
         }
         sink.rejected_bytes(validator.resource_type, &record, true)?;
         sink.rejected(line, validator.resource_type, &violations)?;
+        sink.rejected_row(&header, rows.raw(), rows.delimiter(), &violations)?;
+    }
+    for ((path, doubt), count) in std::mem::take(&mut converter.doubts) {
+        sink.doubtful(validator.resource_type, &path, doubt, count);
     }
     seen();
     Ok(count)
 }
 
-fn ragged(cells: usize, headers: &[String]) -> SourceViolation {
-    let message = match headers.get(cells) {
-        Some(missing) => format!("The row has {cells} cells of {}: column \"{missing}\" is missing", headers.len()),
-        None => format!("The row has {cells} cells, and the header {}", headers.len()),
+/// A row must have a cell for each column; empty ones behind them are what a trailing delimiter leaves.
+fn ragged(cells: &rows::Cells, headers: &[String]) -> Option<SourceViolation> {
+    let count = cells.len();
+    let is_blank = |at: usize| cells.get(at).iter().all(u8::is_ascii_whitespace);
+    if count == headers.len() || (count > headers.len() && (headers.len()..count).all(is_blank)) {
+        return None;
+    }
+    let message = match headers.get(count) {
+        Some(missing) => format!("The row has {count} cells of {}: column \"{missing}\" is missing", headers.len()),
+        None => format!("The row has {count} cells, and the header {}", headers.len()),
     };
-    SourceViolation { code: "ragged_row".to_owned(), path: String::new(), message, column: headers.get(cells).cloned() }
+    let column = headers.get(count).cloned();
+    Some(SourceViolation { code: "ragged_row".to_owned(), path: String::new(), message, column })
 }
 
 /// The cells must be UTF-8, each by itself.

@@ -41,9 +41,30 @@ fn code_name(code: ViolationCode) -> String {
     }
 }
 
+/// What is wrong with no record, and can hardly be meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    /// A date before 1850.
+    Ancient,
+    /// A birth or death that is still to come.
+    Future,
+}
+
+impl Doubt {
+    /// What is said of such records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ancient => "before 1850",
+            Self::Future => "in the future",
+        }
+    }
+}
+
 /// Takes records in, one after the other.
 pub trait Sink {
-    /// A valid record, and where its id was seen before in the batch it would go to.
+    /// A valid record. What is returned is why it is rejected all the same, as for an id that another record has.
     fn valid(
         &mut self,
         line: u64,
@@ -57,6 +78,12 @@ pub trait Sink {
 
     /// A record that is rejected, and all that is wrong with it.
     fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()>;
+
+    /// The row that a rejected record was, and the header, as they stand in the file.
+    fn rejected_row(&mut self, header: &[u8], row: &[u8], delimiter: u8, violations: &[SourceViolation]) -> Result<()>;
+
+    /// Records of a table with a doubtful value in this field.
+    fn doubtful(&mut self, resource_type: ResourceType, field: &str, doubt: Doubt, records: u64);
 }
 
 /// The rules of one type.

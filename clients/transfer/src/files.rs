@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 /// The version of the files that runs and exports keep.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The folder's or file's owner alone may use it.
 const PRIVATE_FOLDER: u32 = 0o700;

@@ -12,7 +12,6 @@ mod run;
 mod state;
 mod summary;
 
-pub use batch::{OpenBatch, Place, duplicate};
 pub use events::{Events, Stage};
 pub use export::{
     Export, ExportState, Exporter, Manifest, Owner, check_answer, check_sizes, damaged, first_within, is_unfinished,
@@ -22,8 +21,8 @@ pub use failure::Failure;
 pub use files::VERSION;
 pub use patience::Patience;
 pub use plan::{
-    BatchPlan, BuildInput, ImportRequest, MaxRejected, Plan, SourcePlan, SourceRequest, Sources, build,
-    resolve_sources, source_name,
+    BatchPlan, BuildInput, Duplicates, Findings, ImportRequest, MaxRejected, Plan, Reading, SourcePlan, SourceRequest,
+    Sources, Warning, build, check_sources, resolve_sources, source_name,
 };
 pub use run::{Driver, Memory, Stop, Waiting, may_begin_anew};
 pub use state::{BatchState, JobFailure, Journal, StateFolder};

@@ -8,7 +8,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
-use sources::{Format, unusable};
+use sources::{Doubt, Format, unusable};
 
 use crate::files;
 use crate::state::{Journal, StateFolder};
@@ -16,10 +16,12 @@ use crate::state::{Journal, StateFolder};
 mod build;
 mod compress;
 mod history;
+mod ids;
 mod request;
 
-pub use build::{BuildInput, build};
-pub use request::{ImportRequest, SourceRequest, Sources, resolve_sources};
+pub use build::{BuildInput, Findings, build, check_sources};
+pub(crate) use ids::Fingerprint;
+pub use request::{Duplicates, ImportRequest, Reading, SourceRequest, Sources, resolve_sources};
 
 /// How many rejected records still count as success.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -91,6 +93,26 @@ pub struct Plan {
     #[serde(default)]
     pub deleted: u64,
     pub batches: Vec<BatchPlan>,
+    /// What is no error, and can hardly be meant.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+}
+
+/// Records of tables with a doubtful value in a field.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Warning {
+    pub resource_type: ResourceType,
+    pub field: String,
+    pub doubt: Doubt,
+    pub records: u64,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resource_type, field, doubt, records } = self;
+        write!(formatter, "{resource_type} {field}: {records} dates {}", doubt.as_str())
+    }
 }
 
 /// A source as it was read.
@@ -166,6 +188,12 @@ impl Plan {
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.sources.iter().map(|source| source.left_out).sum()
+    }
+
+    /// How many records get their ids from the service.
+    #[must_use]
+    pub fn without_id(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.without_id).sum()
     }
 
     #[must_use]

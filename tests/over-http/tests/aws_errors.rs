@@ -136,14 +136,18 @@ async fn the_api_answers_as_usual_or_says_when_to_come_again() {
 const TOLERATED: [&str; 3] =
     ["StartExport: SendMessage", "StartImport: SendMessage", "StartImportOfUpload: SendMessage"];
 
+/// How often a job is tried until the trouble that is meant has come.
+const TRIES: usize = 5;
+
 /// The valid records, and one that is not.
 fn lines() -> String {
     let valid = (0..RECORDS).map(|n| format!("{{\"id\":\"p-{n:03}\",\"firstName\":\"Jane\",\"lastName\":\"Doe\"}}\n"));
     valid.chain(["{\"firstName\":1}\n".to_owned()]).collect()
 }
 
-/// A job goes through trouble, and ends as it always does. Returns the calls that its first delivery made.
-async fn survives(service: &Unlucky, work: Request, trouble: Option<&Trouble>) -> u32 {
+/// A job goes through trouble, and ends as it always does. Returns the calls that its first delivery made, and how many of
+/// them the trouble hit.
+async fn survives(service: &Unlucky, work: Request, trouble: Option<&Trouble>) -> (u32, u32) {
     let id = service.begin(work).await;
     // What starting has called is no processor's.
     service.faults.forget();
@@ -157,7 +161,6 @@ async fn survives(service: &Unlucky, work: Request, trouble: Option<&Trouble>) -
         () = service.faults.death() => {}
     }
     let (hits, calls) = (service.faults.lift(), service.faults.calls());
-    assert_eq!(hits > 0, trouble.is_some(), "{trouble:?}");
     // Another process goes on.
     let job = Unlucky::new(&service.tenant).await.ended(&id).await;
     assert_eq!(job.state().name(), "completed", "{trouble:?}");
@@ -175,7 +178,7 @@ async fn survives(service: &Unlucky, work: Request, trouble: Option<&Trouble>) -
             assert_eq!(progress.processed, RECORDS as u64, "{trouble:?}");
         }
     }
-    calls
+    (calls, hits)
 }
 
 async fn content(service: &Unlucky, key: &ObjectKey) -> String {
@@ -218,12 +221,18 @@ async fn all_survive(tenant: &Tenant, troubles: impl Fn(&[String], u32) -> Vec<T
     for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
         let clean = Unlucky::new(tenant).await;
         let work = kind.work(&clean).await;
-        let calls = survives(&clean, work, None).await;
+        let (calls, _) = survives(&clean, work, None).await;
         futures::stream::iter(troubles(&clean.faults.seen(), calls))
             .for_each_concurrent(MAX_CONCURRENCY, async |trouble| {
-                let service = Unlucky::new(tenant).await;
-                let work = kind.work(&service).await;
-                survives(&service, work, Some(&trouble)).await;
+                // On a machine that is slow at the moment a delivery may end before the call that is meant.
+                for _ in 0..TRIES {
+                    let service = Unlucky::new(tenant).await;
+                    let work = kind.work(&service).await;
+                    if survives(&service, work, Some(&trouble)).await.1 > 0 {
+                        return;
+                    }
+                }
+                panic!("{kind:?}: {trouble:?} never came");
             })
             .await;
     }

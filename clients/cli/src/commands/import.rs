@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clinikapi::{Client, Limits};
 use serde_json::json;
-use sources::Map;
 use transfer::{
     BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, Sources, StateFolder, Stop, Summary, files,
     resolve_sources, source_name, summarise,
@@ -19,7 +18,7 @@ use crate::progress::{Progress, megabytes};
 use crate::settings::Settings;
 
 pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Result<Exit> {
-    let sources = resolve_sources(&arguments.what, arguments.reading.format)?;
+    let sources = resolve_sources(&arguments.what.all(), arguments.reading.format, arguments.incomplete)?;
     if arguments.dry_run {
         return dry_run(arguments, sources, global, output);
     }
@@ -61,7 +60,7 @@ pub(super) fn check_tenant(begun: &Owner, now: &Owner) -> Result<()> {
 
 /// A folder that is imported holds what it holds, also afterwards: the run's own folder lies elsewhere.
 fn check_state(arguments: &Import) -> Result<()> {
-    let [folder] = &arguments.what[..] else { return Ok(()) };
+    let Some(folder) = arguments.what.folder() else { return Ok(()) };
     let state = arguments.acting.state.clone().unwrap_or_else(|| PathBuf::from("state"));
     let beside = std::path::absolute(&state).ok().and_then(|state| state.parent().map(Path::to_owned));
     let (beside, folder) = (beside.and_then(|beside| beside.canonicalize().ok()), folder.canonicalize().ok());
@@ -92,17 +91,14 @@ pub(super) fn start(
     global: &Global,
     output: &Output,
 ) -> Result<Exit> {
-    check(&sources, reading, global)?;
+    let reading_of_run = check(&sources, reading, global)?;
     let settings = Settings::resolve(global)?;
     let reads_stdin = sources.files().any(|source| source.path.as_os_str() == "-");
     if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
-    // Before a folder is made for nothing. Not opened: what is read of a pipe is gone.
-    for source in sources.files().filter(|source| source.path.as_os_str() != "-") {
-        let found = std::fs::metadata(&source.path);
-        found.map_err(|error| usage(format!("{}: cannot be opened: {error}", source_name(&source.path))))?;
-    }
+    // Before a folder is made for nothing.
+    transfer::check_sources(&sources, &reading_of_run)?;
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = client.limits()?;
@@ -114,7 +110,7 @@ pub(super) fn start(
     }
     let request = ImportRequest {
         retry_of: of.as_ref().map(|of| of.first.to_owned()),
-        ..request(sources, reading, acting, Some(settings.owner(&limits)))?
+        ..request(sources, reading_of_run, acting, Some(settings.owner(&limits)))?
     };
     let folder = StateFolder::create(&match &acting.state {
         Some(path) => path.clone(),
@@ -125,7 +121,7 @@ pub(super) fn start(
     if let Some(Retried { first, .. }) = of {
         super::retry::write_down(first, &folder, false)?;
     }
-    files::write_json(&folder.request(), &request)?;
+    folder.begin(&request)?;
     if let Some(Retried { first, .. }) = of {
         super::retry::write_down(first, &folder, true)?;
     }
@@ -138,32 +134,22 @@ pub(super) fn start(
 }
 
 /// What does not fit together is said before anything is read.
-fn check(Sources { sources, .. }: &Sources, reading: &Reading, global: &Global) -> Result<()> {
-    if let Some(name) = &reading.encoding {
-        let _known = sources::encoding(name)?;
-    }
+fn check(Sources { sources, .. }: &Sources, reading: &Reading, global: &Global) -> Result<transfer::Reading> {
     let stdin = sources.iter().filter(|source| source.path.as_os_str() == "-").count();
     let has_key = global.key_file.as_ref().is_some_and(|file| file.as_os_str() == "-");
     if stdin + usize::from(has_key) > 1 {
         return Err(usage("stdin can be read once"));
     }
     reading.check_formats(sources.iter().map(|source| source.format))?;
-    if let Some(map) = &reading.map {
-        for resource_type in sources.iter().filter_map(|source| source.resource_type) {
-            let _fits = Map::load(map, resource_type)?;
-        }
-    }
-    Ok(())
+    reading.for_run()
 }
 
-fn request(from: Sources, reading: &Reading, acting: &Acting, owner: Option<Owner>) -> Result<ImportRequest> {
+fn request(from: Sources, reading: transfer::Reading, acting: &Acting, owner: Option<Owner>) -> Result<ImportRequest> {
     Ok(ImportRequest {
         version: transfer::VERSION,
         run: new_run()?,
         from,
-        map: reading.map.as_ref().map(std::path::absolute).transpose().context("find the map file")?,
-        encoding: reading.encoding.clone(),
-        unknown: reading.unknown,
+        reading,
         label: acting.label.clone(),
         max_rejected: acting.max_rejected,
         owner: owner.unwrap_or_default(),
@@ -179,14 +165,24 @@ fn new_run() -> Result<String> {
 }
 
 fn dry_run(arguments: &Import, sources: Sources, global: &Global, output: &Output) -> Result<Exit> {
-    check(&sources, &arguments.reading, global)?;
+    let reading = check(&sources, &arguments.reading, global)?;
+    transfer::check_sources(&sources, &reading)?;
     let limits = match Settings::resolve_if_given(global)? {
         Some(settings) => Some(settings.client(output)?.limits()?.0),
         None => None,
     };
-    let request = request(sources, &arguments.reading, &arguments.acting, None)?;
+    let request = request(sources, reading, &arguments.acting, None)?;
     let progress = Progress::new(output);
-    let plan = transfer::build(&BuildInput { request: &request, folder: None, events: &progress })?;
+    let plan = transfer::build(BuildInput {
+        run: &request.run,
+        from: &request.from,
+        reading: &request.reading,
+        folder: None,
+        retry_of: None,
+        events: &progress,
+        findings: None,
+        has_references: false,
+    })?;
     progress.finish();
     show_plan(&plan, limits.as_ref(), output);
     output.event_or_document(&plan_event(&plan, limits.as_ref()))?;
@@ -211,8 +207,16 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Makes the plan, shows it, asks where it must, and acts.
     pub(super) fn plan_and_act(&self, mut request: ImportRequest, limits: Option<&Limits>, yes: bool) -> Result<Exit> {
-        let input = BuildInput { request: &request, folder: Some(self.folder), events: self.progress };
-        let plan = transfer::build(&input)?;
+        let plan = transfer::build(BuildInput {
+            run: &request.run,
+            from: &request.from,
+            reading: &request.reading,
+            folder: Some(self.folder),
+            retry_of: request.retry_of.as_deref(),
+            events: self.progress,
+            findings: None,
+            has_references: false,
+        })?;
         plan.store(self.folder)?;
         show_plan(&plan, limits, self.output);
         self.output.event(&plan_event(&plan, limits))?;
@@ -321,13 +325,15 @@ pub(super) fn say_summary(summary: &Summary, output: &Output) {
             output.next("retry", &summary.folder)
         ));
     }
+    let rows = StateFolder::open(&summary.folder).and_then(|folder| folder.all_rejected_rows()).unwrap_or_default();
+    for path in rows {
+        output.say(&format!("rejected rows as they came, each with what is wrong: {}", files::shown(&path)));
+    }
     output.say(&format!("report: {}", files::shown(&summary.folder.join("report.html"))));
 }
 
-fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
-    if output.format() != OutputFormat::Text {
-        return;
-    }
+/// What was read, file by file, and what is no error and can hardly be meant.
+pub(super) fn show_sources(plan: &Plan, output: &Output) {
     for source in &plan.sources {
         let left_out = if source.left_out > 0 { format!(", {} left out", source.left_out) } else { String::new() };
         let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
@@ -339,6 +345,22 @@ fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
             megabytes(source.bytes)
         ));
     }
+    for warning in &plan.warnings {
+        output.say(&format!("note: {warning}"));
+    }
+    if plan.without_id() > 0 {
+        output.say(&format!(
+            "note: {} records have no id and get one from the service: imported again, they are stored again",
+            plan.without_id()
+        ));
+    }
+}
+
+fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
+    if output.format() != OutputFormat::Text {
+        return;
+    }
+    show_sources(plan, output);
     let month = limits.and_then(|limits| limits.requests_per_month.remaining);
     if let Some(left) = month.filter(|left| *left < plan.to_send()) {
         output.warn(&format!(
@@ -380,7 +402,7 @@ fn hours(plan: &Plan, limits: Option<&Limits>) -> String {
 fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
     let operations = limits.map(|limits| &limits.bulk_operations);
     json!({"event": "plan", "run": plan.run, "records": plan.read(), "rejected": plan.rejected(),
-        "leftOut": plan.left_out(), "deleted": plan.deleted, "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
+        "leftOut": plan.left_out(), "deleted": plan.deleted, "withoutId": plan.without_id(), "warnings": plan.warnings, "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
         "operationsPerHour": operations.and_then(|operations| operations.limit),
         "operationsLeft": operations.and_then(|operations| operations.remaining)})
 }

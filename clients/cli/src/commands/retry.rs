@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sources::UnknownColumns;
 use transfer::{
-    BatchPlan, BatchState, ImportRequest, Journal, Plan, StateFolder, Summary, files, may_begin_anew, resolve_sources,
+    BatchPlan, BatchState, Duplicates, ImportRequest, Journal, Plan, StateFolder, Summary, files, may_begin_anew,
+    resolve_sources,
 };
 
 use super::import;
@@ -60,10 +61,17 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         vec![folder.rejected_folder()]
     };
     warn_of_stored(&folder, &summary, output)?;
-    let reading = Reading { format: None, map: None, encoding: None, unknown: UnknownColumns::Error };
+    let reading = Reading {
+        format: None,
+        map: None,
+        encoding: None,
+        delimiter: None,
+        unknown: UnknownColumns::Error,
+        duplicates: Duplicates::First,
+    };
     let of = import::Retried { first: folder.path(), owner: &first.owner };
     let run = import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false, of: Some(of) };
-    import::start(resolve_sources(&what, None)?, &run, global, output)
+    import::start(resolve_sources(&what, None, false)?, &run, global, output)
 }
 
 /// The plan and the figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.

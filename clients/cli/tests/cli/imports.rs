@@ -194,16 +194,38 @@ fn batches_are_cut_at_ten_thousand_and_lines_lead_back_to_their_files() {
 }
 
 #[test]
-fn of_two_records_with_one_id_in_different_batches_the_later_is_kept() {
+fn of_records_with_one_id_in_different_batches_the_first_is_imported_and_the_others_are_rejected() {
     let bench = Bench::new();
     bench.write("a.ndjson", patients_with_ids(0..10_000, "old"));
-    bench.write("b.ndjson", patients_with_ids(0..10, "new"));
-    // The first job is slow: the second must wait for it.
-    bench.stub.state().polls = 1;
-    bench.import(&["Patient", "a.ndjson", "b.ndjson"]).ends(0);
+    bench.write("b.ndjson", patients_with_ids(9_990..10_010, "new"));
+    let first = "line 9991 of ";
+    let said = bench.run(&["validate", "Patient", "a.ndjson", "b.ndjson"]);
+    assert_eq!(said.ends(3).out.matches("[duplicate_id]").count(), 10, "{}", said.out);
+    assert!(said.out.starts_with("b.ndjson:1: id: Same as in") && said.out.contains(first), "{}", said.out);
+    let said = bench.import(&["Patient", "a.ndjson", "b.ndjson"]);
+    said.ends(3).says("10020 read = 10010 stored + 10 rejected");
+    assert!(bench.read("state/errors.ndjson").contains(first));
     let state = bench.stub.state();
     let record = |n: usize| &state.records[&("Patient".to_owned(), format!("p-{n}"))].0;
-    assert!(record(3).contains("\"new\"") && record(11).contains("\"old\""));
+    assert!(record(9_990).contains("\"old\"") && record(10_000).contains("\"new\""));
+    assert_eq!(state.records.len(), 10_010, "stored counts records");
+}
+
+#[test]
+fn the_last_of_the_valid_records_with_one_id_is_imported_if_that_is_said() {
+    let bench = Bench::new();
+    bench.write("a.ndjson", patients_with_ids(0..20, "old") + &patients_with_ids(5..6, "newer"));
+    bench.write("b.ndjson", patients_with_ids(0..10, "new") + "{\"id\":\"p-3\",\"firstName\":1}\n");
+    let said = bench.import(&["Patient", "a.ndjson", "b.ndjson", "--duplicates", "last"]);
+    said.ends(3).says("32 read = 20 stored + 1 rejected + 11 left out");
+    let state = bench.stub.state();
+    let record = |n: usize| &state.records[&("Patient".to_owned(), format!("p-{n}"))].0;
+    assert!(record(3).contains("\"new\"") && record(5).contains("\"new\"") && record(11).contains("\"old\""));
+    drop(state);
+    let mut stdin = bench.command(&["import", "Patient", "-", "--duplicates", "last", "--state", "two"]);
+    stdin.write_stdin("{}\n");
+    run(stdin).ends(2).says("read once");
+    assert!(!bench.path("two").exists(), "nothing is made for nothing");
 }
 
 #[test]

@@ -1,95 +1,117 @@
-//! Which member each column fills.
+//! What fills each field of a record: the columns of a file by its header, as its map says, checked against the type.
 
-use records::{Member, NumberKind, Schema, Shape};
+use std::collections::BTreeSet;
 
-use super::dates::DateFormat;
-use super::map::{Map, Rule};
+use jiff::tz::TimeZone;
+use records::Schema;
+
+use super::VIOLATIONS_COLUMN;
+use super::dates::{Dates, Years};
+use super::fields::{Kind, Leaf, NoField, Step, no_field};
+use super::map::{FieldRule, Lined, Map, Rule, When};
+use super::translate::{Rest, Translation, write_value};
 use crate::format::UnknownColumns;
 use crate::names::nearest;
 
-/// The most items that a column may name in an array.
-const MAX_INDEX: usize = 999;
-
-/// What a cell's text becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Text,
-    Number(NumberKind),
-    Boolean,
-}
-
-/// A column that fills a member.
+/// One way to fill a field.
 #[derive(Debug)]
-pub(super) struct Column {
-    pub header: String,
-    /// Where it stands in the file, from 0.
-    pub at: usize,
-    pub path: Vec<Step>,
-    pub kind: Kind,
-    pub prefix: Option<String>,
-    pub format: Option<DateFormat>,
-    pub values: Option<Vec<(String, String)>>,
+pub(super) struct Fill {
+    /// The column or columns, for messages; none for a constant.
+    pub column: Option<String>,
+    pub from: Origin,
+    pub leaf: Leaf,
+    pub translation: Translation,
+    /// Whether the map says so; otherwise the column has the field's name.
+    pub is_mapped: bool,
 }
 
-/// One step of a path into a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    Member(String),
-    Item(usize),
+/// Where the text comes from. Columns count from 0.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    Column(usize),
+    /// One piece of a cell that is cut at a separator, and how many pieces there may be.
+    Piece {
+        column: usize,
+        separator: String,
+        at: usize,
+        of: usize,
+    },
+    Join {
+        columns: Vec<usize>,
+        with: String,
+    },
+    Constant(String),
 }
 
-/// The columns of a file, and what its header has to say.
+/// What a file's header and its map make of a row.
 #[derive(Debug)]
 pub(super) struct Columns {
-    pub columns: Vec<Column>,
-    /// All headers, by position.
+    pub fills: Vec<Fill>,
+    /// The headers, by position.
     pub headers: Vec<String>,
+    /// Cells that are no value, besides the empty ones.
+    pub nulls: Vec<String>,
 }
 
 impl Columns {
-    /// Assigns the headers of a file to members of the type.
+    /// Assigns the headers of a file to fields of the type.
     pub(super) fn assign(
         schema: &Schema,
-        headers: Vec<String>,
+        mut headers: Vec<String>,
         map: &Map,
         unknown: UnknownColumns,
     ) -> Result<Self, String> {
-        check_headers(&headers, map)?;
-        let mut columns = Vec::new();
+        // What a trailing delimiter leaves behind is no column.
+        while headers.len() > 1 && headers.last().is_some_and(String::is_empty) {
+            headers.pop();
+        }
+        check_headers(&headers)?;
+        let mut assign = Assign { schema, headers: &headers, map, zone: zone(map)?, fills: Vec::new() };
+        let joined = assign.fields()?;
         let mut strangers = Vec::new();
         for (at, header) in headers.iter().enumerate() {
-            let rule = map.columns.get(header).cloned().unwrap_or_default();
-            if rule.drop {
+            if let Some(rules) = map.columns.get(header) {
+                assign.column(at, header, rules)?;
                 continue;
             }
-            let to = rule.to.clone().unwrap_or_else(|| header.clone());
-            let column = match resolve(schema, &to) {
-                Ok((path, leaf)) => column(header, at, path, leaf, rule)?,
-                Err(NoMember::Unknown) => match unknown {
-                    UnknownColumns::Drop => continue,
-                    UnknownColumns::Keep if rule.to.is_none() => {
-                        column(header, at, vec![Step::Member(to)], Leaf::TEXT, rule)?
-                    }
-                    _ => {
-                        strangers.push(unknown_column(schema, header, &to));
-                        continue;
+            if joined.contains(&at) || header == VIOLATIONS_COLUMN {
+                continue;
+            }
+            match Leaf::resolve(schema, header) {
+                Ok(leaf) => assign.plain(at, header, leaf),
+                Err(NoField::Because(reason)) => return Err(format!("column \"{header}\": {reason}")),
+                Err(NoField::Unknown) => match unknown {
+                    UnknownColumns::Drop => {}
+                    UnknownColumns::Keep => assign.plain(at, header, Leaf::unknown(header)),
+                    UnknownColumns::Error => {
+                        strangers.push(format!("column \"{header}\": {}", no_field(schema, header)));
                     }
                 },
-                Err(NoMember::Because(reason)) => return Err(format!("column \"{header}\": {reason}")),
-            };
-            columns.push(column);
+            }
         }
         if !strangers.is_empty() {
             strangers
                 .push("map or drop them in a map file (see validate --help), or use --unknown keep or drop".to_owned());
-            return Err(strangers.join("; "));
+            return Err(strangers.join("\n  "));
         }
-        check_required(schema, &columns)?;
-        Ok(Self { columns, headers })
+        if assign.zone.is_some() && !assign.fills.iter().any(|fill| fill.translation.uses_zone()) {
+            return Err(map.wrong(1, "timezone has no effect: no column holds a time of day without an offset"));
+        }
+        let fills = assign.fills;
+        check_required(schema, &fills)?;
+        Ok(Self { fills, headers, nulls: map.nulls.clone().unwrap_or_default() })
     }
 }
 
-fn check_headers(headers: &[String], map: &Map) -> Result<(), String> {
+/// The zone of times that have no offset.
+fn zone(map: &Map) -> Result<Option<TimeZone>, String> {
+    let Some(name) = &map.timezone else { return Ok(None) };
+    TimeZone::get(name)
+        .map(Some)
+        .map_err(|_| map.wrong(1, &format!("timezone {name} is not known; use names as America/New_York")))
+}
+
+pub(super) fn check_headers(headers: &[String]) -> Result<(), String> {
     for (at, header) in headers.iter().enumerate() {
         if header.is_empty() {
             return Err(format!("column {} has no header", at + 1));
@@ -98,173 +120,229 @@ fn check_headers(headers: &[String], map: &Map) -> Result<(), String> {
             return Err(format!("column \"{header}\" is there twice"));
         }
     }
-    let Some(name) = map.columns.keys().find(|name| !headers.contains(name)) else { return Ok(()) };
-    let near = nearest(name, headers.iter().map(String::as_str));
-    let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-    Err(format!("the map's column \"{name}\" is not in the file{hint}"))
+    Ok(())
 }
 
 /// A required member without a column would reject every row.
-fn check_required(schema: &Schema, columns: &[Column]) -> Result<(), String> {
-    let fills = |name: &str| {
-        columns.iter().any(|column| matches!(column.path.first(), Some(Step::Member(first)) if first == name))
+fn check_required(schema: &Schema, fills: &[Fill]) -> Result<(), String> {
+    let is_filled = |name: &str| {
+        fills.iter().any(|fill| matches!(fill.leaf.path.first(), Some(Step::Member(first)) if first == name))
     };
-    match schema.members().find(|member| member.is_required() && !fills(member.name())) {
+    match schema.members().find(|member| member.is_required() && !is_filled(member.name())) {
         Some(member) => Err(format!("no column fills {}, which every record needs", member.name())),
         None => Ok(()),
     }
 }
 
-/// The shape of a member that a cell can fill.
-#[derive(Clone, Copy)]
-struct Leaf {
-    kind: Kind,
-    format: Option<&'static str>,
+/// The work of assigning.
+struct Assign<'a> {
+    schema: &'a Schema,
+    headers: &'a [String],
+    map: &'a Map,
+    zone: Option<TimeZone>,
+    fills: Vec<Fill>,
 }
 
-impl Leaf {
-    const TEXT: Self = Self { kind: Kind::Text, format: None };
-}
-
-enum NoMember {
-    Unknown,
-    Because(String),
-}
-
-fn column(header: &str, at: usize, path: Vec<Step>, leaf: Leaf, rule: Rule) -> Result<Column, String> {
-    let format = rule.format.map(|format| DateFormat::parse(&format, leaf.format)).transpose();
-    let format = format.map_err(|reason| format!("column \"{header}\": {reason}"))?;
-    if rule.prefix.is_some() && leaf.kind != Kind::Text {
-        return Err(format!("column \"{header}\": prefix is for text"));
-    }
-    let values = rule.values.map(|values| values.into_iter().collect());
-    Ok(Column { header: header.to_owned(), at, path, kind: leaf.kind, prefix: rule.prefix, format, values })
-}
-
-/// The steps of `contact[0].phone`.
-fn steps(path: &str) -> Option<Vec<Step>> {
-    let mut steps = Vec::new();
-    for part in path.split('.') {
-        let (name, mut indices) = part.split_at(part.find('[').unwrap_or(part.len()));
-        if name.is_empty() {
-            return None;
+impl Assign<'_> {
+    /// The fields that are made of several columns or of none; returns the columns that were used.
+    fn fields(&mut self) -> Result<BTreeSet<usize>, String> {
+        let map = self.map;
+        for (header, Lined { line, .. }) in &map.columns {
+            self.position(header, *line)?;
         }
-        steps.push(Step::Member(name.to_owned()));
-        while !indices.is_empty() {
-            let (index, rest) = indices.strip_prefix('[')?.split_once(']')?;
-            steps.push(Step::Item(index.parse().ok().filter(|index| *index <= MAX_INDEX)?));
-            indices = rest;
+        let mut used = BTreeSet::new();
+        for (field, Lined { line, of }) in &map.fields {
+            let wrong = |problem: &str| map.wrong(*line, &format!("{field}: {problem}"));
+            let leaf = self.leaf(field, *line)?;
+            match of {
+                FieldRule::Constant(text) => {
+                    self.check_value(&leaf, text).map_err(|problem| map.wrong(*line, &problem))?;
+                    let translation = Translation { trim: false, ..Translation::default() };
+                    self.fills.push(Fill {
+                        column: None,
+                        from: Origin::Constant(text.clone()),
+                        leaf,
+                        translation,
+                        is_mapped: true,
+                    });
+                }
+                FieldRule::Join(rule) => {
+                    if rule.to.is_some() || rule.split.is_some() || rule.when.is_some() || rule.drop.is_some() {
+                        return Err(wrong("to, split, when and drop are for columns"));
+                    }
+                    let Some(join) = rule.join.as_ref().filter(|join| !join.is_empty()) else {
+                        return Err(wrong("join must name the columns that it is made of"));
+                    };
+                    let columns =
+                        join.iter().map(|header| self.position(header, *line)).collect::<Result<Vec<_>, _>>()?;
+                    used.extend(columns.iter().copied());
+                    let translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
+                    let from = Origin::Join { columns, with: rule.with.clone().unwrap_or_default() };
+                    self.fills.push(Fill { column: Some(join.join(" + ")), from, leaf, translation, is_mapped: true });
+                }
+            }
         }
+        Ok(used)
     }
-    Some(steps)
-}
 
-/// The member at a path, as far as a cell can fill it.
-fn resolve(schema: &Schema, to: &str) -> Result<(Vec<Step>, Leaf), NoMember> {
-    if matches!(to, "id" | "resourceType") {
-        return Ok((vec![Step::Member(to.to_owned())], Leaf::TEXT));
+    /// Where a column that the map names stands in the file.
+    fn position(&self, header: &str, line: usize) -> Result<usize, String> {
+        if let Some(at) = self.headers.iter().position(|known| known == header) {
+            return Ok(at);
+        }
+        let near = nearest(header, self.headers.iter().map(String::as_str));
+        let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+        Err(self.map.wrong(line, &format!("the map's column \"{header}\" is not in the file{hint}")))
     }
-    let path = steps(to).ok_or(NoMember::Unknown)?;
-    let mut shape: Option<Shape<'_>> = None;
-    for step in &path {
-        let next = match (step, shape) {
-            (Step::Member(name), None) => schema.members().find(|member| member.name() == name).map(Member::shape),
-            (Step::Member(name), Some(shape)) => {
-                if shape.items().is_some() && !shape.is_string() {
-                    return Err(NoMember::Because(format!(
-                        "{to}: an array needs an index, as {}[0]",
-                        before(to, name)
-                    )));
-                }
-                let mut members = shape.members().into_iter().flatten();
-                members.find(|member| member.name() == name).map(Member::shape)
+
+    /// The field that a map names. It must be one, whatever is done with unknown columns.
+    fn leaf(&self, to: &str, line: usize) -> Result<Leaf, String> {
+        Leaf::resolve(self.schema, to).map_err(|reason| match reason {
+            NoField::Unknown => self.map.wrong(line, &no_field(self.schema, to)),
+            NoField::Because(reason) => self.map.wrong(line, &reason),
+        })
+    }
+
+    /// A column that no rule is for.
+    fn plain(&mut self, at: usize, header: &str, leaf: Leaf) {
+        let translation = Translation { trim: self.map.trim.unwrap_or(true), ..Translation::default() };
+        self.fills.push(Fill {
+            column: Some(header.to_owned()),
+            from: Origin::Column(at),
+            leaf,
+            translation,
+            is_mapped: false,
+        });
+    }
+
+    /// What the map says of a column.
+    fn column(&mut self, at: usize, header: &str, Lined { line, of: rules }: &Lined<Vec<Rule>>) -> Result<(), String> {
+        let map = self.map;
+        let wrong = |problem: &str| map.wrong(*line, &format!("column \"{header}\": {problem}"));
+        let covers = |cells: When| rules.iter().any(|rule| rule.when.is_none_or(|when| when == cells));
+        for rule in rules {
+            if rule.join.is_some() || rule.with.is_some() {
+                return Err(wrong("join and with are for [fields]"));
             }
-            (Step::Item(index), Some(shape)) => {
-                if let Some(most) = shape.max_items().filter(|most| index >= most) {
-                    return Err(NoMember::Because(format!("{to}: there are at most {most} items, counted from 0")));
+            if let Some(drop) = rule.drop {
+                if !drop || rules.len() > 1 || !rule.is_only_drop() {
+                    return Err(wrong("drop stands alone, as { drop = true }"));
                 }
-                shape.items()
+                return Ok(());
             }
-            (Step::Item(_), None) => None,
+            let own = vec![header.to_owned()];
+            let targets = rule.to.as_ref().map_or(&own, |targets| &targets.0);
+            for (number, to) in targets.iter().enumerate() {
+                let leaf = self.leaf(to, *line).map_err(|problem| match rule.to {
+                    Some(_) => problem,
+                    None => format!("{problem}; name the field with to, or drop the column"),
+                })?;
+                let mut translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
+                translation.rest = match rule.when {
+                    Some(When::Number) if !covers(When::Text) => Rest::Refused,
+                    Some(When::Text) if !covers(When::Number) => Rest::Refused,
+                    _ => Rest::Empty,
+                };
+                let from = match &rule.split {
+                    Some(separator) if separator.is_empty() => {
+                        return Err(wrong("split must name what stands between the pieces"));
+                    }
+                    Some(separator) => {
+                        Origin::Piece { column: at, separator: separator.clone(), at: number, of: targets.len() }
+                    }
+                    None => Origin::Column(at),
+                };
+                self.fills.push(Fill { column: Some(header.to_owned()), from, leaf, translation, is_mapped: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a text, checked against the field.
+    fn translation(&self, rule: &Rule, leaf: &Leaf) -> Result<Translation, String> {
+        let formats = match (&rule.format, &rule.formats) {
+            (Some(_), Some(_)) => return Err("format and formats are two names for one thing".to_owned()),
+            (Some(format), None) => vec![format.clone()],
+            (None, Some(formats)) if formats.is_empty() => return Err("formats must name at least one".to_owned()),
+            (None, formats) => formats.clone().unwrap_or_default(),
         };
-        shape = Some(next.ok_or(NoMember::Unknown)?);
+        let years = match (rule.century, rule.pivot) {
+            (Some(_), Some(_)) => return Err("century and pivot exclude each other".to_owned()),
+            (Some(century), None) if century % 100 == 0 && (1800..=2000).contains(&century) => {
+                Some(Years::Century(century))
+            }
+            (Some(_), None) => return Err("century must be 1800, 1900 or 2000".to_owned()),
+            (None, Some(pivot)) if pivot < 100 => Some(Years::Pivot(pivot)),
+            (None, Some(_)) => return Err("pivot must be a year of two digits, 0 to 99".to_owned()),
+            (None, None) => None,
+        };
+        if years.is_some() && formats.is_empty() {
+            return Err("century and pivot are for a format with years of two digits (%y)".to_owned());
+        }
+        if rule.values.is_some() && !formats.is_empty() {
+            return Err("values and format exclude each other".to_owned());
+        }
+        if rule.values.is_none() && (rule.otherwise.is_some() || rule.ignore_case.is_some()) {
+            return Err("otherwise and ignoreCase are for values".to_owned());
+        }
+        let hash = rule.hash.unwrap_or(false);
+        if leaf.kind != Kind::Text && (rule.prefix.is_some() || hash) {
+            return Err("prefix and hash are for text".to_owned());
+        }
+        let translation = Translation {
+            trim: rule.trim.or(self.map.trim).unwrap_or(true),
+            when: rule.when,
+            rest: Rest::Empty,
+            values: rule.values.as_ref().map(|values| values.clone().into_iter().collect()),
+            ignore_case: rule.ignore_case.unwrap_or(false),
+            otherwise: rule.otherwise.clone(),
+            dates: if formats.is_empty() {
+                None
+            } else {
+                Some(Dates::parse(&formats, leaf.format, years, self.zone.as_ref())?)
+            },
+            prefix: rule.prefix.clone(),
+            hash,
+        };
+        translation.check_values()?;
+        if !hash {
+            for text in translation.targets() {
+                self.check_value(leaf, &format!("{}{text}", translation.prefix.as_deref().unwrap_or_default()))?;
+            }
+        }
+        Ok(translation)
     }
-    let shape = shape.ok_or(NoMember::Unknown)?;
-    match leaf(shape) {
-        Some(leaf) => Ok((path, leaf)),
-        None => Err(NoMember::Because(needs_more(to, shape))),
-    }
-}
 
-/// The part of a path before a member.
-fn before<'a>(path: &'a str, name: &str) -> &'a str {
-    path.find(&format!(".{name}")).and_then(|end| path.get(..end)).unwrap_or(path)
-}
-
-fn leaf(shape: Shape<'_>) -> Option<Leaf> {
-    let kind = if shape.is_string() {
-        Kind::Text
-    } else if let Some(number) = shape.number() {
-        Kind::Number(number)
-    } else if shape.is_boolean() {
-        Kind::Boolean
-    } else {
-        return None;
-    };
-    Some(Leaf { kind, format: shape.format() })
-}
-
-fn needs_more(to: &str, shape: Shape<'_>) -> String {
-    let mut example = String::new();
-    extend(shape, &mut example);
-    format!("{to} is an {}: name a part of it, as {to}{example}", shape.expected())
-}
-
-/// The way to the first leaf in a shape.
-fn extend(shape: Shape<'_>, path: &mut String) {
-    if leaf(shape).is_some() {
-        return;
-    }
-    if let Some(items) = shape.items() {
-        path.push_str("[0]");
-        extend(items, path);
-    } else if let Some(member) = shape.members().and_then(|mut members| members.next()) {
-        path.push('.');
-        path.push_str(member.name());
-        extend(member.shape(), path);
-    }
-}
-
-fn unknown_column(schema: &Schema, header: &str, to: &str) -> String {
-    let known = all_columns(schema);
-    let hint = match nearest(to, known.iter().map(String::as_str)) {
-        Some(near) => format!(" (did you mean {near}?)"),
-        None => String::new(),
-    };
-    let subject = if header == to { format!("column \"{header}\"") } else { format!("column \"{header}\": {to}") };
-    format!("{subject} is not a field of the type{hint}")
-}
-
-/// Every column that a file of the type may have, the required ones first; of arrays the first item.
-#[must_use]
-pub fn all_columns(schema: &Schema) -> Vec<String> {
-    let mut members: Vec<_> = schema.members().collect();
-    members.sort_by_key(|member| !member.is_required());
-    let mut all = vec!["id".to_owned()];
-    for member in members {
-        leaves(member.name().to_owned(), member.shape(), &mut all);
-    }
-    all
-}
-
-fn leaves(path: String, shape: Shape<'_>, all: &mut Vec<String>) {
-    if leaf(shape).is_some() {
-        all.push(path);
-    } else if let Some(items) = shape.items() {
-        leaves(format!("{path}[0]"), items, all);
-    } else {
-        for member in shape.members().into_iter().flatten() {
-            leaves(format!("{path}.{}", member.name()), member.shape(), all);
+    /// Whether the type takes a value that the map itself names.
+    fn check_value(&self, leaf: &Leaf, text: &str) -> Result<(), String> {
+        let mut record = Vec::new();
+        let mut pointer = String::new();
+        for step in &leaf.path {
+            match step {
+                Step::Member(name) => {
+                    record.push(b'{');
+                    // Writing to a Vec cannot fail, and a string always serialises.
+                    let _ = serde_json::to_writer(&mut record, name);
+                    record.push(b':');
+                    pointer = format!("{pointer}/{name}");
+                }
+                Step::Item(_) => {
+                    record.push(b'[');
+                    pointer.push_str("/0");
+                }
+            }
+        }
+        if let Some(rule) = write_value(leaf.kind, text, &mut record) {
+            return Err(format!("{}: {rule}", super::convert::dotted(&leaf.path)));
+        }
+        for step in leaf.path.iter().rev() {
+            record.push(if matches!(step, Step::Member(_)) { b'}' } else { b']' });
+        }
+        let violations = self.schema.scan(&record).err().unwrap_or_default();
+        match violations.into_iter().find(|violation| violation.path == pointer) {
+            // The map's own value: it is no patient's.
+            Some(violation) => Err(format!("{}, and the map says \"{text}\"", violation.message)),
+            None => Ok(()),
         }
     }
 }
@@ -272,6 +350,7 @@ fn leaves(path: String, shape: Shape<'_>, all: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::fields::all_columns;
     use records::ResourceType;
 
     fn assign(headers: &[&str]) -> Result<Columns, String> {
@@ -292,12 +371,17 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_header_is_said() {
-        let wrong = |header: &str| assign(&["firstName", "lastName", header]).unwrap_err();
+        let wrong = |header: &str| assign(&["firstName", header, "lastName"]).unwrap_err();
         assert!(wrong("birthdate").contains("did you mean birthDate"), "{}", wrong("birthdate"));
         assert!(wrong("address").contains("address.city"), "{}", wrong("address"));
         assert!(wrong("contact.phone").contains("contact[0]"), "{}", wrong("contact.phone"));
         assert!(wrong("contact[10].phone").contains("at most 10"));
-        assert!(wrong("firstName").contains("twice") && wrong("").contains("column 3"));
+        assert!(wrong("firstName").contains("twice") && wrong("").contains("column 2"));
         assert!(assign(&["firstName"]).unwrap_err().contains("lastName"));
+    }
+
+    #[test]
+    fn the_nameless_column_of_a_trailing_delimiter_is_left_out() {
+        assert_eq!(assign(&["firstName", "lastName", ""]).unwrap().headers, ["firstName", "lastName"]);
     }
 }

@@ -1,71 +1,140 @@
 //! Rows into records.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use records::{NumberKind, Violation};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use records::Violation;
 
-use super::columns::{Column, Columns, Kind, Step};
+use super::columns::{Columns, Fill, Origin};
+use super::fields::Step;
 use super::rows::Cells;
-use crate::validation::SourceViolation;
+use super::translate::{Outcome, write_string, write_value};
+use crate::validation::{Doubt, SourceViolation};
+
+/// Nobody who is treated today was born before.
+const OLDEST: &str = "1850";
 
 /// How rows of a file become records.
 pub(super) struct Converter {
-    columns: Vec<Column>,
+    fills: Vec<Fill>,
     tree: Node,
     pub headers: Vec<String>,
+    nulls: Vec<String>,
+    /// What each fill made of the row in hand.
+    texts: Vec<Filled>,
+    /// The first day that is certainly not over anywhere.
+    tomorrow: String,
+    /// Dates that are no errors and can hardly be meant, by field.
+    pub doubts: BTreeMap<(String, Doubt), u64>,
+}
+
+/// What a fill made of a row. The text's memory is used again for the next one.
+#[derive(Debug, Default)]
+struct Filled {
+    text: String,
+    state: State,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Empty,
+    Valid,
+    /// The text is as it stands in the file.
+    Refused,
 }
 
 /// A place in the record, and what fills it.
 #[derive(Debug)]
 enum Node {
-    /// The column with this index.
-    Leaf(usize),
+    /// The fills with these indices, one of which may have a value.
+    Leaf(Vec<usize>),
     Object(Vec<(String, Node)>),
     Array(Vec<(usize, Node)>),
 }
 
 impl Converter {
     pub(super) fn new(columns: Columns) -> Result<Self, String> {
-        let Columns { columns, headers } = columns;
+        let Columns { fills, headers, nulls } = columns;
         let mut tree = Node::Object(Vec::new());
-        for (index, column) in columns.iter().enumerate() {
-            tree.insert(&column.path, index).map_err(|()| {
-                format!("column \"{}\": another column fills the same member, or a part of it", column.header)
+        for (index, fill) in fills.iter().enumerate() {
+            tree.insert(&fill.leaf.path, index).map_err(|()| {
+                let column = fill.column.as_deref().unwrap_or("a constant");
+                format!("column \"{column}\": another column fills {}, or a part of it", dotted(&fill.leaf.path))
             })?;
         }
+        check_shared(&tree, &fills)?;
         tree.sort();
-        Ok(Self { columns, tree, headers })
+        let tomorrow = (Timestamp::now() + 24.hours()).to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string();
+        let texts = fills.iter().map(|_| Filled::default()).collect();
+        Ok(Self { fills, tree, headers, nulls, texts, tomorrow, doubts: BTreeMap::new() })
     }
 
     /// Writes the row as a record, and returns what could not be translated. The text of such a cell stands in the
     /// record as it is, to be fixed there. The cells must be UTF-8.
-    pub(super) fn convert(&self, cells: &Cells, record: &mut Vec<u8>) -> Vec<SourceViolation> {
+    pub(super) fn convert(&mut self, cells: &Cells, record: &mut Vec<u8>) -> Vec<SourceViolation> {
         record.clear();
         let mut violations = Vec::new();
-        if !self.write(&self.tree, cells, record, &mut violations) {
+        let mut joined = String::new();
+        for (fill, filled) in self.fills.iter().zip(&mut self.texts) {
+            let outcome = match fill.text(cells, &self.nulls, &mut joined) {
+                Ok(text) => fill.translation.translate(text, &self.nulls, &mut filled.text),
+                Err(rule) => {
+                    fill.whole(cells).clone_into(&mut filled.text);
+                    Outcome::Refused("split", rule)
+                }
+            };
+            filled.state = match outcome {
+                Outcome::Refused(code, rule) => {
+                    violations.push(fill.violation(code, &rule));
+                    State::Refused
+                }
+                Outcome::Filled => {
+                    if let Some(doubt) = doubt(fill, &filled.text, &self.tomorrow) {
+                        *self.doubts.entry((dotted(&fill.leaf.path), doubt)).or_default() += 1;
+                    }
+                    State::Valid
+                }
+                Outcome::Empty => State::Empty,
+            };
+        }
+        if !self.write(&self.tree, record, &mut violations) {
             record.extend_from_slice(b"{}");
         }
         violations
     }
 
-    /// A violation with the column that it is about.
-    pub(super) fn located(&self, violation: Violation, cells: &Cells) -> SourceViolation {
-        let column = self.column_of(&violation.path, cells).map(|column| column.header.clone());
+    /// A violation with the column that it is about, in the row in hand.
+    pub(super) fn located(&self, violation: Violation) -> SourceViolation {
+        let column = self.fill_of(&violation.path).and_then(|fill| fill.column.clone());
         SourceViolation { column, ..SourceViolation::from(violation) }
     }
 
-    /// Writes a node, if any of its cells holds something.
-    fn write(&self, node: &Node, cells: &Cells, out: &mut Vec<u8>, violations: &mut Vec<SourceViolation>) -> bool {
+    /// The fills of a leaf that have a value.
+    fn filled<'a>(&'a self, fills: &'a [usize]) -> impl Iterator<Item = (&'a Fill, &'a Filled)> {
+        let of = |index: &usize| self.fills.get(*index).zip(self.texts.get(*index));
+        fills.iter().filter_map(of).filter(|(_, filled)| filled.state != State::Empty)
+    }
+
+    /// Writes a node, if any of its fills has a value.
+    fn write(&self, node: &Node, out: &mut Vec<u8>, violations: &mut Vec<SourceViolation>) -> bool {
         let start = out.len();
         match node {
-            Node::Leaf(index) => {
-                let Some(column) = self.columns.get(*index) else { return false };
-                let text = std::str::from_utf8(cells.get(column.at)).unwrap_or_default();
-                if text.trim().is_empty() {
-                    return false;
+            Node::Leaf(fills) => {
+                let mut filled = self.filled(fills);
+                let Some((fill, first)) = filled.next() else { return false };
+                if let Some((other, _)) = filled.next() {
+                    let name = |fill: &Fill| {
+                        fill.column.as_ref().map_or("a constant".to_owned(), |name| format!("\"{name}\""))
+                    };
+                    let rule = format!("Must be filled once, and {} and {} both have a value", name(fill), name(other));
+                    violations.push(fill.violation("conflict", &rule));
                 }
-                if let Some(violation) = column.write(text, out) {
-                    violations.push(violation);
+                if first.state == State::Refused {
+                    write_string(&first.text, out);
+                } else if let Some(rule) = write_value(fill.leaf.kind, &first.text, out) {
+                    violations.push(fill.violation("type", rule));
                 }
                 true
             }
@@ -78,7 +147,7 @@ impl Converter {
                     }
                     write_string(name, out);
                     out.push(b':');
-                    if !self.write(member, cells, out, violations) {
+                    if !self.write(member, out, violations) {
                         out.truncate(before);
                     }
                 }
@@ -91,7 +160,7 @@ impl Converter {
                     if before > start + 1 {
                         out.push(b',');
                     }
-                    if !self.write(item, cells, out, violations) {
+                    if !self.write(item, out, violations) {
                         out.truncate(before);
                     }
                 }
@@ -100,33 +169,29 @@ impl Converter {
         }
     }
 
-    /// The column behind a JSON pointer into the record: items that were empty were left out of it.
-    fn column_of(&self, pointer: &str, cells: &Cells) -> Option<&Column> {
+    /// The fill behind a JSON pointer into the record: items that were empty were left out of it.
+    fn fill_of(&self, pointer: &str) -> Option<&Fill> {
         let mut node = &self.tree;
         for step in pointer.split('/').skip(1) {
             node = match node {
                 Node::Object(members) => &members.iter().find(|(name, _)| name == step)?.1,
                 Node::Array(items) => {
                     let index: usize = step.parse().ok()?;
-                    &items.iter().filter(|(_, item)| self.is_filled(item, cells)).nth(index)?.1
+                    &items.iter().filter(|(_, item)| self.is_filled(item)).nth(index)?.1
                 }
                 Node::Leaf(_) => break,
             };
         }
-        match node {
-            Node::Leaf(index) => self.columns.get(*index),
-            Node::Object(_) | Node::Array(_) => None,
-        }
+        let Node::Leaf(fills) = node else { return None };
+        let empty = || fills.iter().find_map(|index| self.fills.get(*index));
+        self.filled(fills).next().map(|(fill, _)| fill).or_else(empty)
     }
 
-    fn is_filled(&self, node: &Node, cells: &Cells) -> bool {
+    fn is_filled(&self, node: &Node) -> bool {
         match node {
-            Node::Leaf(index) => self
-                .columns
-                .get(*index)
-                .is_some_and(|column| cells.get(column.at).iter().any(|byte| !byte.is_ascii_whitespace())),
-            Node::Object(members) => members.iter().any(|(_, member)| self.is_filled(member, cells)),
-            Node::Array(items) => items.iter().any(|(_, item)| self.is_filled(item, cells)),
+            Node::Leaf(fills) => self.filled(fills).next().is_some(),
+            Node::Object(members) => members.iter().any(|(_, member)| self.is_filled(member)),
+            Node::Array(items) => items.iter().any(|(_, item)| self.is_filled(item)),
         }
     }
 }
@@ -141,40 +206,89 @@ fn end(out: &mut Vec<u8>, start: usize, close: u8) -> bool {
     true
 }
 
+/// Several may fill one field if the map says so of each; a column that only has the name of the field does not join in.
+fn check_shared(node: &Node, fills: &[Fill]) -> Result<(), String> {
+    match node {
+        Node::Leaf(shared) => {
+            let shared: Vec<_> = shared.iter().filter_map(|index| fills.get(*index)).collect();
+            let [first, others @ ..] = &shared[..] else { return Ok(()) };
+            let field = dotted(&first.leaf.path);
+            let is_constant = |fill: &&&Fill| matches!(fill.from, Origin::Constant(_));
+            if others.is_empty() {
+                return Ok(());
+            }
+            if let Some(column) =
+                shared.iter().find(is_constant).and_then(|_| shared.iter().find_map(|fill| fill.column.as_ref()))
+            {
+                return Err(format!("{field} has a constant in the map, and column \"{column}\" fills it too"));
+            }
+            match shared.iter().find(|fill| !fill.is_mapped) {
+                Some(fill) => Err(format!(
+                    "column \"{}\": another column fills the same member, {field}: map or drop it",
+                    fill.column.as_deref().unwrap_or_default()
+                )),
+                None => Ok(()),
+            }
+        }
+        Node::Object(members) => members.iter().try_for_each(|(_, member)| check_shared(member, fills)),
+        Node::Array(items) => items.iter().try_for_each(|(_, item)| check_shared(item, fills)),
+    }
+}
+
+/// Whether a date is one that can hardly be meant.
+fn doubt(fill: &Fill, text: &str, tomorrow: &str) -> Option<Doubt> {
+    if !matches!(fill.leaf.format, Some("date" | "date-time")) {
+        return None;
+    }
+    let day = text.get(..tomorrow.len().min(text.len()))?;
+    if !day.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    if day < OLDEST {
+        return Some(Doubt::Ancient);
+    }
+    let Some(Step::Member(name)) = fill.leaf.path.last() else { return None };
+    let is_over = ["birth", "deceased", "death", "died"].iter().any(|word| name.to_lowercase().contains(word));
+    (is_over && day > tomorrow).then_some(Doubt::Future)
+}
+
 impl Node {
-    fn insert(&mut self, path: &[Step], column: usize) -> Result<(), ()> {
-        let Some((step, rest)) = path.split_first() else { return Err(()) };
+    fn insert(&mut self, path: &[Step], fill: usize) -> Result<(), ()> {
+        let Some((step, rest)) = path.split_first() else {
+            // Several columns may fill one field, if never in one row.
+            return match self {
+                Self::Leaf(fills) => {
+                    fills.push(fill);
+                    Ok(())
+                }
+                Self::Object(_) | Self::Array(_) => Err(()),
+            };
+        };
         let child = match (self, step) {
-            (Self::Object(members), Step::Member(name)) => match members.iter().position(|(known, _)| known == name) {
-                Some(at) => members.get_mut(at).map(|(_, node)| node),
-                None => {
-                    members.push((name.clone(), Self::empty(rest, column)));
-                    return members.last_mut().map_or(Err(()), |(_, node)| node.fill(rest, column));
+            (Self::Object(members), Step::Member(name)) => {
+                if !members.iter().any(|(known, _)| known == name) {
+                    members.push((name.clone(), Self::empty(rest)));
                 }
-            },
-            (Self::Array(items), Step::Item(index)) => match items.iter().position(|(known, _)| known == index) {
-                Some(at) => items.get_mut(at).map(|(_, node)| node),
-                None => {
-                    items.push((*index, Self::empty(rest, column)));
-                    return items.last_mut().map_or(Err(()), |(_, node)| node.fill(rest, column));
+                members.iter_mut().find(|(known, _)| known == name).map(|(_, node)| node)
+            }
+            (Self::Array(items), Step::Item(index)) => {
+                if !items.iter().any(|(known, _)| known == index) {
+                    items.push((*index, Self::empty(rest)));
                 }
-            },
+                items.iter_mut().find(|(known, _)| known == index).map(|(_, node)| node)
+            }
             _ => None,
         };
-        child.ok_or(())?.insert(rest, column)
+        child.ok_or(())?.insert(rest, fill)
     }
 
     /// A new node for the rest of a path.
-    fn empty(rest: &[Step], column: usize) -> Self {
+    fn empty(rest: &[Step]) -> Self {
         match rest.first() {
-            None => Self::Leaf(column),
+            None => Self::Leaf(Vec::new()),
             Some(Step::Member(_)) => Self::Object(Vec::new()),
             Some(Step::Item(_)) => Self::Array(Vec::new()),
         }
-    }
-
-    fn fill(&mut self, rest: &[Step], column: usize) -> Result<(), ()> {
-        if rest.is_empty() { Ok(()) } else { self.insert(rest, column) }
     }
 
     /// Items come in the order of their indices, whatever the columns' order.
@@ -196,96 +310,77 @@ impl Node {
     }
 }
 
-impl Column {
-    /// Writes a cell's value. What cannot be translated is written as text, and returned as a violation.
-    fn write(&self, text: &str, out: &mut Vec<u8>) -> Option<SourceViolation> {
-        if let Some(values) = &self.values {
-            let trimmed = text.trim();
-            return match values.iter().find(|(from, _)| from == trimmed) {
-                Some((_, to)) => self.write_value(to, out),
-                None => {
-                    write_string(text, out);
-                    let known: Vec<_> = values.iter().map(|(from, _)| from.as_str()).collect();
-                    Some(self.violation("unmapped", &format!("Must be one of the map's {}", known.join(", "))))
+impl Fill {
+    /// The text that fills the field in this row, or the rule that its cell breaks. Joined texts go through `joined`.
+    fn text<'a>(&'a self, cells: &'a Cells, nulls: &[String], joined: &'a mut String) -> Result<&'a str, String> {
+        match &self.from {
+            Origin::Column(column) => Ok(cell(cells, *column)),
+            Origin::Constant(text) => Ok(text),
+            Origin::Piece { column, separator, at, of } => {
+                let mut pieces = cell(cells, *column).split(separator.as_str());
+                if pieces.clone().count() > *of {
+                    return Err(format!("Must have at most {of} pieces, cut at \"{separator}\""));
                 }
-            };
-        }
-        if let Some(format) = &self.format {
-            return match format.convert(text.trim()) {
-                Some(date) => self.write_value(&date, out),
-                None => {
-                    write_string(text, out);
-                    Some(self.violation("format", &format!("Must be a real date as {}", format.as_str())))
+                Ok(pieces.nth(*at).unwrap_or_default())
+            }
+            Origin::Join { columns, with } => {
+                joined.clear();
+                let is_null = |text: &str| nulls.iter().any(|null| null == text);
+                let texts = columns.iter().map(|column| cell(cells, *column).trim());
+                let texts = texts.map(|text| if is_null(text) { "" } else { text });
+                // What is missing leaves no gap in a text; in a hash it is a difference.
+                let mut is_first = true;
+                for text in texts.clone().filter(|text| self.translation.hash || !text.is_empty()) {
+                    if !is_first {
+                        joined.push_str(with);
+                    }
+                    is_first = false;
+                    joined.push_str(text);
                 }
-            };
+                if texts.clone().all(str::is_empty) {
+                    joined.clear();
+                }
+                Ok(joined)
+            }
         }
-        self.write_value(text, out)
     }
 
-    fn write_value(&self, text: &str, out: &mut Vec<u8>) -> Option<SourceViolation> {
-        let trimmed = text.trim();
-        match self.kind {
-            Kind::Text => match &self.prefix {
-                Some(prefix) => write_string(&format!("{prefix}{text}"), out),
-                None => write_string(text, out),
-            },
-            Kind::Number(kind) => {
-                if !is_json_number(trimmed) {
-                    write_string(text, out);
-                    let rule = match kind {
-                        NumberKind::Integer => "Must be a whole number, as 42",
-                        NumberKind::Number => "Must be a number, as 1.5",
-                    };
-                    return Some(self.violation("type", rule));
-                }
-                out.extend_from_slice(trimmed.as_bytes());
-            }
-            Kind::Boolean => {
-                let lower = trimmed.to_ascii_lowercase();
-                if !matches!(lower.as_str(), "true" | "false") {
-                    write_string(text, out);
-                    return Some(self.violation("type", "Must be true or false"));
-                }
-                out.extend_from_slice(lower.as_bytes());
-            }
+    /// The cell that a piece is of.
+    fn whole<'a>(&self, cells: &'a Cells) -> &'a str {
+        match &self.from {
+            Origin::Piece { column, .. } | Origin::Column(column) => cell(cells, *column),
+            Origin::Join { .. } | Origin::Constant(_) => "",
         }
-        None
     }
 
     fn violation(&self, code: &str, rule: &str) -> SourceViolation {
-        let (mut path, mut dotted) = (String::new(), String::new());
-        for step in &self.path {
-            match step {
-                Step::Member(name) => {
-                    path.push('/');
-                    path.push_str(name);
-                    let dot = if dotted.is_empty() { "" } else { "." };
-                    dotted.push_str(dot);
-                    dotted.push_str(name);
-                }
-                Step::Item(index) => {
-                    // Writing to a String cannot fail.
-                    let _ = write!(path, "/{index}").and_then(|()| write!(dotted, "[{index}]"));
-                }
-            }
+        let mut path = String::new();
+        for step in &self.leaf.path {
+            // Writing to a String cannot fail.
+            let _ = match step {
+                Step::Member(name) => write!(path, "/{name}"),
+                Step::Item(index) => write!(path, "/{index}"),
+            };
         }
-        SourceViolation {
-            code: code.to_owned(),
-            path,
-            message: format!("{dotted}: {rule}"),
-            column: Some(self.header.clone()),
-        }
+        let message = format!("{}: {rule}", dotted(&self.leaf.path));
+        SourceViolation { code: code.to_owned(), path, message, column: self.column.clone() }
     }
 }
 
-/// Whether the text is a number as JSON writes it: `007`, `1,5` and `+1` are none.
-fn is_json_number(text: &str) -> bool {
-    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
-        && serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
+fn cell(cells: &Cells, column: usize) -> &str {
+    std::str::from_utf8(cells.get(column)).unwrap_or_default()
 }
 
-/// Writes a JSON string.
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    // Writing to a Vec cannot fail, and a string always serialises.
-    let _ = serde_json::to_writer(out, text);
+/// A path for people: `contact[0].phone`.
+pub(super) fn dotted(path: &[Step]) -> String {
+    let mut dotted = String::new();
+    for step in path {
+        // Writing to a String cannot fail.
+        let _ = match step {
+            Step::Member(name) if dotted.is_empty() => write!(dotted, "{name}"),
+            Step::Member(name) => write!(dotted, ".{name}"),
+            Step::Item(index) => write!(dotted, "[{index}]"),
+        };
+    }
+    dotted
 }

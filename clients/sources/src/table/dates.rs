@@ -1,82 +1,302 @@
 //! Dates as people write them, into FHIR's form.
 
-use jiff::civil;
-use jiff::fmt::strtime::BrokenDownTime;
-use jiff::tz::TimeZone;
+use std::fmt::Write;
 
-/// How a column writes its dates.
+use jiff::civil::{self, DateTime};
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::tz::{Offset, TimeZone};
+use jiff::{Timestamp, ToSpan};
+
+/// Which years two digits stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Years {
+    /// All of one century, as 1900.
+    Century(i16),
+    /// From here to 99 the last century, below it this one.
+    Pivot(u8),
+}
+
+/// How a column writes its dates: in one of these formats.
 #[derive(Debug, Clone)]
-pub(super) struct DateFormat(String);
+pub(super) struct Dates {
+    formats: Vec<DateFormat>,
+}
+
+/// Why a text is no date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoDate {
+    /// It is not written in any of the formats, or there is no such day.
+    Unknown,
+    /// The local time is skipped or comes twice when the clocks change.
+    Ambiguous,
+}
+
+impl Dates {
+    /// Reads formats of `strptime` for a member of this kind. A format that cannot tell which moment is meant, or that
+    /// loses a part of it, is refused.
+    pub(super) fn parse(
+        formats: &[String],
+        kind: Option<&'static str>,
+        years: Option<Years>,
+        zone: Option<&TimeZone>,
+    ) -> Result<Self, String> {
+        let read = |format: &String| DateFormat::parse(format, kind, years, zone);
+        let formats = formats.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        if years.is_some() && !formats.iter().any(|format| format.has('y')) {
+            return Err("century and pivot are for years of two digits (%y)".to_owned());
+        }
+        for (at, one) in formats.iter().enumerate() {
+            if let Some(other) = formats.iter().skip(at + 1).find(|other| one.contradicts(other)) {
+                return Err(format!(
+                    "formats {} and {} read some texts as different days, and the file does not tell which is meant",
+                    one.text, other.text
+                ));
+            }
+        }
+        Ok(Self { formats })
+    }
+
+    /// The formats, for messages.
+    pub(super) fn names(&self) -> String {
+        self.formats.iter().map(|format| format.text.as_str()).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// Whether a time zone decides anything here.
+    pub(super) fn use_zone(&self) -> bool {
+        self.formats.iter().any(|format| format.zone.is_some())
+    }
+
+    /// The text in FHIR's form, as precise as it is.
+    pub(super) fn convert(&self, text: &str) -> Result<String, NoDate> {
+        let mut refused = NoDate::Unknown;
+        for format in &self.formats {
+            match format.convert(text) {
+                Err(NoDate::Unknown) => {}
+                Err(NoDate::Ambiguous) => refused = NoDate::Ambiguous,
+                found => return found,
+            }
+        }
+        Err(refused)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct DateFormat {
+    text: String,
+    /// What it reads, as letters of `strptime`.
+    directives: Vec<char>,
+    years: Option<Years>,
+    /// For times of day without an offset.
+    zone: Option<TimeZone>,
+}
 
 impl DateFormat {
-    /// Reads a format of `strptime`.
-    pub(super) fn parse(format: &str, kind: Option<&'static str>) -> Result<Self, String> {
-        if !matches!(kind, Some("date" | "date-time" | "time")) {
-            return Err("format is for dates and times, and the member is none".to_owned());
-        }
-        if format.contains("%y") {
-            return Err("format %y: a year of two digits does not tell its century; write years with four".to_owned());
-        }
-        let has_time = ["%H", "%I", "%T", "%R", "%k", "%l"].iter().any(|time| format.contains(time));
-        let has_offset = ["%z", "%:z"].iter().any(|offset| format.contains(offset));
-        if has_time && !has_offset && kind == Some("date-time") {
-            return Err("format: a time of day needs an offset (%z), or the moment is not known".to_owned());
-        }
-        let read = Self(format.to_owned());
-        // A format that cannot write a moment, or not read what it has written, is none.
-        let sample = civil::date(2000, 11, 22).at(13, 24, 35, 0).to_zoned(TimeZone::UTC);
-        let sample = sample.map(|sample| BrokenDownTime::from(&sample).to_string(format));
-        let written = sample.ok().and_then(Result::ok).and_then(|sample| read.convert(&sample));
-        match written {
-            Some(written) if written.starts_with("2000") != (kind == Some("time")) => Ok(read),
-            _ => Err(format!("format {format} is not one of {}s, as %m/%d/%Y or %H:%M", kind.unwrap_or_default())),
-        }
-    }
-
-    /// The format, for messages.
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The text in FHIR's form, as precise as it is; `None` if it is no date of that format.
-    pub(super) fn convert(&self, text: &str) -> Option<String> {
-        let read = BrokenDownTime::parse(&self.0, text).ok()?;
-        let Some(year) = read.year() else {
-            let time = read.hour().and(read.to_time().ok())?;
-            return Some(format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()));
+    fn parse(
+        text: &str,
+        kind: Option<&'static str>,
+        years: Option<Years>,
+        zone: Option<&TimeZone>,
+    ) -> Result<Self, String> {
+        let Some(kind @ ("date" | "date-time" | "time")) = kind else {
+            return Err("format is for dates and times, and the field is none".to_owned());
         };
-        if read.offset().is_some() && read.hour().is_some() {
-            let moment = read.to_timestamp().ok()?;
-            return Some(moment.to_string());
+        let mut format = Self { text: text.to_owned(), directives: directives(text), years, zone: None };
+        if format.has('y') && years.is_none() {
+            return Err(format!(
+                "format {text}: a year of two digits does not tell its century: add century = 1900, or pivot = 30 (30 to 99 \
+                 are 1930 to 1999, 00 to 29 are 2000 to 2029)"
+            ));
         }
-        if read.day().is_some() || read.day_of_year().is_some() {
-            let date = read.to_date().ok()?;
-            return Some(format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()));
+        if format.has_any("Il") && !format.has_any("pP") {
+            return Err(format!("format {text}: hours of a 12-hour clock (%I) need AM or PM (%p)"));
         }
-        match read.month() {
-            Some(month) => Some(format!("{year:04}-{month:02}")),
-            None => Some(format!("{year:04}")),
+        if format.has_any("UWVG") && !format.has_any("aAuw") {
+            return Err(format!("format {text}: a week without its day is no date"));
+        }
+        if format.has_any("HIkl") && !format.has('z') && kind == "date-time" {
+            let Some(zone) = zone else {
+                return Err(format!(
+                    "format {text}: a time of day needs an offset (%z), or the map a timezone = \"America/New_York\", or the \
+                     moment is not known"
+                ));
+            };
+            format.zone = Some(zone.clone());
+        }
+        match format.loses(kind) {
+            None => Ok(format),
+            Some(Loss::All) => Err(format!("format {text} is not one of {kind}s, as %m/%d/%Y or %H:%M")),
+            Some(Loss::Part) => {
+                Err(format!("format {text} loses a part of what it reads: a day needs its month, a time its hour"))
+            }
         }
     }
+
+    fn has(&self, directive: char) -> bool {
+        self.directives.contains(&directive)
+    }
+
+    fn has_any(&self, directives: &str) -> bool {
+        directives.chars().any(|directive| self.has(directive))
+    }
+
+    /// What the format loses. It is tried: two moments that it writes differently must be read differently, but for the
+    /// time of day where the member holds dates.
+    fn loses(&self, kind: &str) -> Option<Loss> {
+        let base = civil::date(1990, 11, 22).at(13, 24, 35, 0);
+        let read = |moment: DateTime| Some(self.convert(&self.write(moment)?).ok());
+        let Some(Some(of_base)) = read(base) else { return Some(Loss::All) };
+        if self.reads_date() == (kind == "time") {
+            return Some(Loss::All);
+        }
+        let days = [base + 1.day(), base + 1.month(), base + 1.year()];
+        let times = [base + 1.hour(), base + 1.minute(), base + 1.second()];
+        let times = times.into_iter().filter(|_| kind != "date");
+        let is_lost = |moment: DateTime| {
+            self.write(moment) != self.write(base) && read(moment).flatten().is_none_or(|read| read == of_base)
+        };
+        days.into_iter().chain(times).any(is_lost).then_some(Loss::Part)
+    }
+
+    fn reads_date(&self) -> bool {
+        self.has_any("YyG")
+    }
+
+    /// Whether a text can be read by both, as different days.
+    fn contradicts(&self, other: &Self) -> bool {
+        let one_way = |one: &Self, other: &Self| {
+            (1..=12).flat_map(|month| (1..=12).map(move |day| civil::date(1991, month, day).at(13, 24, 35, 0))).any(
+                |moment| {
+                    let Some(text) = one.write(moment) else { return false };
+                    let (first, second) = (one.convert(&text), other.convert(&text));
+                    first.is_ok() && second.is_ok() && first != second
+                },
+            )
+        };
+        one_way(self, other) || one_way(other, self)
+    }
+
+    /// The moment as the format writes it.
+    fn write(&self, moment: DateTime) -> Option<String> {
+        let moment = moment.to_zoned(TimeZone::UTC).ok()?;
+        BrokenDownTime::from(&moment).to_string(&self.text).ok()
+    }
+
+    fn convert(&self, text: &str) -> Result<String, NoDate> {
+        let unknown = |_| NoDate::Unknown;
+        let mut read = BrokenDownTime::parse(&self.text, text).map_err(unknown)?;
+        if let Some(year) = read.year() {
+            read.set_year(Some(self.year(year, text)?)).map_err(unknown)?;
+        }
+        if !self.reads_date() {
+            let time = read.hour().ok_or(NoDate::Unknown).and(read.to_time().map_err(unknown))?;
+            return Ok(format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()));
+        }
+        if let Some(offset) = read.offset().filter(|_| read.hour().is_some()) {
+            return Ok(with_offset(read.to_timestamp().map_err(unknown)?, offset));
+        }
+        if let Some(zone) = &self.zone {
+            let moment = zone.to_ambiguous_zoned(read.to_datetime().map_err(unknown)?);
+            let moment = moment.unambiguous().map_err(|_| NoDate::Ambiguous)?;
+            return Ok(with_offset(moment.timestamp(), moment.offset()));
+        }
+        if read.day().is_some() || read.day_of_year().is_some() || self.has_any("UWV") {
+            let date = read.to_date().map_err(unknown)?;
+            return Ok(format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()));
+        }
+        let mut written = format!("{:04}", read.year().ok_or(NoDate::Unknown)?);
+        if let Some(month) = read.month() {
+            // Writing to a String cannot fail.
+            let _ = write!(written, "-{month:02}");
+        }
+        Ok(written)
+    }
+
+    /// The year that is meant. `%Y` reads four digits and `%y` two: the parser takes fewer, and a sign.
+    fn year(&self, read: i16, text: &str) -> Result<i16, NoDate> {
+        let two = read.rem_euclid(100);
+        let year = match self.years.filter(|_| self.has('y')) {
+            Some(_) if !text.contains(&format!("{two:02}")) => return Err(NoDate::Unknown),
+            Some(Years::Century(century)) => century + two,
+            Some(Years::Pivot(pivot)) if two >= i16::from(pivot) => 1900 + two,
+            Some(Years::Pivot(_)) => 2000 + two,
+            None => read,
+        };
+        let is_signed = text.contains('+') && !self.has('z');
+        if (1000..=9999).contains(&year) && !is_signed { Ok(year) } else { Err(NoDate::Unknown) }
+    }
+}
+
+/// What a format loses.
+enum Loss {
+    All,
+    Part,
+}
+
+/// The moment, and what the clock on the wall said: its date is not lost.
+fn with_offset(moment: Timestamp, offset: Offset) -> String {
+    moment.display_with_offset(offset).to_string()
+}
+
+/// The directives of a format, those for several spelled out.
+fn directives(format: &str) -> Vec<char> {
+    let mut found = Vec::new();
+    let mut rest = format.chars();
+    while let Some(c) = rest.next() {
+        if c != '%' {
+            continue;
+        }
+        // Behind flags, widths, and the signs of %:z and %.f.
+        match rest.by_ref().find(|c| c.is_ascii_alphabetic() || *c == '%') {
+            Some('F') => found.extend(['Y', 'm', 'd']),
+            Some('D') => found.extend(['m', 'd', 'y']),
+            Some('T') => found.extend(['H', 'M', 'S']),
+            Some('R') => found.extend(['H', 'M']),
+            Some(directive) => found.push(directive),
+            None => {}
+        }
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(format: &str, kind: &'static str) -> Result<Dates, String> {
+        Dates::parse(&[format.to_owned()], Some(kind), None, None)
+    }
+
     fn convert(format: &str, kind: &'static str, text: &str) -> Option<String> {
-        DateFormat::parse(format, Some(kind)).unwrap().convert(text)
+        parse(format, kind).unwrap().convert(text).ok()
     }
 
     #[test]
     fn dates_keep_their_precision() {
         assert_eq!(convert("%m/%d/%Y", "date", "1/5/1990").as_deref(), Some("1990-01-05"));
         assert_eq!(convert("%d.%m.%Y", "date", "31.12.2001").as_deref(), Some("2001-12-31"));
+        assert_eq!(convert("%m/%d/%Y %H:%M", "date", "1/5/1990 0:00").as_deref(), Some("1990-01-05"));
         assert_eq!(convert("%m/%Y", "date", "03/1985").as_deref(), Some("1985-03"));
         assert_eq!(convert("%Y", "date", "1985").as_deref(), Some("1985"));
+        assert_eq!(convert("%Y%j", "date", "1985032").as_deref(), Some("1985-02-01"));
         assert_eq!(convert("%H:%M", "time", "08:30").as_deref(), Some("08:30:00"));
-        let moment = convert("%m/%d/%Y %H:%M %z", "date-time", "01/31/2020 10:00 +0200");
-        assert_eq!(moment.as_deref(), Some("2020-01-31T08:00:00Z"));
+        assert_eq!(convert("%I:%M %p", "time", "1:30 pm").as_deref(), Some("13:30:00"));
+    }
+
+    #[test]
+    fn a_moment_keeps_its_offset_and_with_it_its_day() {
+        let moment = convert("%m/%d/%Y %H:%M %z", "date-time", "01/31/2020 23:30 +0200");
+        assert_eq!(moment.as_deref(), Some("2020-01-31T23:30:00+02:00"));
+    }
+
+    #[test]
+    fn a_time_without_offset_is_of_the_zone_and_one_that_is_twice_or_never_is_refused() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let dates = Dates::parse(&["%Y-%m-%d %H:%M".to_owned()], Some("date-time"), None, Some(&zone)).unwrap();
+        assert!(dates.use_zone());
+        assert_eq!(dates.convert("2024-07-01 08:00").as_deref(), Ok("2024-07-01T08:00:00-04:00"));
+        assert_eq!(dates.convert("2024-12-01 08:00").as_deref(), Ok("2024-12-01T08:00:00-05:00"));
+        assert_eq!(dates.convert("2024-03-10 02:30"), Err(NoDate::Ambiguous), "never");
+        assert_eq!(dates.convert("2024-11-03 01:30"), Err(NoDate::Ambiguous), "twice");
     }
 
     #[test]
@@ -84,17 +304,58 @@ mod tests {
         for text in ["31/01/1990", "02/30/1990", "1990-01-31", "", "01/31/1990 x"] {
             assert_eq!(convert("%m/%d/%Y", "date", text), None, "{text}");
         }
+        // What the parser takes for the first century.
+        for (format, text) in [
+            ("%m/%d/%Y", "1/15/90"),
+            ("%d.%m.%Y", "1.2.24"),
+            ("%m/%Y", "3/85"),
+            ("%Y", "+2024"),
+            ("%m/%d/%Y", "1/2/124"),
+            ("%Y", "-2024"),
+            ("%Y", "0090"),
+        ] {
+            assert_eq!(convert(format, "date", text), None, "{text}");
+        }
     }
 
     #[test]
-    fn formats_that_lose_something_are_refused() {
-        assert!(DateFormat::parse("%m/%d/%y", Some("date")).unwrap_err().contains("century"));
-        assert!(DateFormat::parse("%m/%d/%Y %H:%M", Some("date-time")).unwrap_err().contains("offset"));
-        assert!(DateFormat::parse("%m/%d/%Y", None).is_err());
+    fn two_digits_are_the_years_that_the_map_says() {
+        let with = |years, text: &str| {
+            Dates::parse(&["%m/%d/%y".to_owned()], Some("date"), Some(years), None).unwrap().convert(text).ok()
+        };
+        assert_eq!(with(Years::Century(1900), "1/15/05").as_deref(), Some("1905-01-15"));
+        assert_eq!(with(Years::Pivot(30), "1/15/30").as_deref(), Some("1930-01-15"));
+        assert_eq!(with(Years::Pivot(30), "1/15/29").as_deref(), Some("2029-01-15"));
+        assert_eq!(with(Years::Pivot(30), "1/15/1990"), None);
+        assert_eq!(with(Years::Pivot(30), "1/15/5"), None);
+        let needless = Dates::parse(&["%Y".to_owned()], Some("date"), Some(Years::Pivot(30)), None);
+        assert!(needless.unwrap_err().contains("two digits"));
+    }
+
+    #[test]
+    fn formats_that_lose_something_or_cannot_tell_are_refused() {
+        assert!(parse("%m/%d/%y", "date").unwrap_err().contains("century"));
+        assert!(parse("%D", "date").unwrap_err().contains("century"));
+        assert!(parse("%m/%d/%Y %H:%M", "date-time").unwrap_err().contains("offset"));
+        assert!(parse("%I:%M", "time").unwrap_err().contains("%p"));
+        assert!(parse("%U/%Y", "date").unwrap_err().contains("week"));
+        for (format, kind) in [("%d %Y", "date"), ("%Y-%m-%d %M %z", "date-time"), ("%Y %d", "date-time")] {
+            assert!(parse(format, kind).is_err(), "{format} {kind}");
+        }
+        assert!(Dates::parse(&["%m/%d/%Y".to_owned()], None, None, None).is_err());
         for (format, kind) in
             [("%Q", "date"), ("%H:%M", "date"), ("%d", "date"), ("%Y", "time"), ("%!", "date"), ("x", "date")]
         {
-            assert!(DateFormat::parse(format, Some(kind)).is_err(), "{format} {kind}");
+            assert!(parse(format, kind).is_err(), "{format} {kind}");
         }
+    }
+
+    #[test]
+    fn several_formats_are_tried_unless_they_contradict_each_other() {
+        let of = |formats: [&str; 2]| Dates::parse(&formats.map(str::to_owned), Some("date"), None, None);
+        let dates = of(["%m/%d/%Y", "%Y-%m-%d"]).unwrap();
+        assert_eq!(dates.convert("1/15/1990").as_deref(), Ok("1990-01-15"));
+        assert_eq!(dates.convert("1990-01-15").as_deref(), Ok("1990-01-15"));
+        assert!(of(["%m/%d/%Y", "%d/%m/%Y"]).unwrap_err().contains("different days"));
     }
 }

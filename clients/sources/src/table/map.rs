@@ -1,67 +1,417 @@
-//! Map files: which column is which member, and how its text is translated.
+//! Map files: what becomes of each column, and which fields are made of several, or of none. What a map says of a type
+//! is checked in `columns`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use records::ResourceType;
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
+use crate::names::nearest;
 use crate::unusable::unusable;
 
-/// A map file.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map file as `clinik-bulk validate --help` shows it")]
-pub struct Map {
-    /// The type that the map is for.
-    #[serde(rename = "type")]
-    resource_type: Option<ResourceType>,
-    /// By the header's text.
-    #[serde(default)]
-    pub columns: BTreeMap<String, Rule>,
+/// The maps of an import: one, or one for each type.
+#[derive(Debug, Clone, Default)]
+pub struct Maps {
+    maps: Vec<Map>,
 }
 
-/// What becomes of a column.
+/// How the rows of a file become records of a type.
+#[derive(Debug, Clone, Default)]
+pub struct Map {
+    /// `None` for a map that fits any type.
+    resource_type: Option<ResourceType>,
+    /// The file, for messages.
+    name: String,
+    pub(super) timezone: Option<String>,
+    pub(super) trim: Option<bool>,
+    pub(super) nulls: Option<Vec<String>>,
+    /// By the header's text; each with its line.
+    pub(super) columns: BTreeMap<String, Lined<Vec<Rule>>>,
+    /// By the field's path; each with its line.
+    pub(super) fields: BTreeMap<String, Lined<FieldRule>>,
+}
+
+/// Something that a map says, and on which line.
+#[derive(Debug, Clone)]
+pub(super) struct Lined<T> {
+    pub line: usize,
+    pub of: T,
+}
+
+/// What becomes of a column, or of several.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "what becomes of a column, as { to = \"birthDate\", format = \"%m/%d/%Y\" }")]
-pub struct Rule {
-    /// The member, as `contact[0].phone`; the header itself unless given.
-    pub to: Option<String>,
+#[serde(
+    deny_unknown_fields,
+    rename_all = "camelCase",
+    expecting = "what becomes of a column, as { to = \"birthDate\", format = \"%m/%d/%Y\" }"
+)]
+pub(super) struct Rule {
+    /// The field or fields, as `contact[0].phone`; the header itself unless given.
+    pub to: Option<Targets>,
+    /// The text is cut at this, and each piece fills one of the fields.
+    pub split: Option<String>,
+    /// Only cells that are numbers, or only those that are none.
+    pub when: Option<When>,
+    /// Whether blanks around the text go.
+    pub trim: Option<bool>,
+    /// Leave the column out.
+    pub drop: Option<bool>,
+    /// Of a field: the columns that it is made of, one behind the other.
+    pub join: Option<Vec<String>>,
+    /// What stands between them; nothing unless given.
+    pub with: Option<String>,
+    /// A UUID by version 5 of the text takes its place.
+    pub hash: Option<bool>,
     /// Goes before the text.
     pub prefix: Option<String>,
     /// How a date is written, as `%m/%d/%Y`.
     pub format: Option<String>,
+    /// Several ways, of which the first that fits is taken.
+    pub formats: Option<Vec<String>>,
+    /// The century of two-digit years, as 1900.
+    pub century: Option<i16>,
+    /// Two-digit years from here on are of the last century, those below of this one.
+    pub pivot: Option<u8>,
     /// What each text stands for. Any other is an error.
     pub values: Option<BTreeMap<String, String>>,
-    /// Leave the column out.
-    #[serde(default)]
-    pub drop: bool,
+    /// What any other text stands for; "" is no value.
+    pub otherwise: Option<String>,
+    /// Whether upper and lower case are the same for `values`.
+    pub ignore_case: Option<bool>,
+}
+
+/// One field, or several.
+#[derive(Debug, Clone)]
+pub(super) struct Targets(pub Vec<String>);
+
+/// Which cells a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum When {
+    Number,
+    Text,
+}
+
+/// What fills a field that is not of one column.
+#[derive(Debug, Clone)]
+pub(super) enum FieldRule {
+    /// The same in every record.
+    Constant(String),
+    Join(Box<Rule>),
+}
+
+impl Maps {
+    /// Reads a map file, or all in a folder.
+    pub fn load(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            return Ok(Self { maps: load_file(path)? });
+        }
+        let entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
+        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        paths.sort();
+        let mut maps: Vec<Map> = Vec::new();
+        for file in &paths {
+            for map in load_file(file)? {
+                let Some(resource_type) = map.resource_type else {
+                    return Err(unusable(format!(
+                        "{}: type is missing: in a folder each map names its own",
+                        file.display()
+                    )));
+                };
+                if let Some(other) = maps.iter().find(|other| other.resource_type == map.resource_type) {
+                    let (one, other) = (file.display(), &other.name);
+                    return Err(unusable(format!("{one} and {other} are both for {resource_type}")));
+                }
+                maps.push(map);
+            }
+        }
+        if maps.is_empty() {
+            return Err(unusable(format!("{} holds no maps (files as Patient.toml)", path.display())));
+        }
+        Ok(Self { maps })
+    }
+
+    /// The map for records of a type; `None` where there is one for other types only.
+    #[must_use]
+    pub fn of(&self, resource_type: ResourceType) -> Option<&Map> {
+        self.maps.iter().find(|map| map.resource_type.is_none_or(|mapped| mapped == resource_type))
+    }
+
+    /// The types that there are maps for.
+    pub fn types(&self) -> impl Iterator<Item = ResourceType> {
+        self.maps.iter().filter_map(|map| map.resource_type)
+    }
 }
 
 impl Map {
-    /// Reads a map file for records of this type.
-    pub fn load(path: &Path, resource_type: ResourceType) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read map file {}", path.display()))?;
-        // A map file holds no patients' data: the parser may quote it.
-        let map: Self = toml::from_str(&text).map_err(|error| unusable(format!("{}: {error}", path.display())))?;
-        map.check(resource_type).map_err(|problem| unusable(format!("{}: {problem}", path.display())))?;
-        Ok(map)
+    /// An error of this map.
+    pub(super) fn wrong(&self, line: usize, problem: &str) -> String {
+        format!("{}, line {line}: {problem}", self.name)
+    }
+}
+
+fn load_file(path: &Path) -> Result<Vec<Map>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read map file {}", path.display()))?;
+    let name = path.display().to_string();
+    // A map file holds no patients' data: the parser may quote it.
+    parse(&text, &name).map_err(|problem| unusable(format!("{name}: {problem}")))
+}
+
+fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {
+    let file: MapFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let map = |resource_type, section: Section| Map {
+        resource_type,
+        name: name.to_owned(),
+        timezone: section.timezone,
+        trim: section.trim,
+        nulls: section.nulls,
+        columns: lined(section.columns, line, |Rules(rules)| rules),
+        fields: lined(section.fields, line, |Field(rule)| rule),
+    };
+    let MapFile { resource_type, own, types } = file;
+    if types.is_empty() {
+        return Ok(vec![map(resource_type, own)]);
+    }
+    if resource_type.is_some() || !own.columns.is_empty() || !own.fields.is_empty() {
+        return Err(
+            "type, [columns] and [fields] are for a map of one type, and this one has a part for each type".to_owned()
+        );
+    }
+    // What stands before all types is for all of them.
+    let maps = types.into_iter().map(|(resource_type, section)| {
+        let section = Section {
+            timezone: section.timezone.or_else(|| own.timezone.clone()),
+            trim: section.trim.or(own.trim),
+            nulls: section.nulls.or_else(|| own.nulls.clone()),
+            ..section
+        };
+        map(Some(resource_type), section)
+    });
+    Ok(maps.collect())
+}
+
+fn lined<T, U>(
+    rules: BTreeMap<String, Spanned<T>>,
+    line: impl Fn(usize) -> usize,
+    of: impl Fn(T) -> U,
+) -> BTreeMap<String, Lined<U>> {
+    let rules = rules.into_iter().map(|(name, rule)| {
+        let line = line(rule.span().start);
+        (name, Lined { line, of: of(rule.into_inner()) })
+    });
+    rules.collect()
+}
+
+/// What a file holds: one map, or one for each type.
+#[derive(Default)]
+struct MapFile {
+    resource_type: Option<ResourceType>,
+    own: Section,
+    types: BTreeMap<ResourceType, Section>,
+}
+
+/// What is said of a type.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map, with [columns] and [fields]")]
+struct Section {
+    timezone: Option<String>,
+    trim: Option<bool>,
+    nulls: Option<Vec<String>>,
+    #[serde(default)]
+    columns: BTreeMap<String, Spanned<Rules>>,
+    #[serde(default)]
+    fields: BTreeMap<String, Spanned<Field>>,
+}
+
+struct Rules(Vec<Rule>);
+
+struct Field(FieldRule);
+
+impl<'de> Deserialize<'de> for MapFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+        impl<'de> Visitor<'de> for Whole {
+            type Value = MapFile;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map file as `clinik-bulk validate --help` shows it")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<MapFile, A::Error> {
+                let mut file = MapFile::default();
+                while let Some(name) = members.next_key::<String>()? {
+                    match name.as_str() {
+                        "type" => file.resource_type = Some(members.next_value()?),
+                        "timezone" => file.own.timezone = Some(members.next_value()?),
+                        "trim" => file.own.trim = Some(members.next_value()?),
+                        "nulls" => file.own.nulls = Some(members.next_value()?),
+                        "columns" => file.own.columns = members.next_value()?,
+                        "fields" => file.own.fields = members.next_value()?,
+                        _ => match name.parse() {
+                            Ok(resource_type) => {
+                                file.types.insert(resource_type, members.next_value()?);
+                            }
+                            Err(_) => {
+                                let settings = ["type", "timezone", "trim", "nulls", "columns", "fields"];
+                                let known =
+                                    settings.into_iter().chain(ResourceType::ALL.iter().map(|known| known.as_str()));
+                                let hint = nearest(&name, known).map(|near| format!("; did you mean {near}?"));
+                                return Err(A::Error::custom(format!(
+                                    "{name} is neither a setting of a map nor a resource type{}",
+                                    hint.unwrap_or_default()
+                                )));
+                            }
+                        },
+                    }
+                }
+                Ok(file)
+            }
+        }
+        deserializer.deserialize_map(Whole)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Rules;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a field, as \"address.city\", or what becomes of the column, as { to = \"birthDate\", format = \"%m/%d/%Y\" }")
+            }
+
+            fn visit_str<E: Error>(self, field: &str) -> Result<Rules, E> {
+                let to = Some(Targets(vec![field.to_owned()]));
+                Ok(Rules(vec![Rule { to, ..Rule::default() }]))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Rules, A::Error> {
+                Ok(Rules(vec![Rule::deserialize(MapAccessDeserializer::new(members))?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Rules, A::Error> {
+                let mut rules = Vec::new();
+                while let Some(rule) = items.next_element()? {
+                    rules.push(rule);
+                }
+                if rules.is_empty() { Err(A::Error::custom("an empty list says nothing")) } else { Ok(Rules(rules)) }
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Targets;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a field, as \"birthDate\", or several, as [\"lastName\", \"firstName\"]")
+            }
+
+            fn visit_str<E: Error>(self, field: &str) -> Result<Targets, E> {
+                Ok(Targets(vec![field.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Targets, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = items.next_element()? {
+                    fields.push(field);
+                }
+                if fields.is_empty() {
+                    Err(A::Error::custom("an empty list names no field"))
+                } else {
+                    Ok(Targets(fields))
+                }
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Field;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a constant, or columns, as { join = [\"DAY\", \"TIME\"], with = \" \" }")
+            }
+
+            fn visit_str<E: Error>(self, constant: &str) -> Result<Field, E> {
+                Ok(Field(FieldRule::Constant(constant.to_owned())))
+            }
+
+            fn visit_bool<E: Error>(self, constant: bool) -> Result<Field, E> {
+                self.visit_str(&constant.to_string())
+            }
+
+            fn visit_i64<E: Error>(self, constant: i64) -> Result<Field, E> {
+                self.visit_str(&constant.to_string())
+            }
+
+            fn visit_f64<E: Error>(self, constant: f64) -> Result<Field, E> {
+                self.visit_str(&constant.to_string())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Field, A::Error> {
+                Ok(Field(FieldRule::Join(Box::new(Rule::deserialize(MapAccessDeserializer::new(members))?))))
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        parse(text, "map.toml").unwrap_err()
     }
 
-    fn check(&self, resource_type: ResourceType) -> Result<(), String> {
-        if let Some(other) = self.resource_type.filter(|mapped| *mapped != resource_type) {
-            return Err(format!("the map is for {other}, not for {resource_type}"));
+    #[test]
+    fn a_file_holds_a_map_or_one_for_each_type() {
+        let one = parse("type = \"Patient\"\n[columns]\n\"Town\" = \"address.city\"\n", "map.toml").unwrap();
+        assert_eq!(one[0].columns["Town"].line, 3);
+        assert_eq!(one[0].columns["Town"].of[0].to.as_ref().unwrap().0, ["address.city"]);
+        let two = "nulls = [\"n/a\"]\n[Patient.columns]\nA = \"firstName\"\n[Encounter]\nnulls = [\"-\"]\n[Encounter.fields]\nstatus = \"finished\"\n";
+        let two = parse(two, "map.toml").unwrap();
+        let nulls = |resource_type: ResourceType| {
+            two.iter().find(|map| map.resource_type == Some(resource_type)).unwrap().nulls.clone().unwrap()
+        };
+        assert_eq!(
+            (nulls(ResourceType::Patient)[0].as_str(), nulls(ResourceType::Encounter)[0].as_str()),
+            ("n/a", "-")
+        );
+        assert!(wrong("[columns]\nA = \"b\"\n[Patient]\n").contains("for each type"));
+    }
+
+    #[test]
+    fn what_a_map_does_not_know_is_an_error_with_its_line() {
+        for (text, expected) in [
+            ("timezne = \"UTC\"", "did you mean timezone?"),
+            ("[Pateint]", "did you mean Patient?"),
+            ("[columns]\nA = { two = \"b\" }", "two"),
+            ("[columns]\nA = 7", "a field"),
+            ("[columns]\nA = { to = [] }", "no field"),
+            ("[columns]\nA = []", "says nothing"),
+            ("[fields]\nstatus = [1]", "a constant"),
+            ("[columns]\nA = { when = \"date\", to = \"b\" }", "number"),
+        ] {
+            let said = wrong(text);
+            assert!(said.contains(expected) && said.contains("line "), "{text}: {said}");
         }
-        for (column, rule) in &self.columns {
-            let translates =
-                rule.to.is_some() || rule.prefix.is_some() || rule.format.is_some() || rule.values.is_some();
-            if rule.drop && translates {
-                return Err(format!("column \"{column}\": drop stands alone"));
-            }
-            if rule.values.is_some() && rule.format.is_some() {
-                return Err(format!("column \"{column}\": values and format exclude each other"));
-            }
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! and which takes an unclosed quote for a field up to the end of the file, without an error.
 
 use std::io::Read;
+use std::ops::Range;
 
 use anyhow::{Context, Result};
 
@@ -80,8 +81,13 @@ fn parse(input: &[u8], delimiter: u8, at_end: bool, cells: &mut Cells) -> Parsed
     let mut line_ends = 0;
     loop {
         let rest = input.get(at..).unwrap_or_default();
-        if rest.first() == Some(&b'"') {
-            at += 1;
+        // A quote behind blanks is a quote, as some programs write it.
+        let blanks = blanks(rest, delimiter);
+        if rest.get(blanks).is_none() && !at_end {
+            return Parsed::More;
+        }
+        if rest.get(blanks) == Some(&b'"') {
+            at += blanks + 1;
             loop {
                 let quoted = input.get(at..).unwrap_or_default();
                 let Some(length) = memchr::memchr(b'"', quoted) else {
@@ -99,6 +105,10 @@ fn parse(input: &[u8], delimiter: u8, at_end: bool, cells: &mut Cells) -> Parsed
                     None if !at_end => return Parsed::More,
                     _ => break,
                 }
+            }
+            at += self::blanks(input.get(at..).unwrap_or_default(), delimiter);
+            if at == input.len() && !at_end {
+                return Parsed::More;
             }
         } else {
             let Some(length) = memchr::memchr3(delimiter, b'\n', b'\r', rest) else {
@@ -127,6 +137,11 @@ fn parse(input: &[u8], delimiter: u8, at_end: bool, cells: &mut Cells) -> Parsed
     }
 }
 
+/// How many blanks stand at the start, none of them a delimiter.
+fn blanks(text: &[u8], delimiter: u8) -> usize {
+    text.iter().take_while(|byte| matches!(byte, b' ' | b'\t') && **byte != delimiter).count()
+}
+
 /// Reads rows, and knows on which line each begins.
 pub(super) struct Rows<R> {
     input: R,
@@ -136,14 +151,16 @@ pub(super) struct Rows<R> {
     at_end: bool,
     /// The line of the next row.
     line: u64,
+    /// Where the row in hand stands in the buffer.
+    raw: Range<usize>,
     /// The cells of the row in hand.
     pub cells: Cells,
 }
 
 impl<R: Read> Rows<R> {
-    /// Finds the delimiter: the one that a first line `sep=;` names (as Excel writes it), or `known`, or the one that
-    /// the first line has most of.
-    pub(super) fn new(input: R, known: Option<u8>) -> Result<Self> {
+    /// Finds the delimiter: `given`, or the one that a first line `sep=;` names (as Excel writes it), or the one that the
+    /// header has most of. Blank lines and byte order marks before the header are passed over.
+    pub(super) fn new(input: R, given: Option<u8>) -> Result<Self> {
         let mut rows = Self {
             input,
             delimiter: b',',
@@ -151,27 +168,63 @@ impl<R: Read> Rows<R> {
             start: 0,
             at_end: false,
             line: 1,
+            raw: 0..0,
             cells: Cells::default(),
         };
         while !rows.at_end && rows.buffer.len() < CHUNK {
             rows.fill()?;
         }
-        if rows.buffer.starts_with(b"\xEF\xBB\xBF") {
-            rows.start = 3;
-        }
-        let first = rows.buffer.get(rows.start..).unwrap_or_default();
-        let end = memchr::memchr2(b'\n', b'\r', first).unwrap_or(first.len());
-        let line = first.get(..end).unwrap_or_default();
-        rows.delimiter = match line {
-            [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter] => {
-                let is_crlf = first.get(end..).is_some_and(|rest| rest.starts_with(b"\r\n"));
-                rows.start += end + if is_crlf { 2 } else { 1 };
-                rows.line = 2;
-                *delimiter
+        rows.skip_blank();
+        let first = rows.first_line().to_vec();
+        rows.delimiter = match &first[..] {
+            [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', named] => {
+                let named = *named;
+                rows.start += first.len();
+                rows.skip_blank();
+                given.unwrap_or(named)
             }
-            _ => known.unwrap_or_else(|| likely_delimiter(line)),
+            _ => given.unwrap_or_else(|| likely_delimiter(&first)),
         };
         Ok(rows)
+    }
+
+    /// What stands before the header and says nothing.
+    fn skip_blank(&mut self) {
+        loop {
+            let rest = self.buffer.get(self.start..).unwrap_or_default();
+            self.start += match rest {
+                [0xEF, 0xBB, 0xBF, ..] => 3,
+                [b'\r', b'\n', ..] => {
+                    self.line += 1;
+                    2
+                }
+                [b'\n' | b'\r', ..] => {
+                    self.line += 1;
+                    1
+                }
+                // A line of blanks is no header.
+                [b' ', ..] if self.first_line().iter().all(|byte| *byte == b' ') && !self.first_line().is_empty() => {
+                    self.first_line().len()
+                }
+                _ => return,
+            };
+        }
+    }
+
+    /// The line in hand, without its end.
+    fn first_line(&self) -> &[u8] {
+        let rest = self.buffer.get(self.start..).unwrap_or_default();
+        let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        rest.get(..end).unwrap_or_default()
+    }
+
+    pub(super) fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// The row in hand as it stands in the file, with its line end.
+    pub(super) fn raw(&self) -> &[u8] {
+        self.buffer.get(self.raw.clone()).unwrap_or_default()
     }
 
     /// The line on which the next row begins, its cells in [`cells`](Self::cells); `None` at the end. Blank lines are
@@ -185,6 +238,7 @@ impl<R: Read> Rows<R> {
             match parse(input, self.delimiter, self.at_end, &mut self.cells) {
                 Parsed::Row { consumed, line_ends } => {
                     let line = self.line;
+                    self.raw = self.start..self.start + consumed;
                     self.start += consumed;
                     self.line += line_ends;
                     if self.cells.len() > 1 || !self.cells.text.is_empty() {
@@ -263,6 +317,23 @@ mod tests {
     fn quotes_are_unescaped_and_those_inside_a_cell_kept() {
         let text = b"a,b\n\"say \"\"hi\"\"\",5'6\"\n,\"\"";
         assert_eq!(rows(text).unwrap()[1..], [row(2, &["say \"hi\"", "5'6\""]), row(3, &["", ""])]);
+    }
+
+    #[test]
+    fn a_quote_behind_a_blank_is_a_quote() {
+        let text = b"a, b\n1, \"x, \"\"y\"\"\" \n2,\t\"z\"\t,\n\"q\" ,  \"r\"";
+        let expected = [row(2, &["1", "x, \"y\""]), row(3, &["2", "z", ""]), row(4, &["q", "r"])];
+        assert_eq!(rows(text).unwrap()[1..], expected);
+        assert!(rows(b"a,b\n1, \"x\" y\n").unwrap_err().to_string().contains("follows a closing quote"));
+    }
+
+    #[test]
+    fn blank_lines_and_marks_before_the_header_are_passed_over() {
+        for text in [b"\n\r\n  \na;b\n1;2\n".as_slice(), b"\xEF\xBB\xBF\nsep=;\n\na;b\n1;2\n"] {
+            let found = rows(text).unwrap();
+            assert_eq!(found[0].1, ["a", "b"], "{text:?}");
+            assert_eq!(found[1].0, memchr::memchr_iter(b'\n', text).count() as u64);
+        }
     }
 
     #[test]

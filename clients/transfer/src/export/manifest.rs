@@ -140,8 +140,9 @@ impl Link {
     }
 }
 
-/// What of a chain makes its state: of each type the last whole export, and what follows it.
-pub(crate) fn restorable(chain: Vec<Export>) -> Result<Vec<Link>> {
+/// What of a chain makes its state: of each type the last whole export, and what follows it without a gap.
+/// `is_incomplete`: gaps are meant.
+pub(crate) fn restorable(chain: Vec<Export>, is_incomplete: bool) -> Result<Vec<Link>> {
     let mut replaced: BTreeSet<String> = BTreeSet::new();
     let mut kept = Vec::new();
     for (folder, mut manifest) in chain.into_iter().rev() {
@@ -160,9 +161,14 @@ pub(crate) fn restorable(chain: Vec<Export>) -> Result<Vec<Link>> {
     kept.reverse();
     let links = gapless(kept.iter().map(|link| &link.manifest));
     let is_loose = |link: &&Link| !links.iter().any(|known| known.job_id == link.manifest.job_id);
-    if let Some(Link { folder, .. }) = kept.iter().find(is_loose) {
+    if let Some(Link { folder, .. }) = kept.iter().find(is_loose).filter(|_| !is_incomplete) {
+        let gap = if links.is_empty() {
+            "holds only what changed since a moment, and the export before it is missing"
+        } else {
+            "begins behind the end of the exports before it, and what changed between is missing"
+        };
         return Err(unusable(format!(
-            "{} begins behind the end of the exports before it, and what changed between is missing: export everything anew",
+            "{} {gap}: export everything anew, or add --incomplete to restore what there is",
             folder.display()
         )));
     }

@@ -1,20 +1,23 @@
 //! Reads the sources once, and writes the batches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use encoding_rs::Encoding;
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use sources::{
-    Format, Map, Sink, Source, SourceViolation, TableOptions, Types, Validator, read_ndjson, read_table, unusable,
+    Doubt, Format, Map, Maps, Sink, Source, SourceViolation, TableOptions, Types, Validator, read_ndjson, read_table,
+    unusable,
 };
 
 use super::compress::Compressor;
 use super::history::History;
-use super::request::SourceRequest;
-use super::{BatchPlan, ImportRequest, Plan, SourcePlan, source_name};
-use crate::batch::{OpenBatch, Place, duplicate};
+use super::ids::{Fingerprint, Ids, References, duplicate};
+use super::request::{Duplicates, Reading, SourceRequest};
+use super::{BatchPlan, Plan, SourcePlan, Sources, Warning, source_name};
+use crate::batch::{OpenBatch, Place};
 use crate::events::{Events, Stage};
 use crate::files::{self, VERSION};
 use crate::state::{HeldRecords, LineMap, StateFolder};
@@ -22,108 +25,221 @@ use crate::state::{HeldRecords, LineMap, StateFolder};
 /// Pieces of this size go to the compressor.
 const PIECE: usize = 1 << 18;
 
+/// Hears what is found while a plan is made.
+pub trait Findings {
+    /// What is wrong with a record.
+    fn rejected(&mut self, file: &str, line: u64, violations: &[SourceViolation]) -> Result<()>;
+
+    /// A record refers to one that is not there.
+    fn missing(&mut self, file: &str, line: u64, violation: &SourceViolation) -> Result<()>;
+}
+
 /// What a plan is made of.
 pub struct BuildInput<'a> {
-    pub request: &'a ImportRequest,
+    pub run: &'a str,
+    pub from: &'a Sources,
+    pub reading: &'a Reading,
     /// Where batches are kept; `None` for a plan that is only looked at.
     pub folder: Option<&'a StateFolder>,
+    /// The state folder of the import whose rejected records these are.
+    pub retry_of: Option<&'a Path>,
     pub events: &'a dyn Events,
+    pub findings: Option<&'a mut dyn Findings>,
+    /// Whether what records refer to must be among them.
+    pub has_references: bool,
 }
 
-/// Reads all sources, and makes the plan of them.
-pub fn build(input: &BuildInput<'_>) -> Result<Plan> {
-    if let Some(folder) = input.folder {
-        folder.clear()?;
+/// How the sources are read, with the map read and the encoding found.
+struct Opened<'a> {
+    reading: &'a Reading,
+    encoding: Option<&'static Encoding>,
+    maps: Option<Maps>,
+}
+
+impl<'a> Opened<'a> {
+    fn open(reading: &'a Reading) -> Result<Self> {
+        let encoding = reading.encoding.as_deref().map(sources::encoding).transpose()?;
+        let maps = reading.map.as_deref().map(Maps::load).transpose()?;
+        Ok(Self { reading, encoding, maps })
     }
-    let from = &input.request.from;
-    let names = from.sources.iter().map(|source| source_name(&source.path)).collect();
-    let mut planner = Planner::new(names, &from.sources, input.folder, History::read(from)?)?;
-    let deleted = planner.history.deleted();
-    let total = from.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok());
-    input.events.begin(Stage::Reading, total.map(|metadata| metadata.len()).sum());
-    let mut sources = Vec::new();
-    let read = read_all(input, &mut planner, &mut sources);
-    planner.finish(read).map(|batches| Plan {
-        version: VERSION,
-        run: input.request.run.clone(),
-        created_at: Timestamp::now(),
-        sources,
-        deleted,
-        batches,
-    })
+
+    /// How a table of this type is read. A map for other types says nothing of it.
+    fn table(&self, format: Format, resource_type: ResourceType) -> Result<TableOptions<'_>> {
+        let map: Option<&Map> = match &self.maps {
+            Some(maps) => match maps.of(resource_type) {
+                None => {
+                    let types: Vec<_> = maps.types().map(ResourceType::as_str).collect();
+                    return Err(unusable(format!("the map is for {}, and not for {resource_type}", types.join(", "))));
+                }
+                map => map,
+            },
+            None => None,
+        };
+        let delimiter = self.reading.delimiter.or((format == Format::Tsv).then_some(b'\t'));
+        Ok(TableOptions { delimiter, map, unknown: self.reading.unknown })
+    }
 }
 
-fn read_all(input: &BuildInput<'_>, planner: &mut Planner<'_>, sources: &mut Vec<SourcePlan>) -> Result<()> {
-    let mut stage = 0;
-    for (at, source) in input.request.from.sources.iter().enumerate() {
-        if source.stage != stage {
-            stage = source.stage;
-            planner.end_stage()?;
+/// Checks what can be checked before anything is read or written: that every source is there and is what it is read as,
+/// and that the map fits. Nothing is taken from pipes.
+pub fn check_sources(from: &Sources, reading: &Reading) -> Result<()> {
+    let opened = Opened::open(reading)?;
+    for SourceRequest { path, format, resource_type, .. } in from.files() {
+        let check = || match resource_type.filter(|_| *format != Format::Ndjson) {
+            Some(resource_type) => {
+                let schema = resource_type.schema()?;
+                let options = opened.table(*format, resource_type)?;
+                sources::check_source(path, *format, opened.encoding, Some((&options, &schema)))
+            }
+            None => sources::check_source(path, *format, opened.encoding, None),
+        };
+        check().with_context(|| source_name(path))?;
+        if reading.duplicates == Duplicates::Last && !path.is_file() {
+            return Err(unusable(format!(
+                "{}: --duplicates last reads everything twice, and this can be read once: store it in a file",
+                source_name(path)
+            )));
         }
-        planner.source = at;
-        (planner.rejected, planner.left_out, planner.bytes) = (0, 0, 0);
-        let plan = read_source(input, source, planner, sources).with_context(|| source_name(&source.path))?;
-        sources.push(plan);
     }
     Ok(())
 }
 
-fn read_source(
-    input: &BuildInput<'_>,
-    source: &SourceRequest,
+/// Reads all sources, and makes the plan of them.
+pub fn build(input: BuildInput<'_>) -> Result<Plan> {
+    if let Some(folder) = input.folder {
+        folder.clear()?;
+    }
+    let BuildInput { run, from, reading, folder, retry_of, events, findings, has_references } = input;
+    let opened = Opened::open(reading)?;
+    let total: u64 =
+        from.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok()).map(|found| found.len()).sum();
+    let mut planner = Planner::new(&from.sources, folder, History::read(from)?, findings)?;
+    if let Some(first) = retry_of {
+        planner.unchanged = StateFolder::open(first)?.rejected_lines()?;
+    }
+    planner.references = has_references.then(References::default);
+    if reading.duplicates == Duplicates::Last {
+        events.begin(Stage::Reading, total * 2);
+        let last = planner.last.insert(Ids::default());
+        for (source, from) in from.sources.iter().enumerate() {
+            read_source(&opened, from, &mut LastPlaces { source, ids: last }, &mut |_| {})
+                .with_context(|| source_name(&from.path))?;
+        }
+    } else {
+        events.begin(Stage::Reading, total);
+    }
+    let deleted = planner.history.deleted();
+    let mut sources = Vec::new();
+    let read = read_all(&opened, from, &mut planner, &mut sources, events);
+    let (batches, warnings) = planner.finish(read)?;
+    let created_at = Timestamp::now();
+    Ok(Plan { version: VERSION, run: run.to_owned(), created_at, sources, deleted, batches, warnings })
+}
+
+fn read_all(
+    opened: &Opened<'_>,
+    from: &Sources,
     planner: &mut Planner<'_>,
-    before: &[SourcePlan],
-) -> Result<SourcePlan> {
-    let request = input.request;
-    let encoding = request.encoding.as_deref().map(sources::encoding).transpose()?;
-    let mut open = Source::open_hashed(&source.path)?.decoded(encoding);
-    let seen_before: u64 = before.iter().map(|source| source.bytes).sum();
+    sources: &mut Vec<SourcePlan>,
+    events: &dyn Events,
+) -> Result<()> {
+    let mut stage = 0;
+    let mut before = 0;
+    for (at, source) in from.sources.iter().enumerate() {
+        if source.stage != stage {
+            stage = source.stage;
+            planner.end_stage()?;
+        }
+        planner.begin_source(at);
+        let mut seen = |bytes| events.advance(before + bytes);
+        let read = read_source(opened, source, planner, &mut seen).with_context(|| source_name(&source.path))?;
+        let (sha256, bytes) = read.digest;
+        before += bytes;
+        source.verify(&sha256, read.records).with_context(|| source_name(&source.path))?;
+        planner.check_alike(from, at, read.records).with_context(|| source_name(&source.path))?;
+        sources.push(SourcePlan {
+            path: source.path.clone(),
+            format: source.format,
+            bytes,
+            sha256,
+            records: read.records,
+            rejected: planner.rejected,
+            left_out: planner.left_out,
+            blank_rows: read.blank_rows,
+        });
+    }
+    Ok(())
+}
+
+/// What a source was.
+struct Read {
+    records: u64,
+    blank_rows: u64,
+    digest: (String, u64),
+}
+
+/// Reads a source from its beginning to its end. `seen` hears how many bytes of the file were read.
+fn read_source(
+    opened: &Opened<'_>,
+    source: &SourceRequest,
+    sink: &mut dyn Sink,
+    seen: &mut dyn FnMut(u64),
+) -> Result<Read> {
+    let mut open = Source::open_hashed(&source.path)?.text(opened.encoding, source.format)?;
     let mut reader = std::mem::replace(&mut open.reader, Box::new(std::io::empty()));
-    let mut seen = || input.events.advance(seen_before + open.bytes());
+    let mut seen = || seen(open.bytes());
     let (records, blank_rows) = match (source.format, source.resource_type) {
         (Format::Ndjson, resource_type) => {
             let mut types = match resource_type {
                 Some(resource_type) => Types::One(Validator::of(resource_type)?),
                 None => Types::Named(HashMap::new()),
             };
-            (read_ndjson(&mut reader, &mut types, planner, &mut seen)?, 0)
+            (read_ndjson(&mut reader, &mut types, sink, &mut seen)?, 0)
         }
         (format, resource_type) => {
             let resource_type = resource_type.context("a table needs its type")?;
-            let map = match &request.map {
-                Some(path) => Map::load(path, resource_type)?,
-                None => Map::default(),
-            };
-            let delimiter = (format == Format::Tsv).then_some(b'\t');
-            let options = TableOptions { delimiter, map: &map, unknown: request.unknown };
-            let validator = Validator::of(resource_type)?;
-            let count = read_table(&mut reader, &options, &validator, planner, &mut seen)?;
+            let options = opened.table(format, resource_type)?;
+            let count = read_table(&mut reader, &options, &Validator::of(resource_type)?, sink, &mut seen)?;
             (count.records, count.blank)
         }
     };
     drop(reader);
-    let (sha256, bytes) = open.digest();
-    source.verify(&sha256, records)?;
-    let size = (records, planner.bytes);
-    for (earlier, of) in request.from.sources.iter().zip(&planner.sizes) {
-        let is_alike = *of == size && records > 0 && earlier.resource_type == source.resource_type;
-        let is_ours = earlier.owner.is_none() && source.owner.is_none();
-        // Records without ids would be stored twice.
-        if is_alike && is_ours && holds_the_same(&earlier.path, &source.path)? {
-            return Err(unusable(format!("it holds the same as {}: name one of them", source_name(&earlier.path))));
+    Ok(Read { records, blank_rows, digest: open.digest() })
+}
+
+/// Notes where every id is last among the valid records.
+struct LastPlaces<'a> {
+    source: usize,
+    ids: &'a mut Ids,
+}
+
+impl Sink for LastPlaces<'_> {
+    fn valid(
+        &mut self,
+        line: u64,
+        resource_type: ResourceType,
+        id: Option<RecordId>,
+        _: &[u8],
+    ) -> Result<Option<SourceViolation>> {
+        if let Some(id) = id {
+            self.ids.note_last(resource_type, &id, Place { source: self.source, line });
         }
+        Ok(None)
     }
-    planner.sizes.push(size);
-    Ok(SourcePlan {
-        path: source.path.clone(),
-        format: source.format,
-        bytes,
-        sha256,
-        records,
-        rejected: planner.rejected,
-        left_out: planner.left_out,
-        blank_rows,
-    })
+
+    fn rejected_bytes(&mut self, _: ResourceType, _: &[u8], _: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn rejected(&mut self, _: u64, _: ResourceType, _: &[SourceViolation]) -> Result<()> {
+        Ok(())
+    }
+
+    fn rejected_row(&mut self, _: &[u8], _: &[u8], _: u8, _: &[SourceViolation]) -> Result<()> {
+        Ok(())
+    }
+
+    fn doubtful(&mut self, _: ResourceType, _: &str, _: Doubt, _: u64) {}
 }
 
 /// Whether two files hold the same, compressed or not. A pipe cannot be read once more.
@@ -131,9 +247,8 @@ fn holds_the_same(one: &Path, other: &Path) -> Result<bool> {
     if !one.is_file() || !other.is_file() {
         return Ok(false);
     }
-    let content = |path: &Path| -> Result<_> {
-        files::digest_of(Source::open(path)?.decoded(None).reader).with_context(|| source_name(path))
-    };
+    let content =
+        |path: &Path| -> Result<_> { files::digest_of(Source::open(path)?.reader).with_context(|| source_name(path)) };
     Ok(content(one)? == content(other)?)
 }
 
@@ -153,9 +268,18 @@ struct Planner<'a> {
     source: usize,
     sources: &'a [SourceRequest],
     history: History,
+    /// Where every id was first, over all sources that are not parts of a chain.
+    ids: Ids,
+    /// Where every id is last, if that is the one that counts.
+    last: Option<Ids>,
+    /// Lines that were rejected before, where these records are what became of them.
+    unchanged: HashSet<Fingerprint>,
+    references: Option<References>,
+    findings: Option<&'a mut dyn Findings>,
+    warnings: BTreeMap<(ResourceType, String, Doubt), u64>,
     /// Rejected records of the source in hand.
     rejected: u64,
-    /// Lines of it that are no part of what is restored.
+    /// Lines of it that are no part of what is imported.
     left_out: u64,
     /// Bytes of its records.
     bytes: u64,
@@ -170,17 +294,23 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(
-        names: Vec<String>,
         sources: &'a [SourceRequest],
         folder: Option<&'a StateFolder>,
         history: History,
+        findings: Option<&'a mut dyn Findings>,
     ) -> Result<Self> {
         Ok(Self {
             folder,
-            names,
+            names: sources.iter().map(|source| source_name(&source.path)).collect(),
             source: 0,
             sources,
             history,
+            ids: Ids::default(),
+            last: None,
+            unchanged: HashSet::new(),
+            references: None,
+            findings,
+            warnings: BTreeMap::new(),
             rejected: 0,
             left_out: 0,
             bytes: 0,
@@ -191,6 +321,47 @@ impl<'a> Planner<'a> {
             compressor: folder.map(|_| Compressor::start()),
             held: folder.map(HeldRecords::create).transpose()?,
         })
+    }
+
+    fn begin_source(&mut self, source: usize) {
+        self.source = source;
+        (self.rejected, self.left_out, self.bytes) = (0, 0, 0);
+    }
+
+    /// Refuses a source that is an earlier one with another name: records without ids would be stored twice.
+    fn check_alike(&mut self, from: &Sources, at: usize, records: u64) -> Result<()> {
+        let Some(source) = from.sources.get(at) else { return Ok(()) };
+        let size = (records, self.bytes);
+        for (earlier, of) in from.sources.iter().zip(&self.sizes) {
+            let is_alike = *of == size && records > 0 && earlier.resource_type == source.resource_type;
+            let is_ours = earlier.owner.is_none() && source.owner.is_none();
+            if is_alike && is_ours && holds_the_same(&earlier.path, &source.path)? {
+                return Err(unusable(format!("it holds the same as {}: name one of them", source_name(&earlier.path))));
+            }
+        }
+        self.sizes.push(size);
+        Ok(())
+    }
+
+    /// Why a valid record is rejected all the same, or that it is left out.
+    fn passes(&mut self, place: Place, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) -> Passed {
+        if self.unchanged.contains(&Fingerprint::of(record)) {
+            let message = "The line is as it was when it was rejected".to_owned();
+            let code = "unchanged".to_owned();
+            return Passed::Rejected(SourceViolation { code, path: String::new(), message, column: None });
+        }
+        let Some(source) = self.sources.get(place.source) else { return Passed::In };
+        if self.history.leaves_out(source, resource_type, id, record) {
+            return Passed::LeftOut;
+        }
+        let Some(id) = id else { return Passed::In };
+        if let Some(last) = self.last.as_ref().filter(|_| source.expected.is_none()) {
+            return if last.is_at(resource_type, id, place) { Passed::In } else { Passed::LeftOut };
+        }
+        match self.ids.first(resource_type, id, place) {
+            Some(first) => Passed::Rejected(duplicate(first, place.source, &self.names)),
+            None => Passed::In,
+        }
     }
 
     fn begin(&mut self, resource_type: ResourceType) -> Writing {
@@ -226,20 +397,51 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// What a later stage says of a record replaces what an earlier one said.
     fn end_stage(&mut self) -> Result<()> {
+        self.ids.clear();
         while let Some((_, writing)) = self.open.pop_first() {
             self.close(writing)?;
         }
         Ok(())
     }
 
+    /// Tells of references to what is not there.
+    fn tell_missing(&mut self) -> Result<()> {
+        let (Some(references), Some(findings)) = (self.references.take(), &mut self.findings) else { return Ok(()) };
+        for (to, reference) in references.missing() {
+            let file = self.names.get(reference.place.source).map(String::as_str).unwrap_or_default();
+            let others = match reference.count {
+                1 => String::new(),
+                count => format!(", and {} more refer to it", count - 1),
+            };
+            let field = &reference.field;
+            let violation = SourceViolation {
+                code: "unknown_reference".to_owned(),
+                path: format!("/{field}"),
+                message: format!("{field}: There is no such {to} in these files ({}{others})", reference.from),
+                column: None,
+            };
+            findings.missing(file, reference.place.line, &violation)?;
+        }
+        Ok(())
+    }
+
     /// Ends all batches; `read` is how the reading ended.
-    fn finish(mut self, read: Result<()>) -> Result<Vec<BatchPlan>> {
+    fn finish(mut self, read: Result<()>) -> Result<(Vec<BatchPlan>, Vec<Warning>)> {
         read?;
+        self.tell_missing()?;
         self.end_stage()?;
         if let Some(held) = self.held.take() {
             held.publish()?;
         }
+        let warnings = self.warnings.iter().map(|((resource_type, field, doubt), records)| Warning {
+            resource_type: *resource_type,
+            field: field.clone(),
+            doubt: *doubt,
+            records: *records,
+        });
+        let warnings = warnings.collect();
         let mut batches = self.closed;
         batches.sort_by_key(|batch| batch.number);
         if let (Some(compressor), Some(folder)) = (self.compressor.take(), self.folder) {
@@ -248,8 +450,15 @@ impl<'a> Planner<'a> {
                 batch.bytes = sizes.get(&folder.batch(batch.number)).copied().context("write batch")?;
             }
         }
-        Ok(batches)
+        Ok((batches, warnings))
     }
+}
+
+/// What becomes of a valid record.
+enum Passed {
+    In,
+    LeftOut,
+    Rejected(SourceViolation),
 }
 
 impl Sink for Planner<'_> {
@@ -261,11 +470,17 @@ impl Sink for Planner<'_> {
         record: &[u8],
     ) -> Result<Option<SourceViolation>> {
         self.bytes += record.len() as u64;
-        if let Some(source) = self.sources.get(self.source)
-            && self.history.leaves_out(source, resource_type, id.as_ref(), record)
-        {
-            self.left_out += 1;
-            return Ok(None);
+        let place = Place { source: self.source, line };
+        match self.passes(place, resource_type, id.as_ref(), record) {
+            Passed::In => {}
+            Passed::LeftOut => {
+                self.left_out += 1;
+                return Ok(None);
+            }
+            Passed::Rejected(violation) => return Ok(Some(violation)),
+        }
+        if let Some(references) = &mut self.references {
+            references.note(resource_type, id.as_ref(), place, record);
         }
         if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))
             && let Some(full) = self.open.remove(&resource_type)
@@ -277,10 +492,7 @@ impl Sink for Planner<'_> {
             self.open.insert(resource_type, begun);
         }
         let writing = self.open.get_mut(&resource_type).context("open batch")?;
-        let place = Place { source: self.source, line };
-        if let Err(first) = writing.batch.add(id, place, record.len()) {
-            return Ok(Some(duplicate(first, self.source, &self.names)));
-        }
+        writing.batch.add(id.is_some(), record.len());
         writing.lines.push(place);
         if let Some(path) = &writing.path {
             writing.piece.extend_from_slice(record);
@@ -303,9 +515,25 @@ impl Sink for Planner<'_> {
 
     fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()> {
         self.rejected += 1;
+        if let Some(findings) = &mut self.findings {
+            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
+            findings.rejected(file, line, violations)?;
+        }
         match &mut self.held {
             Some(held) => held.violations(resource_type, Place { source: self.source, line }, violations),
             None => Ok(()),
         }
+    }
+
+    fn rejected_row(&mut self, header: &[u8], row: &[u8], delimiter: u8, violations: &[SourceViolation]) -> Result<()> {
+        let path = self.sources.get(self.source).map(|source| source.path.as_path());
+        match (&mut self.held, path) {
+            (Some(held), Some(path)) => held.row((self.source, path), header, row, delimiter, violations),
+            _ => Ok(()),
+        }
+    }
+
+    fn doubtful(&mut self, resource_type: ResourceType, field: &str, doubt: Doubt, records: u64) {
+        *self.warnings.entry((resource_type, field.to_owned(), doubt)).or_default() += records;
     }
 }

@@ -1,6 +1,7 @@
 //! What was asked for, as a state folder keeps it: enough to plan again after an interruption.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -21,9 +22,8 @@ pub struct ImportRequest {
     pub run: String,
     #[serde(flatten)]
     pub from: Sources,
-    pub map: Option<PathBuf>,
-    pub encoding: Option<String>,
-    pub unknown: UnknownColumns,
+    #[serde(flatten)]
+    pub reading: Reading,
     pub label: Option<String>,
     pub max_rejected: MaxRejected,
     /// Where it goes: a run never changes its service, tenant or environment.
@@ -34,6 +34,53 @@ pub struct ImportRequest {
     pub retry_of: Option<PathBuf>,
     /// A live key was confirmed.
     pub confirmed: bool,
+}
+
+/// How the sources are read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reading {
+    pub map: Option<PathBuf>,
+    pub encoding: Option<String>,
+    pub delimiter: Option<u8>,
+    pub unknown: UnknownColumns,
+    pub duplicates: Duplicates,
+}
+
+impl Reading {
+    /// Everything as it is unless something else is said.
+    pub const PLAIN: Self = Self {
+        map: None,
+        encoding: None,
+        delimiter: None,
+        unknown: UnknownColumns::Error,
+        duplicates: Duplicates::First,
+    };
+}
+
+/// Which of several records with one id is imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duplicates {
+    /// The first; the others are rejected.
+    First,
+    /// The last valid one; those before it are left out.
+    Last,
+}
+
+impl Duplicates {
+    /// Every choice, its name, and what it means.
+    pub const ALL: [(Self, &str, &str); 2] = [
+        (Self::First, "first", "Import the first, and reject the others"),
+        (Self::Last, "last", "Import the last, and leave out those before it"),
+    ];
+}
+
+impl fmt::Display for Duplicates {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.into_iter().find(|(choice, ..)| choice == self).map_or("", |(_, name, _)| name);
+        formatter.write_str(name)
+    }
 }
 
 /// What `TYPE FILE…` or `DIR` stands for.
@@ -87,10 +134,10 @@ pub struct Expected {
     pub records: u64,
 }
 
-/// Finds the files that are meant.
-pub fn resolve_sources(what: &[PathBuf], format: Option<Format>) -> Result<Sources> {
+/// Finds the files that are meant. `is_incomplete`: a chain of exports may have gaps.
+pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: bool) -> Result<Sources> {
     match what {
-        [folder] if folder.is_dir() => folder_sources(folder, format),
+        [folder] if folder.is_dir() => folder_sources(folder, format, is_incomplete),
         [one] => Err(unusable(format!("{}: name a folder, or a type and its files", one.display()))),
         [resource_type, files @ ..] => {
             let name = resource_type.to_str().unwrap_or_default();
@@ -125,6 +172,13 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     if path == Path::new("-") {
         return Ok(path.to_owned());
     }
+    if path.to_str().is_none() {
+        // What is written down of it must lead back to it.
+        return Err(unusable(format!(
+            "{}: the name is not UTF-8: give the file another one, or read it from stdin",
+            path.display()
+        )));
+    }
     std::path::absolute(path).with_context(|| format!("find {}", path.display()))
 }
 
@@ -134,7 +188,7 @@ fn file_source(path: PathBuf, resource_type: Option<ResourceType>, format: Optio
 }
 
 /// The files of a folder: an export, a chain of exports, or files named after types.
-fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
+fn folder_sources(folder: &Path, format: Option<Format>, is_incomplete: bool) -> Result<Sources> {
     let folder = absolute(folder)?;
     if export::is_unfinished(&folder) {
         return Err(unusable(format!("{} is an export that is not complete: resume it first", folder.display())));
@@ -162,14 +216,14 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
             )));
         }
         chain.iter().try_for_each(|(link, manifest)| export::check::restorable(link, manifest))?;
-        return of_chain(&export::restorable(chain)?);
+        return of_chain(&export::restorable(chain, is_incomplete)?);
     }
     let mut sources = Vec::new();
     for path in files::entries(&folder)? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with('.') {
+        if export::is_hidden(&path) {
             continue;
         }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let stem = name.split('.').next().unwrap_or_default();
         let (Ok(resource_type), Some(found)) = (stem.parse(), format_of(&path)) else {
             return Err(unusable(format!(
@@ -177,7 +231,7 @@ fn folder_sources(folder: &Path, format: Option<Format>) -> Result<Sources> {
                 path.display()
             )));
         };
-        sources.push(file_source(path, Some(resource_type), format.or(Some(found))));
+        sources.push(file_source(absolute(&path)?, Some(resource_type), format.or(Some(found))));
     }
     if sources.is_empty() {
         return Err(unusable(format!("{} has no files", folder.display())));

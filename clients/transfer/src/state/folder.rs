@@ -1,5 +1,7 @@
 //! The state folder: all that a run knows, for its owner alone.
 
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,9 +9,12 @@ use records::ResourceType;
 use sources::unusable;
 
 use crate::files::{self, FolderLock};
+use crate::plan::Fingerprint;
 
 /// What a plan and its reports are kept in.
 const INNER: [&str; 3] = ["batches", "results", "held"];
+/// Rejected rows of tables as they came.
+const ROWS: &str = "rejected-rows";
 
 /// The folder of one run.
 #[derive(Debug, Clone)]
@@ -18,11 +23,11 @@ pub struct StateFolder {
 }
 
 impl StateFolder {
-    /// A new folder; one that exists must be empty.
+    /// A new folder. One that exists must be empty, or of a run that has sent nothing: the new run takes its place.
     pub fn create(path: &Path) -> Result<Self> {
         if path.exists() {
             let mut entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
-            if entries.next().is_some() {
+            if entries.next().is_some() && !Self::open(path).is_ok_and(|folder| folder.has_sent_nothing()) {
                 return Err(unusable(format!("{} is not empty; resume it, or name another folder", path.display())));
             }
         }
@@ -46,9 +51,67 @@ impl StateFolder {
         Ok(folder)
     }
 
+    /// Whether nothing of the run was sent: a step is written down before it is taken. A journal that is missing beside a
+    /// plan is no proof.
+    fn has_sent_nothing(&self) -> bool {
+        match std::fs::metadata(self.journal()) {
+            Ok(journal) => journal.len() == 0 && !self.summary().exists(),
+            Err(_) => !self.plan().exists() && !self.summary().exists(),
+        }
+    }
+
+    /// Begins a run in it, under its lock. Whoever had it before may have begun to send meanwhile.
+    pub fn begin(&self, request: &impl serde::Serialize) -> Result<()> {
+        if self.request().exists() && !self.has_sent_nothing() {
+            return Err(unusable(format!("{} is not empty; resume it, or name another folder", self.path.display())));
+        }
+        // In this order: what is left when the process dies in between is a run that has sent nothing.
+        files::remove(&self.journal())?;
+        self.clear()?;
+        files::write_json(&self.request(), request)
+    }
+
+    /// The rejected lines of the run, as they were: held back, or reported.
+    pub(crate) fn rejected_lines(&self) -> Result<HashSet<Fingerprint>> {
+        let mut lines = HashSet::new();
+        for (inner, end) in [("held", ".records.ndjson"), ("results", ".rejected.ndjson")] {
+            for path in files::entries(&self.path.join(inner))? {
+                if !path.to_string_lossy().ends_with(end) {
+                    continue;
+                }
+                let file = std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+                for line in BufReader::new(file).split(b'\n') {
+                    lines.insert(Fingerprint::of(&line.with_context(|| format!("read {}", path.display()))?));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Where the rejected rows of a table go: under its own name, if it is the first of that name.
+    pub(crate) fn rejected_rows(&self, source: usize, path: &Path) -> Result<PathBuf> {
+        let folder = self.path.join(ROWS);
+        files::create_private_folder(&folder)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(&name);
+        let name = if name == "-" { "stdin.csv" } else { name };
+        let target = folder.join(name);
+        let is_taken = target.exists() || files::partial(&target).exists();
+        Ok(if is_taken { folder.join(format!("{}-{name}", source + 1)) } else { target })
+    }
+
+    /// The files of rejected rows.
+    pub fn all_rejected_rows(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.path.join(ROWS);
+        if folder.exists() { files::entries(&folder) } else { Ok(Vec::new()) }
+    }
+
     /// Throws away what an earlier plan has left: a new one begins in empty folders.
     pub(crate) fn clear(&self) -> Result<()> {
         files::remove(&self.plan())?;
+        if self.path.join(ROWS).exists() {
+            std::fs::remove_dir_all(self.path.join(ROWS)).context("empty the state folder")?;
+        }
         for inner in INNER {
             let path = self.path.join(inner);
             match std::fs::remove_dir_all(&path) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use records::ResourceType;
@@ -24,6 +25,8 @@ pub(crate) struct HeldRecord {
 pub(crate) struct HeldRecords {
     folder: StateFolder,
     files: BTreeMap<ResourceType, Files>,
+    /// Rows of tables as they came, for each source.
+    rows: BTreeMap<usize, PartialFile>,
 }
 
 struct Files {
@@ -34,7 +37,7 @@ struct Files {
 impl HeldRecords {
     #[expect(clippy::unnecessary_wraps, reason = "creating is fallible by nature")]
     pub(crate) fn create(folder: &StateFolder) -> Result<Self> {
-        Ok(Self { folder: folder.clone(), files: BTreeMap::new() })
+        Ok(Self { folder: folder.clone(), files: BTreeMap::new(), rows: BTreeMap::new() })
     }
 
     fn of(&mut self, resource_type: ResourceType) -> Result<&mut Files> {
@@ -67,11 +70,48 @@ impl HeldRecords {
         self.of(resource_type)?.violations.write_all(&line).context("write violations")
     }
 
+    /// A row of a table as it came, and behind it what is wrong with it.
+    pub(crate) fn row(
+        &mut self,
+        (source, path): (usize, &Path),
+        header: &[u8],
+        row: &[u8],
+        delimiter: u8,
+        violations: &[SourceViolation],
+    ) -> Result<()> {
+        let file = match self.rows.entry(source) {
+            std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let target = self.folder.rejected_rows(source, path)?;
+                let file = new.insert(PartialFile::create(&target)?);
+                write_noted(file, header, delimiter, sources::VIOLATIONS_COLUMN)?;
+                file
+            }
+        };
+        let told = violations.iter().map(|violation| match &violation.column {
+            Some(column) => format!("{column}: {}", violation.message),
+            None => violation.message.clone(),
+        });
+        write_noted(file, row, delimiter, &told.collect::<Vec<_>>().join("; "))
+    }
+
     pub(crate) fn publish(self) -> Result<()> {
+        for rows in self.rows.into_values() {
+            rows.publish()?;
+        }
         for files in self.files.into_values() {
             files.records.publish()?;
             files.violations.publish()?;
         }
         Ok(())
     }
+}
+
+/// A row, and a cell more.
+fn write_noted(file: &mut PartialFile, row: &[u8], delimiter: u8, note: &str) -> Result<()> {
+    let end = row.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+    let mut line = row.get(..end).unwrap_or_default().to_vec();
+    line.push(delimiter);
+    line.extend_from_slice(format!("\"{}\"\n", note.replace('"', "\"\"")).as_bytes());
+    file.write_all(&line).context("write rejected rows")
 }

@@ -1,0 +1,252 @@
+//! The first look at a file: what it is, by its first bytes and lines, and what to do where it is not what is read here.
+
+use encoding_rs::Encoding;
+use serde_json::Value;
+
+use crate::format::Format;
+use crate::unusable::unusable;
+
+/// What the bytes of a file are packed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Files that have to be turned into something else first: how they begin, and what is said.
+const OTHERS: [(&[u8], &str); 9] = [
+    (
+        b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
+        "it is an old Excel workbook (.xls): open it, and save each sheet as CSV UTF-8",
+    ),
+    (b"BZh", "it is compressed with bzip2: unpack it with bunzip2"),
+    (b"\xFD7zXZ\0", "it is compressed with xz: unpack it with unxz"),
+    (b"7z\xBC\xAF\x27\x1C", "it is a 7-Zip archive: unpack it, and name the files in it"),
+    (b"Rar!", "it is a RAR archive: unpack it, and name the files in it"),
+    (b"%PDF", "it is a PDF document: ask for the data as CSV or NDJSON"),
+    (
+        b"PAR1",
+        "it is a Parquet file: write it as NDJSON, as with DuckDB: COPY (FROM 'FILE') TO 'FILE.ndjson' (FORMAT json)",
+    ),
+    (b"SQLite format 3\0", "it is an SQLite database: export its tables as CSV"),
+    (b"{\\rtf", "it is an RTF document: ask for the data as CSV or NDJSON"),
+];
+
+/// How the file is packed; an error where it is none that is read here.
+pub(crate) fn packing(first: &[u8]) -> anyhow::Result<Packing> {
+    if first.starts_with(b"\x1F\x8B") {
+        return Ok(Packing::Gzip);
+    }
+    if first.starts_with(b"\x28\xB5\x2F\xFD") || matches!(first, [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]) {
+        return Ok(Packing::Zstd);
+    }
+    refuse_binary(first).map(|()| Packing::None)
+}
+
+/// What is told by bytes alone, packed or unpacked.
+pub(crate) fn refuse_binary(first: &[u8]) -> anyhow::Result<()> {
+    if first.starts_with(b"PK\x03\x04") {
+        let has = |part: &[u8]| memchr::memmem::find(first, part).is_some();
+        let what = if has(b"[Content_Types].xml") || has(b"xl/") || has(b"opendocument.spreadsheet") {
+            "it is a workbook (Excel or OpenDocument): open it, and save each sheet as CSV UTF-8"
+        } else {
+            "it is a zip archive: unpack it, and name the files in it"
+        };
+        return Err(unusable(what));
+    }
+    if first.get(257..262) == Some(b"ustar") {
+        return Err(unusable("it is a tar archive: unpack it (tar -xf), and name the files in it"));
+    }
+    match OTHERS.iter().find(|(magic, _)| first.starts_with(magic)) {
+        Some((_, what)) => Err(unusable(*what)),
+        None => Ok(()),
+    }
+}
+
+/// The encoding that a text shows by its mark or its zeros; `None` for UTF-8 and what is like it.
+pub(crate) fn shown_encoding(first: &[u8]) -> Option<&'static Encoding> {
+    if let Some((encoding, _)) = Encoding::for_bom(first).filter(|(encoding, _)| *encoding != encoding_rs::UTF_8) {
+        return Some(encoding);
+    }
+    // Without a mark: of text in any Latin script every other byte is zero.
+    let sample = first.get(..first.len().min(64) & !1)?;
+    let zeros = |odd: usize| sample.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
+    let half = sample.len() / 2;
+    match (zeros(0), zeros(1)) {
+        (0, low) if half > 1 && low * 10 >= half * 9 => Some(encoding_rs::UTF_16LE),
+        (high, 0) if half > 1 && high * 10 >= half * 9 => Some(encoding_rs::UTF_16BE),
+        _ => None,
+    }
+}
+
+/// Whether a text is what it is to be read as. `first` is its beginning; `is_whole` says that it is all of it.
+pub(crate) fn check_text(first: &str, is_whole: bool, format: Format) -> anyhow::Result<()> {
+    let text = first.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    if let Some(markup) =
+        text.strip_prefix('<').filter(|rest| rest.starts_with(|c: char| c.is_alphabetic() || "!?".contains(c)))
+    {
+        let lower = markup.to_ascii_lowercase();
+        let is_page = ["!doctype html", "html", "head", "table", "meta"].iter().any(|tag| lower.starts_with(tag));
+        return Err(unusable(if is_page || lower.contains("<html") || lower.contains("<table") {
+            "it is a web page (HTML) with another name: open it in a spreadsheet, and save it as CSV UTF-8"
+        } else {
+            "it is XML: ask for the data as CSV or NDJSON"
+        }));
+    }
+    let line = text.lines().next().unwrap_or_default();
+    match format {
+        Format::Ndjson if text.starts_with('[') => {
+            Err(unusable("it is one JSON array, and NDJSON is one record a line: jq -c '.[]' FILE > FILE.ndjson"))
+        }
+        Format::Ndjson if text.starts_with('{') => check_json(text, line, is_whole),
+        Format::Ndjson => match table_delimiter(text) {
+            Some(what) => Err(unusable(format!("it is no JSON, and looks like a table: add --format {what}"))),
+            None => Ok(()),
+        },
+        Format::Csv | Format::Tsv
+            if text.starts_with('{') && serde_json::from_str::<Value>(line).is_ok_and(|found| found.is_object()) =>
+        {
+            Err(unusable("it holds JSON and not a table: add --format ndjson"))
+        }
+        Format::Csv | Format::Tsv if text.starts_with("[{") || text.starts_with("[\n") || text.starts_with("[\r\n") => {
+            Err(unusable("it is one JSON array and not a table: jq -c '.[]' FILE > FILE.ndjson"))
+        }
+        Format::Csv | Format::Tsv => Ok(()),
+    }
+}
+
+fn check_json(text: &str, line: &str, is_whole: bool) -> anyhow::Result<()> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let (record, is_over_lines) = match values.next() {
+        Some(Ok(record)) => {
+            let is_over_lines = values.byte_offset() > line.len();
+            (Some(record), is_over_lines)
+        }
+        // It goes on behind what was looked at, over the ends of lines.
+        Some(Err(error)) => (None, error.is_eof() && !is_whole && text.len() > line.len() + 1),
+        None => (None, false),
+    };
+    let resource_type = record.as_ref().and_then(|record| record.get("resourceType")).and_then(Value::as_str);
+    // A bundle may be longer than the first look.
+    let is_bundle = resource_type == Some("Bundle")
+        || (record.is_none()
+            && text.chars().filter(|c| !c.is_whitespace()).take(24).eq(r#"{"resourceType":"Bundle""#.chars()));
+    if is_bundle {
+        return Err(unusable(
+            "it is a FHIR Bundle, and the records here are ClinikAPI's flat JSON, one a line (clinik-bulk types lists the \
+             fields): its resources have to be converted first",
+        ));
+    }
+    if record.as_ref().is_some_and(is_fhir) {
+        return Err(unusable(
+            "it holds FHIR's own resources, and the records here are ClinikAPI's flat JSON (clinik-bulk types lists the \
+             fields): they have to be converted first",
+        ));
+    }
+    if is_over_lines {
+        return Err(unusable("it is pretty-printed JSON, and NDJSON is one record a line: jq -c . FILE > FILE.ndjson"));
+    }
+    Ok(())
+}
+
+/// Whether a record has the form of FHIR's own JSON: members that no flat record has in that form.
+fn is_fhir(record: &Value) -> bool {
+    let is = |pointer: &str, test: fn(&Value) -> bool| record.pointer(pointer).is_some_and(test);
+    is("/name/0/family", Value::is_string)
+        || is("/name/0/given", Value::is_array)
+        || is("/code/coding", Value::is_array)
+        || is("/subject/reference", Value::is_string)
+        || is("/patient/reference", Value::is_string)
+        || is("/text/div", Value::is_string)
+}
+
+/// What a text's lines are divided by, where its first two agree on it.
+fn table_delimiter(text: &str) -> Option<&'static str> {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (first, second) = (lines.next()?, lines.next()?);
+    let count = |line: &str, delimiter: char| line.matches(delimiter).count();
+    let is_divided =
+        |delimiter: char| count(first, delimiter) > 0 && count(second, delimiter) >= count(first, delimiter);
+    if second.starts_with('{') {
+        None
+    } else if is_divided('\t') {
+        Some("tsv")
+    } else {
+        [',', ';', '|'].into_iter().any(is_divided).then_some("csv")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str, format: Format) -> String {
+        check_text(text, true, format).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
+    }
+
+    #[test]
+    fn what_is_no_text_is_named() {
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (bytes, word) in [
+            (b"PK\x03\x04....[Content_Types].xml".as_slice(), "workbook"),
+            (b"PK\x03\x04....patients.csv", "zip"),
+            (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "old Excel"),
+            (&tar, "tar"),
+            (b"BZh91AY", "bzip2"),
+            (b"\xFD7zXZ\0", "xz"),
+            (b"PAR1", "Parquet"),
+        ] {
+            assert!(packing(bytes).unwrap_err().to_string().contains(word), "{word}");
+        }
+        assert_eq!(packing(b"\x28\xB5\x2F\xFD").unwrap(), Packing::Zstd);
+        assert_eq!(packing(b"\x1F\x8B").unwrap(), Packing::Gzip);
+        assert_eq!(packing(b"firstName,lastName").unwrap(), Packing::None);
+    }
+
+    #[test]
+    fn what_is_another_text_is_named_with_what_to_do() {
+        for (text, format, expected) in [
+            ("<html><table>", Format::Csv, "web page"),
+            ("\u{feff}\n <!DOCTYPE HTML>", Format::Csv, "web page"),
+            ("<?xml version=\"1.0\"?><ClinicalDocument/>", Format::Ndjson, "XML"),
+            ("[\n{\"a\":1}]", Format::Ndjson, "jq -c '.[]'"),
+            ("[{\"a\":1}]", Format::Csv, "jq -c '.[]'"),
+            ("{\n \"a\": 1\n}\n", Format::Ndjson, "jq -c ."),
+            ("{\"a\":1,\n\"b\":2}", Format::Ndjson, "jq -c ."),
+            ("{\"resourceType\":\"Bundle\",\"entry\":[]}", Format::Ndjson, "Bundle"),
+            ("{\"resourceType\": \"Bundle\",\n \"entry\": [", Format::Ndjson, "Bundle"),
+            ("{\"resourceType\":\"Patient\",\"name\":[{\"family\":\"x\"}]}", Format::Ndjson, "FHIR's own"),
+            ("{\"resourceType\":\"Observation\",\"code\":{\"coding\":[]}}", Format::Ndjson, "FHIR's own"),
+            ("a,b\n1,2\n", Format::Ndjson, "--format csv"),
+            ("a\tb\n1\t2\n", Format::Ndjson, "--format tsv"),
+            ("{\"a\":1}\n", Format::Csv, "--format ndjson"),
+            ("{\"a\":1}\n{\"a\":2}", Format::Ndjson, "fine"),
+            ("{\"x\n{\"a\":1}\n", Format::Ndjson, "fine"),
+            ("broken\n{\"a\":1}\n", Format::Ndjson, "fine"),
+            ("<5,b\n", Format::Csv, "fine"),
+            ("", Format::Csv, "fine"),
+        ] {
+            let said = said(text, format);
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+        let cut = check_text("{\n \"a\": [1,\n 2,", false, Format::Ndjson);
+        assert!(cut.unwrap_err().to_string().contains("pretty"));
+    }
+
+    #[test]
+    fn utf_16_shows_itself() {
+        for (bytes, expected) in [
+            (b"\xFF\xFEa\0".as_slice(), Some("UTF-16LE")),
+            (b"\xFE\xFF\0a", Some("UTF-16BE")),
+            (b"a\0,\0b\0\n\0", Some("UTF-16LE")),
+            (b"\0a\0,\0b\0\n", Some("UTF-16BE")),
+            (b"\xEF\xBB\xBFa", None),
+            (b"a,b\n", None),
+            (b"", None),
+        ] {
+            assert_eq!(shown_encoding(bytes).map(Encoding::name), expected, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The fields of a type, by their paths: what a cell can fill, and what is meant by a path that is none.
+
+use records::{Member, NumberKind, Schema, Shape};
+
+use crate::names::nearest_field;
+
+/// The most items that a column may name in an array.
+const MAX_INDEX: usize = 999;
+
+/// What a cell's text becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number(NumberKind),
+    Boolean,
+}
+
+/// One step of a path into a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Member(String),
+    Item(usize),
+}
+
+/// A field that a cell can fill.
+#[derive(Debug, Clone)]
+pub(super) struct Leaf {
+    pub path: Vec<Step>,
+    pub kind: Kind,
+    /// `date`, `date-time` or `time`, where it is one.
+    pub format: Option<&'static str>,
+}
+
+/// Why a path is no field that a cell can fill.
+pub(super) enum NoField {
+    Unknown,
+    Because(String),
+}
+
+impl Leaf {
+    /// A member that the type does not define.
+    pub(super) fn unknown(name: &str) -> Self {
+        Self { path: vec![Step::Member(name.to_owned())], kind: Kind::Text, format: None }
+    }
+
+    /// The field at a path.
+    pub(super) fn resolve(schema: &Schema, to: &str) -> Result<Self, NoField> {
+        if matches!(to, "id" | "resourceType") {
+            return Ok(Self::unknown(to));
+        }
+        let path = steps(to).ok_or(NoField::Unknown)?;
+        let mut shape: Option<Shape<'_>> = None;
+        for step in &path {
+            let next = match (step, shape) {
+                (Step::Member(name), None) => schema.members().find(|member| member.name() == name).map(Member::shape),
+                (Step::Member(name), Some(shape)) => {
+                    if shape.items().is_some() && !shape.is_string() {
+                        return Err(NoField::Because(format!(
+                            "{to}: an array needs an index, as {}[0]",
+                            before(to, name)
+                        )));
+                    }
+                    let mut members = shape.members().into_iter().flatten();
+                    members.find(|member| member.name() == name).map(Member::shape)
+                }
+                (Step::Item(index), Some(shape)) => {
+                    if let Some(most) = shape.max_items().filter(|most| index >= most) {
+                        return Err(NoField::Because(format!("{to}: there are at most {most} items, counted from 0")));
+                    }
+                    shape.items()
+                }
+                (Step::Item(_), None) => None,
+            };
+            shape = Some(next.ok_or(NoField::Unknown)?);
+        }
+        let shape = shape.ok_or(NoField::Unknown)?;
+        match kind(shape) {
+            Some(kind) => Ok(Self { path, kind, format: shape.format() }),
+            None => Err(NoField::Because(needs_more(to, shape))),
+        }
+    }
+}
+
+/// The steps of `contact[0].phone`.
+fn steps(path: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    for part in path.split('.') {
+        let (name, mut indices) = part.split_at(part.find('[').unwrap_or(part.len()));
+        if name.is_empty() {
+            return None;
+        }
+        steps.push(Step::Member(name.to_owned()));
+        while !indices.is_empty() {
+            let (index, rest) = indices.strip_prefix('[')?.split_once(']')?;
+            steps.push(Step::Item(index.parse().ok().filter(|index| *index <= MAX_INDEX)?));
+            indices = rest;
+        }
+    }
+    Some(steps)
+}
+
+/// The part of a path before a member.
+fn before<'a>(path: &'a str, name: &str) -> &'a str {
+    path.find(&format!(".{name}")).and_then(|end| path.get(..end)).unwrap_or(path)
+}
+
+fn kind(shape: Shape<'_>) -> Option<Kind> {
+    if shape.is_string() {
+        Some(Kind::Text)
+    } else if let Some(number) = shape.number() {
+        Some(Kind::Number(number))
+    } else if shape.is_boolean() {
+        Some(Kind::Boolean)
+    } else {
+        None
+    }
+}
+
+fn needs_more(to: &str, shape: Shape<'_>) -> String {
+    let mut example = String::new();
+    extend(shape, &mut example);
+    format!("{to} is an {}: name a part of it, as {to}{example}", shape.expected())
+}
+
+/// The way to the first leaf in a shape.
+fn extend(shape: Shape<'_>, path: &mut String) {
+    if kind(shape).is_some() {
+        return;
+    }
+    if let Some(items) = shape.items() {
+        path.push_str("[0]");
+        extend(items, path);
+    } else if let Some(member) = shape.members().and_then(|mut members| members.next()) {
+        path.push('.');
+        path.push_str(member.name());
+        extend(member.shape(), path);
+    }
+}
+
+/// What is said of a path that is no field of the type.
+pub(super) fn no_field(schema: &Schema, to: &str) -> String {
+    match nearest_field(to, &all_columns(schema)) {
+        Some(near) => format!("{to} is not a field of the type (did you mean {near}?)"),
+        None => format!("{to} is not a field of the type"),
+    }
+}
+
+/// Every column that a file of the type may have, the required ones first; of arrays the first item.
+#[must_use]
+pub fn all_columns(schema: &Schema) -> Vec<String> {
+    let mut members: Vec<_> = schema.members().collect();
+    members.sort_by_key(|member| !member.is_required());
+    let mut all = vec!["id".to_owned()];
+    for member in members {
+        leaves(member.name().to_owned(), member.shape(), &mut all);
+    }
+    all
+}
+
+fn leaves(path: String, shape: Shape<'_>, all: &mut Vec<String>) {
+    if kind(shape).is_some() {
+        all.push(path);
+    } else if let Some(items) = shape.items() {
+        leaves(format!("{path}[0]"), items, all);
+    } else {
+        for member in shape.members().into_iter().flatten() {
+            leaves(format!("{path}.{}", member.name()), member.shape(), all);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What becomes of a text before it fills a field.
+
+use uuid::Uuid;
+
+use super::dates::{Dates, NoDate};
+use super::fields::Kind;
+use super::map::{Rule, When};
+use records::NumberKind;
+
+/// The namespace of ids that are hashes: RFC 9562's for object identifiers, so that others can compute them too.
+const NAMESPACE: Uuid = Uuid::NAMESPACE_OID;
+
+/// What becomes of a text: trimmed, looked up, read as a date, and put behind a prefix.
+#[derive(Debug, Default)]
+pub(super) struct Translation {
+    pub trim: bool,
+    pub when: Option<When>,
+    /// What becomes of cells that `when` is not for.
+    pub rest: Rest,
+    pub values: Option<Vec<(String, String)>>,
+    pub ignore_case: bool,
+    pub otherwise: Option<String>,
+    pub dates: Option<Dates>,
+    pub prefix: Option<String>,
+    pub hash: bool,
+}
+
+/// What becomes of cells that a rule is not for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Another rule is for them.
+    #[default]
+    Empty,
+    /// No rule is.
+    Refused,
+}
+
+/// What a text is for a field.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// No value.
+    Empty,
+    Filled,
+    /// It cannot be translated: the code, and the rule that it breaks.
+    Refused(&'static str, String),
+}
+
+impl Rule {
+    /// Whether it says nothing but that the column is left out.
+    pub(super) fn is_only_drop(&self) -> bool {
+        let Self {
+            to,
+            split,
+            when,
+            trim,
+            drop: _,
+            join,
+            with,
+            hash,
+            prefix,
+            format,
+            formats,
+            century,
+            pivot,
+            values,
+            otherwise,
+            ignore_case,
+        } = self;
+        let is_said =
+            to.is_some() || split.is_some() || when.is_some() || trim.is_some() || join.is_some() || with.is_some();
+        let is_translated =
+            hash.is_some() || prefix.is_some() || format.is_some() || formats.is_some() || century.is_some();
+        let is_looked_up = pivot.is_some() || values.is_some() || otherwise.is_some() || ignore_case.is_some();
+        !is_said && !is_translated && !is_looked_up
+    }
+}
+
+impl Translation {
+    /// Translates a cell into `out`.
+    pub(super) fn translate(&self, cell: &str, nulls: &[String], out: &mut String) -> Outcome {
+        out.clear();
+        let trimmed = cell.trim();
+        let is_null = trimmed.is_empty() || nulls.iter().any(|null| null == trimmed);
+        let mut text = if self.trim { trimmed } else { cell };
+        match &self.values {
+            Some(values) => match (self.looked_up(values, trimmed), &self.otherwise) {
+                (Some(to), _) => text = to,
+                (None, _) if is_null => return Outcome::Empty,
+                (None, Some(otherwise)) => text = otherwise,
+                (None, None) => {
+                    out.push_str(cell);
+                    let known: Vec<_> =
+                        values.iter().map(|(from, _)| from.as_str()).filter(|from| !from.is_empty()).collect();
+                    return Outcome::Refused("unmapped", format!("Must be one of the map's {}", known.join(", ")));
+                }
+            },
+            None if is_null => return Outcome::Empty,
+            None => {}
+        }
+        if text.is_empty() {
+            return Outcome::Empty;
+        }
+        if let Some(when) = self.when {
+            let is_for = is_json_number(trimmed) == (when == When::Number);
+            if !is_for && self.rest == Rest::Empty {
+                return Outcome::Empty;
+            }
+            if !is_for {
+                out.push_str(cell);
+                let rule = match when {
+                    When::Number => "Must be a number, or the map must say what becomes of text",
+                    When::Text => "Must be text, or the map must say what becomes of numbers",
+                };
+                return Outcome::Refused("unmapped", rule.to_owned());
+            }
+        }
+        let date;
+        if let Some(dates) = &self.dates {
+            match dates.convert(text.trim()) {
+                Ok(converted) => date = converted,
+                Err(refused) => {
+                    out.push_str(cell);
+                    return Outcome::Refused("format", match refused {
+                        NoDate::Unknown => format!("Must be a real date as {}", dates.names()),
+                        NoDate::Ambiguous => {
+                            "Must be a local time that comes once: this one is skipped or comes twice when the clocks change".to_owned()
+                        }
+                    });
+                }
+            }
+            text = &date;
+        }
+        out.push_str(self.prefix.as_deref().unwrap_or_default());
+        out.push_str(text);
+        if self.hash {
+            let hashed = Uuid::new_v5(&NAMESPACE, out.as_bytes()).to_string();
+            *out = hashed;
+        }
+        Outcome::Filled
+    }
+
+    fn looked_up<'a>(&self, values: &'a [(String, String)], text: &str) -> Option<&'a str> {
+        let is_meant = |from: &str| from == text || (self.ignore_case && from.to_lowercase() == text.to_lowercase());
+        values.iter().find(|(from, _)| is_meant(from)).map(|(_, to)| to.as_str())
+    }
+
+    /// With upper and lower case the same, two entries may say different things of one text.
+    pub(super) fn check_values(&self) -> Result<(), String> {
+        let values = self.values.as_deref().unwrap_or_default();
+        for (at, (from, to)) in values.iter().enumerate() {
+            if from.trim() != from {
+                return Err(format!("values \"{from}\" has blanks around it, and cells are compared without"));
+            }
+            let twin = values.iter().take(at).find(|(other, _)| other.to_lowercase() == from.to_lowercase());
+            if let Some((other, meant)) = twin.filter(|(_, meant)| self.ignore_case && meant != to) {
+                return Err(format!(
+                    "values \"{other}\" and \"{from}\" are the same with ignoreCase, and stand for \"{meant}\" and \"{to}\""
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values that the map itself names.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &str> {
+        let values = self.values.iter().flatten().map(|(_, to)| to.as_str());
+        values.chain(self.otherwise.as_deref()).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn uses_zone(&self) -> bool {
+        self.dates.as_ref().is_some_and(Dates::use_zone)
+    }
+}
+
+/// Writes a field's value as JSON. A text that is none of its kind is written as it is, and the rule is returned.
+pub(super) fn write_value(kind: Kind, text: &str, out: &mut Vec<u8>) -> Option<&'static str> {
+    let trimmed = text.trim();
+    match kind {
+        Kind::Text => write_string(text, out),
+        Kind::Number(number) => {
+            if !is_json_number(trimmed) {
+                write_string(text, out);
+                return Some(match number {
+                    NumberKind::Integer => "Must be a whole number, as 42",
+                    NumberKind::Number => "Must be a number, as 1.5",
+                });
+            }
+            out.extend_from_slice(trimmed.as_bytes());
+        }
+        Kind::Boolean => {
+            let lower = trimmed.to_ascii_lowercase();
+            if !matches!(lower.as_str(), "true" | "false") {
+                write_string(text, out);
+                return Some("Must be true or false");
+            }
+            out.extend_from_slice(lower.as_bytes());
+        }
+    }
+    None
+}
+
+/// Whether the text is a number as JSON writes it: `007`, `1,5` and `+1` are none.
+pub(super) fn is_json_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
+}
+
+/// Writes a JSON string.
+pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail, and a string always serialises.
+    let _ = serde_json::to_writer(out, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translate(translation: &Translation, cell: &str) -> (Outcome, String) {
+        let mut out = String::new();
+        let outcome = translation.translate(cell, &["n/a".to_owned()], &mut out);
+        (outcome, out)
+    }
+
+    #[test]
+    fn what_is_no_value_is_empty() {
+        let plain = Translation { trim: true, ..Translation::default() };
+        assert_eq!(translate(&plain, "  n/a ").0, Outcome::Empty);
+        assert_eq!(translate(&plain, " ").0, Outcome::Empty);
+        assert_eq!(translate(&plain, " x "), (Outcome::Filled, "x".to_owned()));
+        let kept = Translation::default();
+        assert_eq!(translate(&kept, " x "), (Outcome::Filled, " x ".to_owned()));
+    }
+
+    #[test]
+    fn values_are_looked_up_before_anything_is_taken_for_empty() {
+        let values = [("", "unknown"), ("n/a", "other"), ("M", "male"), ("-", "")];
+        let values = values.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
+        let mut sex = Translation { values: Some(values), ignore_case: true, ..Translation::default() };
+        for (cell, expected) in [("", "unknown"), (" n/a", "other"), ("m ", "male")] {
+            assert_eq!(translate(&sex, cell), (Outcome::Filled, expected.to_owned()), "{cell}");
+        }
+        assert_eq!(translate(&sex, "-").0, Outcome::Empty);
+        assert!(matches!(translate(&sex, "X").0, Outcome::Refused("unmapped", _)));
+        sex.otherwise = Some(String::new());
+        assert_eq!(translate(&sex, "X").0, Outcome::Empty);
+    }
+
+    #[test]
+    fn a_hash_is_the_uuid_that_others_compute_too() {
+        let id = Translation { hash: true, prefix: Some("a-".to_owned()), ..Translation::default() };
+        // Python: uuid.uuid5(uuid.NAMESPACE_OID, "a-7")
+        assert_eq!(translate(&id, "7"), (Outcome::Filled, "81b2b2f1-ca4e-5b63-aaca-6b0d6b81a251".to_owned()));
+    }
+}

@@ -1,0 +1,172 @@
+//! The ids of an import: which record has one first, which has it last, and which are referred to.
+
+use std::collections::{HashMap, HashSet};
+
+use records::{RecordId, ResourceType};
+use sha2::{Digest, Sha256};
+use sources::SourceViolation;
+
+use crate::batch::Place;
+
+/// Half of a SHA-256. Two texts that share one are not found by chance: among 2^32 ids the odds are below 1 in 2^64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint([u64; 2]);
+
+impl Fingerprint {
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let digest = Sha256::digest(text);
+        let (halves, _) = digest.as_slice().as_chunks::<8>();
+        let half = |at: usize| halves.get(at).copied().map_or(0, u64::from_le_bytes);
+        Self([half(0), half(1)])
+    }
+}
+
+/// Where the records with ids stand: 16 bytes for an id, and 8 for its place.
+#[derive(Debug, Default)]
+pub(super) struct Ids(HashMap<ResourceType, HashMap<Fingerprint, Packed>>);
+
+/// A place in 8 bytes: more sources than 2^20, or more lines than 2^44, nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed(u64);
+
+const LINE_BITS: u32 = 44;
+
+impl From<Place> for Packed {
+    fn from(place: Place) -> Self {
+        Self((place.source as u64) << LINE_BITS | place.line)
+    }
+}
+
+impl From<Packed> for Place {
+    fn from(Packed(packed): Packed) -> Self {
+        let source = usize::try_from(packed >> LINE_BITS).unwrap_or(usize::MAX);
+        Self { source, line: packed & ((1 << LINE_BITS) - 1) }
+    }
+}
+
+impl Ids {
+    /// Notes an id, and tells where it was first, if it was there before.
+    pub(super) fn first(&mut self, resource_type: ResourceType, id: &RecordId, place: Place) -> Option<Place> {
+        match self.of(resource_type).entry(Fingerprint::of(id.as_str().as_bytes())) {
+            std::collections::hash_map::Entry::Occupied(first) => Some((*first.get()).into()),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(place.into());
+                None
+            }
+        }
+    }
+
+    /// Notes an id: the last place counts.
+    pub(super) fn note_last(&mut self, resource_type: ResourceType, id: &RecordId, place: Place) {
+        self.of(resource_type).insert(Fingerprint::of(id.as_str().as_bytes()), place.into());
+    }
+
+    /// Whether this is the place of an id.
+    pub(super) fn is_at(&self, resource_type: ResourceType, id: &RecordId, place: Place) -> bool {
+        let id = Fingerprint::of(id.as_str().as_bytes());
+        self.0.get(&resource_type).and_then(|ids| ids.get(&id)) == Some(&place.into())
+    }
+
+    fn of(&mut self, resource_type: ResourceType) -> &mut HashMap<Fingerprint, Packed> {
+        self.0.entry(resource_type).or_default()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The violation of a record whose id an earlier one has.
+pub(super) fn duplicate(first: Place, here: usize, names: &[String]) -> SourceViolation {
+    let of = match names.get(first.source) {
+        Some(name) if first.source != here => format!(" of {name}"),
+        _ => String::new(),
+    };
+    let message = format!("id: Same as in line {}{of}", first.line);
+    SourceViolation { code: "duplicate_id".to_owned(), path: "/id".to_owned(), message, column: None }
+}
+
+/// References of records to others: `patientId` and its like.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    known: HashSet<(ResourceType, Fingerprint)>,
+    referred: HashMap<(ResourceType, Fingerprint), Reference>,
+}
+
+/// A record that is referred to: where first, by which field, and how often.
+#[derive(Debug)]
+pub(super) struct Reference {
+    pub(super) place: Place,
+    pub(super) from: ResourceType,
+    pub(super) field: String,
+    pub(super) count: u64,
+}
+
+impl References {
+    /// Notes a record, and what it refers to.
+    pub(super) fn note(&mut self, from: ResourceType, id: Option<&RecordId>, place: Place, record: &[u8]) {
+        self.known.extend(id.map(|id| (from, Fingerprint::of(id.as_str().as_bytes()))));
+        // What is valid is an object.
+        let Ok(members) = serde_json::from_slice::<HashMap<String, serde_json::Value>>(record) else { return };
+        for (field, value) in members {
+            let (Some(to), Some(id)) = (referred_type(&field), value.as_str()) else { continue };
+            // References may name their type, as FHIR's do.
+            let id = id.strip_prefix(to.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(id);
+            let reference = self.referred.entry((to, Fingerprint::of(id.as_bytes())));
+            reference.or_insert(Reference { place, from, field, count: 0 }).count += 1;
+        }
+    }
+
+    /// The references to records that are not there, in the order of their places.
+    pub(super) fn missing(self) -> Vec<(ResourceType, Reference)> {
+        let Self { known, referred } = self;
+        let missing = referred.into_iter().filter(|(referred, _)| !known.contains(referred));
+        let mut missing: Vec<_> = missing.map(|((to, _), reference)| (to, reference)).collect();
+        missing.sort_by_key(|(_, reference)| (reference.place.source, reference.place.line));
+        missing
+    }
+}
+
+/// The type that a field refers to: `patientId`, `managingOrganizationId`.
+fn referred_type(field: &str) -> Option<ResourceType> {
+    let stem = field.strip_suffix("Id").filter(|stem| !stem.is_empty())?;
+    let (first, rest) = stem.split_at_checked(1)?;
+    let name = first.to_uppercase() + rest;
+    let ends_with = |known: &&ResourceType| name.ends_with(known.as_str());
+    // The longest name that fits: `…PractitionerRole` is no `…Role`.
+    ResourceType::ALL.iter().filter(ends_with).max_by_key(|known| known.as_str().len()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> RecordId {
+        RecordId::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_first_once_for_each_type() {
+        let mut ids = Ids::default();
+        let first = Place { source: 3, line: 1 << 40 };
+        assert_eq!(ids.first(ResourceType::Patient, &id("a"), first), None);
+        assert_eq!(ids.first(ResourceType::Encounter, &id("a"), first), None);
+        assert_eq!(ids.first(ResourceType::Patient, &id("a"), Place { source: 4, line: 1 }), Some(first));
+        let names = ["a.csv", "b.csv", "c.csv", "d.csv"].map(str::to_owned);
+        assert_eq!(duplicate(first, 4, &names).message, format!("id: Same as in line {} of d.csv", 1_u64 << 40));
+    }
+
+    #[test]
+    fn fields_tell_which_type_they_refer_to() {
+        for (field, to) in [
+            ("patientId", Some(ResourceType::Patient)),
+            ("managingOrganizationId", Some(ResourceType::Organization)),
+            ("linkId", None),
+            ("id", None),
+            ("Id", None),
+            ("identifier", None),
+        ] {
+            assert_eq!(referred_type(field), to, "{field}");
+        }
+    }
+}
