@@ -6,6 +6,7 @@ mod events;
 mod export;
 mod failure;
 pub mod files;
+mod fingerprint;
 mod patience;
 mod plan;
 mod run;

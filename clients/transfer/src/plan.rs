@@ -20,7 +20,6 @@ mod ids;
 mod request;
 
 pub use build::{BuildInput, Findings, build, check_sources};
-pub(crate) use ids::Fingerprint;
 pub use request::{Duplicates, ImportRequest, Reading, SourceRequest, Sources, resolve_sources};
 
 /// How many rejected records still count as success.

@@ -2,7 +2,7 @@
 
 use api::{CreateUploadError, Uploader};
 use http::{
-    ApiError, Billing, Call, Endpoint, ErrorCode, JsonBody, Reply, Request, RequestLimitKind, StatusCode, given,
+    ApiError, Billing, Call, Endpoint, ErrorCode, Issues, JsonBody, Reply, Request, RequestLimitKind, StatusCode, given,
 };
 use model::{MAX_UPLOAD_BYTES, Principal, Scope, UploadId};
 use serde::{Deserialize, Serialize};
@@ -33,21 +33,23 @@ struct UploadBody<'a> {
 }
 
 /// The exact length of what will be uploaded: a whole number in any spelling.
-fn validate(body: &UploadBody<'_>) -> Result<u64, ApiError> {
-    let raw = given(body.bytes).ok_or_else(|| ApiError::invalid("bytes", "Required"))?.get();
-    let is_number = raw.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+fn validate(body: &UploadBody<'_>, mut issues: Issues) -> Result<u64, ApiError> {
+    let raw = given(body.bytes).map(RawValue::get);
+    let is_number = raw.is_some_and(|raw| raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()));
     // What is too large for a double is too large for an upload.
-    let number = serde_json::from_str(raw).ok().or_else(|| is_number.then_some(f64::INFINITY));
-    match number {
-        None => Err(ApiError::invalid("bytes", "Expected integer")),
-        Some(number) if number.is_finite() && number.fract() != 0.0 => {
-            Err(ApiError::invalid("bytes", "Expected integer"))
-        }
-        Some(number) if number < 1.0 => Err(ApiError::invalid("bytes", "Must be at least 1")),
-        Some(number) if number > MAX_LENGTH => Err(ApiError::upload_too_large()),
+    let number = raw.and_then(|raw| serde_json::from_str(raw).ok()).or_else(|| is_number.then_some(f64::INFINITY));
+    let rule = match number {
+        None if raw.is_none() => "Required",
+        None => "Expected integer",
+        Some(number) if number.is_finite() && number.fract() != 0.0 => "Expected integer",
+        Some(number) if number < 1.0 => "Must be at least 1",
+        Some(_) if !issues.is_empty() => return Err(issues.into()),
+        Some(number) if number > MAX_LENGTH => return Err(ApiError::upload_too_large()),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within the bounds")]
-        Some(number) => Ok(number as u64),
-    }
+        Some(number) => return Ok(number as u64),
+    };
+    issues.add("bytes", rule);
+    Err(issues.into())
 }
 
 /// [`MAX_UPLOAD_BYTES`], which a double holds exactly.
@@ -60,7 +62,8 @@ impl Endpoint for CreateUpload {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let bytes = validate(&body.parse()?)?;
+        let (asked, unknown) = body.parse()?;
+        let bytes = validate(&asked, unknown.issues())?;
         let (upload_id, url) = self.uploader.create(&call.principal, bytes).await.map_err(|error| match error {
             CreateUploadError::MonthFull => ApiError::month_full(call),
             CreateUploadError::TooManyOpen { until } => {
@@ -75,6 +78,6 @@ impl Endpoint for CreateUpload {
             environment = %partition.environment, key_id, %upload_id, "upload created");
         let expires_at = format!("{:.3}", url.expires_at);
         let created = CreatedUpload { upload_id, upload_url: url.url, expires_at, max_bytes: MAX_UPLOAD_BYTES };
-        Reply::new(StatusCode::CREATED, created, Billing::Already(1))
+        Ok(Reply::new(StatusCode::CREATED, created, Billing::Already(1))?.warnings(unknown.warnings()))
     }
 }

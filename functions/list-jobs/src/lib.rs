@@ -1,14 +1,21 @@
 //! `GET /v1/bulk/jobs`: the partition's jobs, newest first, page by page.
 
+use std::collections::BTreeSet;
+
 use api::{JobCursor, JobFilter, JobLister, JobPage, MAX_PAGE};
 use http::{
     ApiError, Billing, Call, Endpoint, Issues, JobReport, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
+    meant_type, shown,
 };
 use model::{JobState, JobType, Scope};
+use records::ResourceType;
 use serde::Serialize;
 
 /// The jobs of a page for which nothing else is asked.
 const DEFAULT_COUNT: usize = 20;
+
+/// What the list can be asked for.
+const PARAMETERS: [&str; 5] = ["count", "cursor", "resourceType", "status", "type"];
 
 /// The endpoint.
 pub struct ListJobs {
@@ -37,11 +44,15 @@ impl Endpoint for ListJobs {
         // The gateway joins what is given twice by commas, and the event's reader parts all values at them.
         let all = |name| query.and_then(|query| query.all(name)).unwrap_or_default();
         let mut issues = Issues::default();
+        let names: BTreeSet<_> = query.iter().flat_map(|query| query.iter()).map(|(name, _)| name).collect();
+        for name in names.into_iter().filter(|name| !PARAMETERS.contains(name)) {
+            issues.add(&shown(name), &format!("Unknown parameter; there are {}", PARAMETERS.join(", ")));
+        }
         let count = count(parameter("count"), &mut issues);
         let filter = JobFilter {
             statuses: several("status", &all("status"), known_status, &mut issues),
             job_types: several("type", &all("type"), known_type, &mut issues),
-            resource_types: several("resourceType", &all("resourceType"), |name| name.parse().ok(), &mut issues),
+            resource_types: several("resourceType", &all("resourceType"), known_resource_type, &mut issues),
         };
         let behind = parameter("cursor").map(|cursor| JobCursor::behind(cursor, partition)).transpose();
         if behind.is_err() {
@@ -74,22 +85,29 @@ fn count(text: Option<&str>, issues: &mut Issues) -> usize {
     }
 }
 
-/// Any number of values, all of them known; one that is empty is none.
-fn several<T>(name: &str, given: &[&str], known: impl Fn(&str) -> Option<T>, issues: &mut Issues) -> Vec<T> {
+/// Any number of values, all of them known; one that is empty is none. `known` is what a value stands for, or the rule
+/// that it breaks.
+fn several<T>(name: &str, given: &[&str], known: impl Fn(&str) -> Result<T, String>, issues: &mut Issues) -> Vec<T> {
     if given.iter().all(|value| value.is_empty()) {
         return Vec::new();
     }
-    let values: Option<Vec<_>> = given.iter().flat_map(|value| value.split(',')).map(known).collect();
-    values.unwrap_or_else(|| {
-        issues.add(name, "Unknown value");
+    let values: Result<Vec<_>, _> = given.iter().flat_map(|value| value.split(',')).map(known).collect();
+    values.unwrap_or_else(|rule| {
+        issues.add(name, &rule);
         Vec::new()
     })
 }
 
-fn known_status(name: &str) -> Option<&'static str> {
-    JobState::NAMES.into_iter().find(|known| *known == name)
+fn known_status(name: &str) -> Result<&'static str, String> {
+    let found = JobState::NAMES.into_iter().find(|known| *known == name);
+    found.ok_or_else(|| format!("Must be one of {}", JobState::NAMES.join(", ")))
 }
 
-fn known_type(name: &str) -> Option<JobType> {
-    [JobType::Import, JobType::Export].into_iter().find(|known| known.as_str() == name)
+fn known_type(name: &str) -> Result<JobType, String> {
+    let found = [JobType::Import, JobType::Export].into_iter().find(|known| known.as_str() == name);
+    found.ok_or_else(|| format!("Must be one of {}, {}", JobType::Import.as_str(), JobType::Export.as_str()))
+}
+
+fn known_resource_type(name: &str) -> Result<ResourceType, String> {
+    name.parse().map_err(|_| format!("Unknown resource type{}", meant_type(name)))
 }

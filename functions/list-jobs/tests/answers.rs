@@ -46,6 +46,7 @@ payload_tests! {
     filtered: "filtered",
     newest: "newest",
     no_key: "no-key",
+    unknown_parameters: "unknown-parameters",
     unknown_values: "unknown-values",
 }
 

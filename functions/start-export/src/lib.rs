@@ -3,7 +3,7 @@
 use api::{ExportRequest, ExportStarter};
 use http::{
     ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
-    label, option, text,
+    label, meant_type, option, text,
 };
 use jiff::Timestamp;
 use model::{Compression, ExportSpec, FileLayout, Fingerprint, JobType, Label, Scope};
@@ -38,17 +38,21 @@ impl Endpoint for StartExport {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let (spec, label) = validate(&body.parse()?, call.now)?;
+        let (asked, unknown) = body.parse()?;
+        let (spec, label) = validate(&asked, unknown.issues(), call.now)?;
         let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/export", body.bytes()))?;
         let export = ExportRequest { spec, label, idempotency };
         let started = self.starter.start(&call.principal, &export).await;
         let asked = Asked { job_type: JobType::Export, types: &export.spec.resource_types, records: None };
-        accepted(call, &asked, started, "Export job started")
+        Ok(accepted(call, &asked, started, "Export job started")?.warnings(unknown.warnings()))
     }
 }
 
-fn validate(request: &ExportBody<'_>, now: Timestamp) -> Result<(ExportSpec, Option<Label>), ApiError> {
-    let mut issues = Issues::default();
+fn validate(
+    request: &ExportBody<'_>,
+    mut issues: Issues,
+    now: Timestamp,
+) -> Result<(ExportSpec, Option<Label>), ApiError> {
     let resource_types = validate_types(request.resource_types, &mut issues);
     let since = validate_since(request.since, now, &mut issues);
     let layouts = [("single", FileLayout::Single), ("perType", FileLayout::PerType)];
@@ -85,7 +89,7 @@ fn validate_types(raw: Option<&RawValue>, issues: &mut Issues) -> Vec<ResourceTy
             match name.parse::<ResourceType>() {
                 Ok(name) if known.contains(&name) => {}
                 Ok(name) => known.push(name),
-                Err(_) => issues.add(&path, "Unknown resource type"),
+                Err(_) => issues.add(&path, &format!("Unknown resource type{}", meant_type(&name))),
             }
         }
     }

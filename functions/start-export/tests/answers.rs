@@ -21,9 +21,11 @@ payload_tests! {
     all_patients: "all-patients",
     future_since: "future-since",
     many_faults: "many-faults",
+    misspelled_since: "misspelled-since",
     missing_types: "missing-types",
     no_key: "no-key",
     three_types_since: "three-types-since",
+    unknown_member: "unknown-member",
 }
 
 /// The status, and the diagnostics of all issues.

@@ -36,7 +36,8 @@ impl Endpoint for StartImport {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let (resource_type, data, label) = validate(&body.parse()?)?;
+        let (asked, unknown) = body.parse()?;
+        let (resource_type, data, label) = validate(&asked, unknown.issues())?;
         let records = match &data {
             ImportData::Inline { lines, .. } => Some(*lines),
             ImportData::Upload(_) => None,
@@ -45,12 +46,14 @@ impl Endpoint for StartImport {
         let asked = Asked { job_type: JobType::Import, types: &[resource_type], records };
         let import = ImportRequest { resource_type, data, label, idempotency };
         let started = self.starter.start(&call.principal, &import).await;
-        accepted(call, &asked, started, "Import job started")
+        Ok(accepted(call, &asked, started, "Import job started")?.warnings(unknown.warnings()))
     }
 }
 
-fn validate(request: &ImportBody<'_>) -> Result<(ResourceType, ImportData, Option<Label>), ApiError> {
-    let mut issues = Issues::default();
+fn validate(
+    request: &ImportBody<'_>,
+    mut issues: Issues,
+) -> Result<(ResourceType, ImportData, Option<Label>), ApiError> {
     let resource_type = batch::resource_type(request.resource_type, &mut issues);
     let label = label(request.label, &mut issues);
     let import = match (given(request.data), given(request.upload_id)) {

@@ -1,7 +1,7 @@
 //! `POST /v1/bulk/validate`: what an import of a batch would find, at once and without storing anything.
 
 use http::{
-    ApiError, Billing, Call, Endpoint, Issues, JobError, JsonBody, Reply, Request, RequestLimitKind, StatusCode, batch,
+    ApiError, Billing, Call, Endpoint, JobError, JsonBody, Reply, Request, RequestLimitKind, StatusCode, batch,
 };
 use model::{Scope, Validation};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,8 @@ impl Endpoint for ValidateRecords {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let BatchBody { resource_type, data } = body.parse()?;
-        let mut issues = Issues::default();
+        let (BatchBody { resource_type, data }, unknown) = body.parse()?;
+        let mut issues = unknown.issues();
         let resource_type = batch::resource_type(resource_type, &mut issues);
         let data = batch::data(data, &mut issues);
         let (Some(resource_type), Some((data, _lines)), true) = (resource_type, data, issues.is_empty()) else {
@@ -59,6 +59,6 @@ impl Endpoint for ValidateRecords {
             error_count: violation_count,
             errors_truncated: violation_count > violations.len() as u64,
         };
-        Reply::new(StatusCode::OK, validated, Billing::Afterwards)
+        Ok(Reply::new(StatusCode::OK, validated, Billing::Afterwards)?.warnings(unknown.warnings()))
     }
 }

@@ -19,6 +19,7 @@ pub struct Reply {
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) counted: Billing,
     pub(crate) bulk: Option<RateLimit>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What a success says.
@@ -62,7 +63,7 @@ impl Reply {
     }
 
     fn of(status: StatusCode, body: ReplyBody, counted: Billing) -> Self {
-        Self { status, body, headers: Vec::new(), counted, bulk: None }
+        Self { status, body, headers: Vec::new(), counted, bulk: None, warnings: Vec::new() }
     }
 
     /// The reply with one more header.
@@ -70,6 +71,12 @@ impl Reply {
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// The reply with what the caller should know besides.
+    #[must_use]
+    pub fn warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
     }
 
     /// The reply of a call that the hourly bulk limit governs.
@@ -161,6 +168,7 @@ impl Envelope {
             rate_limit_total: self.rate.map(|rate| rate.total),
             rate_limit_remaining: self.rate.map(|rate| rate.remaining),
             rate_limit_reset: self.rate.map(|rate| rate.reset_seconds),
+            warnings: &reply.warnings,
         };
         finish(response, &SuccessBody { data, meta })
     }
@@ -210,12 +218,12 @@ impl Envelope {
 #[derive(Serialize)]
 struct SuccessBody<'a> {
     data: &'a RawValue,
-    meta: Meta,
+    meta: Meta<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Meta {
+struct Meta<'a> {
     request_id: String,
     timestamp: String,
     status: u16,
@@ -225,6 +233,8 @@ struct Meta {
     rate_limit_remaining: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit_reset: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
 }
 
 /// `issues` is what the documentation names, `issue` what the published SDK reads.

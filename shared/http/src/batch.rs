@@ -8,13 +8,14 @@ use serde_json::value::RawValue;
 
 use crate::error::Issues;
 use crate::member::{text, text_bytes};
+use crate::unknown::meant_type;
 
 /// The type of every record of the batch.
 pub fn resource_type(raw: Option<&RawValue>, issues: &mut Issues) -> Option<ResourceType> {
     let name = text("resourceType", raw, issues)?;
     let known = name.parse().ok();
     if known.is_none() {
-        issues.add("resourceType", "Unknown resource type");
+        issues.add("resourceType", &format!("Unknown resource type{}", meant_type(&name)));
     }
     known
 }

@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
 use crate::error::{ApiError, ErrorCode};
+use crate::unknown::{Names, Unknown};
 
 /// The most bytes of a body as received: a Lambda event holds 6,291,456, and this much still fits as base64
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
@@ -55,8 +56,9 @@ impl<'a> JsonBody<'a> {
         &self.bytes
     }
 
-    /// The body as a `T`, which takes any JSON object and may borrow from it: all its members are raw.
-    pub fn parse<'b, T: Deserialize<'b>>(&'b self) -> Result<T, ApiError> {
+    /// The body as a `T`, which takes any JSON object and may borrow from it: all its members are raw. And the members
+    /// that `T` does not have.
+    pub fn parse<'b, T: Deserialize<'b>>(&'b self) -> Result<(T, Unknown), ApiError> {
         let invalid = |message: String| ApiError::new(ErrorCode::InvalidJson, message);
         let bytes = self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes).trim_ascii();
         let Ok(text) = std::str::from_utf8(bytes) else { return Err(invalid("The body is not UTF-8".to_owned())) };
@@ -68,7 +70,7 @@ impl<'a> JsonBody<'a> {
                 _ => NOT_JSON.to_owned(),
             }));
         }
-        serde_json::from_str(text).map_err(|error| match error.classify() {
+        let parsed = serde_json::from_str(text).map_err(|error| match error.classify() {
             // Of raw members only this can be wrong. serde's text names the member in backticks; it is one of ours.
             Category::Data => {
                 let told = error.to_string();
@@ -76,7 +78,9 @@ impl<'a> JsonBody<'a> {
                 invalid(format!("Duplicate member: {}", member.unwrap_or_default()))
             }
             Category::Io | Category::Syntax | Category::Eof => invalid(NOT_JSON.to_owned()),
-        })
+        })?;
+        let Names(names) = serde_json::from_str(text).map_err(|_| invalid(NOT_JSON.to_owned()))?;
+        Ok((parsed, Unknown::of::<T>(names.into_iter())))
     }
 }
 

@@ -11,6 +11,7 @@ mod member;
 mod middleware;
 mod path;
 mod start;
+mod unknown;
 
 pub use answer::{Billing, Reply};
 pub use body::{JsonBody, MAX_BODY, MAX_INFLATED};
@@ -23,6 +24,7 @@ pub use member::{given, label, option, text, text_bytes};
 pub use middleware::{Api, Call, Endpoint, Fallback, Middleware, RequestLimitKind};
 pub use path::job_id;
 pub use start::{Asked, accepted, idempotency};
+pub use unknown::{Unknown, meant_type, shown};
 
 use std::sync::Arc;
 

@@ -14,12 +14,13 @@ use sources::{
 
 use super::compress::Compressor;
 use super::history::History;
-use super::ids::{Fingerprint, Ids, References, duplicate};
+use super::ids::{Ids, References, duplicate};
 use super::request::{Duplicates, Reading, SourceRequest};
 use super::{BatchPlan, Plan, SourcePlan, Sources, Warning, source_name};
 use crate::batch::{OpenBatch, Place};
 use crate::events::{Events, Stage};
 use crate::files::{self, VERSION};
+use crate::fingerprint::Fingerprint;
 use crate::state::{HeldRecords, LineMap, StateFolder};
 
 /// Pieces of this size go to the compressor.

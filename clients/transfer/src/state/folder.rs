@@ -9,7 +9,7 @@ use records::ResourceType;
 use sources::unusable;
 
 use crate::files::{self, FolderLock};
-use crate::plan::Fingerprint;
+use crate::fingerprint::Fingerprint;
 
 /// What a plan and its reports are kept in.
 const INNER: [&str; 3] = ["batches", "results", "held"];
