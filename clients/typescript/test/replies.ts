@@ -16,12 +16,15 @@ export function inflate(content: Buffer): Buffer {
   return content[0] === 0x1f && content[1] === 0x8b ? gunzipSync(content) : content;
 }
 
+/** Whether the gateway has handed a body over as text that was none. */
+export function isDestroyed({ headers }: Recorded): boolean {
+  return headers['content-encoding'] !== undefined && headers['content-type'] !== 'application/fhir+json';
+}
+
 /** The body of a call, which may be compressed. */
 export function bodyOf(request: Recorded | undefined): string {
   const { headers, body } = request ?? { headers: {}, body: Buffer.of() };
-  // As the gateway does: gzip of any other type would arrive destroyed.
-  const isGzip = headers['content-encoding'] === 'gzip' && headers['content-type'] === 'application/fhir+json';
-  return (isGzip ? gunzipSync(body) : body).toString();
+  return (headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body).toString();
 }
 
 /** One rule of many: a record needs a `lastName`. */

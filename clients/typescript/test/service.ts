@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { Clinik, type ClinikOptions, type Job, type JobFile } from '../src/index.js';
 import { type Recorded, type Reply, TestServer } from './http.js';
-import { bodyOf, duplicate, failure, inflate, invalid, LIMITS, success, violation } from './replies.js';
+import { bodyOf, duplicate, failure, inflate, invalid, isDestroyed, LIMITS, success, violation } from './replies.js';
 
 export { bodyOf, failure, inflate, invalid, success } from './replies.js';
 
@@ -105,6 +105,7 @@ export class Service {
     const path = request.path.slice('/_aws/execute-api/abc/$default'.length);
     const { headers } = request;
     if (headers['x-api-key'] !== KEY) return failure(401, 'INVALID_KEY', 'Unknown key');
+    if (isDestroyed(request)) return failure(415, 'UNSUPPORTED_MEDIA_TYPE', 'Send gzip as application/fhir+json');
     const body = bodyOf(request);
     const [, , , collection, id, action, name] = path.split('/');
     switch (`${request.method} ${collection}${action === undefined ? '' : `/${action}`}`) {
