@@ -57,6 +57,8 @@ export interface Bulk {
    * From 3,000,000 bytes on the records are compressed and uploaded first, which needs no work of yours. Invalid records
    * are reported in the job and do not fail it.
    *
+   * Values that JSON would alter or leave out in silence, such as `NaN` or a `Map`, are refused before anything is sent.
+   *
    * With an `idempotencyKey` the call may be repeated after an error, with the same records, and finds its job. What is
    * uploaded is found again by the same client only; from another one it is an `IDEMPOTENCY_CONFLICT`, and never a
    * second job.
@@ -64,6 +66,7 @@ export interface Bulk {
    * @throws ClinikValidationError if the request breaks a rule; `TOO_MANY_RECORDS` or `BATCH_TOO_LARGE` with `status` 0
    * if it exceeds a batch: use {@link Bulk.importAll}.
    * @throws ClinikApiError `IDEMPOTENCY_CONFLICT` (409), `UPLOAD_FAILED`, `PAYLOAD_TOO_LARGE` (413).
+   * @throws TypeError for `data` of another form, and a record or value that JSON cannot hold; it names record and member
    */
   import<T extends ResourceType>(request: ImportRequest<T>, options?: RequestOptions): Promise<ApiResponse<StartedJob>>;
 
@@ -103,7 +106,7 @@ export interface Bulk {
   /**
    * Says what an import of the records would find, and stores nothing. Takes no bulk operation.
    *
-   * @throws ClinikValidationError as {@link Bulk.import}
+   * @throws ClinikValidationError, TypeError as {@link Bulk.import}
    * @throws ClinikApiError `PAYLOAD_TOO_LARGE` (413)
    */
   validate<T extends ResourceType>(
@@ -143,6 +146,9 @@ export interface Bulk {
    * Imports any number of records: cuts them into batches, starts a job for each, waits for it and yields it, completed
    * or failed. The next batch starts when the next job is asked for; leave the loop to stop.
    *
+   * A record whose `id` an earlier one of the import has is not sent: `onDuplicate` tells of it, and `duplicateRecords` of
+   * the job counts it. With `duplicates: 'last'` it is, and replaces what an earlier batch has stored.
+   *
    * When the bulk operations of the hour are used up it waits for the next one, and it waits out a network or service
    * that is away for up to ten minutes. Each batch has one idempotency key and one upload, however often it is sent, so
    * that it becomes one job. Give records an `id` of yours, too: then importing them once more after a failure stores
@@ -151,7 +157,7 @@ export interface Bulk {
    * @throws ClinikRateLimitError for a used-up quota of the month, or with `waitForSlot: false` of the hour
    * @throws ClinikApiError `COUNT_MISMATCH` if a job has not read as many records as were sent, or not stored or rejected
    * each of them; `UPLOAD_FAILED`, `IDEMPOTENCY_CONFLICT`
-   * @throws TypeError for a record that is no object
+   * @throws TypeError as {@link Bulk.import}; the batches before have been imported then
    */
   importAll<T extends ResourceType>(request: ImportAllRequest<T>, options?: RequestOptions): AsyncIterable<ImportedJob>;
 

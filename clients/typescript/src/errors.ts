@@ -26,6 +26,8 @@ export interface ClinikErrorDetails {
  * The base of every error that a call throws, apart from the reason of an aborted signal and a `TypeError` or
  * `RangeError` for a wrong argument.
  *
+ * The `cause` of a `NETWORK_ERROR` is what Node says of the connection.
+ *
  * Tell errors apart by `name`, which also works when two copies of the package are loaded.
  */
 export class ClinikApiError extends Error {
