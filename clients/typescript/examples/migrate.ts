@@ -15,7 +15,7 @@ async function* oldPatients(): AsyncGenerator<RecordOf<'Patient'> | { id: string
   }
 }
 
-const clinik = new Clinik(process.env.CLINIKAPI_SECRET_KEY ?? '');
+const clinik = new Clinik(); // with the key in CLINIKAPI_SECRET_KEY
 const rejected = createWriteStream('rejected.ndjson');
 const totals = { stored: 0, rejected: 0 };
 

@@ -92,7 +92,7 @@ class Writer {
   }
 
   #object(members: object): string {
-    if (!isPlain(members)) {
+    if (hidesData(members)) {
       throw new Unwritable(
         `${nameOf(members)}, of which JSON would lose data; expected a plain object, an array, a Date or an object with toJSON`,
       );
@@ -124,10 +124,38 @@ function isBytes(value: unknown): boolean {
   return ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value);
 }
 
-/** An object literal, also one of another realm: what it inherits from inherits from nothing. */
-function isPlain(value: object): boolean {
+/**
+ * Whether an object has data that is no member of its own, and so is nothing to JSON: the entries of a Map, the message
+ * of an Error, what a class keeps private or behind getters. A row of a database is often an instance of a class that has
+ * neither.
+ */
+function hidesData(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
+  if (isRoot(prototype)) return false;
+  // What is built in has a name of its own there.
+  if (Object.prototype.toString.call(value) !== '[object Object]') return true;
+  return Object.keys(value).length === 0 || holdsData(prototype);
+}
+
+/** The end of what an object inherits, of whatever realm: object literals inherit from it, or from nothing. */
+function isRoot(prototype: object | null): boolean {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+/** Which prototypes hold data. Every record would ask again. */
+const holders = new WeakMap<object, boolean>();
+
+/** Whether a prototype, or one above it, has getters, or members that are no methods. */
+function holdsData(prototype: object): boolean {
+  if (isRoot(prototype)) return false;
+  const known = holders.get(prototype);
+  if (known !== undefined) return known;
+  const own = Object.values(Object.getOwnPropertyDescriptors(prototype));
+  const holds =
+    own.some(({ get, enumerable, value }) => get !== undefined || (enumerable && typeof value !== 'function')) ||
+    holdsData(Object.getPrototypeOf(prototype));
+  holders.set(prototype, holds);
+  return holds;
 }
 
 function nameOf(value: object): string {

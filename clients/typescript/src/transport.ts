@@ -163,8 +163,7 @@ export class Transport {
     const kind = code ?? (cause instanceof Error ? cause.name : 'unknown');
     const general = name.replace(/(?<=\/jobs\/)[^/]+|job_[A-Za-z0-9]+/g, '{jobId}');
     // The error of a `fetch` of the user's own may hold headers or the URL, whose signature is a secret.
-    const shown = inspect(cause, { depth: 10, showHidden: true, maxStringLength: null, maxArrayLength: null });
-    const isSafe = [this.#apiKey, search].every((secret) => secret === '' || !shown.includes(secret));
+    const isSafe = !shows(cause, [this.#apiKey, search]);
     const message = `${general}: the connection to ${host} failed (${kind})`;
     return clientError('NETWORK_ERROR', message, isSafe ? cause : undefined);
   }
@@ -186,6 +185,16 @@ export class Transport {
     // The gateway hands `application/json` over as text, which would destroy it.
     const types = { 'content-type': 'application/fhir+json', 'content-encoding': 'gzip' };
     return { method: call.method, headers: { ...headers, ...types }, body: compressed };
+  }
+}
+
+/** Whether a value shows a secret when it is printed, however deep. What cannot be printed is not to be trusted. */
+function shows(value: unknown, secrets: readonly string[]): boolean {
+  try {
+    const text = inspect(value, { depth: 10, showHidden: true, maxStringLength: null, maxArrayLength: null });
+    return secrets.some((secret) => secret !== '' && text.includes(secret));
+  } catch {
+    return true;
   }
 }
 

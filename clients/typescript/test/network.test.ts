@@ -59,6 +59,8 @@ describe('a network that fails', { concurrency: true }, () => {
       [new Error(`with ${KEY}`), false],
       [Object.assign(new Error('x'), { request: { headers: [{ 'x-api-key': KEY }] } }), false],
       [Object.assign(new Error('x'), { link: url }), false],
+      [Object.assign(new Error('x'), { link: new URL(url) }), false],
+      [{ [inspect.custom]: () => assert.fail('cannot be printed') }, false],
     ];
     for (const [cause, isHeld] of causes) {
       let calls = 0;

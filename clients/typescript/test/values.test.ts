@@ -14,6 +14,29 @@ class Person {
     return this.#secret;
   }
 }
+class Hidden {
+  #secret = 'Jane';
+  tell() {
+    return this.#secret;
+  }
+}
+class Heir extends Person {
+  own = 1;
+}
+/** As some drivers of databases make them. */
+class Row {
+  constructor(
+    readonly id: string,
+    readonly lastName: string,
+  ) {}
+  toText() {
+    return this.id;
+  }
+}
+function OldRow(this: Record<string, unknown>) {
+  this.id = 'p-2';
+}
+OldRow.prototype.toText = () => 'p-2';
 const circular: Record<string, unknown> = { name: 'Jane' };
 circular.self = { circular };
 const LOST = 'of which JSON would lose data; expected a plain object, an array, a Date or an object with toJSON';
@@ -42,8 +65,14 @@ const ALTERED: Record<string, [value: unknown, told: string]> = {
   'a Promise': [Promise.resolve('Jane'), `an instance of Promise, ${LOST}`],
   'a boxed string': [new String('Jane'), `an instance of String, ${LOST}`],
   'a boxed number': [new Number(7), `an instance of Number, ${LOST}`],
-  'an instance of a class': [new Person(), `an instance of Person, ${LOST}`],
-  'what inherits its data': [Object.create({ name: 'Jane' }), `an instance of Object, ${LOST}`],
+  'an instance of a class with getters': [new Person(), `an instance of Person, ${LOST}`],
+  'an instance of a class that inherits getters': [new Heir(), `an instance of Heir, ${LOST}`],
+  'an instance that keeps all for itself': [new Hidden(), `an instance of Hidden, ${LOST}`],
+  'an error with members': [Object.assign(new Error('Jane'), { a: 1 }), `an instance of Error, ${LOST}`],
+  'what inherits its data': [
+    Object.assign(Object.create({ name: 'Jane' }), { a: 1 }),
+    `an instance of Object, ${LOST}`,
+  ],
   'an instance whose class has a name that is none': [
     Object.create({ constructor: { name: 'Jane Doe' } }),
     `an instance, ${LOST}`,
@@ -66,6 +95,7 @@ const KEPT = {
   url: new URL('https://example.com/a'),
   own: { toJSON: (key: string) => ({ key }) },
   gone: { toJSON: () => undefined },
+  rows: [new Row('p-1', 'Doe'), new Row('p-2', 'Roe'), new (OldRow as never as new () => object)()],
   bare: Object.assign(Object.create(null), { a: 1 }),
   foreign: vm.runInNewContext('({ a: [1, { b: "c" }] })'),
   'a name, with "quotes"': 1,
