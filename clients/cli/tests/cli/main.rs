@@ -23,6 +23,8 @@ mod exports;
 mod folders;
 mod imports;
 mod kills;
+mod looks;
+mod maps;
 mod migrating;
 mod outages;
 mod promises;

@@ -147,7 +147,9 @@ impl Assign<'_> {
     /// The fields that are made of several columns or of none; returns the columns that were used.
     fn fields(&mut self) -> Result<BTreeSet<usize>, String> {
         let map = self.map;
-        for (header, Lined { line, .. }) in &map.columns {
+        // What is not there is left out already.
+        let is_needed = |rules: &Vec<Rule>| !rules.iter().all(Rule::is_only_drop);
+        for (header, Lined { line, .. }) in map.columns.iter().filter(|(_, rules)| is_needed(&rules.of)) {
             self.position(header, *line)?;
         }
         let mut used = BTreeSet::new();
@@ -224,11 +226,12 @@ impl Assign<'_> {
             if rule.join.is_some() || rule.with.is_some() {
                 return Err(wrong("join and with are for [fields]"));
             }
-            if let Some(drop) = rule.drop {
-                if !drop || rules.len() > 1 || !rule.is_only_drop() {
-                    return Err(wrong("drop stands alone, as { drop = true }"));
-                }
-                return Ok(());
+            if rule.drop.is_some() {
+                return if rule.is_only_drop() && rules.len() == 1 {
+                    Ok(())
+                } else {
+                    Err(wrong("drop stands alone, as { drop = true }"))
+                };
             }
             let own = vec![header.to_owned()];
             let targets = rule.to.as_ref().map_or(&own, |targets| &targets.0);
@@ -286,8 +289,8 @@ impl Assign<'_> {
             return Err("otherwise and ignoreCase are for values".to_owned());
         }
         let hash = rule.hash.unwrap_or(false);
-        if leaf.kind != Kind::Text && (rule.prefix.is_some() || hash) {
-            return Err("prefix and hash are for text".to_owned());
+        if leaf.kind != Kind::Text && (rule.prefix.is_some() || hash || !formats.is_empty()) {
+            return Err("prefix, hash and format are for text, and the field is none".to_owned());
         }
         let translation = Translation {
             trim: rule.trim.or(self.map.trim).unwrap_or(true),
@@ -303,6 +306,7 @@ impl Assign<'_> {
             },
             prefix: rule.prefix.clone(),
             hash,
+            nulls: rule.nulls.clone().unwrap_or_default(),
         };
         translation.check_values()?;
         if !hash {

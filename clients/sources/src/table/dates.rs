@@ -97,10 +97,15 @@ impl DateFormat {
         years: Option<Years>,
         zone: Option<&TimeZone>,
     ) -> Result<Self, String> {
-        let Some(kind @ ("date" | "date-time" | "time")) = kind else {
-            return Err("format is for dates and times, and the field is none".to_owned());
-        };
         let mut format = Self { text: text.to_owned(), directives: directives(text), years, zone: None };
+        // A field that takes any text takes what the format reads.
+        let kind = match kind {
+            Some(kind @ ("date" | "date-time" | "time")) => kind,
+            None if !format.reads_date() => "time",
+            None if format.has_any("HIkl") => "date-time",
+            None => "date",
+            Some(_) => return Err("format is for dates and times, and the field is none".to_owned()),
+        };
         if format.has('y') && years.is_none() {
             return Err(format!(
                 "format {text}: a year of two digits does not tell its century: add century = 1900, or pivot = 30 (30 to 99 \
@@ -342,7 +347,10 @@ mod tests {
         for (format, kind) in [("%d %Y", "date"), ("%Y-%m-%d %M %z", "date-time"), ("%Y %d", "date-time")] {
             assert!(parse(format, kind).is_err(), "{format} {kind}");
         }
-        assert!(Dates::parse(&["%m/%d/%Y".to_owned()], None, None, None).is_err());
+        assert!(Dates::parse(&["%m/%d/%Y".to_owned()], Some("email"), None, None).is_err());
+        let any = |format: &str| Dates::parse(&[format.to_owned()], None, None, None);
+        assert_eq!(any("%m/%d/%Y").unwrap().convert("1/15/1990").as_deref(), Ok("1990-01-15"));
+        assert!(any("%m/%d/%Y %H:%M").unwrap_err().contains("offset"));
         for (format, kind) in
             [("%Q", "date"), ("%H:%M", "date"), ("%d", "date"), ("%Y", "time"), ("%!", "date"), ("x", "date")]
         {

@@ -75,9 +75,20 @@ impl Leaf {
         }
         let shape = shape.ok_or(NoField::Unknown)?;
         match kind(shape) {
-            Some(kind) => Ok(Self { path, kind, format: shape.format() }),
+            Some(kind) => {
+                let format = shape.format().or_else(|| named_date(&path).filter(|_| kind == Kind::Text));
+                Ok(Self { path, kind, format })
+            }
             None => Err(NoField::Because(needs_more(to, shape))),
         }
+    }
+}
+
+/// Some texts are dates by their names alone, as `onsetDateTime` of conditions.
+fn named_date(path: &[Step]) -> Option<&'static str> {
+    match path.last() {
+        Some(Step::Member(name)) if name.ends_with("DateTime") || name.ends_with("Date") => Some("date-time"),
+        _ => None,
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Lined<T> {
 }
 
 /// What becomes of a column, or of several.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(
     deny_unknown_fields,
     rename_all = "camelCase",
@@ -59,6 +59,8 @@ pub(super) struct Rule {
     pub when: Option<When>,
     /// Whether blanks around the text go.
     pub trim: Option<bool>,
+    /// Cells that are no value here, besides those that are none anywhere.
+    pub nulls: Option<Vec<String>>,
     /// Leave the column out.
     pub drop: Option<bool>,
     /// Of a field: the columns that it is made of, one behind the other.
@@ -86,7 +88,7 @@ pub(super) struct Rule {
 }
 
 /// One field, or several.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Targets(pub Vec<String>);
 
 /// Which cells a rule is for.
@@ -146,6 +148,13 @@ impl Maps {
     /// The types that there are maps for.
     pub fn types(&self) -> impl Iterator<Item = ResourceType> {
         self.maps.iter().filter_map(|map| map.resource_type)
+    }
+}
+
+impl Rule {
+    /// Whether it says nothing but that the column is left out.
+    pub(super) fn is_only_drop(&self) -> bool {
+        *self == Self { drop: Some(true), ..Self::default() }
     }
 }
 

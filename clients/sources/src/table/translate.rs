@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::dates::{Dates, NoDate};
 use super::fields::Kind;
-use super::map::{Rule, When};
+use super::map::When;
 use records::NumberKind;
 
 /// The namespace of ids that are hashes: RFC 9562's for object identifiers, so that others can compute them too.
@@ -23,6 +23,8 @@ pub(super) struct Translation {
     pub dates: Option<Dates>,
     pub prefix: Option<String>,
     pub hash: bool,
+    /// Cells that are no value for this field, besides those that are none anywhere.
+    pub nulls: Vec<String>,
 }
 
 /// What becomes of cells that a rule is not for.
@@ -45,42 +47,12 @@ pub(super) enum Outcome {
     Refused(&'static str, String),
 }
 
-impl Rule {
-    /// Whether it says nothing but that the column is left out.
-    pub(super) fn is_only_drop(&self) -> bool {
-        let Self {
-            to,
-            split,
-            when,
-            trim,
-            drop: _,
-            join,
-            with,
-            hash,
-            prefix,
-            format,
-            formats,
-            century,
-            pivot,
-            values,
-            otherwise,
-            ignore_case,
-        } = self;
-        let is_said =
-            to.is_some() || split.is_some() || when.is_some() || trim.is_some() || join.is_some() || with.is_some();
-        let is_translated =
-            hash.is_some() || prefix.is_some() || format.is_some() || formats.is_some() || century.is_some();
-        let is_looked_up = pivot.is_some() || values.is_some() || otherwise.is_some() || ignore_case.is_some();
-        !is_said && !is_translated && !is_looked_up
-    }
-}
-
 impl Translation {
     /// Translates a cell into `out`.
     pub(super) fn translate(&self, cell: &str, nulls: &[String], out: &mut String) -> Outcome {
         out.clear();
         let trimmed = cell.trim();
-        let is_null = trimmed.is_empty() || nulls.iter().any(|null| null == trimmed);
+        let is_null = trimmed.is_empty() || nulls.iter().chain(&self.nulls).any(|null| null == trimmed);
         let mut text = if self.trim { trimmed } else { cell };
         match &self.values {
             Some(values) => match (self.looked_up(values, trimmed), &self.otherwise) {

@@ -81,6 +81,11 @@ impl<'a> Opened<'a> {
     }
 }
 
+/// A source's name in a message.
+fn shown_name(path: &Path) -> String {
+    files::shown(Path::new(&source_name(path)))
+}
+
 /// Checks what can be checked before anything is read or written: that every source is there and is what it is read as,
 /// and that the map fits. Nothing is taken from pipes.
 pub fn check_sources(from: &Sources, reading: &Reading) -> Result<()> {
@@ -94,11 +99,11 @@ pub fn check_sources(from: &Sources, reading: &Reading) -> Result<()> {
             }
             None => sources::check_source(path, *format, opened.encoding, None),
         };
-        check().with_context(|| source_name(path))?;
+        check().with_context(|| shown_name(path))?;
         if reading.duplicates == Duplicates::Last && !path.is_file() {
             return Err(unusable(format!(
                 "{}: --duplicates last reads everything twice, and this can be read once: store it in a file",
-                source_name(path)
+                shown_name(path)
             )));
         }
     }
@@ -124,7 +129,7 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         let last = planner.last.insert(Ids::default());
         for (source, from) in from.sources.iter().enumerate() {
             read_source(&opened, from, &mut LastPlaces { source, ids: last }, &mut |_| {})
-                .with_context(|| source_name(&from.path))?;
+                .with_context(|| shown_name(&from.path))?;
         }
     } else {
         events.begin(Stage::Reading, total);
@@ -153,11 +158,11 @@ fn read_all(
         }
         planner.begin_source(at);
         let mut seen = |bytes| events.advance(before + bytes);
-        let read = read_source(opened, source, planner, &mut seen).with_context(|| source_name(&source.path))?;
+        let read = read_source(opened, source, planner, &mut seen).with_context(|| shown_name(&source.path))?;
         let (sha256, bytes) = read.digest;
         before += bytes;
-        source.verify(&sha256, read.records).with_context(|| source_name(&source.path))?;
-        planner.check_alike(from, at, read.records).with_context(|| source_name(&source.path))?;
+        source.verify(&sha256, read.records).with_context(|| shown_name(&source.path))?;
+        planner.check_alike(from, at, read.records).with_context(|| shown_name(&source.path))?;
         sources.push(SourcePlan {
             path: source.path.clone(),
             format: source.format,
@@ -249,7 +254,7 @@ fn holds_the_same(one: &Path, other: &Path) -> Result<bool> {
         return Ok(false);
     }
     let content =
-        |path: &Path| -> Result<_> { files::digest_of(Source::open(path)?.reader).with_context(|| source_name(path)) };
+        |path: &Path| -> Result<_> { files::digest_of(Source::open(path)?.reader).with_context(|| shown_name(path)) };
     Ok(content(one)? == content(other)?)
 }
 

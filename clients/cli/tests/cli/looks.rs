@@ -1,0 +1,159 @@
+//! What is said of a file at the first look, before anything is made or sent; and runs of which nothing was sent.
+
+use crate::{Bench, bare, run};
+
+#[test]
+fn what_cannot_be_read_is_told_in_one_sentence_and_nothing_is_made() {
+    let bench = Bench::new();
+    for (name, content, expected) in [
+        ("p.csv", b"PK\x03\x04......[Content_Types].xml".as_slice(), "workbook"),
+        ("p.csv", b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "old Excel workbook"),
+        ("p.csv", b"<html><body><table>", "web page"),
+        ("p.ndjson", b"PK\x03\x04......patients.csv", "zip archive"),
+        ("p.ndjson", b"BZh91AY", "bunzip2"),
+        ("p.ndjson", b"[{\"firstName\":\"A\"}]", "jq -c '.[]'"),
+        ("p.ndjson", b"{\n  \"firstName\": \"A\"\n}\n", "jq -c ."),
+        ("p.ndjson", b"{\"resourceType\":\"Bundle\",\"entry\":[]}", "Bundle"),
+        ("p.ndjson", b"{\"resourceType\":\"Patient\",\"name\":[{\"family\":\"Doe\"}]}\n", "FHIR's own resources"),
+        ("p.txt", b"firstName,lastName\nA,B\n", "--format csv"),
+        ("p.csv", b"{\"firstName\":\"A\",\"lastName\":\"B\"}\n", "--format ndjson"),
+    ] {
+        bench.write(name, content);
+        for command in ["validate", "import"] {
+            let said = bench.run(&[command, "Patient", name]);
+            said.ends(2).says(expected).says(name);
+            assert!(!said.err.contains("Doe"), "no value is shown: {}", said.err);
+        }
+        assert_eq!(std::fs::read_dir(bench.folder.path()).unwrap().count(), 1, "{name}: nothing is made");
+        std::fs::remove_file(bench.path(name)).unwrap();
+    }
+    assert_eq!(bench.stub.count("POST", ""), 0);
+    let mut stdin = bare(bench.folder.path(), &["validate", "Patient", "-"]);
+    stdin.write_stdin("firstName,lastName\nA,B\n");
+    run(stdin).ends(2).says("stdin").says("--format csv");
+}
+
+#[test]
+fn utf_16_zstd_delimiters_and_what_stands_before_the_header_are_read() {
+    let bench = Bench::new();
+    let text = "firstName,lastName\r\nJosé,Müller\r\n";
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    bench.write("marked.csv", [b"\xFF\xFE".as_slice(), &utf16].concat());
+    bench.write("plain.csv", utf16);
+    bench.write(
+        "packed.csv.zst",
+        ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest),
+    );
+    for (state, file) in ["marked.csv", "plain.csv", "packed.csv.zst"].into_iter().enumerate() {
+        bench.run(&["import", "Patient", file, "--state", &state.to_string()]).ends(0);
+    }
+    assert!(bench.stub.state().records.values().all(|(line, _)| line.contains("José") && line.contains("Müller")));
+    assert_eq!(bench.stub.state().records.len(), 3);
+    bench.write("odd.csv", "\n\nfirstName^lastName^\nA, b^C^\n");
+    bench.run(&["validate", "Patient", "odd.csv", "--delimiter", "^"]).ends(0).says("1 valid");
+    bench.run(&["validate", "Patient", "odd.csv", "--delimiter", "ab"]).ends(2).says("one character");
+    bench.write("more.csv", "firstName,lastName,\nA,B,x\n");
+    assert!(bench.run(&["validate", "Patient", "more.csv"]).ends(3).out.contains("[ragged_row]"));
+}
+
+#[test]
+fn a_run_of_which_nothing_was_sent_is_taken_over_by_the_corrected_command() {
+    let bench = Bench::new();
+    bench.write("p.csv", "id,firstName,lastName\n1,A,B\n2,\"C\"x,D\n");
+    bench.import(&["Patient", "p.csv"]).ends(2).says("line 3");
+    assert!(bench.path("state/run.json").exists(), "the plan began");
+    bench.write("p.csv", "id,firstName,lastName\n1,A,B\n2,C,D\n");
+    bench.import(&["Patient", "p.csv"]).ends(0);
+    assert_eq!(bench.stub.state().records.len(), 2);
+    bench.import(&["Patient", "p.csv"]).ends(2).says("not empty; resume it");
+    // A journal that is lost proves nothing.
+    std::fs::remove_file(bench.path("state/journal.ndjson")).unwrap();
+    bench.import(&["Patient", "p.csv"]).ends(2).says("not empty; resume it");
+}
+
+#[test]
+fn rejected_rows_come_back_as_they_were_with_what_is_wrong() {
+    let bench = Bench::new();
+    bench.write("map.toml", "[columns]\n\"DOB\" = { to = \"birthDate\", format = \"%m/%d/%Y\" }\n");
+    bench.write(
+        "p.csv",
+        "id;firstName;lastName;DOB\r\n1;A;B;1/2/1990\r\n2;\"C;\"\"c\"\"\";D;31/31/1990\r\n3;E;;1/2/1990\r\n",
+    );
+    bench.import(&["Patient", "p.csv", "--map", "map.toml"]).ends(3).says("rejected-rows/p.csv");
+    let rows = bench.read("state/rejected-rows/p.csv");
+    let lines: Vec<_> = rows.lines().collect();
+    assert_eq!(lines[0], "id;firstName;lastName;DOB;\"_violations\"");
+    assert!(lines[1].starts_with("2;\"C;\"\"c\"\"\";D;31/31/1990;\"DOB: birthDate: Must be a real date"), "{rows}");
+    assert!(lines[2].starts_with("3;E;;1/2/1990;\"lastName: lastName: Required"), "{rows}");
+    // They are imported again with the same map, once they are fixed; the column of violations may stay.
+    bench.write("fixed.csv", rows.replace("31/31/1990", "3/31/1990").replace("3;E;;", "3;E;F;"));
+    bench.run(&["import", "Patient", "fixed.csv", "--map", "map.toml", "--state", "two"]).ends(0);
+    assert_eq!(bench.stub.state().records.len(), 3);
+}
+
+#[test]
+fn retry_sends_no_line_that_nobody_changed() {
+    let bench = Bench::new();
+    let line = |id: &str, name: &str| format!("{{\"id\":\"{id}\",\"firstName\":\"{name}\",\"lastName\":\"B\"}}\n");
+    bench.write("p.ndjson", line("1", "first") + &line("1", "second") + &line("2", "") + &line("3", "kept"));
+    bench.import(&["Patient", "p.ndjson"]).ends(3).says("4 read = 2 stored + 2 rejected");
+    let rejected = bench.read("state/rejected.ndjson");
+    bench.write("state/rejected.ndjson", rejected.replace("\"firstName\":\"\"", "\"firstName\":\"C\""));
+    let said = bench.run(&["retry", "state", "--state", "two"]);
+    said.ends(3).says("2 read = 1 stored + 1 rejected");
+    assert!(bench.read("two/errors.ndjson").contains("\"unchanged\""));
+    let state = bench.stub.state();
+    let stored = |id: &str| &state.records[&("Patient".to_owned(), id.to_owned())].0;
+    assert!(stored("1").contains("first") && stored("2").contains("\"C\""));
+}
+
+#[test]
+fn references_within_a_folder_are_checked_if_that_is_asked() {
+    let bench = Bench::new();
+    bench.write("data/Patient.ndjson", "{\"id\":\"p1\",\"firstName\":\"A\",\"lastName\":\"B\"}\n");
+    let visit = |id: &str, patient: &str| {
+        format!("{{\"id\":\"{id}\",\"status\":\"finished\",\"class\":\"AMB\",\"patientId\":\"{patient}\"}}\n")
+    };
+    bench.write(
+        "data/Encounter.ndjson",
+        visit("e1", "p1") + &visit("e2", "p2") + &visit("e3", "p2") + &visit("e4", "Patient/p1"),
+    );
+    bench.run(&["validate", "data"]).ends(0).says("5 records: 5 valid");
+    let said = bench.run(&["validate", "data", "--references"]);
+    said.ends(3).says("1 records that others refer to are not in these files");
+    let expected = "data/Encounter.ndjson:2: patientId: There is no such Patient in these files (Encounter, and 1 more refer to it) [unknown_reference]\n";
+    assert_eq!(said.out, expected);
+}
+
+#[test]
+fn validate_lists_as_many_as_are_asked_for_and_counts_all() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", "{\"firstName\":\"A\"}\n".repeat(5));
+    let said = bench.run(&["validate", "Patient", "p.ndjson", "--limit", "2"]);
+    assert_eq!(said.ends(3).out.lines().count(), 2);
+    said.says("3 violations more").says("p.ndjson: 5 records, 5 rejected");
+    let document = bench.run(&["validate", "Patient", "p.ndjson", "--limit", "2", "--output", "json"]).json();
+    assert_eq!((document["errors"].as_array().unwrap().len(), document["errorCount"].as_u64()), (2, Some(5)));
+    assert_eq!(document["errorsTruncated"], true);
+}
+
+#[test]
+fn dates_that_can_hardly_be_meant_and_records_without_ids_are_told() {
+    let bench = Bench::new();
+    bench.write("p.csv", "firstName,lastName,birthDate\nA,B,1749-01-01\nC,D,2999-01-01\nE,F,1990-01-01\n");
+    let said = bench.run(&["validate", "Patient", "p.csv"]);
+    said.ends(0)
+        .says("Patient birthDate: 1 dates before 1850")
+        .says("1 dates in the future")
+        .says("3 records have no id");
+    bench.import(&["Patient", "p.csv"]).ends(0).says("imported again, they are stored again");
+}
+
+#[test]
+fn names_do_not_steer_the_terminal() {
+    let bench = Bench::new();
+    bench.write("p.csv", "firstName,lastName,\u{1b}[2Jx\nA,B,C\n");
+    let said = bench.run(&["validate", "Patient", "p.csv"]);
+    said.ends(2);
+    assert!(!said.err.contains('\u{1b}') && said.err.contains("\\u{1b}[2Jx"), "{}", said.err);
+}
