@@ -58,7 +58,7 @@ fn the_page_leads_from_a_csv_file_to_a_finished_migration() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 13);
+    assert_eq!(ran, 14);
     let state = bench.stub.state();
     let ids: Vec<_> = state.records.keys().map(|(_, id)| id.as_str()).collect();
     assert_eq!(ids, ["mrn-00042", "mrn-00043", "mrn-00044"]);
@@ -68,6 +68,19 @@ fn the_page_leads_from_a_csv_file_to_a_finished_migration() {
     for file in ["report.html", "summary.json", "errors.ndjson", "rejected.ndjson", "ids.ndjson"] {
         assert!(PAGE.contains(&format!("`{file}`")) && bench.path("migration").join(file).exists(), "{file}");
     }
+}
+
+#[test]
+fn the_map_that_shows_all_settings_is_one() {
+    let bench = Bench::new();
+    let map = blocks(PAGE, "toml")[1];
+    bench.write("map.toml", map);
+    bench.write("visits.csv", "Visit,MRN,Kind,Doctor,Notes,Day,Time\nV1,7,ip,d1,x,7/4/99,2:05 PM\nV2,8,er,,-,7/4/24,\n");
+    bench.import(&["Encounter", "visits.csv", "--map", "map.toml"]).ends(0);
+    let state = bench.stub.state();
+    let starts: Vec<_> = state.records.values().map(|(line, _)| line.split("\"start\":").nth(1).unwrap()).collect();
+    assert!(starts.iter().any(|start| start.starts_with("\"1999-07-04T14:05:00-04:00\"")), "{starts:?}");
+    assert!(starts.iter().any(|start| start.starts_with("\"2024-07-04\"")), "{starts:?}");
 }
 
 #[test]
