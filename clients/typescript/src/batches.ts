@@ -46,6 +46,7 @@ export interface Cutting {
 
 /** How many duplicates a batch shows, as a job shows as many violations. */
 const MAX_SHOWN = 100;
+const UTF_8 = new TextDecoder('utf-8', { fatal: true });
 const LINE_END = Uint8Array.of(0x0a);
 
 /** Cuts records into batches of 10,000 records and 104,857,600 bytes at most. */
@@ -89,7 +90,7 @@ function emptyBatch(index: number, firstRecord: number): Batch {
 function idOf(line: Uint8Array, resourceType: ResourceType): string | undefined {
   let record: unknown;
   try {
-    record = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(line));
+    record = JSON.parse(UTF_8.decode(line));
   } catch {
     return undefined;
   }
