@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };
-    let output = Output::new(cli.global.output, cli.global.quiet, color, &cli.global.profile);
+    let output = Output::new(&cli.global, color);
     let done = commands::run(&cli, &output);
     output.exit(done)
 }

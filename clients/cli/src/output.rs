@@ -14,9 +14,13 @@ use clinikapi::ApiError;
 use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Value, json};
-use transfer::files;
+use transfer::files::{self, FolderLock};
 
+use crate::cli::Global;
 use crate::exit::{self, Exit};
+
+/// What a shell expects of a process that SIGINT has ended.
+const INTERRUPTED: i32 = 130;
 
 /// The profile that is used unless another is named.
 pub(crate) const DEFAULT_PROFILE: &str = "default";
@@ -43,23 +47,26 @@ pub(crate) struct Output {
     format: OutputFormat,
     quiet: bool,
     color: bool,
-    /// The profile that was asked for: commands that are shown name it too.
-    profile: String,
+    /// The options that commands which are shown must have too: profile, URL, key file.
+    options: String,
     /// The bars on the terminal; lines are written past them.
     bars: Rc<RefCell<Option<MultiProgress>>>,
     has_document: Rc<Cell<bool>>,
 }
 
 impl Output {
-    pub(crate) fn new(format: OutputFormat, quiet: bool, color: bool, profile: &str) -> Self {
-        Self { format, quiet, color, profile: profile.to_owned(), bars: Rc::default(), has_document: Rc::default() }
+    pub(crate) fn new(global: &Global, color: bool) -> Self {
+        let Global { profile, url, key_file, output, quiet, .. } = global;
+        let is_named = profile != DEFAULT_PROFILE;
+        let mut options = if is_named { format!("--profile {profile} ") } else { String::new() };
+        options.extend(url.as_ref().map(|url| format!("--url {url} ")));
+        options.extend(key_file.as_ref().map(|file| format!("--key-file {} ", file.display())));
+        Self { format: *output, quiet: *quiet, color, options, bars: Rc::default(), has_document: Rc::default() }
     }
 
     /// A command to type next, on a folder of this run.
     pub(crate) fn next(&self, command: &str, folder: &Path) -> String {
-        let profile =
-            if self.profile == DEFAULT_PROFILE { String::new() } else { format!("--profile {} ", self.profile) };
-        format!("clinik-bulk {profile}{command} {}", files::shown(folder))
+        format!("clinik-bulk {}{command} {}", self.options, files::shown(folder))
     }
 
     pub(crate) fn format(&self) -> OutputFormat {
@@ -125,6 +132,18 @@ impl Output {
         written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
+    /// Ctrl-C says from now on how to go on.
+    pub(crate) fn on_interrupt(&self, folder: &Path) {
+        let message = format!("\ninterrupted; go on with: {}", self.next("resume", folder));
+        let handler = move || {
+            // Another thread may hold a lock that the usual ways of telling need.
+            let _ = writeln!(io::stderr(), "{}", harmless(&message));
+            std::process::exit(INTERRUPTED);
+        };
+        // A second run in one process is none; then the first message stays.
+        let _ = ctrlc::set_handler(handler);
+    }
+
     /// Says something to people, on stderr; nothing with `--quiet`.
     pub(crate) fn say(&self, message: &str) {
         if !self.quiet {
@@ -136,6 +155,16 @@ impl Output {
     pub(crate) fn warn(&self, message: &str) {
         let label = if self.color { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
         self.tell(&format!("{label} {}", harmless(message)));
+    }
+
+    /// Says that nothing keeps a second process out of a folder.
+    pub(crate) fn warn_of_share(&self, lock: &FolderLock, folder: &Path) {
+        if !lock.is_held() {
+            self.warn(&format!(
+                "the file system of {} knows no locks: run one command at a time on it",
+                files::shown(folder)
+            ));
+        }
     }
 
     fn tell(&self, message: &str) {
@@ -247,14 +276,39 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// A column that is cut has still so many characters.
+const NARROWEST: usize = 6;
+
+/// Rows as aligned columns that fit the terminal; elsewhere they are as wide as they are.
+pub(crate) fn fitting_columns(rows: &[Vec<String>]) -> String {
+    let terminal = console::Term::stdout();
+    let width = if terminal.is_term() { terminal.size_checked().map(|(_, width)| usize::from(width)) } else { None };
+    columns_within(rows, width.unwrap_or(usize::MAX))
+}
+
 /// Rows as aligned columns, two spaces between them.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    columns_within(rows, usize::MAX)
+}
+
+/// The widest columns but for the first, which is a name, are cut until all fit.
+fn columns_within(rows: &[Vec<String>], most: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let mut widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    while widths.iter().sum::<usize>() + 2 * count.saturating_sub(1) > most {
+        match widths.iter_mut().skip(1).max().filter(|widest| **widest > NARROWEST) {
+            Some(widest) => *widest -= 1,
+            None => break,
+        }
+    }
+    let cut = |cell: &String, width: usize| match cell.char_indices().nth(width.saturating_sub(1)) {
+        Some((end, _)) if cell.chars().count() > width => format!("{}…", cell.get(..end).unwrap_or_default()),
+        _ => cell.clone(),
+    };
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:width$}", cut(cell, *width)));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
@@ -264,6 +318,13 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_cut_to_what_fits() {
+        let rows = [vec!["job_1234567".to_owned(), "a long label indeed".to_owned(), "ok".to_owned()]];
+        assert_eq!(columns_within(&rows, 30), "job_1234567  a long label…  ok\n");
+        assert_eq!(columns_within(&rows, 10), "job_1234567  a lon…  ok\n");
+    }
 
     #[test]
     fn no_text_steers_the_terminal() {

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use clinikapi::{BuildError, Client, Key, Limits, base_url};
+use clinikapi::{ApiError, BuildError, Client, Key, Limits, base_url};
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use transfer::Owner;
 
 use crate::cli::Global;
@@ -27,17 +28,21 @@ const URL_VARIABLE: &str = "CLINIKAPI_BASE_URL";
 pub(crate) struct Settings {
     /// Without a slash at its end.
     pub(crate) url: String,
+    /// Who has said so, for messages.
+    pub(crate) origin: String,
     pub(crate) key: Key,
 }
 
 impl Settings {
-    /// What the arguments, the environment and the profile say.
+    /// What the arguments, the environment and the profile say. The profile is looked at only if something is missing: where
+    /// there is no home, it does not matter.
     pub(crate) fn resolve(global: &Global) -> Result<Self> {
-        let profile = profile::load(&global.profile)?;
-        let url = match given_url(global)? {
-            Some(url) => url,
+        let (given, key) = (given_url(global)?, given_key(global)?);
+        let profile = if given.is_some() && key.is_some() { None } else { profile::load(&global.profile)? };
+        let (url, origin) = match given {
+            Some(given) => given,
             None => match profile.as_ref().and_then(|profile| profile.url.as_deref()) {
-                Some(url) => base_url(url)?,
+                Some(url) => (base_url(url)?, format!("from profile {}", global.profile)),
                 None => {
                     return Err(usage(format!(
                         "no base URL: give --url, set {URL_VARIABLE}, or run `clinik-bulk login`"
@@ -45,7 +50,7 @@ impl Settings {
                 }
             },
         };
-        let key = match given_key(global)? {
+        let key = match key {
             Some(key) => key,
             None => match profile.map(profile_key).transpose()?.flatten() {
                 Some(key) => key,
@@ -55,7 +60,25 @@ impl Settings {
                 }
             },
         };
-        Ok(Self { url, key })
+        Ok(Self { url, origin, key })
+    }
+
+    /// The limits of the key's tenant: the first call of most commands, so that a wrong address or key shows at once.
+    pub(crate) fn limits(&self, client: &Client) -> Result<(Limits, Value)> {
+        let Self { url, origin, .. } = self;
+        client.limits().map_err(|error| {
+            let nobody = match &error {
+                ApiError::NotTheApi(_) => true,
+                ApiError::Refused(refused) => refused.status == 404,
+                _ => false,
+            };
+            let context = match &error {
+                _ if nobody => format!("there is no bulk API at {url} ({origin})"),
+                ApiError::Network(_) => format!("{url} ({origin})"),
+                _ => return error.into(),
+            };
+            anyhow::Error::from(error).context(context)
+        })
     }
 
     /// A client of the service. People hear of long waits between its tries.
@@ -74,17 +97,21 @@ impl Settings {
     /// The settings, or `None` where nobody has said which.
     pub(crate) fn resolve_if_given(global: &Global) -> Result<Option<Self>> {
         let is_given = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let has_profile = profile::load(&global.profile)?.is_some();
-        let has_key = global.key_file.is_some() || is_given(KEY_VARIABLE) || has_profile;
-        let has_url = global.url.is_some() || is_given(URL_VARIABLE) || has_profile;
-        if has_key && has_url { Self::resolve(global).map(Some) } else { Ok(None) }
+        let has_key = global.key_file.is_some() || is_given(KEY_VARIABLE);
+        let has_url = global.url.is_some() || is_given(URL_VARIABLE);
+        let is_enough = (has_key && has_url) || profile::load(&global.profile)?.is_some();
+        if is_enough { Self::resolve(global).map(Some) } else { Ok(None) }
     }
 }
 
-/// The base URL of the arguments or the environment.
-pub(crate) fn given_url(global: &Global) -> Result<Option<String>> {
+/// The base URL of the arguments or the environment, and which of them it is from.
+pub(crate) fn given_url(global: &Global) -> Result<Option<(String, String)>> {
     let from_environment = || std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-    Ok(global.url.clone().or_else(from_environment).map(|url| base_url(&url)).transpose()?)
+    Ok(match (&global.url, from_environment()) {
+        (Some(url), _) => Some((base_url(url)?, "from --url".to_owned())),
+        (None, Some(url)) => Some((base_url(&url)?, format!("from {URL_VARIABLE}"))),
+        (None, None) => None,
+    })
 }
 
 /// The key of `--key-file`.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Timeout};
+use ureq::{Agent, Proxy, Timeout};
 
 use crate::error::{ApiError, BuildError, Refused, SHORTEST_WAIT};
 use crate::key::Key;
-use crate::proxy;
+use crate::proxy::{self, Direct};
 
 /// How often a call is made before it counts as failed.
 const ATTEMPTS: u32 = 5;
@@ -75,6 +75,9 @@ pub(crate) struct Body {
 pub(crate) struct Transport {
     https: Agent,
     http: Agent,
+    /// For hosts that are reached without a proxy.
+    direct: Agent,
+    without_proxy: Direct,
     base: String,
     key: Key,
     /// Hears of every wait of five seconds and more.
@@ -87,8 +90,8 @@ pub(crate) type OnWait = Box<dyn Fn(&ApiError, Duration)>;
 impl Transport {
     pub(crate) fn new(base: String, key: Key, product: &str) -> Result<Self, BuildError> {
         let tls = tls()?;
-        let agent = |scheme| -> Result<Agent, BuildError> {
-            let proxy = proxy::of_scheme(scheme, |name| std::env::var(name).ok())?;
+        let variable = |name: &str| std::env::var(name).ok();
+        let agent = |proxy: Option<Proxy>| -> Agent {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
                 // A redirect must not carry our headers to another host: it is followed by hand.
@@ -102,13 +105,21 @@ impl Transport {
                 .timeout_per_read(Some(Duration::from_mins(1)))
                 .timeout_per_write(Some(Duration::from_mins(1)))
                 .build();
-            Ok(config.into())
+            config.into()
         };
-        Ok(Self { https: agent("https")?, http: agent("http")?, base, key, on_wait: None })
+        let [https, http] = ["https", "http"].map(|scheme| proxy::of_scheme(scheme, variable));
+        let (https, http, direct) = (agent(https?), agent(http?), agent(None));
+        Ok(Self { https, http, direct, without_proxy: Direct::of(variable), base, key, on_wait: None })
     }
 
     fn agent(&self, url: &str) -> &Agent {
-        if url.starts_with("https:") { &self.https } else { &self.http }
+        if self.without_proxy.includes(url) {
+            &self.direct
+        } else if url.starts_with("https:") {
+            &self.https
+        } else {
+            &self.http
+        }
     }
 
     /// Makes a call until it succeeds, or repeating it is of no use.

@@ -60,6 +60,7 @@ pub(crate) fn open_partial(path: &Path) -> Result<File> {
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
+    is_held: bool,
 }
 
 impl FolderLock {
@@ -68,10 +69,17 @@ impl FolderLock {
     pub fn take(folder: &Path) -> Result<Self> {
         let file = open_lock(&folder.join(LOCK))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { _file: file, is_held: true }),
+            Err(fs::TryLockError::Error(error)) if cannot(&error) => Ok(Self { _file: file, is_held: false }),
             Err(fs::TryLockError::WouldBlock) => bail!("another process works in {}", folder.display()),
             Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", folder.display())),
         }
+    }
+
+    /// Whether others are kept out. A share may know no locks: then it is for people to run one process at a time.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.is_held
     }
 
     /// Takes the lock's file away, where the folder itself is to go.
@@ -84,8 +92,13 @@ impl FolderLock {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
         let file = open_lock(&path.with_file_name(name))?;
-        file.lock().with_context(|| format!("lock {}", path.display()))?;
-        Ok(Self { _file: file })
+        match file.lock() {
+            Err(error) if cannot(&error) => Ok(Self { _file: file, is_held: false }),
+            locked => {
+                locked.with_context(|| format!("lock {}", path.display()))?;
+                Ok(Self { _file: file, is_held: true })
+            }
+        }
     }
 }
 
@@ -163,8 +176,20 @@ pub fn publish(path: &Path) -> Result<()> {
 /// Makes a new name in a folder last.
 pub fn sync_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.with_context(|| format!("sync {}", folder.display()))
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if cannot(&error) => Ok(()),
+        synced => synced.with_context(|| format!("sync {}", folder.display())),
+    }
+}
+
+/// Whether a file system does not know an operation, as those of shares do not: EINVAL, ENOTTY, ENOTSUP, ENOSYS, ENOLCK.
+fn cannot(error: &io::Error) -> bool {
+    const ENOTTY: i32 = 25;
+    const ENOLCK: [i32; 2] = [37, 77];
+    let code = error.raw_os_error().unwrap_or(0);
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+        || code == ENOTTY
+        || ENOLCK.contains(&code)
 }
 
 /// All that a folder holds, by name.

@@ -37,7 +37,7 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     let exporter = Exporter { client: &client, events: &progress };
     if to_stdout {
         // A wrong key or address shows at once, and is not waited out.
-        let _reached = client.limits()?;
+        let _reached = settings.limits(&client)?;
         let body = body(arguments, &types, arguments.since.clone());
         let job_id = exporter.start(&body, &clinikapi::new_key()?)?;
         let job = exporter.wait(&job_id)?;
@@ -46,7 +46,7 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
         output::piped(exporter.to_writer(&job, &mut io::stdout().lock()))?;
         return Ok(Exit::Done);
     }
-    let owner = settings.owner(&client.limits()?.0);
+    let owner = settings.owner(&settings.limits(&client)?.0);
     let since = match (&arguments.since, arguments.since_last) {
         (Some(since), _) => Some(since.clone()),
         (None, true) => since_last(arguments, &types, &owner, output)?,
@@ -54,7 +54,8 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     };
     let body = body(arguments, &types, since);
     let folder = transfer::new_folder(&arguments.out)?;
-    let _lock = FolderLock::take(&folder)?;
+    let lock = FolderLock::take(&folder)?;
+    output.warn_of_share(&lock, &folder);
     let state = ExportState { version: transfer::VERSION, body, key: clinikapi::new_key()?, job_id: None, owner };
     state.store(&folder)?;
     finish(&exporter, &progress, output, &folder, state)
@@ -114,6 +115,7 @@ fn finish(
     folder: &Path,
     state: ExportState,
 ) -> Result<Exit> {
+    output.on_interrupt(folder);
     let done = exporter.to_folder(folder, state);
     progress.finish();
     match done {
@@ -160,7 +162,7 @@ fn client_of(owner: &Owner, global: &Global, output: &Output) -> Result<Client> 
         return Err(usage(format!("the export is of {url}, with a {environment} key")));
     }
     let client = settings.client(output)?;
-    if settings.owner(&client.limits()?.0) != *owner {
+    if settings.owner(&settings.limits(&client)?.0) != *owner {
         return Err(usage("the export is another tenant's: use a key of that one"));
     }
     Ok(client)
@@ -168,7 +170,8 @@ fn client_of(owner: &Owner, global: &Global, output: &Output) -> Result<Client> 
 
 /// A complete export is what its manifest says, or is made so.
 pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Global, output: &Output) -> Result<Exit> {
-    let _lock = FolderLock::take(folder)?;
+    let lock = FolderLock::take(folder)?;
+    output.warn_of_share(&lock, folder);
     let damaged = transfer::damaged(folder, manifest)?;
     for path in &damaged {
         output.warn(&format!("{} is not the file of its manifest: fetching it anew", files::shown(path)));
@@ -187,7 +190,8 @@ pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Globa
 }
 
 pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<Exit> {
-    let _lock = FolderLock::take(folder)?;
+    let lock = FolderLock::take(folder)?;
+    output.warn_of_share(&lock, folder);
     let state = ExportState::load(folder)?;
     let client = client_of(&state.owner, global, output)?;
     let progress = Progress::new(output);
@@ -221,7 +225,7 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
             return Err(Failure::Unfinished(message).into());
         }
     }
-    let owner = settings.owner(&client.limits()?.0);
+    let owner = settings.owner(&settings.limits(&client)?.0);
     files::create_private_folder(out)?;
     if let Some(within) = transfer::first_within(out)? {
         return Err(usage(format!(
@@ -230,7 +234,8 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
             files::shown(&within)
         )));
     }
-    let _lock = FolderLock::take(out)?;
+    let lock = FolderLock::take(out)?;
+    output.warn_of_share(&lock, out);
     let progress = Progress::new(output);
     let exporter = Exporter { client: &client, events: &progress };
     if let Some(state) = unfinished(out, job, &owner)? {

@@ -101,7 +101,7 @@ pub(super) fn start(
     transfer::check_sources(&sources, &reading_of_run)?;
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
-    let (limits, _) = client.limits()?;
+    let (limits, _) = settings.limits(&client)?;
     if let Some(Retried { owner, .. }) = of {
         check_tenant(owner, &settings.owner(&limits))?;
     }
@@ -116,7 +116,11 @@ pub(super) fn start(
         Some(path) => path.clone(),
         None => PathBuf::from(format!("clinik-import-{}", request.run)),
     })?;
-    let _lock = folder.lock()?;
+    let lock = folder.lock()?;
+    output.warn_of_share(&lock, folder.path());
+    if folder.is_open_to_others()? {
+        output.warn(&format!("others may look into {}: its file system knows no modes", files::shown(folder.path())));
+    }
     // Before it can be resumed, and once it can: whoever retries again knows whether something may have been sent.
     if let Some(Retried { first, .. }) = of {
         super::retry::write_down(first, &folder, false)?;
@@ -168,7 +172,7 @@ fn dry_run(arguments: &Import, sources: Sources, global: &Global, output: &Outpu
     let reading = check(&sources, &arguments.reading, global)?;
     transfer::check_sources(&sources, &reading)?;
     let limits = match Settings::resolve_if_given(global)? {
-        Some(settings) => Some(settings.client(output)?.limits()?.0),
+        Some(settings) => Some(settings.limits(&settings.client(output)?)?.0),
         None => None,
     };
     let request = request(sources, reading, &arguments.acting, None)?;
@@ -232,6 +236,7 @@ impl Run<'_> {
 
     /// Carries the plan out, as far as it goes now, and reports.
     pub(super) fn act(&self, request: &ImportRequest, plan: &Plan) -> Result<Exit> {
+        self.output.on_interrupt(self.folder.path());
         let mut journal = Journal::open(&self.folder.journal(), plan.batches.len())?;
         let mut driver = Driver {
             client: self.client,

@@ -79,7 +79,7 @@ fn as_table(jobs: &[Value]) -> String {
         vec![id, kind, status, text(job, "outcome"), records, types, text(job, "createdAt"), text(job, "label")]
     });
     let rows: Vec<_> = std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect();
-    output::columns(&rows)
+    output::fitting_columns(&rows)
 }
 
 /// A job for people: without its signed URLs, which fill the screen.
@@ -130,7 +130,8 @@ fn watch(client: &Client, id: &str, output: &Output) -> Result<Exit> {
 }
 
 pub(super) fn limits(global: &Global, output: &Output) -> Result<Exit> {
-    let (limits, raw) = Settings::resolve(global)?.client(output)?.limits()?;
+    let settings = Settings::resolve(global)?;
+    let (limits, raw) = settings.limits(&settings.client(output)?)?;
     output.result(&raw, || limits_as_text(&limits))?;
     Ok(Exit::Done)
 }
@@ -145,6 +146,7 @@ fn limits_as_text(limits: &Limits) -> String {
     let reset = month.reset_at.as_deref().map(|at| format!("; resets at {at}")).unwrap_or_default();
     let used = month.used.unwrap_or(0);
     output::columns(&[
+        vec!["tenant".to_owned(), limits.tenant_id.clone()],
         vec!["plan".to_owned(), limits.plan.clone()],
         vec!["environment".to_owned(), limits.environment.clone()],
         vec![

@@ -13,11 +13,11 @@ use crate::output::Output;
 use crate::settings::{self, Settings, profile};
 
 pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
-    let url = match settings::given_url(global)? {
-        Some(url) => url,
+    let (url, origin) = match settings::given_url(global)? {
+        Some(given) => given,
         // A new key for a known service.
         None => match profile::load_if_any(&global.profile)?.and_then(|profile| profile.url) {
-            Some(url) => base_url(&url)?,
+            Some(url) => (base_url(&url)?, format!("from profile {}", global.profile)),
             None => return Err(usage("no base URL: give --url or set CLINIKAPI_BASE_URL")),
         },
     };
@@ -29,17 +29,18 @@ pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
         }
         None => Key::parse(&settings::read_key_from(io::stdin().lock())?)?,
     };
-    let settings = Settings { url: url.clone(), key: key.clone() };
-    let (limits, _) = settings.client(output)?.limits()?;
+    let settings = Settings { url: url.clone(), origin, key: key.clone() };
+    let (limits, _) = settings.limits(&settings.client(output)?)?;
     let path = profile::store(&global.profile, &url, &key)?;
     output.say(&format!(
-        "profile {}: a {} key of plan {}, kept in {}",
+        "profile {}: a {} key of plan {} and tenant {}, kept in {}",
         global.profile,
         limits.environment,
         limits.plan,
+        limits.tenant_id,
         path.display()
     ));
     output.event_or_document(&json!({"event": "login", "profile": global.profile, "url": url,
-        "environment": limits.environment, "plan": limits.plan, "file": path}))?;
+        "tenantId": limits.tenant_id, "environment": limits.environment, "plan": limits.plan, "file": path}))?;
     Ok(Exit::Done)
 }

@@ -26,7 +26,8 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         return super::export::resume_complete(&arguments.state, &manifest, global, output);
     }
     let folder = StateFolder::open(&arguments.state)?;
-    let _lock = folder.lock()?;
+    let lock = folder.lock()?;
+    output.warn_of_share(&lock, folder.path());
     let request = ImportRequest::load(&folder.request())?;
     if let Some(summary) = finished(&folder)? {
         output.say("the import has finished");
@@ -42,7 +43,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     let client = settings.client(output)?;
-    let (limits, _) = client.limits()?;
+    let (limits, _) = settings.limits(&client)?;
     import::check_tenant(&request.owner, &settings.owner(&limits))?;
     if let Some(first) = &request.retry_of {
         // As when the process died in between.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clinikapi::Key;
 use secrecy::SecretString;
 use serde::Deserialize;
-use toml::{Table, Value};
+use toml_edit::{DocumentMut, Item, Table, value};
 use transfer::files::{self, FolderLock};
 
 use crate::exit::usage;
@@ -68,17 +68,25 @@ pub(crate) fn store(name: &str, url: &str, key: &Key) -> Result<PathBuf> {
     if let Some(folder) = path.parent() {
         files::create_private_folder(folder)?;
     }
+    // A link leads to where somebody keeps such files, and stays one.
+    let path = path.canonicalize().unwrap_or(path);
     // Two at once would each write the file without the other's profile.
     let _lock = FolderLock::wait_beside(&path)?;
     let mut profiles = match std::fs::read_to_string(&path) {
-        Ok(text) => text.parse::<Table>().map_err(|_| usage(format!("{} is no file of profiles", path.display())))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Table::new(),
+        Ok(text) => {
+            text.parse::<DocumentMut>().map_err(|_| usage(format!("{} is no file of profiles", path.display())))?
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => DocumentMut::new(),
         Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
     };
-    let mut profile = Table::new();
-    profile.insert("url".to_owned(), Value::String(url.to_owned()));
-    profile.insert("key".to_owned(), Value::String(key.expose().to_owned()));
-    profiles.insert(name.to_owned(), Value::Table(profile));
-    files::replace(&path, toml::to_string(&profiles)?.as_bytes())?;
+    // What somebody has written beside it stays.
+    let profile = profiles.entry(name).or_insert(Item::Table(Table::new()));
+    let Some(profile) = profile.as_table_like_mut() else {
+        return Err(usage(format!("{} is no file of profiles", path.display())));
+    };
+    profile.insert("url", value(url));
+    profile.insert("key", value(key.expose()));
+    profile.remove("key_command");
+    files::replace(&path, profiles.to_string().as_bytes())?;
     Ok(path)
 }

@@ -29,6 +29,7 @@ mod migrating;
 mod outages;
 mod promises;
 mod stub;
+mod surroundings;
 mod tables;
 mod trouble;
 

@@ -75,7 +75,8 @@ fn the_map_that_shows_all_settings_is_one() {
     let bench = Bench::new();
     let map = blocks(PAGE, "toml")[1];
     bench.write("map.toml", map);
-    bench.write("visits.csv", "Visit,MRN,Kind,Doctor,Notes,Day,Time\nV1,7,ip,d1,x,7/4/99,2:05 PM\nV2,8,er,,-,7/4/24,\n");
+    bench
+        .write("visits.csv", "Visit,MRN,Kind,Doctor,Notes,Day,Time\nV1,7,ip,d1,x,7/4/99,2:05 PM\nV2,8,er,,-,7/4/24,\n");
     bench.import(&["Encounter", "visits.csv", "--map", "map.toml"]).ends(0);
     let state = bench.stub.state();
     let starts: Vec<_> = state.records.values().map(|(line, _)| line.split("\"start\":").nth(1).unwrap()).collect();

@@ -32,8 +32,10 @@ impl StateFolder {
             }
         }
         let folder = Self { path: std::path::absolute(path).context("find the state folder")? };
+        let is_new = !folder.path.exists();
         files::create_private_folder(&folder.path)?;
-        if !files::is_private(&folder.path)? {
+        // A share may know no modes: what we made ourselves cannot be made more private.
+        if !is_new && !files::is_private(&folder.path)? {
             return Err(unusable(format!("others may look into {}: run chmod 700 on it", path.display())));
         }
         for inner in INNER {
@@ -122,6 +124,11 @@ impl StateFolder {
             files::create_private_folder(&path)?;
         }
         Ok(())
+    }
+
+    /// Whether others may look into it, whatever was asked for: a share may know no modes.
+    pub fn is_open_to_others(&self) -> Result<bool> {
+        Ok(!files::is_private(&self.path)?)
     }
 
     /// Keeps other processes out, until the lock is dropped.
