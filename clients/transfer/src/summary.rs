@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use sources::SourceViolation;
 
 use crate::batch::Place;
+use crate::export::Owner;
 use crate::files::{self, PartialFile};
-use crate::plan::{ImportRequest, MaxRejected, Plan, source_name};
+use crate::plan::{ImportRequest, MaxRejected, Plan, Warning, source_name};
 use crate::run::{ResultLine, batch_label};
 use crate::state::{BatchState, HeldRecord, Journal, LineMap, StateFolder};
 
@@ -26,8 +27,12 @@ mod report;
 pub struct Summary {
     pub run: String,
     pub folder: PathBuf,
-    pub url: String,
-    pub environment: String,
+    #[serde(flatten)]
+    pub owner: Owner,
+    #[serde(default)]
+    pub label: Option<String>,
+    #[serde(default)]
+    pub map: Option<PathBuf>,
     pub finished: bool,
     /// Why it has not finished, or what failed.
     pub reason: Option<String>,
@@ -43,6 +48,9 @@ pub struct Summary {
     pub files: Vec<FileSummary>,
     pub jobs: Vec<JobSummary>,
     pub violations: Vec<ViolationCount>,
+    /// What is no error, and can hardly be meant.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     pub planned_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
@@ -125,6 +133,9 @@ pub struct ViolationCount {
     pub resource_type: ResourceType,
     pub code: String,
     pub path: String,
+    /// As the file calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
     pub count: u64,
 }
 
@@ -194,8 +205,9 @@ pub fn summarise(
     let summary = Summary {
         run: plan.run.clone(),
         folder: folder.path().to_owned(),
-        url: request.owner.url.clone(),
-        environment: request.owner.environment.clone(),
+        owner: request.owner.clone(),
+        label: request.label.clone(),
+        map: request.reading.map.clone(),
         finished: journal.states().iter().all(BatchState::is_done),
         reason,
         read: plan.read(),
@@ -207,6 +219,7 @@ pub fn summarise(
         files: merged.files,
         jobs,
         violations: merged.violations,
+        warnings: plan.warnings.clone(),
         planned_at: plan.created_at,
         started_at,
         ended_at,
@@ -227,7 +240,7 @@ struct Merge<'a> {
     ids: PartialFile,
     rejected: BTreeMap<ResourceType, (PathBuf, PartialFile)>,
     files: Vec<FileSummary>,
-    violations: BTreeMap<(ResourceType, String, String), u64>,
+    violations: BTreeMap<(ResourceType, String, String, Option<String>), u64>,
 }
 
 struct Merged {
@@ -297,11 +310,8 @@ impl<'a> Merge<'a> {
             stale.remove(&path);
         }
         stale.iter().try_for_each(|path| files::remove(path))?;
-        let violations = self.violations.into_iter().map(|((resource_type, code, path), count)| ViolationCount {
-            resource_type,
-            code,
-            path,
-            count,
+        let violations = self.violations.into_iter().map(|((resource_type, code, path, column), count)| {
+            ViolationCount { resource_type, code, path, column, count }
         });
         let mut violations: Vec<_> = violations.collect();
         violations.sort_by_key(|violation| std::cmp::Reverse(violation.count));
@@ -363,7 +373,8 @@ impl<'a> Merge<'a> {
             .split('/')
             .map(|step| if !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()) { "*" } else { step });
         let path = steps.collect::<Vec<_>>().join("/");
-        *self.violations.entry((resource_type, violation.code.clone(), path)).or_default() += 1;
+        let kind = (resource_type, violation.code.clone(), path, violation.column.clone());
+        *self.violations.entry(kind).or_default() += 1;
         let file = self.names.get(place.source).map(String::as_str).unwrap_or_default();
         write_line(&mut self.errors, &ErrorLine { file, line: place.line, resource_type, violation })
     }

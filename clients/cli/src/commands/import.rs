@@ -313,15 +313,19 @@ fn failed_jobs(summary: &Summary) -> anyhow::Error {
 pub(super) fn say_summary(summary: &Summary, output: &Output) {
     output.say(&summary.figures().to_string());
     for violation in summary.violations.iter().take(10) {
+        let column = violation.column.as_ref().map(|column| format!("column \"{column}\" ")).unwrap_or_default();
         output.say(&format!(
-            "  {} × {} {} [{}]",
+            "  {} × {} {column}{} [{}]",
             violation.count, violation.resource_type, violation.path, violation.code
         ));
     }
+    let folder = files::shown(&summary.folder);
     if summary.rejected > 0 && summary.rejected_files.is_empty() {
         output.say("which records were rejected cannot be told: the reports of a job are gone");
+    } else if summary.rejected > 0 && !summary.finished {
+        // How to go on is said once, and that is another command.
+        output.say(&format!("what is wrong with the rejected records stands in {folder}/errors.ndjson"));
     } else if summary.rejected > 0 {
-        let folder = files::shown(&summary.folder);
         let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
         output.say(&format!(
             "what is wrong stands in {folder}/errors.ndjson; fix the records in {} (as the service reads them: a map is \
@@ -329,10 +333,10 @@ pub(super) fn say_summary(summary: &Summary, output: &Output) {
             files.join(", "),
             output.next("retry", &summary.folder)
         ));
-    }
-    let rows = StateFolder::open(&summary.folder).and_then(|folder| folder.all_rejected_rows()).unwrap_or_default();
-    for path in rows {
-        output.say(&format!("rejected rows as they came, each with what is wrong: {}", files::shown(&path)));
+        let rows = StateFolder::open(&summary.folder).and_then(|folder| folder.all_rejected_rows()).unwrap_or_default();
+        for path in rows {
+            output.say(&format!("rejected rows as they came, each with what is wrong: {}", files::shown(&path)));
+        }
     }
     output.say(&format!("report: {}", files::shown(&summary.folder.join("report.html"))));
 }

@@ -6,10 +6,10 @@ use std::fmt::Write;
 use super::Summary;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #ddd;vertical-align:top}\
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.85rem;overflow-wrap:anywhere}\
-.total{font-size:1.2rem}@media print{body{margin:0}}";
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}code{font-size:.85rem;overflow-wrap:anywhere}\
+.total{font-size:1.2rem}@media(max-width:40rem){body{margin:1rem auto}th,td{padding-right:.5rem}}@media print{body{margin:0}}";
 
 /// The page.
 pub(super) fn html(summary: &Summary) -> String {
@@ -19,63 +19,73 @@ pub(super) fn html(summary: &Summary) -> String {
     page
 }
 
+/// How it went, in a sentence.
+fn verdict(summary: &Summary) -> String {
+    match (summary.finished, summary.rejected, summary.open) {
+        (true, 0, _) => "All records are stored.".to_owned(),
+        (true, rejected, _) => {
+            format!("Finished. {} records were rejected; the others are stored.", thousands(rejected))
+        }
+        (false, _, 0) => "Stopped.".to_owned(),
+        (false, _, open) => format!("Not finished: {} records are neither stored nor rejected.", thousands(open)),
+    }
+}
+
 fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
-    let state = match (summary.finished, summary.open) {
-        (true, _) => "finished",
-        (false, 0) => "stopped",
-        (false, _) => "not finished",
-    };
+    let title =
+        summary.label.as_ref().map_or_else(|| format!("Import {}", summary.run), |label| format!("Import: {label}"));
     write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>Import {run}</title><style>{STYLE}</style></head><body>\n<h1>Import {run}: {state}</h1>\n",
-        run = text(&summary.run),
+         <title>{title}</title><style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n",
+        title = text(&title),
     )?;
-    writeln!(page, "<p class=\"total\">{}</p>", summary.figures())?;
+    writeln!(page, "<p class=\"total\">{}</p>", verdict(summary))?;
+    writeln!(page, "<p>{}</p>", sum(summary))?;
     if let Some(reason) = &summary.reason {
         writeln!(page, "<p>{}</p>", text(reason))?;
     }
     let time = |time: Option<jiff::Timestamp>| time.map_or_else(|| "–".to_owned(), |time| format!("{time:.0}"));
-    rows(
-        page,
-        "Run",
-        &["", ""],
-        &[
-            vec!["Service".to_owned(), summary.url.clone()],
-            vec!["Environment".to_owned(), summary.environment.clone()],
-            vec!["Planned".to_owned(), time(Some(summary.planned_at))],
-            vec!["First step".to_owned(), time(summary.started_at)],
-            vec!["Last step".to_owned(), time(summary.ended_at)],
-        ],
-    )?;
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let mut run = vec![
+        row("Run", summary.run.clone()),
+        row("Tenant", summary.owner.tenant_id.clone()),
+        row("Environment", summary.owner.environment.clone()),
+        row("Service", summary.owner.url.clone()),
+    ];
+    run.extend(summary.map.as_ref().map(|map| row("Map", map.display().to_string())));
+    run.extend([
+        row("Planned", time(Some(summary.planned_at))),
+        row("First step", time(summary.started_at)),
+        row("Last step", time(summary.ended_at)),
+    ]);
+    rows(page, "Run", &["", ""], &run)?;
     let files: Vec<_> = summary
         .files
         .iter()
         .map(|file| {
-            vec![
-                file.file.clone(),
-                file.read.to_string(),
-                file.stored.to_string(),
-                file.rejected.to_string(),
-                file.sha256.clone(),
-            ]
+            let [read, stored, rejected, left_out] =
+                [file.read, file.stored, file.rejected, file.left_out].map(thousands);
+            vec![file.file.clone(), read, stored, rejected, left_out, file.sha256.clone()]
         })
         .collect();
-    rows(page, "Files", &["File", "#Read", "#Stored", "#Rejected", "SHA-256"], &files)?;
+    rows(page, "Files", &["File", "#Read", "#Stored", "#Rejected", "#Left out", "SHA-256"], &files)?;
     let violations: Vec<_> = summary
         .violations
         .iter()
         .map(|violation| {
-            vec![
-                violation.resource_type.to_string(),
-                violation.code.clone(),
-                violation.path.clone(),
-                violation.count.to_string(),
-            ]
+            let column = violation.column.clone().unwrap_or_default();
+            let (code, path) = (violation.code.clone(), violation.path.clone());
+            vec![violation.resource_type.to_string(), column, path, code, thousands(violation.count)]
         })
         .collect();
-    rows(page, "Violations", &["Type", "Code", "Path", "#Count"], &violations)?;
+    rows(page, "Violations", &["Type", "Column", "Field", "Rule", "#Count"], &violations)?;
+    if !summary.warnings.is_empty() {
+        let warnings: Vec<_> = summary.warnings.iter().map(|warning| vec![warning.to_string()]).collect();
+        rows(page, "To look at", &[""], &warnings)?;
+    }
     let jobs: Vec<_> = summary
         .jobs
         .iter()
@@ -85,20 +95,39 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
                 Some(reason) => format!("{}: {reason}", job.state),
                 None => job.state.clone(),
             };
-            vec![
-                job.batch.to_string(),
-                job.resource_type.to_string(),
-                id,
-                state,
-                job.records.to_string(),
-                job.stored.to_string(),
-                job.rejected.to_string(),
-            ]
+            let [records, stored, rejected] = [job.records, job.stored, job.rejected].map(thousands);
+            vec![job.batch.to_string(), job.resource_type.to_string(), id, state, records, stored, rejected]
         })
         .collect();
     rows(page, "Jobs", &["#Batch", "Type", "Job", "State", "#Records", "#Stored", "#Rejected"], &jobs)?;
     page.push_str("</body></html>\n");
     Ok(())
+}
+
+/// The figures as a sum that adds up.
+fn sum(summary: &Summary) -> String {
+    let parts = [
+        (summary.stored, "stored"),
+        (summary.rejected, "rejected"),
+        (summary.left_out, "left out"),
+        (summary.open, "open"),
+    ];
+    let shown = parts.iter().enumerate().filter(|(at, (count, _))| *at < 2 || *count > 0);
+    let shown: Vec<_> = shown.map(|(_, (count, name))| format!("{} {name}", thousands(*count))).collect();
+    format!("{} read = {}", thousands(summary.read), shown.join(" + "))
+}
+
+/// A number with commas between its thousands.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A table; a heading with `#` is of numbers.
@@ -110,7 +139,7 @@ fn rows(page: &mut String, title: &str, headings: &[&str], rows: &[Vec<String>])
     let class = |column: usize| {
         if headings.get(column).is_some_and(|heading| heading.starts_with('#')) { " class=\"n\"" } else { "" }
     };
-    page.push_str("<table>");
+    page.push_str("<div class=\"wide\"><table>");
     if headings.iter().any(|heading| !heading.is_empty()) {
         page.push_str("<thead><tr>");
         for (column, heading) in headings.iter().enumerate() {
@@ -128,9 +157,21 @@ fn rows(page: &mut String, title: &str, headings: &[&str], rows: &[Vec<String>])
         }
         page.push_str("</tr>\n");
     }
-    writeln!(page, "</tbody></table>")
+    writeln!(page, "</tbody></table></div>")
 }
 
 fn text(raw: &str) -> String {
     raw.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_by_their_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
 }
