@@ -4,7 +4,7 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use model::TenantId;
 
 mod audit;
@@ -55,6 +55,11 @@ enum Command {
     Audit(audit::Arguments),
     /// Says what of a stack was changed by hand, or left out of a restore. Fails if there is anything.
     Check,
+    /// Prints a completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// A tenant, as an argument.
@@ -67,6 +72,13 @@ struct TenantArgument {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Cli { output, stack, command } = Cli::parse();
+    if let Command::Completions { shell } = command {
+        // In memory first: a closed pipe is no reason to panic.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "clinik-bulk-admin", &mut script);
+        let printed = std::io::stdout().write_all(&script);
+        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     match run(command, stack.as_deref(), output).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
@@ -87,13 +99,14 @@ async fn run(command: Command, stack: Option<&str>, output: OutputFormat) -> Res
         Command::Record(command) => record::run(command, stores, output).await,
         Command::Check => check::run(stack, stores, output).await,
         Command::Audit(arguments) => audit::run(&arguments, stores, output).await,
+        // Needs no stack: it was printed before.
+        Command::Completions { .. } => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

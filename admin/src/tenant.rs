@@ -12,6 +12,7 @@ use crate::audit::Change;
 use crate::output::OutputFormat;
 use crate::stores::Stores;
 
+mod delete;
 mod purge;
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,15 @@ pub(crate) enum Command {
         /// Which: test or live.
         #[arg(long)]
         environment: Environment,
+        /// The tenant's id once more, in place of the question.
+        #[arg(long, value_name = "TENANT")]
+        confirm: Option<TenantId>,
+    },
+    /// Deletes a tenant of which nothing is left: its keys are revoked, and both environments are purged. Its keys stay
+    /// revoked, and what it has used stays until it expires.
+    Delete {
+        #[command(flatten)]
+        tenant: TenantArgument,
         /// The tenant's id once more, in place of the question.
         #[arg(long, value_name = "TENANT")]
         confirm: Option<TenantId>,
@@ -89,6 +99,18 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             let partition = Partition { tenant, environment };
             return output.print(&purge::run(&partition, confirm.as_ref(), stores).await?);
         }
+        Command::Delete { tenant, confirm } => {
+            let tenant = stores.known_tenant(&tenant.tenant).await?;
+            delete::check(&tenant.id, stores).await?;
+            if !purge::is_confirmed(&format!("Tenant {} will be deleted.", tenant.id), &tenant.id, confirm.as_ref())? {
+                bail!("not confirmed; nothing was deleted");
+            }
+            write_down("tenant.deleted", &tenant, stores).await?;
+            if !stores.usage()?.delete_tenant(&tenant).await? {
+                bail!("somebody else has changed tenant {} meanwhile; nothing was deleted", tenant.id);
+            }
+            tenant
+        }
         Command::Create { tenant, limits } => {
             let new = limits.apply(Tenant {
                 id: tenant.tenant,
@@ -110,10 +132,15 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         Command::Show { tenant } => stores.known_tenant(&tenant.tenant).await?,
         Command::Set { tenant, limits } => {
             // Somebody else may be changing it: what they set is kept.
+            let mut written = None;
             loop {
                 let before = stores.known_tenant(&tenant.tenant).await?;
                 let changed = limits.apply(before.clone());
-                write_down("tenant.changed", &changed, stores).await?;
+                // Once, unless the race that was lost has made it another change.
+                if written.as_ref() != Some(&changed) {
+                    write_down("tenant.changed", &changed, stores).await?;
+                    written = Some(changed.clone());
+                }
                 if stores.usage()?.save_tenant(&changed, Some(&before)).await? {
                     break changed;
                 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, Write, stderr, stdin};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use aws::Purge;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
@@ -44,7 +45,8 @@ impl Purged {
 }
 
 pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, stores: &Stores) -> Result<Purged> {
-    if !is_confirmed(partition, confirm)? {
+    let question = format!("All records, jobs and files of {partition} will be deleted.");
+    if !is_confirmed(&question, &partition.tenant, confirm)? {
         bail!("not confirmed; nothing was deleted");
     }
     let working = stores.jobs()?.count_working(partition, SystemClock.now()).await?;
@@ -59,7 +61,7 @@ pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, store
     let again_after = uploads.open(now).next().is_some().then(|| now + SignedDuration::from_hours(1));
     let mut purged = Purged { again_after, ..Purged::default() };
     for _ in 0..MAX_RUNS {
-        let found = once(partition, stores).await?;
+        let found = once(partition, &stores.purge()?).await?;
         if found.is_nothing() {
             return Ok(purged);
         }
@@ -72,19 +74,24 @@ pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, store
     bail!("{partition} is still being written to; revoke the tenant's keys, and purge again");
 }
 
-fn is_confirmed(partition: &Partition, confirm: Option<&TenantId>) -> Result<bool> {
+/// Whether somebody has typed the tenant's id.
+pub(super) fn is_confirmed(question: &str, tenant: &TenantId, confirm: Option<&TenantId>) -> Result<bool> {
     if let Some(confirm) = confirm {
-        return Ok(*confirm == partition.tenant);
+        return Ok(confirm == tenant);
     }
-    write!(stderr(), "All records, jobs and files of {partition} will be deleted. Type the tenant's id to confirm: ")?;
+    write!(stderr(), "{question} Type the tenant's id to confirm: ")?;
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim() == partition.tenant.as_str())
+    Ok(answer.trim() == tenant.as_str())
+}
+
+/// Whether a purge would find anything.
+pub(super) async fn is_left(partition: &Partition, stores: &Stores) -> Result<bool> {
+    Ok(!once(partition, &stores.purge()?.looking()).await?.is_nothing())
 }
 
 /// Records first, then the log that names them: a record is never without its change item.
-async fn once(partition: &Partition, stores: &Stores) -> Result<Purged> {
-    let purge = &stores.purge()?;
+async fn once(partition: &Partition, purge: &Purge) -> Result<Purged> {
     let types = || ResourceType::ALL.iter().copied();
     let (shards, logs): (Vec<_>, Vec<_>) =
         (types().flat_map(Shard::all).collect(), types().flat_map(ChangeLog::all).collect());

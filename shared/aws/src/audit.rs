@@ -66,7 +66,6 @@ impl OperatorAudit {
         put.item("pk", text(PARTITION))
             .item("sk", text(sk))
             .item("v", number(VERSION))
-            .condition_expression("attribute_not_exists(pk)")
             .send()
             .await
             .map(|_| ())

@@ -126,7 +126,7 @@ impl Aws {
     #[must_use]
     pub fn purge(&self, jobs_table: String, records_table: String, usage_table: String, bucket: String) -> Purge {
         let dynamodb = self.dynamodb_client();
-        Purge { dynamodb, files: self.objects(bucket), jobs_table, records_table, usage_table }
+        Purge { dynamodb, files: self.objects(bucket), jobs_table, records_table, usage_table, only_looks: false }
     }
 
     /// The queue of one type of job.

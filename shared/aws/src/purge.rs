@@ -22,9 +22,17 @@ pub struct Purge {
     pub(crate) jobs_table: String,
     pub(crate) records_table: String,
     pub(crate) usage_table: String,
+    /// Whether nothing is deleted, and the first of what there is is counted.
+    pub(crate) only_looks: bool,
 }
 
 impl Purge {
+    /// One that deletes nothing: its counts are zero where nothing is left, and no more than that.
+    #[must_use]
+    pub fn looking(self) -> Self {
+        Self { only_looks: true, ..self }
+    }
+
     /// Deletes the records of a shard; returns how many there were.
     pub async fn records(&self, partition: &Partition, shard: Shard) -> Result<u64, PortError> {
         self.items("delete records", &self.records_table, text(shard_key(partition, shard)), "").await
@@ -59,6 +67,10 @@ impl Purge {
     pub async fn files(&self, partition: &Partition) -> Result<u64, PortError> {
         let mut deleted = 0;
         for prefix in KeyPrefix::of_partition(partition) {
+            if self.only_looks {
+                deleted += u64::from(self.files.has_any(&prefix).await?);
+                continue;
+            }
             deleted += self.files.remove(partition, &prefix, &[]).await?;
         }
         Ok(deleted)
@@ -83,6 +95,10 @@ impl Purge {
             query = query
                 .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
                 .expression_attribute_values(":prefix", text(prefix));
+        }
+        if self.only_looks {
+            let found = query.limit(1).send().await.map_err(|error| port_error(operation, &error))?;
+            return Ok(found.count.unsigned_abs().into());
         }
         let mut pages = query.into_paginator().send();
         let mut deleted = 0;

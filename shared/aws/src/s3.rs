@@ -252,6 +252,13 @@ impl FileRemover for S3Objects {
 }
 
 impl S3Objects {
+    /// Whether there is a file under this prefix.
+    pub(crate) async fn has_any(&self, prefix: &KeyPrefix) -> Result<bool, PortError> {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix.as_str()).max_keys(1);
+        let found = list.send().await.map_err(|error| port_error("look for files", &error))?;
+        Ok(!found.contents().is_empty())
+    }
+
     async fn delete_all(&self, prefix: &str, keep: &[ObjectKey]) -> Result<u64, PortError> {
         const OPERATION: &str = "delete files";
         let is_kept = |key: &str| keep.iter().any(|kept| kept.as_str() == key);

@@ -241,6 +241,33 @@ fn a_record_that_was_deleted_is_named_by_exports_with_since() {
 }
 
 #[test]
+fn a_tenant_is_deleted_once_nothing_of_it_is_left() {
+    let id = tenant("ops-gone");
+    let delete = ["tenant", "delete", &id, "--confirm", &id];
+    let key = admin(&["key", "create", &id, "--environment", "live"]);
+    let client = Client::with_key(key["key"].as_str().unwrap());
+    assert_eq!(client.imported("Patient", &patients(3))["succeededRecords"], 3);
+    assert!(refused(&delete).contains("open still"));
+    // As long after its revocation as everybody has forgotten it.
+    boto3(&format!(
+        "import boto3, os
+table = boto3.resource('dynamodb').Table(os.environ['API_KEYS_TABLE'])
+for item in table.scan(ConsistentRead=True)['Items']:
+    if '{id}' in str(item):
+        table.delete_item(Key={{key['AttributeName']: item[key['AttributeName']] for key in table.key_schema}})"
+    ));
+    assert!(
+        refused(&delete).contains(&format!("purge it first: clinik-bulk-admin tenant purge {id} --environment live"))
+    );
+    let _purged = admin(&["tenant", "purge", &id, "--environment", "live", "--confirm", &id]);
+    assert!(refused(&["tenant", "delete", &id, "--confirm", "another"]).contains("nothing was deleted"));
+    assert_eq!(admin(&delete)["id"], id.as_str());
+    assert!(refused(&["tenant", "show", &id]).contains("there is no tenant"));
+    let audit = admin(&["audit", "--tenant", &id]);
+    assert_eq!(audit.as_array().unwrap().last().unwrap()["action"], "tenant.deleted");
+}
+
+#[test]
 fn what_operators_change_is_on_record() {
     let tenant = tenant("ops-audit");
     let key = admin(&["key", "create", &tenant]);

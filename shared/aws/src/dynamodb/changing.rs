@@ -1,7 +1,10 @@
 //! Writes of operators: on condition that nobody else has written meanwhile.
 
 use aws_sdk_dynamodb::Client;
+#[cfg(feature = "operators")]
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
 use ports::PortError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,18 +29,8 @@ impl Holder<'_> {
     where
         T: Serialize + DeserializeOwned + PartialEq + Sync,
     {
+        let Some(stored) = self.stored_as(before).await? else { return Ok(false) };
         let Self { client, table, operation, attribute, key } = self;
-        let found = client.get_item().table_name(table).set_key(Some(key.clone())).consistent_read(true).send().await;
-        let stored =
-            found.map_err(|error| port_error(operation, &error))?.item.and_then(|mut item| item.remove(attribute));
-        let known: Option<T> = stored
-            .clone()
-            .map(serde_dynamo::from_attribute_value)
-            .transpose()
-            .map_err(|_| unreadable(operation, "item cannot be read"))?;
-        if known.as_ref() != before {
-            return Ok(false);
-        }
         let content =
             serde_dynamo::to_attribute_value(new).map_err(|_| unreadable(operation, "cannot be put into an item"))?;
         let put = client
@@ -60,5 +53,45 @@ impl Holder<'_> {
             }
             Err(error) => Err(port_error(operation, &error)),
         }
+    }
+
+    /// Deletes the item, on condition that its content is this.
+    #[cfg(feature = "operators")]
+    pub(super) async fn delete<T: DeserializeOwned + PartialEq + Sync>(self, before: &T) -> Result<bool, PortError> {
+        let Some(Some(stored)) = self.stored_as(Some(before)).await? else { return Ok(false) };
+        let Self { client, table, operation, attribute, key } = self;
+        let delete = client
+            .delete_item()
+            .table_name(table)
+            .set_key(Some(key))
+            .condition_expression("#content = :stored")
+            .expression_attribute_names("#content", attribute)
+            .expression_attribute_values(":stored", stored);
+        match delete.send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(port_error(operation, &error)),
+        }
+    }
+
+    /// The attribute as it stands, where its content is what it was before; `None` where it is another.
+    async fn stored_as<T: DeserializeOwned + PartialEq + Sync>(
+        &self,
+        before: Option<&T>,
+    ) -> Result<Option<Option<AttributeValue>>, PortError> {
+        let Self { client, table, operation, attribute, key } = self;
+        let found = client.get_item().table_name(*table).set_key(Some(key.clone())).consistent_read(true).send().await;
+        let stored =
+            found.map_err(|error| port_error(operation, &error))?.item.and_then(|mut item| item.remove(*attribute));
+        let known: Option<T> = stored
+            .clone()
+            .map(serde_dynamo::from_attribute_value)
+            .transpose()
+            .map_err(|_| unreadable(operation, "item cannot be read"))?;
+        Ok((known.as_ref() == before).then_some(stored))
     }
 }

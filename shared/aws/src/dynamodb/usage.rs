@@ -42,6 +42,14 @@ pub struct DynamoUsage {
 }
 
 impl DynamoUsage {
+    /// Deletes a tenant's plan and limits. `false` when they are others by now: nothing was done then. What the tenant has
+    /// used stays until it expires.
+    #[cfg(feature = "operators")]
+    pub async fn delete_tenant(&self, tenant: &Tenant) -> Result<bool, PortError> {
+        let (client, table, key) = (&self.client, self.table.as_str(), plan_key(&tenant.id));
+        Holder { client, table, operation: "delete tenant", attribute: "tenant", key }.delete(tenant).await
+    }
+
     pub(crate) fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }

@@ -286,4 +286,9 @@ fn erase() {
     assert_eq!((&purged["records"], &purged["jobs"]), (&json!(1), &json!(2)), "{purged}");
     no_file_is_left("exports", &partition, job);
     assert_eq!(client.exported(&["Patient"], None).1, "");
+    // One that has a key is not deleted; one that never had any is.
+    assert!(String::from_utf8_lossy(&done(&["tenant", "delete", id, "--confirm", id]).stderr).contains("keys of"));
+    let empty = format!("perm-empty-{:x}", std::process::id());
+    let _created = over_http::admin(&["tenant", "create", &empty]);
+    assert_eq!(operator(&["tenant", "delete", &empty, "--confirm", &empty])["id"], empty.as_str());
 }
