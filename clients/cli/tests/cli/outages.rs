@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::stub::{Phase, Reply, Request, error, success};
-use crate::{Bench, Victim, kill, patients, patients_with_ids};
+use crate::{Bench, Victim, kill, patients};
 
 /// Cases that run side by side: most of their time is waiting.
 const LANES: usize = 12;
@@ -107,15 +107,25 @@ const SCENES: [Scene; 7] = [
             assert_eq!(bench.read("state/ids.ndjson").lines().count(), 4, "{case}");
         },
     },
+    // Two batches with the same records, of two exports of a chain: the later one must come behind the earlier one.
     Scene {
         prepare: |bench| {
-            bench.write("p.ndjson", patients_with_ids(0..10_000, "old") + &patients_with_ids(0..2, "new"));
+            for n in 0..3 {
+                bench.stub.put("Patient", &format!("p-{n}"), "old");
+            }
+            bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+            bench.stub.state().transaction_time = "2026-01-16T09:00:00Z".to_owned();
+            for n in 0..2 {
+                bench.stub.put("Patient", &format!("p-{n}"), "new");
+            }
+            bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
+            bench.stub.state().records.clear();
         },
-        command: &["import", "Patient", "p.ndjson", "--state", "state"],
+        command: &["import", "out", "--state", "state"],
         resume: Some(resume_import),
         code: 0,
         check: |bench, case| {
-            check_summary(bench, "state", 10_002, case);
+            check_summary(bench, "state", 6, case);
             let state = bench.stub.state();
             let record = |n: usize| &state.records[&("Patient".to_owned(), format!("p-{n}"))].0;
             assert!(record(0).contains("new") && record(1).contains("new") && record(2).contains("old"), "{case}");
