@@ -114,7 +114,7 @@ const SCENES: [Scene; 7] = [
                 bench.stub.put("Patient", &format!("p-{n}"), "old");
             }
             bench.run(&["export", "Patient", "--out", "out"]).ends(0);
-            bench.stub.state().transaction_time = "2026-01-16T09:00:00Z".to_owned();
+            "2026-01-16T09:00:00Z".clone_into(&mut bench.stub.state().transaction_time);
             for n in 0..2 {
                 bench.stub.put("Patient", &format!("p-{n}"), "new");
             }
