@@ -57,6 +57,17 @@ pub(crate) struct Global {
     pub(crate) no_color: bool,
 }
 
+impl Global {
+    /// The options that a command which is shown must have, too: with them it reaches the same service by the same key.
+    pub(crate) fn repeated(&self) -> String {
+        let is_named = self.profile != DEFAULT_PROFILE;
+        let mut options = if is_named { format!("--profile {} ", self.profile) } else { String::new() };
+        options.extend(self.url.as_ref().map(|url| format!("--url {url} ")));
+        options.extend(self.key_file.as_ref().map(|file| format!("--key-file {} ", file.display())));
+        options
+    }
+}
+
 /// What a map file looks like.
 const MAP_FILE: &str = r#"A map file says which column is which field, and how its text is translated. `clinik-bulk map TYPE FILE` writes one
 to begin with; docs/migrating.md explains every setting:
@@ -96,6 +107,9 @@ pub(crate) enum Command {
     /// Validates files by the service's own rules, or a folder as import takes it. Nothing leaves the machine.
     #[command(after_long_help = MAP_FILE)]
     Validate(Validate),
+    /// Prints the records that files become, one JSON object a line: to look at what a map does. Nothing leaves the machine.
+    #[command(after_long_help = MAP_FILE)]
+    Convert(Convert),
     /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, an export, or exports.
     #[command(after_long_help = MAP_FILE)]
     Import(Import),
@@ -213,6 +227,17 @@ pub(crate) struct Validate {
     #[arg(long)]
     pub(crate) references: bool,
     /// List so many violations at most; all are counted.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    #[command(flatten)]
+    pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    /// Print so many records at most.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
 }

@@ -6,6 +6,7 @@ use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::output::Output;
 
+mod convert;
 mod export;
 mod import;
 mod jobs;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit> {
         Command::Template { resource_type } => types::template(*resource_type, output),
         Command::Map(arguments) => map::map(arguments, output),
         Command::Validate(arguments) => validate::validate(arguments, output),
+        Command::Convert(arguments) => convert::convert(arguments, output),
         Command::Import(arguments) => import::import(arguments, global, output),
         Command::Resume(arguments) => resume::resume(arguments, global, output),
         Command::Status { state } => resume::status(state, output),

@@ -15,7 +15,7 @@ mod progress;
 mod settings;
 mod values;
 
-use cli::Cli;
+use cli::{Cli, Global};
 use output::Output;
 
 fn main() -> ExitCode {
@@ -27,7 +27,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };
-    let output = Output::new(&cli.global, color);
+    let Global { output, quiet, .. } = cli.global;
+    let output = Output::new(output, quiet, color, cli.global.repeated());
     let done = commands::run(&cli, &output);
     output.exit(done)
 }

@@ -16,7 +16,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use transfer::files::{self, FolderLock};
 
-use crate::cli::Global;
 use crate::exit::{self, Exit};
 
 /// What a shell expects of a process that SIGINT has ended.
@@ -55,13 +54,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(global: &Global, color: bool) -> Self {
-        let Global { profile, url, key_file, output, quiet, .. } = global;
-        let is_named = profile != DEFAULT_PROFILE;
-        let mut options = if is_named { format!("--profile {profile} ") } else { String::new() };
-        options.extend(url.as_ref().map(|url| format!("--url {url} ")));
-        options.extend(key_file.as_ref().map(|file| format!("--key-file {} ", file.display())));
-        Self { format: *output, quiet: *quiet, color, options, bars: Rc::default(), has_document: Rc::default() }
+    pub(crate) fn new(format: OutputFormat, quiet: bool, color: bool, options: String) -> Self {
+        Self { format, quiet, color, options, bars: Rc::default(), has_document: Rc::default() }
     }
 
     /// A command to type next, on a folder of this run.

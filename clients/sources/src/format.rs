@@ -3,7 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
+use anyhow::Result;
+use encoding_rs::Encoding;
 use serde::{Deserialize, Serialize};
+
+use crate::unusable::unusable;
 
 /// How a file's records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,4 +69,11 @@ pub fn format_of(path: &Path) -> Option<Format> {
         "tsv" | "tab" => Some(Format::Tsv),
         _ => None,
     }
+}
+
+/// An encoding, by any name that browsers know it by.
+pub fn encoding(name: &str) -> Result<&'static Encoding> {
+    Encoding::for_label(name.as_bytes()).ok_or_else(|| {
+        unusable(format!("unknown encoding {name}: utf-8, utf-16le, utf-16be, windows-1250 to windows-1258, iso-8859-1 to iso-8859-16, ibm866, macintosh, gb18030, big5, shift_jis, euc-jp and euc-kr are known"))
+    })
 }

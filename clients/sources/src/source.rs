@@ -13,6 +13,8 @@ use records::Schema;
 use sha2::{Digest, Sha256};
 
 use crate::format::Format;
+#[cfg(test)]
+use crate::format::encoding;
 use crate::look::{self, Packing};
 use crate::table::{TableOptions, check_header};
 use crate::unusable::unusable;
@@ -79,6 +81,17 @@ impl Source {
     /// Its text in UTF-8, to be read as records of this format. The encoding is the one that is said, or that the file
     /// shows. A text that is something else is refused, with what to do.
     pub fn text(self, encoding: Option<&'static Encoding>, format: Format) -> Result<Self> {
+        // A mark is surer than what is said.
+        let encoding = if self.first.starts_with(b"\xEF\xBB\xBF") { None } else { encoding };
+        if let Some(said) =
+            encoding.filter(|said| look::is_surely_utf8(&self.first) && !said.name().starts_with("UTF-"))
+        {
+            return Err(unusable(format!(
+                "it is UTF-8, and read as {} other letters would come of it: leave --encoding out, or say in a map which files \
+                 have which encoding",
+                said.name()
+            )));
+        }
         let encoding = encoding.or_else(|| look::shown_encoding(&self.first));
         let (first, ..) = encoding.unwrap_or(encoding_rs::UTF_8).decode(&self.first);
         look::check_text(&first, (self.first.len() as u64) < LOOK, format)?;
@@ -127,7 +140,10 @@ pub fn check_source(
         }
         // A line that is cut off says nothing.
         let lines = memchr::memrchr(b'\n', first).and_then(|end| first.get(..=end)).unwrap_or_default();
-        if lines.is_empty() {
+        let count = memchr::memchr_iter(b'\n', lines.trim_ascii()).count();
+        // A pipe may bring a header alone, or a part of it.
+        let is_open = memchr::memchr_iter(b'"', lines).count() % 2 == 1;
+        if count == 0 || is_open {
             return Ok(());
         }
         look::check_text(&String::from_utf8_lossy(lines), false, format)?;
@@ -139,13 +155,6 @@ pub fn check_source(
     }
     let source = Source::open(path)?.text(encoding, format)?;
     table.map_or(Ok(()), |(options, schema)| check_header(source.reader, options, schema))
-}
-
-/// An encoding, by any name that browsers know it by.
-pub fn encoding(name: &str) -> Result<&'static Encoding> {
-    Encoding::for_label(name.as_bytes()).ok_or_else(|| {
-        unusable(format!("unknown encoding {name}: utf-8, windows-1252, iso-8859-15, utf-16le and others are known"))
-    })
 }
 
 struct Counted<R> {

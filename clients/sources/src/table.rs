@@ -7,7 +7,7 @@ use records::Schema;
 
 use crate::format::UnknownColumns;
 use crate::unusable::unusable;
-use crate::validation::{Sink, SourceViolation, Validator};
+use crate::validation::{Doubt, Sink, SourceViolation, Validator};
 
 mod columns;
 mod convert;
@@ -52,21 +52,32 @@ pub struct TableOptions<'a> {
 struct Header<R> {
     rows: Rows<R>,
     converter: Converter,
-    /// As it stands in the file.
-    raw: Vec<u8>,
 }
 
 fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) -> Result<Header<R>> {
-    let mut rows = Rows::new(reader, options.delimiter)?;
+    let skip = options.map.and_then(|map| map.settings.skip).unwrap_or(0);
+    let mut rows = Rows::new(reader, options.delimiter, skip)?;
     let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
     check_text(&rows.cells, line, None)?;
     let headers = (0..rows.cells.len()).map(|at| String::from_utf8_lossy(rows.cells.get(at)).trim().to_owned());
     let plain = Map::default();
     let map = options.map.unwrap_or(&plain);
-    let columns = Columns::assign(schema, headers.collect(), map, options.unknown);
-    let converter = columns.and_then(Converter::new).map_err(unusable)?;
-    let raw = rows.raw().to_vec();
-    Ok(Header { rows, converter, raw })
+    let headers: Vec<_> = headers.collect();
+    let count = headers.len();
+    let columns = Columns::assign(schema, headers, map, options.unknown);
+    match columns.and_then(Converter::new) {
+        Ok(converter) => Ok(Header { rows, converter }),
+        Err(problem) => {
+            // A title above the header has fewer cells than what follows.
+            let next = rows.next_row().ok().flatten().map_or(0, |_| rows.cells.len());
+            let hint = if next > count + 1 {
+                "\n  the line behind it has more cells: if it is a title, and not the header, add skip = 1 to the map"
+            } else {
+                ""
+            };
+            Err(unusable(format!("{problem}{hint}")))
+        }
+    }
 }
 
 /// Checks whether a table's header and its map fit the type. Reads no further.
@@ -82,7 +93,8 @@ pub fn read_table(
     sink: &mut dyn Sink,
     mut seen: impl FnMut(),
 ) -> Result<RowCount> {
-    let Header { mut rows, mut converter, raw: header } = read_header(reader, options, &validator.schema)?;
+    let Header { mut rows, mut converter } = read_header(reader, options, &validator.schema)?;
+    let mut swallowed = 0;
     let mut record = Vec::new();
     let mut count = RowCount::default();
     while let Some(line) = rows.next_row()? {
@@ -97,9 +109,11 @@ pub fn read_table(
             seen();
         }
         let mut violations = converter.convert(cells, &mut record);
-        if let Some(ragged) = ragged(cells, &converter.headers) {
-            violations.insert(0, ragged);
+        violations.splice(0..0, ragged(cells, &converter.headers));
+        if is_header(cells, &converter.headers) {
+            violations = vec![header_again()];
         }
+        swallowed += u64::from(has_swallowed(cells, rows.delimiter(), converter.headers.len()));
         match validator.check(&record) {
             Ok(id) if violations.is_empty() => match sink.valid(line, validator.resource_type, id, &record)? {
                 None => continue,
@@ -117,13 +131,40 @@ pub fn read_table(
         }
         sink.rejected_bytes(validator.resource_type, &record, true)?;
         sink.rejected(line, validator.resource_type, &violations)?;
-        sink.rejected_row(&header, rows.raw(), rows.delimiter(), &violations)?;
+        let headers: Vec<_> = converter.headers.iter().map(String::as_bytes).collect();
+        let cells: Vec<_> = (0..rows.cells.len()).map(|at| rows.cells.get(at)).collect();
+        sink.rejected_row(&headers, &cells, rows.delimiter(), &violations)?;
+    }
+    if swallowed > 0 {
+        sink.doubtful(validator.resource_type, "quoted cells", Doubt::SwallowedRows, swallowed);
     }
     for ((path, doubt), count) in std::mem::take(&mut converter.doubts) {
         sink.doubtful(validator.resource_type, &path, doubt, count);
     }
     seen();
     Ok(count)
+}
+
+/// Whether a row is the header once more, as where files were put one behind the other.
+fn is_header(cells: &rows::Cells, headers: &[String]) -> bool {
+    let text = |at: usize| std::str::from_utf8(cells.get(at)).unwrap_or_default();
+    let is_same = |(at, header): (usize, &String)| {
+        text(at).trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}') == header
+    };
+    headers.len() > 1 && headers.iter().enumerate().all(is_same)
+}
+
+fn header_again() -> SourceViolation {
+    let message = "The row is the header once more".to_owned();
+    SourceViolation { code: "header_row".to_owned(), path: String::new(), message, column: None }
+}
+
+/// Whether a quoted cell goes over lines and holds as many delimiters as a row: two stray quotes make that of two rows.
+fn has_swallowed(cells: &rows::Cells, delimiter: u8, columns: usize) -> bool {
+    let is_like_rows = |cell: &[u8]| {
+        memchr::memchr(b'\n', cell).is_some() && memchr::memchr_iter(delimiter, cell).count() + 1 >= columns.max(2)
+    };
+    (0..cells.len()).any(|at| is_like_rows(cells.get(at)))
 }
 
 /// A row must have a cell for each column; empty ones behind them are what a trailing delimiter leaves.

@@ -49,6 +49,10 @@ pub enum Doubt {
     Ancient,
     /// A birth or death that is still to come.
     Future,
+    /// A text that looks like a number in another notation.
+    NumberAsText,
+    /// A quoted cell that may be several rows.
+    SwallowedRows,
 }
 
 impl Doubt {
@@ -56,8 +60,12 @@ impl Doubt {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Ancient => "before 1850",
-            Self::Future => "in the future",
+            Self::Ancient => "dates before 1850",
+            Self::Future => "dates in the future",
+            Self::SwallowedRows => "go over lines and hold as many delimiters as a row: a stray quote would do that",
+            Self::NumberAsText => {
+                "texts that look like numbers (a map's decimal and thousands say how a file writes them)"
+            }
         }
     }
 }
@@ -79,8 +87,14 @@ pub trait Sink {
     /// A record that is rejected, and all that is wrong with it.
     fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()>;
 
-    /// The row that a rejected record was, and the header, as they stand in the file.
-    fn rejected_row(&mut self, header: &[u8], row: &[u8], delimiter: u8, violations: &[SourceViolation]) -> Result<()>;
+    /// The cells of the row that a rejected record was, and the header's.
+    fn rejected_row(
+        &mut self,
+        header: &[&[u8]],
+        row: &[&[u8]],
+        delimiter: u8,
+        violations: &[SourceViolation],
+    ) -> Result<()>;
 
     /// Records of a table with a doubtful value in this field.
     fn doubtful(&mut self, resource_type: ResourceType, field: &str, doubt: Doubt, records: u64);

@@ -7,10 +7,37 @@ use sha2::{Digest, Sha256};
 pub(crate) struct Fingerprint([u64; 2]);
 
 impl Fingerprint {
+    /// Of a line of JSON, however its members are spaced.
+    pub(crate) fn of_json(line: &[u8]) -> Self {
+        let mut is_text = false;
+        let mut is_escaped = false;
+        let mut compact = Vec::with_capacity(line.len());
+        for byte in line {
+            if is_text || !byte.is_ascii_whitespace() {
+                compact.push(*byte);
+            }
+            is_text ^= *byte == b'"' && !is_escaped;
+            is_escaped = is_text && *byte == b'\\' && !is_escaped;
+        }
+        Self::of(&compact)
+    }
+
     pub(crate) fn of(text: &[u8]) -> Self {
         let digest = Sha256::digest(text);
         let (halves, _) = digest.as_slice().as_chunks::<8>();
         let half = |at: usize| halves.get(at).copied().map_or(0, u64::from_le_bytes);
         Self([half(0), half(1)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_between_members_is_no_change() {
+        let of = |text: &str| Fingerprint::of_json(text.as_bytes());
+        assert_eq!(of(r#"{"a":"b \" c","d":1}"#), of("{ \"a\" : \"b \\\" c\",\t\"d\": 1 }\r"));
+        assert_ne!(of(r#"{"a":"b c"}"#), of(r#"{"a":"bc"}"#));
     }
 }

@@ -110,7 +110,7 @@ pub struct Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { resource_type, field, doubt, records } = self;
-        write!(formatter, "{resource_type} {field}: {records} dates {}", doubt.as_str())
+        write!(formatter, "{resource_type} {field}: {records} {}", doubt.as_str())
     }
 }
 

@@ -118,6 +118,10 @@ impl<'a> Printer<'a> {
 }
 
 impl Findings for Printer<'_> {
+    fn accepted(&mut self, _: &str, _: u64, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
     fn rejected(&mut self, file: &str, line: u64, violations: &[SourceViolation]) -> Result<()> {
         violations.iter().try_for_each(|violation| self.print(file, line, violation))
     }

@@ -10,7 +10,7 @@ fn what_cannot_be_read_is_told_in_one_sentence_and_nothing_is_made() {
         ("p.csv", b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "old Excel workbook"),
         ("p.csv", b"<html><body><table>", "web page"),
         ("p.ndjson", b"PK\x03\x04......patients.csv", "zip archive"),
-        ("p.ndjson", b"BZh91AY", "bunzip2"),
+        ("p.ndjson", b"BZh91AY&SY", "bunzip2"),
         ("p.ndjson", b"[{\"firstName\":\"A\"}]", "jq -c '.[]'"),
         ("p.ndjson", b"{\n  \"firstName\": \"A\"\n}\n", "jq -c ."),
         ("p.ndjson", b"{\"resourceType\":\"Bundle\",\"entry\":[]}", "Bundle"),
@@ -82,13 +82,59 @@ fn rejected_rows_come_back_as_they_were_with_what_is_wrong() {
     bench.import(&["Patient", "p.csv", "--map", "map.toml"]).ends(3).says("rejected-rows/p.csv");
     let rows = bench.read("state/rejected-rows/p.csv");
     let lines: Vec<_> = rows.lines().collect();
-    assert_eq!(lines[0], "id;firstName;lastName;DOB;\"_violations\"");
-    assert!(lines[1].starts_with("2;\"C;\"\"c\"\"\";D;31/31/1990;\"DOB: birthDate: Must be a real date"), "{rows}");
-    assert!(lines[2].starts_with("3;E;;1/2/1990;\"lastName: lastName: Required"), "{rows}");
+    assert_eq!(lines[0], "\u{feff}\"_violations\";id;firstName;lastName;DOB");
+    assert!(lines[1].starts_with("\"DOB: birthDate: Must be a real date"), "{rows}");
+    assert!(lines[1].ends_with(";2;\"C;\"\"c\"\"\";D;31/31/1990"), "{rows}");
+    assert!(lines[2].starts_with("\"lastName: lastName: Required") && lines[2].ends_with(";3;E;;1/2/1990"), "{rows}");
     // They are imported again with the same map, once they are fixed; the column of violations may stay.
-    bench.write("fixed.csv", rows.replace("31/31/1990", "3/31/1990").replace("3;E;;", "3;E;F;"));
-    bench.run(&["import", "Patient", "fixed.csv", "--map", "map.toml", "--state", "two"]).ends(0);
+    bench.write("p2.csv", rows.replace("31/31/1990", "3/31/1990"));
+    bench.run(&["import", "Patient", "p2.csv", "--map", "map.toml", "--state", "two"]).ends(3);
+    let rows = bench.read("two/rejected-rows/p2.csv");
+    assert_eq!((rows.matches("_violations").count(), rows.matches("Required").count()), (1, 1), "{rows}");
+    bench.write("p3.csv", rows.replace("3;E;;", "3;E;F;"));
+    bench.run(&["import", "Patient", "p3.csv", "--map", "map.toml", "--state", "three"]).ends(0);
     assert_eq!(bench.stub.state().records.len(), 3);
+}
+
+#[test]
+fn rejected_rows_are_utf_8_whatever_their_file_was() {
+    let bench = Bench::new();
+    bench.write("w.csv", b"id;firstName;lastName;birthDate\n1;J\xfcrgen;M\xfcller;1990-02-31\n".as_slice());
+    let windows = ["--encoding", "windows-1252"];
+    bench.import(&[&["Patient", "w.csv"][..], &windows].concat()).ends(3);
+    let rows = bench.read("state/rejected-rows/w.csv").replace("1990-02-31", "1990-02-28");
+    bench.write("w.csv", rows);
+    bench.run(&[&["import", "Patient", "w.csv", "--state", "two"][..], &windows].concat()).ends(0);
+    assert!(bench.stub.state().records.values().all(|(line, _)| line.contains("Jürgen") && line.contains("Müller")));
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_never_emptied() {
+    let bench = Bench::new();
+    bench.write("p.csv", "id,firstName,lastName\n1,A,B\n");
+    for run in ["{\"my\":\"simulation\"}", "{\"version\":99,\"run\":\"r\",\"sources\":[]}"] {
+        bench.write("project/run.json", run);
+        bench.write("project/results/measurements.csv", "precious");
+        bench.run(&["import", "Patient", "p.csv", "--state", "project"]).ends(2).says("is not empty");
+        assert_eq!(bench.read("project/results/measurements.csv"), "precious");
+    }
+}
+
+#[test]
+fn what_can_be_read_once_is_not_given_up() {
+    let bench = Bench::new();
+    // Planned, and nothing sent: the service takes no upload.
+    bench
+        .stub
+        .on_request(|request, _| (request.method == "POST").then(|| crate::stub::Reply::bytes(403, b"{}".to_vec())));
+    let mut piped = bench.command(&["import", "Patient", "-", "--format", "csv", "--state", "state", "--no-wait"]);
+    piped.write_stdin("id,firstName,lastName\n1,A,B\n");
+    let said = run(piped);
+    assert_ne!(said.code, 0, "{}", said.err);
+    bench.stub.no_hook();
+    bench.write("p.csv", "id,firstName,lastName\n2,C,D\n");
+    bench.import(&["Patient", "p.csv"]).ends(2).says("not empty");
+    bench.run(&["resume", "state"]).ends(0).says("1 read = 1 stored");
 }
 
 #[test]

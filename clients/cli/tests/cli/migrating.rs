@@ -42,7 +42,7 @@ fn the_page_leads_from_a_csv_file_to_a_finished_migration() {
             "login" => {
                 command.write_stdin(KEY);
             }
-            "validate" | "import" | "resume" => expected = 3,
+            "validate" | "convert" | "import" | "resume" => expected = 3,
             "retry" => {
                 let rejected = bench.read("migration/rejected.ndjson");
                 let fixed = rejected.replace("2/30/1970", "1970-02-28").replace("\"X\"", "\"unknown\"");
@@ -58,7 +58,7 @@ fn the_page_leads_from_a_csv_file_to_a_finished_migration() {
         }
         ran += 1;
     }
-    assert_eq!(ran, 14);
+    assert_eq!(ran, 15);
     let state = bench.stub.state();
     let ids: Vec<_> = state.records.keys().map(|(_, id)| id.as_str()).collect();
     assert_eq!(ids, ["mrn-00042", "mrn-00043", "mrn-00044"]);

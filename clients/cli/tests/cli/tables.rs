@@ -84,7 +84,7 @@ fn leading_zeros_stay_and_numbers_and_booleans_come_from_the_schema() {
     assert!(
         said.ends(3)
             .out
-            .contains("column \"languages[0].preferred\": languages[0].preferred: Must be true or false [type]")
+            .contains("column \"languages[0].preferred\": languages[0].preferred: Must be true or false; a map's values say what other texts stand for [type]")
     );
     assert!(!said.out.contains("maybe"));
 }
@@ -131,7 +131,9 @@ fn what_a_map_cannot_translate_is_told_by_row_and_column() {
 #[test]
 fn a_date_without_a_map_is_told_with_its_column() {
     let said = checked("lastName,firstName,birthDate\nA,B,01/31/1990\n", &[]);
-    assert!(said.ends(3).out.starts_with("p.csv:2: column \"birthDate\": birthDate: Invalid date [format]"));
+    assert!(said.ends(3).out.starts_with(
+        "p.csv:2: column \"birthDate\": birthDate: Invalid date; a map's format says how the column writes it [format]"
+    ));
     assert!(!said.out.contains("1990"));
 }
 

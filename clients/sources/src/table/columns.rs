@@ -8,8 +8,8 @@ use records::Schema;
 use super::VIOLATIONS_COLUMN;
 use super::dates::{Dates, Years};
 use super::fields::{Kind, Leaf, NoField, Step, no_field};
-use super::map::{FieldRule, Lined, Map, Rule, When};
-use super::translate::{Rest, Translation, write_value};
+use super::map::{FieldRule, Lined, Map, Rule, Scalar, When};
+use super::translate::{Numbers, Rest, Translation, write_value};
 use crate::format::UnknownColumns;
 use crate::names::nearest;
 
@@ -23,6 +23,8 @@ pub(super) struct Fill {
     pub translation: Translation,
     /// Whether the map says so; otherwise the column has the field's name.
     pub is_mapped: bool,
+    /// Another field, without which there is no value.
+    pub only_with: Option<Vec<Step>>,
 }
 
 /// Where the text comes from. Columns count from 0.
@@ -36,10 +38,14 @@ pub(super) enum Origin {
         at: usize,
         of: usize,
     },
+    /// One behind the other; `all`: no text unless each has one.
     Join {
         columns: Vec<usize>,
         with: String,
+        all: bool,
     },
+    /// The first that has a value.
+    FirstOf(Vec<usize>),
     Constant(String),
 }
 
@@ -65,7 +71,7 @@ impl Columns {
         while headers.len() > 1 && headers.last().is_some_and(String::is_empty) {
             headers.pop();
         }
-        check_headers(&headers)?;
+        check_headers(&headers, &|header| map.columns.contains_key(header))?;
         let mut assign = Assign { schema, headers: &headers, map, zone: zone(map)?, fills: Vec::new() };
         let joined = assign.fields()?;
         let mut strangers = Vec::new();
@@ -74,10 +80,11 @@ impl Columns {
                 assign.column(at, header, rules)?;
                 continue;
             }
-            if joined.contains(&at) || header == VIOLATIONS_COLUMN {
+            if header == VIOLATIONS_COLUMN {
                 continue;
             }
             match Leaf::resolve(schema, header) {
+                Err(_) if joined.contains(&at) => {}
                 Ok(leaf) => assign.plain(at, header, leaf),
                 Err(NoField::Because(reason)) => return Err(format!("column \"{header}\": {reason}")),
                 Err(NoField::Unknown) => match unknown {
@@ -94,25 +101,38 @@ impl Columns {
                 .push("map or drop them in a map file (see validate --help), or use --unknown keep or drop".to_owned());
             return Err(strangers.join("\n  "));
         }
-        if assign.zone.is_some() && !assign.fills.iter().any(|fill| fill.translation.uses_zone()) {
-            return Err(map.wrong(1, "timezone has no effect: no column holds a time of day without an offset"));
+        // What is said for all types may be for another one.
+        if let Some(Lined { line, .. }) = map.settings.timezone.as_ref().filter(|_| map.settings.is_own_timezone)
+            && !assign.fills.iter().any(|fill| fill.translation.uses_zone())
+        {
+            return Err(map.wrong(*line, "timezone has no effect: no format reads a time of day without an offset"));
         }
         let fills = assign.fills;
         check_required(schema, &fills)?;
-        Ok(Self { fills, headers, nulls: map.nulls.clone().unwrap_or_default() })
+        Ok(Self { fills, headers, nulls: map.settings.nulls.clone().unwrap_or_default() })
     }
 }
 
 /// The zone of times that have no offset.
 fn zone(map: &Map) -> Result<Option<TimeZone>, String> {
-    let Some(name) = &map.timezone else { return Ok(None) };
-    TimeZone::get(name)
-        .map(Some)
-        .map_err(|_| map.wrong(1, &format!("timezone {name} is not known; use names as America/New_York")))
+    let Some(Lined { line, of: name }) = &map.settings.timezone else { return Ok(None) };
+    match TimeZone::get(name) {
+        Ok(zone) if !zone.is_unknown() => Ok(Some(zone)),
+        _ => Err(map.wrong(*line, &format!("timezone {name} is not known; use names as America/New_York"))),
+    }
 }
 
-pub(super) fn check_headers(headers: &[String]) -> Result<(), String> {
+/// Each column has a name, and no two have the same. What is no name is not shown: where there are none, the first line holds
+/// a record.
+pub(super) fn check_headers(headers: &[String], is_known: &dyn Fn(&str) -> bool) -> Result<(), String> {
     for (at, header) in headers.iter().enumerate() {
+        if is_data(header) && !is_known(header) {
+            return Err(format!(
+                "column {} of the first line looks like data and not like a heading: the file needs a line with the names of its \
+                 columns",
+                at + 1
+            ));
+        }
         if header.is_empty() {
             return Err(format!("column {} has no header", at + 1));
         }
@@ -121,6 +141,13 @@ pub(super) fn check_headers(headers: &[String]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a text is a date, a number or an address rather than the name of a column.
+fn is_data(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let others = text.bytes().filter(|byte| !byte.is_ascii_digit() && !b"-/.:, +T".contains(byte)).count();
+    (digits > 2 && others == 0) || (text.contains('@') && text.contains('.'))
 }
 
 /// A required member without a column would reject every row.
@@ -158,6 +185,9 @@ impl Assign<'_> {
             let leaf = self.leaf(field, *line)?;
             match of {
                 FieldRule::Constant(text) => {
+                    if text.is_empty() {
+                        return Err(wrong("an empty constant is no value"));
+                    }
                     self.check_value(&leaf, text).map_err(|problem| map.wrong(*line, &problem))?;
                     let translation = Translation { trim: false, ..Translation::default() };
                     self.fills.push(Fill {
@@ -166,21 +196,44 @@ impl Assign<'_> {
                         leaf,
                         translation,
                         is_mapped: true,
+                        only_with: None,
                     });
                 }
-                FieldRule::Join(rule) => {
+                FieldRule::Made(rule) => {
                     if rule.to.is_some() || rule.split.is_some() || rule.when.is_some() || rule.drop.is_some() {
                         return Err(wrong("to, split, when and drop are for columns"));
                     }
-                    let Some(join) = rule.join.as_ref().filter(|join| !join.is_empty()) else {
-                        return Err(wrong("join must name the columns that it is made of"));
+                    let (names, is_joined) = match (&rule.join, &rule.first_of) {
+                        (Some(join), None) if !join.is_empty() => (join, true),
+                        (None, Some(first_of)) if !first_of.is_empty() => (first_of, false),
+                        _ => return Err(wrong("join, or firstOf, must name the columns that it is made of")),
                     };
+                    if !is_joined && (rule.with.is_some() || rule.all.is_some()) {
+                        return Err(wrong("with and all are for join"));
+                    }
+                    if is_joined
+                        && rule.hash == Some(true)
+                        && names.len() > 1
+                        && rule.with.as_deref().unwrap_or("").is_empty()
+                    {
+                        return Err(wrong("hash of several columns needs with, or different records get one id"));
+                    }
+                    if is_joined && rule.trim.is_some() {
+                        return Err(wrong("trim is for columns: what is joined is always trimmed"));
+                    }
                     let columns =
-                        join.iter().map(|header| self.position(header, *line)).collect::<Result<Vec<_>, _>>()?;
+                        names.iter().map(|header| self.position(header, *line)).collect::<Result<Vec<_>, _>>()?;
                     used.extend(columns.iter().copied());
                     let translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
-                    let from = Origin::Join { columns, with: rule.with.clone().unwrap_or_default() };
-                    self.fills.push(Fill { column: Some(join.join(" + ")), from, leaf, translation, is_mapped: true });
+                    let (from, between) = if is_joined {
+                        let (with, all) = (rule.with.clone().unwrap_or_default(), rule.all.unwrap_or(false));
+                        (Origin::Join { columns, with, all }, " + ")
+                    } else {
+                        (Origin::FirstOf(columns), " or ")
+                    };
+                    let column = Some(names.join(between));
+                    let only_with = self.only_with(rule, *line)?;
+                    self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
                 }
             }
         }
@@ -207,13 +260,16 @@ impl Assign<'_> {
 
     /// A column that no rule is for.
     fn plain(&mut self, at: usize, header: &str, leaf: Leaf) {
-        let translation = Translation { trim: self.map.trim.unwrap_or(true), ..Translation::default() };
+        let settings = &self.map.settings;
+        let numbers = Numbers { decimal: settings.decimal, thousands: settings.thousands };
+        let translation = Translation { trim: settings.trim.unwrap_or(true), numbers, ..Translation::default() };
         self.fills.push(Fill {
             column: Some(header.to_owned()),
             from: Origin::Column(at),
             leaf,
             translation,
             is_mapped: false,
+            only_with: None,
         });
     }
 
@@ -223,8 +279,8 @@ impl Assign<'_> {
         let wrong = |problem: &str| map.wrong(*line, &format!("column \"{header}\": {problem}"));
         let covers = |cells: When| rules.iter().any(|rule| rule.when.is_none_or(|when| when == cells));
         for rule in rules {
-            if rule.join.is_some() || rule.with.is_some() {
-                return Err(wrong("join and with are for [fields]"));
+            if rule.join.is_some() || rule.with.is_some() || rule.all.is_some() || rule.first_of.is_some() {
+                return Err(wrong("join, with, all and firstOf are for [fields]"));
             }
             if rule.drop.is_some() {
                 return if rule.is_only_drop() && rules.len() == 1 {
@@ -236,6 +292,9 @@ impl Assign<'_> {
             let own = vec![header.to_owned()];
             let targets = rule.to.as_ref().map_or(&own, |targets| &targets.0);
             for (number, to) in targets.iter().enumerate() {
+                if targets.iter().take(number).any(|earlier| earlier == to) {
+                    return Err(wrong(&format!("to names {to} twice")));
+                }
                 let leaf = self.leaf(to, *line).map_err(|problem| match rule.to {
                     Some(_) => problem,
                     None => format!("{problem}; name the field with to, or drop the column"),
@@ -255,10 +314,17 @@ impl Assign<'_> {
                     }
                     None => Origin::Column(at),
                 };
-                self.fills.push(Fill { column: Some(header.to_owned()), from, leaf, translation, is_mapped: true });
+                let only_with = self.only_with(rule, *line)?;
+                let column = Some(header.to_owned());
+                self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
             }
         }
         Ok(())
+    }
+
+    /// The field without which a rule gives no value.
+    fn only_with(&self, rule: &Rule, line: usize) -> Result<Option<Vec<Step>>, String> {
+        rule.only_with.as_ref().map(|field| Ok(self.leaf(field, line)?.path)).transpose()
     }
 
     /// What becomes of a text, checked against the field.
@@ -282,6 +348,9 @@ impl Assign<'_> {
         if years.is_some() && formats.is_empty() {
             return Err("century and pivot are for a format with years of two digits (%y)".to_owned());
         }
+        if rule.nulls.iter().flatten().any(|null| null.trim() != null) {
+            return Err("nulls has blanks around a text, and cells are compared without".to_owned());
+        }
         if rule.values.is_some() && !formats.is_empty() {
             return Err("values and format exclude each other".to_owned());
         }
@@ -292,13 +361,29 @@ impl Assign<'_> {
         if leaf.kind != Kind::Text && (rule.prefix.is_some() || hash || !formats.is_empty()) {
             return Err("prefix, hash and format are for text, and the field is none".to_owned());
         }
+        let settings = &self.map.settings;
+        let numbers =
+            Numbers { decimal: rule.decimal.or(settings.decimal), thousands: rule.thousands.or(settings.thousands) };
+        if numbers.thousands.is_some_and(|thousands| thousands == numbers.decimal.unwrap_or('.')) {
+            return Err("decimal and thousands are the same".to_owned());
+        }
+        let is_of_numbers = matches!(leaf.kind, Kind::Number(_)) || rule.when.is_some();
+        if !is_of_numbers && (rule.decimal.is_some() || rule.thousands.is_some()) {
+            return Err("decimal and thousands are for numbers, and for when".to_owned());
+        }
+        if leaf.kind != Kind::Text && rule.pad.is_some() {
+            return Err("pad is for text".to_owned());
+        }
         let translation = Translation {
-            trim: rule.trim.or(self.map.trim).unwrap_or(true),
+            trim: rule.trim.or(self.map.settings.trim).unwrap_or(true),
             when: rule.when,
             rest: Rest::Empty,
-            values: rule.values.as_ref().map(|values| values.clone().into_iter().collect()),
+            values: rule
+                .values
+                .as_ref()
+                .map(|values| values.iter().map(|(from, Scalar(to))| (from.clone(), to.clone())).collect()),
             ignore_case: rule.ignore_case.unwrap_or(false),
-            otherwise: rule.otherwise.clone(),
+            otherwise: rule.otherwise.as_ref().map(|Scalar(to)| to.clone()),
             dates: if formats.is_empty() {
                 None
             } else {
@@ -307,6 +392,8 @@ impl Assign<'_> {
             prefix: rule.prefix.clone(),
             hash,
             nulls: rule.nulls.clone().unwrap_or_default(),
+            numbers,
+            pad: rule.pad.unwrap_or(0),
         };
         translation.check_values()?;
         if !hash {
@@ -336,7 +423,7 @@ impl Assign<'_> {
                 }
             }
         }
-        if let Some(rule) = write_value(leaf.kind, text, &mut record) {
+        if let Some(rule) = write_value(leaf.kind, Numbers::default(), text, &mut record) {
             return Err(format!("{}: {rule}", super::convert::dotted(&leaf.path)));
         }
         for step in leaf.path.iter().rev() {

@@ -8,8 +8,9 @@ use records::Violation;
 
 use super::columns::{Columns, Fill, Origin};
 use super::fields::Step;
+use super::map::When;
 use super::rows::Cells;
-use super::translate::{Outcome, write_string, write_value};
+use super::translate::{Outcome, looks_like_number, write_string, write_value};
 use crate::validation::{Doubt, SourceViolation};
 
 /// Nobody who is treated today was born before.
@@ -23,6 +24,8 @@ pub(super) struct Converter {
     nulls: Vec<String>,
     /// What each fill made of the row in hand.
     texts: Vec<Filled>,
+    /// For each fill the others without which it has no value; none for those that need nobody.
+    needed: Vec<Option<Vec<usize>>>,
     /// The first day that is certainly not over anywhere.
     tomorrow: String,
     /// Dates that are no errors and can hardly be meant, by field.
@@ -68,7 +71,20 @@ impl Converter {
         tree.sort();
         let tomorrow = (Timestamp::now() + 24.hours()).to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string();
         let texts = fills.iter().map(|_| Filled::default()).collect();
-        Ok(Self { fills, tree, headers, nulls, texts, tomorrow, doubts: BTreeMap::new() })
+        let mut needed = Vec::new();
+        for fill in &fills {
+            let Some(path) = &fill.only_with else {
+                needed.push(None);
+                continue;
+            };
+            let others: Vec<_> =
+                (0..fills.len()).filter(|at| fills.get(*at).is_some_and(|other| other.leaf.path == *path)).collect();
+            if others.is_empty() {
+                return Err(format!("onlyWith: nothing fills {}", dotted(path)));
+            }
+            needed.push(Some(others));
+        }
+        Ok(Self { fills, tree, headers, nulls, texts, needed, tomorrow, doubts: BTreeMap::new() })
     }
 
     /// Writes the row as a record, and returns what could not be translated. The text of such a cell stands in the
@@ -79,6 +95,11 @@ impl Converter {
         let mut joined = String::new();
         for (fill, filled) in self.fills.iter().zip(&mut self.texts) {
             let outcome = match fill.text(cells, &self.nulls, &mut joined) {
+                // The map's own value: no cell says that it is none.
+                Ok(text) if fill.column.is_none() => {
+                    text.clone_into(&mut filled.text);
+                    Outcome::Filled
+                }
                 Ok(text) => fill.translation.translate(text, &self.nulls, &mut filled.text),
                 Err(rule) => {
                     fill.whole(cells).clone_into(&mut filled.text);
@@ -99,6 +120,14 @@ impl Converter {
                 Outcome::Empty => State::Empty,
             };
         }
+        for (at, others) in self.needed.iter().enumerate() {
+            let Some(others) = others else { continue };
+            let is_there =
+                others.iter().any(|other| self.texts.get(*other).is_some_and(|other| other.state != State::Empty));
+            if let Some(filled) = self.texts.get_mut(at).filter(|_| !is_there) {
+                filled.state = State::Empty;
+            }
+        }
         if !self.write(&self.tree, record, &mut violations) {
             record.extend_from_slice(b"{}");
         }
@@ -107,8 +136,16 @@ impl Converter {
 
     /// A violation with the column that it is about, in the row in hand.
     pub(super) fn located(&self, violation: Violation) -> SourceViolation {
-        let column = self.fill_of(&violation.path).and_then(|fill| fill.column.clone());
-        SourceViolation { column, ..SourceViolation::from(violation) }
+        let fill = self.fill_of(&violation.path);
+        let column = fill.and_then(|fill| fill.column.clone());
+        let mut violation = SourceViolation { column, ..SourceViolation::from(violation) };
+        let is_unread = |fill: &Fill| {
+            matches!(fill.leaf.format, Some("date" | "date-time" | "time")) && fill.translation.dates.is_none()
+        };
+        if violation.code == "format" && fill.is_some_and(is_unread) {
+            violation.message.push_str("; a map's format says how the column writes it");
+        }
+        violation
     }
 
     /// The fills of a leaf that have a value.
@@ -117,9 +154,12 @@ impl Converter {
         fills.iter().filter_map(of).filter(|(_, filled)| filled.state != State::Empty)
     }
 
-    /// Writes a node, if any of its fills has a value.
+    /// Writes a node, if any of its fills has a value. Constants make no element by themselves that has other parts.
     fn write(&self, node: &Node, out: &mut Vec<u8>, violations: &mut Vec<SourceViolation>) -> bool {
         let start = out.len();
+        if !std::ptr::eq(node, &raw const self.tree) && !self.is_filled(node) {
+            return false;
+        }
         match node {
             Node::Leaf(fills) => {
                 let mut filled = self.filled(fills);
@@ -133,7 +173,7 @@ impl Converter {
                 }
                 if first.state == State::Refused {
                     write_string(&first.text, out);
-                } else if let Some(rule) = write_value(fill.leaf.kind, &first.text, out) {
+                } else if let Some(rule) = write_value(fill.leaf.kind, fill.translation.numbers, &first.text, out) {
                     violations.push(fill.violation("type", rule));
                 }
                 true
@@ -187,12 +227,27 @@ impl Converter {
         self.filled(fills).next().map(|(fill, _)| fill).or_else(empty)
     }
 
+    /// Whether a node has a value of the row, or has nothing but constants.
     fn is_filled(&self, node: &Node) -> bool {
         match node {
             Node::Leaf(fills) => self.filled(fills).next().is_some(),
-            Node::Object(members) => members.iter().any(|(_, member)| self.is_filled(member)),
-            Node::Array(items) => items.iter().any(|(_, item)| self.is_filled(item)),
+            Node::Object(_) | Node::Array(_) => self.has_value(node) || !self.has_columns(node),
         }
+    }
+
+    /// Whether a column gives a value to any part.
+    fn has_value(&self, node: &Node) -> bool {
+        let mut has = false;
+        node.each_leaf(&mut |fills| has |= self.filled(fills).any(|(fill, _)| fill.column.is_some()));
+        has
+    }
+
+    /// Whether any part is of a column.
+    fn has_columns(&self, node: &Node) -> bool {
+        let mut has = false;
+        let is_of_column = |index: &usize| self.fills.get(*index).is_some_and(|fill| fill.column.is_some());
+        node.each_leaf(&mut |fills| has |= fills.iter().any(is_of_column));
+        has
     }
 }
 
@@ -235,18 +290,23 @@ fn check_shared(node: &Node, fills: &[Fill]) -> Result<(), String> {
     }
 }
 
-/// Whether a date is one that can hardly be meant.
+/// Whether a value is one that can hardly be meant.
 fn doubt(fill: &Fill, text: &str, tomorrow: &str) -> Option<Doubt> {
+    if fill.translation.when == Some(When::Text) && looks_like_number(text.trim()) {
+        return Some(Doubt::NumberAsText);
+    }
     if !matches!(fill.leaf.format, Some("date" | "date-time")) {
         return None;
     }
-    let day = text.get(..tomorrow.len().min(text.len()))?;
-    if !day.starts_with(|first: char| first.is_ascii_digit()) {
+    let (year, rest) = text.split_at_checked(4)?;
+    let is_date = year.bytes().all(|byte| byte.is_ascii_digit()) && (rest.is_empty() || rest.starts_with('-'));
+    if !is_date {
         return None;
     }
-    if day < OLDEST {
+    if year < OLDEST {
         return Some(Doubt::Ancient);
     }
+    let day = text.get(..tomorrow.len().min(text.len()))?;
     let Some(Step::Member(name)) = fill.leaf.path.last() else { return None };
     let is_over = ["birth", "deceased", "death", "died"].iter().any(|word| name.to_lowercase().contains(word));
     (is_over && day > tomorrow).then_some(Doubt::Future)
@@ -291,6 +351,14 @@ impl Node {
         }
     }
 
+    fn each_leaf(&self, see: &mut dyn FnMut(&[usize])) {
+        match self {
+            Self::Leaf(fills) => see(fills),
+            Self::Object(members) => members.iter().for_each(|(_, member)| member.each_leaf(see)),
+            Self::Array(items) => items.iter().for_each(|(_, item)| item.each_leaf(see)),
+        }
+    }
+
     /// Items come in the order of their indices, whatever the columns' order.
     fn sort(&mut self) {
         match self {
@@ -317,28 +385,36 @@ impl Fill {
             Origin::Column(column) => Ok(cell(cells, *column)),
             Origin::Constant(text) => Ok(text),
             Origin::Piece { column, separator, at, of } => {
-                let mut pieces = cell(cells, *column).split(separator.as_str());
+                let whole = cell(cells, *column);
+                if self.translation.is_null(whole.trim(), nulls) {
+                    return Ok("");
+                }
+                let mut pieces = whole.split(separator.as_str());
                 if pieces.clone().count() > *of {
                     return Err(format!("Must have at most {of} pieces, cut at \"{separator}\""));
                 }
                 Ok(pieces.nth(*at).unwrap_or_default())
             }
-            Origin::Join { columns, with } => {
+            Origin::FirstOf(columns) => {
+                let mut texts = columns.iter().map(|column| cell(cells, *column));
+                Ok(texts.find(|text| !self.translation.is_null(text.trim(), nulls)).unwrap_or_default())
+            }
+            Origin::Join { columns, with, all } => {
                 joined.clear();
-                let is_null = |text: &str| nulls.iter().any(|null| null == text);
+                let is_null = |text: &str| self.translation.is_null(text, nulls);
                 let texts = columns.iter().map(|column| cell(cells, *column).trim());
                 let texts = texts.map(|text| if is_null(text) { "" } else { text });
+                if texts.clone().all(str::is_empty) || (*all && texts.clone().any(str::is_empty)) {
+                    return Ok(joined);
+                }
                 // What is missing leaves no gap in a text; in a hash it is a difference.
                 let mut is_first = true;
-                for text in texts.clone().filter(|text| self.translation.hash || !text.is_empty()) {
+                for text in texts.filter(|text| self.translation.hash || !text.is_empty()) {
                     if !is_first {
                         joined.push_str(with);
                     }
                     is_first = false;
                     joined.push_str(text);
-                }
-                if texts.clone().all(str::is_empty) {
-                    joined.clear();
                 }
                 Ok(joined)
             }
@@ -349,7 +425,7 @@ impl Fill {
     fn whole<'a>(&self, cells: &'a Cells) -> &'a str {
         match &self.from {
             Origin::Piece { column, .. } | Origin::Column(column) => cell(cells, *column),
-            Origin::Join { .. } | Origin::Constant(_) => "",
+            Origin::Join { .. } | Origin::FirstOf(_) | Origin::Constant(_) => "",
         }
     }
 

@@ -6,6 +6,7 @@ use jiff::civil::{self, DateTime};
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, ToSpan};
+use regex_lite::Regex;
 
 /// Which years two digits stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,10 @@ impl Dates {
 #[derive(Debug, Clone)]
 struct DateFormat {
     text: String,
+    /// Just what the format reads: its parser takes years of fewer digits, signs, and digits that slide into the next field.
+    pattern: Regex,
+    /// Whether the member takes dates, and no times.
+    is_date: bool,
     /// What it reads, as letters of `strptime`.
     directives: Vec<char>,
     years: Option<Years>,
@@ -97,7 +102,16 @@ impl DateFormat {
         years: Option<Years>,
         zone: Option<&TimeZone>,
     ) -> Result<Self, String> {
-        let mut format = Self { text: text.to_owned(), directives: directives(text), years, zone: None };
+        let directives = directives(text);
+        if let Some(other) = directives.iter().find(|directive| !READ.contains(**directive)) {
+            let why = if "UWVGg".contains(*other) { "a week is no date" } else { "it is not read here" };
+            return Err(format!(
+                "format {text}: %{other}: {why}; use %Y %y %m %d %e %b %B %j %H %I %M %S %p %z and the like"
+            ));
+        }
+        let pattern = pattern(text).ok_or_else(|| format!("format {text} cannot be read"))?;
+        let is_date = kind == Some("date");
+        let mut format = Self { text: text.to_owned(), pattern, is_date, directives, years, zone: None };
         // A field that takes any text takes what the format reads.
         let kind = match kind {
             Some(kind @ ("date" | "date-time" | "time")) => kind,
@@ -115,8 +129,8 @@ impl DateFormat {
         if format.has_any("Il") && !format.has_any("pP") {
             return Err(format!("format {text}: hours of a 12-hour clock (%I) need AM or PM (%p)"));
         }
-        if format.has_any("UWVG") && !format.has_any("aAuw") {
-            return Err(format!("format {text}: a week without its day is no date"));
+        if format.has_any("pP") && !format.has_any("Il") {
+            return Err(format!("format {text}: AM and PM (%p) are for hours of a 12-hour clock (%I)"));
         }
         if format.has_any("HIkl") && !format.has('z') && kind == "date-time" {
             let Some(zone) = zone else {
@@ -163,19 +177,23 @@ impl DateFormat {
     }
 
     fn reads_date(&self) -> bool {
-        self.has_any("YyG")
+        self.has_any("Yy")
     }
 
     /// Whether a text can be read by both, as different days.
     fn contradicts(&self, other: &Self) -> bool {
         let one_way = |one: &Self, other: &Self| {
-            (1..=12).flat_map(|month| (1..=12).map(move |day| civil::date(1991, month, day).at(13, 24, 35, 0))).any(
-                |moment| {
-                    let Some(text) = one.write(moment) else { return false };
-                    let (first, second) = (one.convert(&text), other.convert(&text));
-                    first.is_ok() && second.is_ok() && first != second
-                },
-            )
+            // Years that could be days and months are among them.
+            let years = [1991, 2001, 2005, 2010, 2012, 2020, 2028];
+            let days = [1, 2, 5, 10, 11, 12, 20, 28];
+            let moments = years.into_iter().flat_map(|year| {
+                (1..=12).flat_map(move |month| days.map(|day| civil::date(year, month, day).at(13, 24, 35, 0)))
+            });
+            moments.into_iter().any(|moment| {
+                let Some(text) = one.write(moment) else { return false };
+                let (first, second) = (one.convert(&text), other.convert(&text));
+                first.is_ok() && second.is_ok() && first != second
+            })
         };
         one_way(self, other) || one_way(other, self)
     }
@@ -188,15 +206,18 @@ impl DateFormat {
 
     fn convert(&self, text: &str) -> Result<String, NoDate> {
         let unknown = |_| NoDate::Unknown;
+        if !self.pattern.is_match(text) {
+            return Err(NoDate::Unknown);
+        }
         let mut read = BrokenDownTime::parse(&self.text, text).map_err(unknown)?;
         if let Some(year) = read.year() {
-            read.set_year(Some(self.year(year, text)?)).map_err(unknown)?;
+            read.set_year(Some(self.year(year)?)).map_err(unknown)?;
         }
         if !self.reads_date() {
             let time = read.hour().ok_or(NoDate::Unknown).and(read.to_time().map_err(unknown))?;
             return Ok(format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second()));
         }
-        if let Some(offset) = read.offset().filter(|_| read.hour().is_some()) {
+        if let Some(offset) = read.offset().filter(|_| read.hour().is_some() && !self.is_date) {
             return Ok(with_offset(read.to_timestamp().map_err(unknown)?, offset));
         }
         if let Some(zone) = &self.zone {
@@ -204,7 +225,7 @@ impl DateFormat {
             let moment = moment.unambiguous().map_err(|_| NoDate::Ambiguous)?;
             return Ok(with_offset(moment.timestamp(), moment.offset()));
         }
-        if read.day().is_some() || read.day_of_year().is_some() || self.has_any("UWV") {
+        if read.day().is_some() || read.day_of_year().is_some() {
             let date = read.to_date().map_err(unknown)?;
             return Ok(format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()));
         }
@@ -216,19 +237,59 @@ impl DateFormat {
         Ok(written)
     }
 
-    /// The year that is meant. `%Y` reads four digits and `%y` two: the parser takes fewer, and a sign.
-    fn year(&self, read: i16, text: &str) -> Result<i16, NoDate> {
+    /// The year that is meant.
+    fn year(&self, read: i16) -> Result<i16, NoDate> {
         let two = read.rem_euclid(100);
         let year = match self.years.filter(|_| self.has('y')) {
-            Some(_) if !text.contains(&format!("{two:02}")) => return Err(NoDate::Unknown),
             Some(Years::Century(century)) => century + two,
             Some(Years::Pivot(pivot)) if two >= i16::from(pivot) => 1900 + two,
             Some(Years::Pivot(_)) => 2000 + two,
             None => read,
         };
-        let is_signed = text.contains('+') && !self.has('z');
-        if (1000..=9999).contains(&year) && !is_signed { Ok(year) } else { Err(NoDate::Unknown) }
+        // No record is of an earlier year: what looks like it has lost a digit.
+        if (1000..=9999).contains(&year) { Ok(year) } else { Err(NoDate::Unknown) }
     }
+}
+
+/// The directives that are read, but for those that stand for several.
+const READ: &str = "YymdebhBjHIklMSpPzfaAnt";
+
+/// The pattern of all texts that a format reads. Numbers may lack their leading zero, but for those that touch the next one.
+fn pattern(format: &str) -> Option<Regex> {
+    let spelled = [("%F", "%Y-%m-%d"), ("%D", "%m/%d/%y"), ("%T", "%H:%M:%S"), ("%R", "%H:%M")];
+    let format = spelled.iter().fold(format.to_owned(), |format, (short, long)| format.replace(short, long));
+    let mut parts: Vec<(String, bool)> = Vec::new();
+    let mut rest = format.chars();
+    while let Some(c) = rest.next() {
+        if c != '%' {
+            let literal = if c.is_whitespace() { "\\s*".to_owned() } else { regex_lite::escape(&c.to_string()) };
+            parts.push((literal, false));
+            continue;
+        }
+        let directive = rest.by_ref().find(|c| c.is_ascii_alphabetic() || *c == '%')?;
+        let (part, is_number) = match directive {
+            'Y' => ("\\d{4}", true),
+            'y' => ("\\d{2}", true),
+            'm' | 'd' | 'H' | 'I' | 'M' | 'S' => ("\\d{1,2}", true),
+            'e' | 'k' | 'l' => ("\\s?\\d{1,2}", true),
+            'j' => ("\\d{1,3}", true),
+            'f' => ("\\.?\\d{0,9}", false),
+            'z' => ("(Z|[+-]\\d{2}:?\\d{2}(:?\\d{2})?)", false),
+            'p' | 'P' => ("[AaPp][Mm]", false),
+            'n' | 't' => ("\\s*", false),
+            '%' => ("%", false),
+            _ => ("[A-Za-z]+", false),
+        };
+        parts.push((part.to_owned(), is_number));
+    }
+    let mut pattern = String::from("^");
+    for (at, (part, is_number)) in parts.iter().enumerate() {
+        let touches = |other: Option<&(String, bool)>| *is_number && other.is_some_and(|(_, is_number)| *is_number);
+        let is_tight = touches(parts.get(at + 1)) || touches(at.checked_sub(1).and_then(|before| parts.get(before)));
+        let part = if is_tight { part.replace("{1,2}", "{2}").replace("{1,3}", "{3}") } else { part.clone() };
+        pattern.push_str(&part);
+    }
+    Regex::new(&(pattern + "$")).ok()
 }
 
 /// What a format loses.
@@ -294,6 +355,12 @@ mod tests {
     }
 
     #[test]
+    fn a_date_has_no_offset_whatever_its_column_holds() {
+        let date = convert("%m/%d/%Y %H:%M %z", "date", "01/31/2020 23:30 +0200");
+        assert_eq!(date.as_deref(), Some("2020-01-31"));
+    }
+
+    #[test]
     fn a_time_without_offset_is_of_the_zone_and_one_that_is_twice_or_never_is_refused() {
         let zone = TimeZone::get("America/New_York").unwrap();
         let dates = Dates::parse(&["%Y-%m-%d %H:%M".to_owned()], Some("date-time"), None, Some(&zone)).unwrap();
@@ -318,6 +385,9 @@ mod tests {
             ("%m/%d/%Y", "1/2/124"),
             ("%Y", "-2024"),
             ("%Y", "0090"),
+            // What has lost a leading zero slides into the next field.
+            ("%Y%m%d", "1990115"),
+            ("%Y-%m-%d", "1990-1-155"),
         ] {
             assert_eq!(convert(format, "date", text), None, "{text}");
         }
@@ -333,6 +403,10 @@ mod tests {
         assert_eq!(with(Years::Pivot(30), "1/15/29").as_deref(), Some("2029-01-15"));
         assert_eq!(with(Years::Pivot(30), "1/15/1990"), None);
         assert_eq!(with(Years::Pivot(30), "1/15/5"), None);
+        assert_eq!(with(Years::Pivot(30), "1/05/5"), None);
+        let tight = Dates::parse(&["%m%d%y".to_owned()], Some("date"), Some(Years::Pivot(30)), None).unwrap();
+        assert_eq!(tight.convert("011200").as_deref(), Ok("2000-01-12"));
+        assert!(tight.convert("11200").is_err());
         let needless = Dates::parse(&["%Y".to_owned()], Some("date"), Some(Years::Pivot(30)), None);
         assert!(needless.unwrap_err().contains("two digits"));
     }
@@ -351,9 +425,17 @@ mod tests {
         let any = |format: &str| Dates::parse(&[format.to_owned()], None, None, None);
         assert_eq!(any("%m/%d/%Y").unwrap().convert("1/15/1990").as_deref(), Ok("1990-01-15"));
         assert!(any("%m/%d/%Y %H:%M").unwrap_err().contains("offset"));
-        for (format, kind) in
-            [("%Q", "date"), ("%H:%M", "date"), ("%d", "date"), ("%Y", "time"), ("%!", "date"), ("x", "date")]
-        {
+        for (format, kind) in [
+            ("%Q", "date"),
+            ("%C%y-%m-%d", "date"),
+            ("%s", "date-time"),
+            ("%H:%M %p", "time"),
+            ("%H:%M", "date"),
+            ("%d", "date"),
+            ("%Y", "time"),
+            ("%!", "date"),
+            ("x", "date"),
+        ] {
             assert!(parse(format, kind).is_err(), "{format} {kind}");
         }
     }
@@ -365,5 +447,10 @@ mod tests {
         assert_eq!(dates.convert("1/15/1990").as_deref(), Ok("1990-01-15"));
         assert_eq!(dates.convert("1990-01-15").as_deref(), Ok("1990-01-15"));
         assert!(of(["%m/%d/%Y", "%d/%m/%Y"]).unwrap_err().contains("different days"));
+        assert!(of(["%d%m%Y", "%Y%m%d"]).unwrap_err().contains("different days"));
+        let short = ["%m/%d/%y".to_owned(), "%y/%m/%d".to_owned()];
+        assert!(
+            Dates::parse(&short, Some("date"), Some(Years::Pivot(30)), None).unwrap_err().contains("different days")
+        );
     }
 }

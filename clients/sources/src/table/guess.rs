@@ -52,10 +52,20 @@ const FORMATS: [&str; 24] = [
     "%m/%d/%y %H:%M",
 ];
 
+/// A guess that is worth more than a suggestion.
+const SURE: f64 = 0.9;
+
+/// Texts that stand for no value, in small letters.
+const NULLS: [&str; 12] = ["n/a", "na", "#n/a", "null", "none", "nil", "-", "--", ".", "?", "00/00/0000", "0000-00-00"];
+
 /// What a column's cells look like.
 #[derive(Default)]
 struct Look {
     filled: u64,
+    /// Cells with just one comma, as names have them.
+    commas: u64,
+    /// What stands for no value.
+    nulls: BTreeSet<String>,
     /// The different values, as long as they are few.
     values: BTreeSet<String>,
     has_many: bool,
@@ -69,7 +79,7 @@ struct Look {
 /// Reads a table, and writes a map for records of a type.
 pub fn draft_map(reader: impl Read, delimiter: Option<u8>, resource_type: ResourceType) -> Result<String> {
     let schema = resource_type.schema()?;
-    let mut rows = Rows::new(reader, delimiter)?;
+    let mut rows = Rows::new(reader, delimiter, 0)?;
     let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
     check_text(&rows.cells, line, None)?;
     let mut headers: Vec<_> =
@@ -77,7 +87,7 @@ pub fn draft_map(reader: impl Read, delimiter: Option<u8>, resource_type: Resour
     while headers.len() > 1 && headers.last().is_some_and(String::is_empty) {
         headers.pop();
     }
-    check_headers(&headers).map_err(unusable)?;
+    check_headers(&headers, &|_| false).map_err(unusable)?;
     let new = || Look { formats: (0..FORMATS.len()).collect(), ids: Some(HashSet::new()), ..Look::default() };
     let mut looks: Vec<_> = headers.iter().map(|_| new()).collect();
     let dates = all_formats();
@@ -110,7 +120,12 @@ impl Look {
         if cell.is_empty() {
             return;
         }
+        if NULLS.contains(&cell.to_lowercase().as_str()) {
+            self.nulls.insert(cell.to_owned());
+            return;
+        }
         self.filled += 1;
+        self.commas += u64::from(cell.matches(',').count() == 1);
         self.numbers += u64::from(is_json_number(cell));
         if self.values.len() <= CODES {
             self.values.insert(cell.to_owned());
@@ -137,15 +152,14 @@ impl Look {
 }
 
 /// The field for each column, the likeliest pairs first; each field once.
-fn guess(schema: &Schema, headers: &[String], looks: &[Look]) -> Vec<Option<String>> {
+fn guess(schema: &Schema, headers: &[String], looks: &[Look]) -> Vec<Option<(String, f64)>> {
     let fields = all_columns(schema);
     let of_type = words(schema.resource_type().as_str());
     let mut pairs = Vec::new();
     for (column, (header, look)) in headers.iter().zip(looks).enumerate() {
         let heading = words(header);
         for (at, field) in fields.iter().enumerate() {
-            let mut like =
-                if field == "id" { of_id(&heading, &of_type, look) } else { likeness(&heading, &words(field)) };
+            let mut like = if field == "id" { of_id(&heading, &of_type, look) } else { likeness(&heading, field) };
             // Cells that are all dates say more than a name.
             let is_date =
                 Leaf::resolve(schema, field).is_ok_and(|leaf| matches!(leaf.format, Some("date" | "date-time")));
@@ -160,11 +174,11 @@ fn guess(schema: &Schema, headers: &[String], looks: &[Look]) -> Vec<Option<Stri
     pairs.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
     let mut guesses = vec![None; headers.len()];
     let mut taken = HashSet::new();
-    for (_, column, field) in pairs {
+    for (like, column, field) in pairs {
         if let Some(guess) = guesses.get_mut(column).filter(|guess| guess.is_none())
             && taken.insert(field)
         {
-            *guess = fields.get(field).cloned();
+            *guess = fields.get(field).map(|field| (field.clone(), like));
         }
     }
     guesses
@@ -172,12 +186,15 @@ fn guess(schema: &Schema, headers: &[String], looks: &[Look]) -> Vec<Option<Stri
 
 /// How like a heading is to the record's own id: `ID`, `MRN` of patients, `Patient ID` in a file of patients.
 fn of_id(heading: &[String], of_type: &[String], look: &Look) -> f64 {
+    if heading == ["id"] {
+        return 1.0;
+    }
     if !look.could_be_id() {
         return 0.0;
     }
     let own = [of_type.concat(), "id".to_owned()].concat();
     match heading.concat().as_str() {
-        "id" | "uuid" | "recordid" => 1.0,
+        "uuid" | "recordid" => 1.0,
         "mrn" if of_type == ["patient"] => 1.0,
         name if name == own => 0.99,
         _ => 0.0,
@@ -189,7 +206,7 @@ struct Draft<'a> {
     schema: &'a Schema,
     headers: &'a [String],
     looks: &'a [Look],
-    guesses: Vec<Option<String>>,
+    guesses: Vec<Option<(String, f64)>>,
     count: u64,
 }
 
@@ -209,6 +226,12 @@ impl Draft<'_> {
                 "# Some times have no offset. Say where they were written down:\n# timezone = \"America/New_York\"\n",
             );
         }
+        let nulls: BTreeSet<_> = self.looks.iter().flat_map(|look| &look.nulls).map(|null| key(null)).collect();
+        if !nulls.is_empty() {
+            let nulls: Vec<_> = nulls.into_iter().collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "nulls = [{}]", nulls.join(", "));
+        }
         text.push_str("\n[columns]\n");
         for ((header, look), guess) in self.headers.iter().zip(self.looks).zip(&self.guesses) {
             if header == VIOLATIONS_COLUMN {
@@ -216,7 +239,15 @@ impl Draft<'_> {
             }
             // Writing to a String cannot fail.
             let _ = match guess {
-                Some(field) => writeln!(text, "{}", self.line(header, look, field)),
+                _ if self.is_whole_name(header, look) => writeln!(
+                    text,
+                    "{} = {{ split = \",\", to = [\"lastName\", \"firstName\"] }}  # every cell has one comma",
+                    key(header)
+                ),
+                Some((field, like)) if *like < SURE => {
+                    writeln!(text, "# perhaps: {}", self.line(header, look, field))
+                }
+                Some((field, _)) => writeln!(text, "{}", self.line(header, look, field)),
                 None => {
                     writeln!(text, "# {} = {{ drop = true }}  # no field is like it: name one, or drop it", key(header))
                 }
@@ -226,11 +257,23 @@ impl Draft<'_> {
         text
     }
 
+    /// Whether a column holds last and first names, and no other column does.
+    fn is_whole_name(&self, header: &str, look: &Look) -> bool {
+        let is_named = matches!(words(header).concat().as_str(), "name" | "fullname" | "patientname");
+        let has = |name: &str| self.schema.members().any(|member| member.name() == name);
+        let is_filled = |name: &str| self.guesses.iter().flatten().any(|(field, like)| field == name && *like >= SURE);
+        let names = ["lastName", "firstName"];
+        is_named
+            && look.filled > 0
+            && look.commas == look.filled
+            && names.iter().all(|name| has(name) && !is_filled(name))
+    }
+
     /// What a column most likely is.
     fn line(&self, header: &str, look: &Look, field: &str) -> String {
         let leaf = Leaf::resolve(self.schema, field).ok();
         let mut rule = format!("to = \"{field}\"");
-        let mut why = format!("{} of {} rows have one", look.filled, self.count);
+        let mut why = format!("by its name; {} of {} rows have one", look.filled, self.count);
         if leaf.as_ref().is_some_and(|leaf| matches!(leaf.format, Some("date" | "date-time"))) {
             let mut formats = look.formats();
             // What the API reads itself needs no format.
@@ -277,16 +320,22 @@ impl Draft<'_> {
             return;
         }
         let is_code = |value: &&String| {
-            value.chars().count() <= 2
-                || value.bytes().all(|byte| byte.is_ascii_digit())
-                || meant(value, options).is_some()
+            let is_short =
+                value.chars().count() == 1 || (value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_digit()));
+            is_short || meant(value, options).is_some()
         };
         let (shown, hidden): (Vec<_>, Vec<_>) = look.values.iter().partition(is_code);
         let (known, open): (Vec<_>, Vec<_>) = shown.into_iter().partition(|value| meant(value, options).is_some());
         if !known.is_empty() {
             let pairs =
                 known.iter().filter_map(|value| Some(format!("{} = \"{}\"", key(value), meant(value, options)?)));
-            let _ = write!(rule, ", values = {{ {} }}", pairs.collect::<Vec<_>>().join(", "));
+            let values = format!("values = {{ {} }}", pairs.collect::<Vec<_>>().join(", "));
+            // Some codes alone say little: H beside M is no male.
+            if open.is_empty() && hidden.is_empty() {
+                let _ = write!(rule, ", {values}");
+            } else {
+                let _ = write!(why, "; perhaps {values}");
+            }
         }
         if !open.is_empty() {
             let open: Vec<_> = open.into_iter().map(|value| key(value)).collect();
@@ -300,8 +349,10 @@ impl Draft<'_> {
 
     /// What every record needs, and no column fills.
     fn unfilled(&self, text: &mut String) {
-        let is_filled =
-            |name: &str| self.guesses.iter().flatten().any(|field| field.split(['.', '[']).next() == Some(name));
+        let is_filled = |name: &str| {
+            let mut sure = self.guesses.iter().flatten().filter(|(_, like)| *like >= SURE);
+            sure.any(|(field, _)| field.split(['.', '[']).next() == Some(name))
+        };
         let open: Vec<_> =
             self.schema.members().filter(|member| member.is_required() && !is_filled(member.name())).collect();
         if open.is_empty() {
@@ -348,7 +399,8 @@ fn meant<'a>(code: &str, options: &'a [String]) -> Option<&'a str> {
 
 /// A name as TOML writes a key.
 fn key(name: &str) -> String {
-    toml::Value::String(name.to_owned()).to_string()
+    // On one line, whatever is in it: JSON's escapes are TOML's, too.
+    serde_json::Value::from(name).to_string()
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use encoding_rs::Encoding;
 use records::ResourceType;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use crate::format::encoding;
 use crate::names::nearest;
 use crate::unusable::unusable;
 
@@ -27,13 +29,30 @@ pub struct Map {
     resource_type: Option<ResourceType>,
     /// The file, for messages.
     name: String,
-    pub(super) timezone: Option<String>,
-    pub(super) trim: Option<bool>,
-    pub(super) nulls: Option<Vec<String>>,
+    pub(super) settings: Settings,
     /// By the header's text; each with its line.
     pub(super) columns: BTreeMap<String, Lined<Vec<Rule>>>,
     /// By the field's path; each with its line.
     pub(super) fields: BTreeMap<String, Lined<FieldRule>>,
+}
+
+/// What is said of a whole file. What stands before all types is for all of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    /// The names of the files that the map is for; all unless given.
+    pub files: Option<Vec<String>>,
+    pub encoding: Option<Lined<String>>,
+    /// Lines before the header.
+    pub skip: Option<u64>,
+    pub timezone: Option<Lined<String>>,
+    /// Whether it is said of this type alone.
+    pub is_own_timezone: bool,
+    pub trim: Option<bool>,
+    pub nulls: Option<Vec<String>>,
+    /// What stands before the decimals of a number.
+    pub decimal: Option<char>,
+    /// What stands between the thousands of a number.
+    pub thousands: Option<char>,
 }
 
 /// Something that a map says, and on which line.
@@ -67,6 +86,18 @@ pub(super) struct Rule {
     pub join: Option<Vec<String>>,
     /// What stands between them; nothing unless given.
     pub with: Option<String>,
+    /// Whether there is no value unless each of them has one.
+    pub all: Option<bool>,
+    /// Of a field: the columns of which the first that has a value fills it.
+    pub first_of: Option<Vec<String>>,
+    /// Another field: without a value for that one there is none for this one.
+    pub only_with: Option<String>,
+    /// What stands before the decimals of a number, as ",".
+    pub decimal: Option<char>,
+    /// What stands between the thousands of a number, as ".".
+    pub thousands: Option<char>,
+    /// Digits are filled up with zeros to so many.
+    pub pad: Option<usize>,
     /// A UUID by version 5 of the text takes its place.
     pub hash: Option<bool>,
     /// Goes before the text.
@@ -80,9 +111,9 @@ pub(super) struct Rule {
     /// Two-digit years from here on are of the last century, those below of this one.
     pub pivot: Option<u8>,
     /// What each text stands for. Any other is an error.
-    pub values: Option<BTreeMap<String, String>>,
+    pub values: Option<BTreeMap<String, Scalar>>,
     /// What any other text stands for; "" is no value.
-    pub otherwise: Option<String>,
+    pub otherwise: Option<Scalar>,
     /// Whether upper and lower case are the same for `values`.
     pub ignore_case: Option<bool>,
 }
@@ -90,6 +121,10 @@ pub(super) struct Rule {
 /// One field, or several.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Targets(pub Vec<String>);
+
+/// A value that a map names: `true` and `5` are what `"true"` and `"5"` are.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scalar(pub String);
 
 /// Which cells a rule is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -104,7 +139,8 @@ pub(super) enum When {
 pub(super) enum FieldRule {
     /// The same in every record.
     Constant(String),
-    Join(Box<Rule>),
+    /// Made of several columns.
+    Made(Box<Rule>),
 }
 
 impl Maps {
@@ -126,9 +162,11 @@ impl Maps {
                         file.display()
                     )));
                 };
-                if let Some(other) = maps.iter().find(|other| other.resource_type == map.resource_type) {
+                if let Some(other) = maps.iter().find(|other| other.overlaps(&map)) {
                     let (one, other) = (file.display(), &other.name);
-                    return Err(unusable(format!("{one} and {other} are both for {resource_type}")));
+                    return Err(unusable(format!(
+                        "{one} and {other} are both for {resource_type}: say with files = [\"…\"] which files each is for"
+                    )));
                 }
                 maps.push(map);
             }
@@ -139,10 +177,15 @@ impl Maps {
         Ok(Self { maps })
     }
 
-    /// The map for records of a type; `None` where there is one for other types only.
+    /// The map for a file with records of a type; `None` where there is one for others only. One that names its files comes
+    /// first.
     #[must_use]
-    pub fn of(&self, resource_type: ResourceType) -> Option<&Map> {
-        self.maps.iter().find(|map| map.resource_type.is_none_or(|mapped| mapped == resource_type))
+    pub fn of(&self, resource_type: ResourceType, path: &Path) -> Option<&Map> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let of_type = || self.maps.iter().filter(|map| map.resource_type.is_none_or(|mapped| mapped == resource_type));
+        let names_it =
+            |map: &&Map| map.settings.files.as_ref().is_some_and(|files| files.iter().any(|file| *file == name));
+        of_type().find(names_it).or_else(|| of_type().find(|map| map.settings.files.is_none()))
     }
 
     /// The types that there are maps for.
@@ -159,6 +202,22 @@ impl Rule {
 }
 
 impl Map {
+    /// The encoding of its files, where it says one.
+    pub fn encoding(&self) -> Result<Option<&'static Encoding>> {
+        let Some(Lined { line, of }) = &self.settings.encoding else { return Ok(None) };
+        encoding(of).map(Some).map_err(|error| unusable(self.wrong(*line, &error.to_string())))
+    }
+
+    /// Whether one file may be meant by both.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.resource_type == other.resource_type
+            && match (&self.settings.files, &other.settings.files) {
+                (Some(these), Some(those)) => these.iter().any(|file| those.contains(file)),
+                (None, None) => true,
+                _ => false,
+            }
+    }
+
     /// An error of this map.
     pub(super) fn wrong(&self, line: usize, problem: &str) -> String {
         format!("{}, line {line}: {problem}", self.name)
@@ -175,35 +234,25 @@ fn load_file(path: &Path) -> Result<Vec<Map>> {
 fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {
     let file: MapFile = toml::from_str(text).map_err(|error| error.to_string())?;
     let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-    let map = |resource_type, section: Section| Map {
+    let map = |resource_type, section: Section, of_all: &RawSettings| Map {
         resource_type,
         name: name.to_owned(),
-        timezone: section.timezone,
-        trim: section.trim,
-        nulls: section.nulls,
+        settings: section.settings().or(of_all, line),
         columns: lined(section.columns, line, |Rules(rules)| rules),
         fields: lined(section.fields, line, |Field(rule)| rule),
     };
     let MapFile { resource_type, own, types } = file;
     if types.is_empty() {
-        return Ok(vec![map(resource_type, own)]);
+        return Ok(vec![map(resource_type, own, &RawSettings::default())]);
     }
-    if resource_type.is_some() || !own.columns.is_empty() || !own.fields.is_empty() {
+    if resource_type.is_some() || !own.columns.is_empty() || !own.fields.is_empty() || own.files.is_some() {
         return Err(
-            "type, [columns] and [fields] are for a map of one type, and this one has a part for each type".to_owned()
+            "type, files, [columns] and [fields] are for a map of one type, and this one has a part for each type"
+                .to_owned(),
         );
     }
-    // What stands before all types is for all of them.
-    let maps = types.into_iter().map(|(resource_type, section)| {
-        let section = Section {
-            timezone: section.timezone.or_else(|| own.timezone.clone()),
-            trim: section.trim.or(own.trim),
-            nulls: section.nulls.or_else(|| own.nulls.clone()),
-            ..section
-        };
-        map(Some(resource_type), section)
-    });
-    Ok(maps.collect())
+    let of_all = own.settings();
+    Ok(types.into_iter().map(|(resource_type, section)| map(Some(resource_type), section, &of_all)).collect())
 }
 
 fn lined<T, U>(
@@ -218,6 +267,10 @@ fn lined<T, U>(
     rules.collect()
 }
 
+/// What may stand before all types.
+const SETTINGS: [&str; 11] =
+    ["type", "files", "encoding", "skip", "timezone", "trim", "nulls", "decimal", "thousands", "columns", "fields"];
+
 /// What a file holds: one map, or one for each type.
 #[derive(Default)]
 struct MapFile {
@@ -230,13 +283,67 @@ struct MapFile {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a map, with [columns] and [fields]")]
 struct Section {
-    timezone: Option<String>,
+    files: Option<Vec<String>>,
+    encoding: Option<Spanned<String>>,
+    skip: Option<u64>,
+    timezone: Option<Spanned<String>>,
     trim: Option<bool>,
     nulls: Option<Vec<String>>,
+    decimal: Option<char>,
+    thousands: Option<char>,
     #[serde(default)]
     columns: BTreeMap<String, Spanned<Rules>>,
     #[serde(default)]
     fields: BTreeMap<String, Spanned<Field>>,
+}
+
+/// The settings of a part, as they stand.
+#[derive(Default)]
+struct RawSettings {
+    files: Option<Vec<String>>,
+    encoding: Option<Spanned<String>>,
+    skip: Option<u64>,
+    timezone: Option<Spanned<String>>,
+    trim: Option<bool>,
+    nulls: Option<Vec<String>>,
+    decimal: Option<char>,
+    thousands: Option<char>,
+}
+
+impl Section {
+    fn settings(&self) -> RawSettings {
+        RawSettings {
+            files: self.files.clone(),
+            encoding: self.encoding.clone(),
+            skip: self.skip,
+            timezone: self.timezone.clone(),
+            trim: self.trim,
+            nulls: self.nulls.clone(),
+            decimal: self.decimal,
+            thousands: self.thousands,
+        }
+    }
+}
+
+impl RawSettings {
+    /// These, and for those that are not said the others.
+    fn or(self, others: &Self, line: impl Fn(usize) -> usize) -> Settings {
+        let lined = |own: Option<Spanned<String>>, other: &Option<Spanned<String>>| {
+            let said = own.or_else(|| other.clone())?;
+            Some(Lined { line: line(said.span().start), of: said.into_inner() })
+        };
+        Settings {
+            files: self.files,
+            encoding: lined(self.encoding, &others.encoding),
+            skip: self.skip.or(others.skip),
+            is_own_timezone: self.timezone.is_some(),
+            timezone: lined(self.timezone, &others.timezone),
+            trim: self.trim.or(others.trim),
+            nulls: self.nulls.or_else(|| others.nulls.clone()),
+            decimal: self.decimal.or(others.decimal),
+            thousands: self.thousands.or(others.thousands),
+        }
+    }
 }
 
 struct Rules(Vec<Rule>);
@@ -258,9 +365,14 @@ impl<'de> Deserialize<'de> for MapFile {
                 while let Some(name) = members.next_key::<String>()? {
                     match name.as_str() {
                         "type" => file.resource_type = Some(members.next_value()?),
+                        "files" => file.own.files = Some(members.next_value()?),
+                        "encoding" => file.own.encoding = Some(members.next_value()?),
+                        "skip" => file.own.skip = Some(members.next_value()?),
                         "timezone" => file.own.timezone = Some(members.next_value()?),
                         "trim" => file.own.trim = Some(members.next_value()?),
                         "nulls" => file.own.nulls = Some(members.next_value()?),
+                        "decimal" => file.own.decimal = Some(members.next_value()?),
+                        "thousands" => file.own.thousands = Some(members.next_value()?),
                         "columns" => file.own.columns = members.next_value()?,
                         "fields" => file.own.fields = members.next_value()?,
                         _ => match name.parse() {
@@ -268,7 +380,7 @@ impl<'de> Deserialize<'de> for MapFile {
                                 file.types.insert(resource_type, members.next_value()?);
                             }
                             Err(_) => {
-                                let settings = ["type", "timezone", "trim", "nulls", "columns", "fields"];
+                                let settings = SETTINGS;
                                 let known =
                                     settings.into_iter().chain(ResourceType::ALL.iter().map(|known| known.as_str()));
                                 let hint = nearest(&name, known).map(|near| format!("; did you mean {near}?"));
@@ -348,6 +460,36 @@ impl<'de> Deserialize<'de> for Targets {
     }
 }
 
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl Visitor<'_> for Forms {
+            type Value = Scalar;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a value, as \"female\", true or 5")
+            }
+
+            fn visit_str<E: Error>(self, value: &str) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_owned()))
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
+}
+
 impl<'de> Deserialize<'de> for Field {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Forms;
@@ -375,7 +517,7 @@ impl<'de> Deserialize<'de> for Field {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Field, A::Error> {
-                Ok(Field(FieldRule::Join(Box::new(Rule::deserialize(MapAccessDeserializer::new(members))?))))
+                Ok(Field(FieldRule::Made(Box::new(Rule::deserialize(MapAccessDeserializer::new(members))?))))
             }
         }
         deserializer.deserialize_any(Forms)
@@ -398,7 +540,7 @@ mod tests {
         let two = "nulls = [\"n/a\"]\n[Patient.columns]\nA = \"firstName\"\n[Encounter]\nnulls = [\"-\"]\n[Encounter.fields]\nstatus = \"finished\"\n";
         let two = parse(two, "map.toml").unwrap();
         let nulls = |resource_type: ResourceType| {
-            two.iter().find(|map| map.resource_type == Some(resource_type)).unwrap().nulls.clone().unwrap()
+            two.iter().find(|map| map.resource_type == Some(resource_type)).unwrap().settings.nulls.clone().unwrap()
         };
         assert_eq!(
             (nulls(ResourceType::Patient)[0].as_str(), nulls(ResourceType::Encounter)[0].as_str()),

@@ -4,7 +4,6 @@
 //! and which takes an unclosed quote for a field up to the end of the file, without an error.
 
 use std::io::Read;
-use std::ops::Range;
 
 use anyhow::{Context, Result};
 
@@ -151,16 +150,15 @@ pub(super) struct Rows<R> {
     at_end: bool,
     /// The line of the next row.
     line: u64,
-    /// Where the row in hand stands in the buffer.
-    raw: Range<usize>,
     /// The cells of the row in hand.
     pub cells: Cells,
 }
 
 impl<R: Read> Rows<R> {
     /// Finds the delimiter: `given`, or the one that a first line `sep=;` names (as Excel writes it), or the one that the
-    /// header has most of. Blank lines and byte order marks before the header are passed over.
-    pub(super) fn new(input: R, given: Option<u8>) -> Result<Self> {
+    /// header has most of. Blank lines and byte order marks before the header are passed over, and so many lines as are to
+    /// be skipped.
+    pub(super) fn new(input: R, given: Option<u8>, skip: u64) -> Result<Self> {
         let mut rows = Self {
             input,
             delimiter: b',',
@@ -168,11 +166,14 @@ impl<R: Read> Rows<R> {
             start: 0,
             at_end: false,
             line: 1,
-            raw: 0..0,
             cells: Cells::default(),
         };
         while !rows.at_end && rows.buffer.len() < CHUNK {
             rows.fill()?;
+        }
+        for _ in 0..skip {
+            rows.start += rows.first_line().len();
+            rows.skip_line_end();
         }
         rows.skip_blank();
         let first = rows.first_line().to_vec();
@@ -188,26 +189,31 @@ impl<R: Read> Rows<R> {
         Ok(rows)
     }
 
+    fn skip_line_end(&mut self) -> bool {
+        let length = match self.buffer.get(self.start..).unwrap_or_default() {
+            [b'\r', b'\n', ..] => 2,
+            [b'\n' | b'\r', ..] => 1,
+            _ => return false,
+        };
+        self.start += length;
+        self.line += 1;
+        true
+    }
+
     /// What stands before the header and says nothing.
     fn skip_blank(&mut self) {
         loop {
-            let rest = self.buffer.get(self.start..).unwrap_or_default();
-            self.start += match rest {
+            if self.skip_line_end() {
+                continue;
+            }
+            let is_empty = |line: &[u8]| !line.is_empty() && line.iter().all(|byte| b" ,;\t|".contains(byte));
+            let length = match self.buffer.get(self.start..).unwrap_or_default() {
                 [0xEF, 0xBB, 0xBF, ..] => 3,
-                [b'\r', b'\n', ..] => {
-                    self.line += 1;
-                    2
-                }
-                [b'\n' | b'\r', ..] => {
-                    self.line += 1;
-                    1
-                }
-                // A line of blanks is no header.
-                [b' ', ..] if self.first_line().iter().all(|byte| *byte == b' ') && !self.first_line().is_empty() => {
-                    self.first_line().len()
-                }
+                // A line of empty cells is no header.
+                _ if is_empty(self.first_line()) => self.first_line().len(),
                 _ => return,
             };
+            self.start += length;
         }
     }
 
@@ -222,11 +228,6 @@ impl<R: Read> Rows<R> {
         self.delimiter
     }
 
-    /// The row in hand as it stands in the file, with its line end.
-    pub(super) fn raw(&self) -> &[u8] {
-        self.buffer.get(self.raw.clone()).unwrap_or_default()
-    }
-
     /// The line on which the next row begins, its cells in [`cells`](Self::cells); `None` at the end. Blank lines are
     /// no rows.
     pub(super) fn next_row(&mut self) -> Result<Option<u64>> {
@@ -238,7 +239,6 @@ impl<R: Read> Rows<R> {
             match parse(input, self.delimiter, self.at_end, &mut self.cells) {
                 Parsed::Row { consumed, line_ends } => {
                     let line = self.line;
-                    self.raw = self.start..self.start + consumed;
                     self.start += consumed;
                     self.line += line_ends;
                     if self.cells.len() > 1 || !self.cells.text.is_empty() {
@@ -293,7 +293,7 @@ mod tests {
                 Ok(count)
             }
         }
-        let mut rows = Rows::new(Trickle(text), None)?;
+        let mut rows = Rows::new(Trickle(text), None, 0)?;
         let mut all = Vec::new();
         while let Some(line) = rows.next_row()? {
             let cells = (0..rows.cells.len()).map(|column| String::from_utf8(rows.cells.get(column).to_vec()).unwrap());
@@ -356,7 +356,7 @@ mod tests {
         let error = rows(b"a,b\n1,\"open\n2,\"x\"\n").unwrap_err().to_string();
         assert!(error.starts_with("line 2, column 2:"), "{error}");
         let long = [b"a\n\"".as_slice(), &vec![b'x'; MAX_ROW + CHUNK + 1]].concat();
-        let error = Rows::new(long.as_slice(), None).and_then(|mut rows| {
+        let error = Rows::new(long.as_slice(), None, 0).and_then(|mut rows| {
             rows.next_row()?;
             rows.next_row()
         });

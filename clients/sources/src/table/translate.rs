@@ -1,5 +1,7 @@
 //! What becomes of a text before it fills a field.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use super::dates::{Dates, NoDate};
@@ -25,6 +27,42 @@ pub(super) struct Translation {
     pub hash: bool,
     /// Cells that are no value for this field, besides those that are none anywhere.
     pub nulls: Vec<String>,
+    pub numbers: Numbers,
+    /// Digits are filled up with zeros to so many.
+    pub pad: usize,
+}
+
+/// How a file writes its numbers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub decimal: Option<char>,
+    pub thousands: Option<char>,
+}
+
+impl Numbers {
+    /// A number as JSON writes it; `None` for what is no number of this file.
+    pub(super) fn read(self, text: &str) -> Option<Cow<'_, str>> {
+        if self == Self::default() {
+            return is_json_number(text).then_some(Cow::Borrowed(text));
+        }
+        let decimal = self.decimal.unwrap_or('.');
+        let (whole, fraction) = text.split_once(decimal).unwrap_or((text, ""));
+        let whole = match self.thousands {
+            Some(thousands) if whole.contains(thousands) => {
+                // Groups of three, but for the first: anything else is no thousands.
+                let mut groups = whole.split(thousands);
+                let first = groups.next().unwrap_or_default().trim_start_matches('-');
+                let is_grouped = (1..=3).contains(&first.len()) && groups.all(|group| group.len() == 3);
+                if !is_grouped {
+                    return None;
+                }
+                whole.replace(thousands, "")
+            }
+            _ => whole.to_owned(),
+        };
+        let number = if text.contains(decimal) { format!("{whole}.{fraction}") } else { whole };
+        is_json_number(&number).then_some(Cow::Owned(number))
+    }
 }
 
 /// What becomes of cells that a rule is not for.
@@ -52,10 +90,14 @@ impl Translation {
     pub(super) fn translate(&self, cell: &str, nulls: &[String], out: &mut String) -> Outcome {
         out.clear();
         let trimmed = cell.trim();
-        let is_null = trimmed.is_empty() || nulls.iter().chain(&self.nulls).any(|null| null == trimmed);
+        let is_null = self.is_null(trimmed, nulls);
         let mut text = if self.trim { trimmed } else { cell };
         match &self.values {
-            Some(values) => match (self.looked_up(values, trimmed), &self.otherwise) {
+            // What is no value is what an empty cell is, unless it is listed itself.
+            Some(values) => match (
+                self.looked_up(values, trimmed).or_else(|| self.looked_up(values, "").filter(|_| is_null)),
+                &self.otherwise,
+            ) {
                 (Some(to), _) => text = to,
                 (None, _) if is_null => return Outcome::Empty,
                 (None, Some(otherwise)) => text = otherwise,
@@ -73,7 +115,7 @@ impl Translation {
             return Outcome::Empty;
         }
         if let Some(when) = self.when {
-            let is_for = is_json_number(trimmed) == (when == When::Number);
+            let is_for = self.numbers.read(trimmed).is_some() == (when == When::Number);
             if !is_for && self.rest == Rest::Empty {
                 return Outcome::Empty;
             }
@@ -103,12 +145,20 @@ impl Translation {
             text = &date;
         }
         out.push_str(self.prefix.as_deref().unwrap_or_default());
+        if text.len() < self.pad && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            out.extend(std::iter::repeat_n('0', self.pad - text.len()));
+        }
         out.push_str(text);
         if self.hash {
             let hashed = Uuid::new_v5(&NAMESPACE, out.as_bytes()).to_string();
             *out = hashed;
         }
         Outcome::Filled
+    }
+
+    /// Whether a cell is no value for this field.
+    pub(super) fn is_null(&self, trimmed: &str, nulls: &[String]) -> bool {
+        trimmed.is_empty() || nulls.iter().chain(&self.nulls).any(|null| null == trimmed)
     }
 
     fn looked_up<'a>(&self, values: &'a [(String, String)], text: &str) -> Option<&'a str> {
@@ -144,26 +194,35 @@ impl Translation {
     }
 }
 
+/// Whether a text looks like a number that somebody writes in another way: `1,5`, `1.234,5`, `+5`, `.5`, `007`.
+pub(super) fn looks_like_number(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b',' | b'\'' | b' ' | b'+' | b'-');
+    text.bytes().any(|byte| byte.is_ascii_digit()) && text.bytes().all(is_part) && !is_json_number(text)
+}
+
 /// Writes a field's value as JSON. A text that is none of its kind is written as it is, and the rule is returned.
-pub(super) fn write_value(kind: Kind, text: &str, out: &mut Vec<u8>) -> Option<&'static str> {
+pub(super) fn write_value(kind: Kind, numbers: Numbers, text: &str, out: &mut Vec<u8>) -> Option<&'static str> {
     let trimmed = text.trim();
     match kind {
         Kind::Text => write_string(text, out),
         Kind::Number(number) => {
-            if !is_json_number(trimmed) {
+            let Some(read) = numbers.read(trimmed) else {
                 write_string(text, out);
                 return Some(match number {
                     NumberKind::Integer => "Must be a whole number, as 42",
+                    NumberKind::Number if looks_like_number(trimmed) => {
+                        "Must be a number, as 1.5; a map's decimal and thousands say how the file writes numbers"
+                    }
                     NumberKind::Number => "Must be a number, as 1.5",
                 });
-            }
-            out.extend_from_slice(trimmed.as_bytes());
+            };
+            out.extend_from_slice(read.as_bytes());
         }
         Kind::Boolean => {
             let lower = trimmed.to_ascii_lowercase();
             if !matches!(lower.as_str(), "true" | "false") {
                 write_string(text, out);
-                return Some("Must be true or false");
+                return Some("Must be true or false; a map's values say what other texts stand for");
             }
             out.extend_from_slice(lower.as_bytes());
         }
@@ -212,9 +271,30 @@ mod tests {
             assert_eq!(translate(&sex, cell), (Outcome::Filled, expected.to_owned()), "{cell}");
         }
         assert_eq!(translate(&sex, "-").0, Outcome::Empty);
+        let mut out = String::new();
+        let outcome = sex.translate("NULL", &["NULL".to_owned()], &mut out);
+        assert_eq!((outcome, out.as_str()), (Outcome::Filled, "unknown"), "as an empty cell");
         assert!(matches!(translate(&sex, "X").0, Outcome::Refused("unmapped", _)));
         sex.otherwise = Some(String::new());
         assert_eq!(translate(&sex, "X").0, Outcome::Empty);
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_file_writes_them() {
+        let german = Numbers { decimal: Some(','), thousands: Some('.') };
+        for (text, number) in [("5,4", "5.4"), ("1.234,5", "1234.5"), ("-12.345.678", "-12345678"), ("7", "7")] {
+            assert_eq!(german.read(text).as_deref(), Some(number), "{text}");
+        }
+        for text in ["1.5", "12.34,5", "1,2,3", ".123", "x", "", "1,", "007"] {
+            assert_eq!(german.read(text), None, "{text}");
+        }
+        assert_eq!(Numbers::default().read("5,4"), None);
+        assert!(
+            looks_like_number("5,4")
+                && looks_like_number("+5")
+                && !looks_like_number("5.4")
+                && !looks_like_number("<5")
+        );
     }
 
     #[test]

@@ -28,6 +28,9 @@ const PIECE: usize = 1 << 18;
 
 /// Hears what is found while a plan is made.
 pub trait Findings {
+    /// A record that would be sent.
+    fn accepted(&mut self, file: &str, line: u64, record: &[u8]) -> Result<()>;
+
     /// What is wrong with a record.
     fn rejected(&mut self, file: &str, line: u64, violations: &[SourceViolation]) -> Result<()>;
 
@@ -64,20 +67,34 @@ impl<'a> Opened<'a> {
         Ok(Self { reading, encoding, maps })
     }
 
-    /// How a table of this type is read. A map for other types says nothing of it.
-    fn table(&self, format: Format, resource_type: ResourceType) -> Result<TableOptions<'_>> {
-        let map: Option<&Map> = match &self.maps {
-            Some(maps) => match maps.of(resource_type) {
-                None => {
-                    let types: Vec<_> = maps.types().map(ResourceType::as_str).collect();
-                    return Err(unusable(format!("the map is for {}, and not for {resource_type}", types.join(", "))));
-                }
-                map => map,
-            },
-            None => None,
-        };
-        let delimiter = self.reading.delimiter.or((format == Format::Tsv).then_some(b'\t'));
-        Ok(TableOptions { delimiter, map, unknown: self.reading.unknown })
+    /// The map of a source that is a table. One for other types, or for other files, says nothing of it.
+    fn map(&self, source: &SourceRequest) -> Result<Option<&Map>> {
+        let (Some(maps), Some(resource_type)) = (&self.maps, source.resource_type) else { return Ok(None) };
+        if source.format == Format::Ndjson {
+            return Ok(None);
+        }
+        match maps.of(resource_type, &source.path) {
+            Some(map) => Ok(Some(map)),
+            None if maps.types().any(|mapped| mapped == resource_type) => {
+                Err(unusable(format!("no map for {resource_type} is for this file: look at their files = […]")))
+            }
+            None => {
+                let types: Vec<_> = maps.types().map(ResourceType::as_str).collect();
+                Err(unusable(format!("the map is for {}, and not for {resource_type}", types.join(", "))))
+            }
+        }
+    }
+
+    /// How a source that is a table is read.
+    fn table(&self, source: &SourceRequest) -> Result<TableOptions<'_>> {
+        let delimiter = self.reading.delimiter.or((source.format == Format::Tsv).then_some(b'\t'));
+        Ok(TableOptions { delimiter, map: self.map(source)?, unknown: self.reading.unknown })
+    }
+
+    /// The encoding of a source: its map knows it better than what is said of all.
+    fn encoding(&self, source: &SourceRequest) -> Result<Option<&'static Encoding>> {
+        let of_map = self.map(source)?.map(Map::encoding).transpose()?.flatten();
+        Ok(of_map.or(self.encoding))
     }
 }
 
@@ -90,14 +107,17 @@ fn shown_name(path: &Path) -> String {
 /// and that the map fits. Nothing is taken from pipes.
 pub fn check_sources(from: &Sources, reading: &Reading) -> Result<()> {
     let opened = Opened::open(reading)?;
-    for SourceRequest { path, format, resource_type, .. } in from.files() {
-        let check = || match resource_type.filter(|_| *format != Format::Ndjson) {
-            Some(resource_type) => {
-                let schema = resource_type.schema()?;
-                let options = opened.table(*format, resource_type)?;
-                sources::check_source(path, *format, opened.encoding, Some((&options, &schema)))
+    for source in from.files() {
+        let SourceRequest { path, format, resource_type, .. } = source;
+        let check = || {
+            let encoding = opened.encoding(source)?;
+            match resource_type.filter(|_| *format != Format::Ndjson) {
+                Some(resource_type) => {
+                    let schema = resource_type.schema()?;
+                    sources::check_source(path, *format, encoding, Some((&opened.table(source)?, &schema)))
+                }
+                None => sources::check_source(path, *format, encoding, None),
             }
-            None => sources::check_source(path, *format, opened.encoding, None),
         };
         check().with_context(|| shown_name(path))?;
         if reading.duplicates == Duplicates::Last && !path.is_file() {
@@ -128,8 +148,9 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         events.begin(Stage::Reading, total * 2);
         let last = planner.last.insert(Ids::default());
         for (source, from) in from.sources.iter().enumerate() {
-            read_source(&opened, from, &mut LastPlaces { source, ids: last }, &mut |_| {})
+            let read = read_source(&opened, from, &mut LastPlaces { source, ids: last }, &mut |_| {})
                 .with_context(|| shown_name(&from.path))?;
+            planner.digests.push(read.digest.0);
         }
     } else {
         events.begin(Stage::Reading, total);
@@ -162,6 +183,10 @@ fn read_all(
         let (sha256, bytes) = read.digest;
         before += bytes;
         source.verify(&sha256, read.records).with_context(|| shown_name(&source.path))?;
+        // What was found in the first reading is not what is there now.
+        if planner.digests.get(at).is_some_and(|first| *first != sha256) {
+            return Err(unusable(format!("{} has changed while it was read", shown_name(&source.path))));
+        }
         planner.check_alike(from, at, read.records).with_context(|| shown_name(&source.path))?;
         sources.push(SourcePlan {
             path: source.path.clone(),
@@ -191,7 +216,7 @@ fn read_source(
     sink: &mut dyn Sink,
     seen: &mut dyn FnMut(u64),
 ) -> Result<Read> {
-    let mut open = Source::open_hashed(&source.path)?.text(opened.encoding, source.format)?;
+    let mut open = Source::open_hashed(&source.path)?.text(opened.encoding(source)?, source.format)?;
     let mut reader = std::mem::replace(&mut open.reader, Box::new(std::io::empty()));
     let mut seen = || seen(open.bytes());
     let (records, blank_rows) = match (source.format, source.resource_type) {
@@ -202,9 +227,9 @@ fn read_source(
             };
             (read_ndjson(&mut reader, &mut types, sink, &mut seen)?, 0)
         }
-        (format, resource_type) => {
+        (_, resource_type) => {
             let resource_type = resource_type.context("a table needs its type")?;
-            let options = opened.table(format, resource_type)?;
+            let options = opened.table(source)?;
             let count = read_table(&mut reader, &options, &Validator::of(resource_type)?, sink, &mut seen)?;
             (count.records, count.blank)
         }
@@ -241,7 +266,7 @@ impl Sink for LastPlaces<'_> {
         Ok(())
     }
 
-    fn rejected_row(&mut self, _: &[u8], _: &[u8], _: u8, _: &[SourceViolation]) -> Result<()> {
+    fn rejected_row(&mut self, _: &[&[u8]], _: &[&[u8]], _: u8, _: &[SourceViolation]) -> Result<()> {
         Ok(())
     }
 
@@ -278,6 +303,8 @@ struct Planner<'a> {
     ids: Ids,
     /// Where every id is last, if that is the one that counts.
     last: Option<Ids>,
+    /// What the sources were when they were read to find the last places.
+    digests: Vec<String>,
     /// Lines that were rejected before, where these records are what became of them.
     unchanged: HashSet<Fingerprint>,
     references: Option<References>,
@@ -313,6 +340,7 @@ impl<'a> Planner<'a> {
             history,
             ids: Ids::default(),
             last: None,
+            digests: Vec::new(),
             unchanged: HashSet::new(),
             references: None,
             findings,
@@ -351,7 +379,7 @@ impl<'a> Planner<'a> {
 
     /// Why a valid record is rejected all the same, or that it is left out.
     fn passes(&mut self, place: Place, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) -> Passed {
-        if self.unchanged.contains(&Fingerprint::of(record)) {
+        if self.unchanged.contains(&Fingerprint::of_json(record)) {
             let message = "The line is as it was when it was rejected".to_owned();
             let code = "unchanged".to_owned();
             return Passed::Rejected(SourceViolation { code, path: String::new(), message, column: None });
@@ -485,6 +513,10 @@ impl Sink for Planner<'_> {
             }
             Passed::Rejected(violation) => return Ok(Some(violation)),
         }
+        if let Some(findings) = &mut self.findings {
+            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
+            findings.accepted(file, line, record)?;
+        }
         if let Some(references) = &mut self.references {
             references.note(resource_type, id.as_ref(), place, record);
         }
@@ -531,7 +563,13 @@ impl Sink for Planner<'_> {
         }
     }
 
-    fn rejected_row(&mut self, header: &[u8], row: &[u8], delimiter: u8, violations: &[SourceViolation]) -> Result<()> {
+    fn rejected_row(
+        &mut self,
+        header: &[&[u8]],
+        row: &[&[u8]],
+        delimiter: u8,
+        violations: &[SourceViolation],
+    ) -> Result<()> {
         let path = self.sources.get(self.source).map(|source| source.path.as_path());
         match (&mut self.held, path) {
             (Some(held), Some(path)) => held.row((self.source, path), header, row, delimiter, violations),

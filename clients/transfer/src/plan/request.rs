@@ -202,6 +202,13 @@ fn folder_sources(folder: &Path, format: Option<Format>, is_incomplete: bool) ->
             )));
         }
         export::check::restorable(&folder, &manifest)?;
+        if manifest.since.is_some() && !is_incomplete {
+            return Err(unusable(format!(
+                "{} holds only what changed since a moment: name the folder with the exports before it, or add --incomplete to \
+                 restore it alone",
+                folder.display()
+            )));
+        }
         return of_chain(&[Link::new(folder, manifest)]);
     }
     if export::first_within(&folder)?.is_some() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use records::ResourceType;
+use serde_json::Value;
 use sources::unusable;
 
 use crate::files::{self, FolderLock};
@@ -27,7 +28,8 @@ impl StateFolder {
     pub fn create(path: &Path) -> Result<Self> {
         if path.exists() {
             let mut entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
-            if entries.next().is_some() && !Self::open(path).is_ok_and(|folder| folder.has_sent_nothing()) {
+            let may_be_ours = || Self::open(path).is_ok_and(|folder| folder.is_of_a_run() && folder.has_sent_nothing());
+            if entries.next().is_some() && !may_be_ours() {
                 return Err(unusable(format!("{} is not empty; resume it, or name another folder", path.display())));
             }
         }
@@ -62,9 +64,33 @@ impl StateFolder {
         }
     }
 
+    /// Whether `run.json` is what this version writes for an import: other programs have files of that name, too.
+    fn is_of_a_run(&self) -> bool {
+        let request: Value = files::read_json(&self.request()).unwrap_or_default();
+        let has = |name: &str| request.get(name).is_some();
+        request.get("version").and_then(Value::as_u64) == Some(files::VERSION.into()) && has("run") && has("sources")
+    }
+
+    /// Whether a new run may take the place of the one that is here: nothing was sent of it, and what it has read can be
+    /// read again by the new one. What came from a pipe, and records that were repaired, are nowhere else.
+    fn gives_way_to(&self, new: &Value) -> bool {
+        let old: Value = files::read_json(&self.request()).unwrap_or_default();
+        let paths = |request: &Value| -> Vec<String> {
+            let sources = request.get("sources").and_then(Value::as_array).into_iter().flatten();
+            let mut paths: Vec<_> =
+                sources.filter_map(|source| source.get("path")?.as_str().map(str::to_owned)).collect();
+            paths.sort();
+            paths
+        };
+        let is_read_once = |path: &String| !Path::new(path).is_file();
+        let is_same = paths(&old) == paths(new) && !paths(&old).iter().any(is_read_once);
+        let is_retry = old.get("retryOf").is_some_and(|of| !of.is_null());
+        self.is_of_a_run() && self.has_sent_nothing() && !is_retry && (is_same || !self.plan().exists())
+    }
+
     /// Begins a run in it, under its lock. Whoever had it before may have begun to send meanwhile.
     pub fn begin(&self, request: &impl serde::Serialize) -> Result<()> {
-        if self.request().exists() && !self.has_sent_nothing() {
+        if self.request().exists() && !self.gives_way_to(&serde_json::to_value(request)?) {
             return Err(unusable(format!("{} is not empty; resume it, or name another folder", self.path.display())));
         }
         // In this order: what is left when the process dies in between is a run that has sent nothing.
@@ -83,7 +109,7 @@ impl StateFolder {
                 }
                 let file = std::fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
                 for line in BufReader::new(file).split(b'\n') {
-                    lines.insert(Fingerprint::of(&line.with_context(|| format!("read {}", path.display()))?));
+                    lines.insert(Fingerprint::of_json(&line.with_context(|| format!("read {}", path.display()))?));
                 }
             }
         }

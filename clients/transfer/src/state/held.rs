@@ -70,21 +70,30 @@ impl HeldRecords {
         self.of(resource_type)?.violations.write_all(&line).context("write violations")
     }
 
-    /// A row of a table as it came, and behind it what is wrong with it.
+    /// A row of a table as it came, and before it what is wrong with it: behind it, it would stand in another column where
+    /// cells are missing.
     pub(crate) fn row(
         &mut self,
         (source, path): (usize, &Path),
-        header: &[u8],
-        row: &[u8],
+        header: &[&[u8]],
+        row: &[&[u8]],
         delimiter: u8,
         violations: &[SourceViolation],
     ) -> Result<()> {
+        // What an earlier round has said of it is over.
+        let old = header.iter().position(|name| *name == sources::VIOLATIONS_COLUMN.as_bytes());
         let file = match self.rows.entry(source) {
             std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
                 let target = self.folder.rejected_rows(source, path)?;
                 let file = new.insert(PartialFile::create(&target)?);
-                write_noted(file, header, delimiter, sources::VIOLATIONS_COLUMN)?;
+                // Marked: whatever encoding the file had, these rows are UTF-8.
+                file.write_all("\u{feff}".as_bytes()).context("write rejected rows")?;
+                if !b",;\t|".contains(&delimiter) {
+                    let named = format!("sep={}\n", char::from(delimiter));
+                    file.write_all(named.as_bytes()).context("write rejected rows")?;
+                }
+                write_row(file, sources::VIOLATIONS_COLUMN, header, old, delimiter)?;
                 file
             }
         };
@@ -92,7 +101,7 @@ impl HeldRecords {
             Some(column) => format!("{column}: {}", violation.message),
             None => violation.message.clone(),
         });
-        write_noted(file, row, delimiter, &told.collect::<Vec<_>>().join("; "))
+        write_row(file, &told.collect::<Vec<_>>().join("; "), row, old, delimiter)
     }
 
     pub(crate) fn publish(self) -> Result<()> {
@@ -107,11 +116,27 @@ impl HeldRecords {
     }
 }
 
-/// A row, and a cell more.
-fn write_noted(file: &mut PartialFile, row: &[u8], delimiter: u8, note: &str) -> Result<()> {
-    let end = row.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
-    let mut line = row.get(..end).unwrap_or_default().to_vec();
-    line.push(delimiter);
-    line.extend_from_slice(format!("\"{}\"\n", note.replace('"', "\"\"")).as_bytes());
+/// A cell, and a row behind it, without the cell at `without`.
+fn write_row(file: &mut PartialFile, first: &str, row: &[&[u8]], without: Option<usize>, delimiter: u8) -> Result<()> {
+    let mut line = quoted(first.as_bytes());
+    for (_, cell) in row.iter().enumerate().filter(|(at, _)| Some(*at) != without) {
+        line.push(delimiter);
+        let is_plain = cell.iter().all(|byte| !matches!(byte, b'"' | b'\n' | b'\r') && *byte != delimiter);
+        let is_plain = is_plain && cell.trim_ascii() == *cell;
+        if is_plain { line.extend_from_slice(cell) } else { line.extend(quoted(cell)) }
+    }
+    line.push(b'\n');
     file.write_all(&line).context("write rejected rows")
+}
+
+fn quoted(cell: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'"'];
+    for byte in cell {
+        quoted.push(*byte);
+        if *byte == b'"' {
+            quoted.push(b'"');
+        }
+    }
+    quoted.push(b'"');
+    quoted
 }
