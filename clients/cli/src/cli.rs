@@ -172,7 +172,7 @@ pub(crate) struct Reading {
     #[arg(long, value_parser = unknown_columns(), default_value_t = UnknownColumns::Error)]
     pub(crate) unknown: UnknownColumns,
     /// Which of several records with one id is imported, over all files.
-    #[arg(long, value_parser = duplicates(), default_value_t = Duplicates::First)]
+    #[arg(long, value_parser = duplicates(), default_value = "first")]
     pub(crate) duplicates: Duplicates,
 }
 

@@ -14,13 +14,17 @@ mod convert;
 mod dates;
 mod fields;
 mod guess;
+mod headers;
 mod map;
+mod rejects;
 mod rows;
 mod translate;
+mod tree;
 
 pub use fields::all_columns;
 pub use guess::draft_map;
 pub use map::{Map, Maps};
+pub use rejects::{rejected_header, rejected_row};
 pub use rows::RowError;
 
 use columns::Columns;

@@ -8,9 +8,9 @@ use anyhow::Result;
 use jiff::tz::TimeZone;
 use records::{RecordId, ResourceType, Schema, Shape};
 
-use super::columns::check_headers;
 use super::dates::{Dates, Years};
 use super::fields::{Leaf, all_columns};
+use super::headers::check_headers;
 use super::rows::Rows;
 use super::translate::is_json_number;
 use super::{VIOLATIONS_COLUMN, check_text};

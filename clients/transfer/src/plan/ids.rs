@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use records::{RecordId, ResourceType};
-use sources::SourceViolation;
+use sources::{SourceViolation, referred_type};
 
 use crate::batch::Place;
 use crate::fingerprint::Fingerprint;
@@ -114,16 +114,6 @@ impl References {
     }
 }
 
-/// The type that a field refers to: `patientId`, `managingOrganizationId`.
-fn referred_type(field: &str) -> Option<ResourceType> {
-    let stem = field.strip_suffix("Id").filter(|stem| !stem.is_empty())?;
-    let (first, rest) = stem.split_at_checked(1)?;
-    let name = first.to_uppercase() + rest;
-    let ends_with = |known: &&ResourceType| name.ends_with(known.as_str());
-    // The longest name that fits: `…PractitionerRole` is no `…Role`.
-    ResourceType::ALL.iter().filter(ends_with).max_by_key(|known| known.as_str().len()).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,19 +131,5 @@ mod tests {
         assert_eq!(ids.first(ResourceType::Patient, &id("a"), Place { source: 4, line: 1 }), Some(first));
         let names = ["a.csv", "b.csv", "c.csv", "d.csv"].map(str::to_owned);
         assert_eq!(duplicate(first, 4, &names).message, format!("id: Same as in line {} of d.csv", 1_u64 << 40));
-    }
-
-    #[test]
-    fn fields_tell_which_type_they_refer_to() {
-        for (field, to) in [
-            ("patientId", Some(ResourceType::Patient)),
-            ("managingOrganizationId", Some(ResourceType::Organization)),
-            ("linkId", None),
-            ("id", None),
-            ("Id", None),
-            ("identifier", None),
-        ] {
-            assert_eq!(referred_type(field), to, "{field}");
-        }
     }
 }

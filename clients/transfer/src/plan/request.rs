@@ -1,7 +1,6 @@
 //! What was asked for, as a state folder keeps it: enough to plan again after an interruption.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -74,13 +73,6 @@ impl Duplicates {
         (Self::First, "first", "Import the first, and reject the others"),
         (Self::Last, "last", "Import the last, and leave out those before it"),
     ];
-}
-
-impl fmt::Display for Duplicates {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.into_iter().find(|(choice, ..)| choice == self).map_or("", |(_, name, _)| name);
-        formatter.write_str(name)
-    }
 }
 
 /// What `TYPE FILE…` or `DIR` stands for.

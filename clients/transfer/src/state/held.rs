@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
-use sources::SourceViolation;
+use sources::{SourceViolation, rejected_header, rejected_row};
 
 use super::StateFolder;
 use crate::batch::Place;
@@ -70,8 +70,7 @@ impl HeldRecords {
         self.of(resource_type)?.violations.write_all(&line).context("write violations")
     }
 
-    /// A row of a table as it came, and before it what is wrong with it: behind it, it would stand in another column where
-    /// cells are missing.
+    /// A row of a table as it came, and what is wrong with it.
     pub(crate) fn row(
         &mut self,
         (source, path): (usize, &Path),
@@ -80,28 +79,16 @@ impl HeldRecords {
         delimiter: u8,
         violations: &[SourceViolation],
     ) -> Result<()> {
-        // What an earlier round has said of it is over.
-        let old = header.iter().position(|name| *name == sources::VIOLATIONS_COLUMN.as_bytes());
         let file = match self.rows.entry(source) {
             std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
                 let target = self.folder.rejected_rows(source, path)?;
                 let file = new.insert(PartialFile::create(&target)?);
-                // Marked: whatever encoding the file had, these rows are UTF-8.
-                file.write_all("\u{feff}".as_bytes()).context("write rejected rows")?;
-                if !b",;\t|".contains(&delimiter) {
-                    let named = format!("sep={}\n", char::from(delimiter));
-                    file.write_all(named.as_bytes()).context("write rejected rows")?;
-                }
-                write_row(file, sources::VIOLATIONS_COLUMN, header, old, delimiter)?;
+                file.write_all(&rejected_header(header, delimiter)).context("write rejected rows")?;
                 file
             }
         };
-        let told = violations.iter().map(|violation| match &violation.column {
-            Some(column) => format!("{column}: {}", violation.message),
-            None => violation.message.clone(),
-        });
-        write_row(file, &told.collect::<Vec<_>>().join("; "), row, old, delimiter)
+        file.write_all(&rejected_row(header, row, delimiter, violations)).context("write rejected rows")
     }
 
     pub(crate) fn publish(self) -> Result<()> {
@@ -114,29 +101,4 @@ impl HeldRecords {
         }
         Ok(())
     }
-}
-
-/// A cell, and a row behind it, without the cell at `without`.
-fn write_row(file: &mut PartialFile, first: &str, row: &[&[u8]], without: Option<usize>, delimiter: u8) -> Result<()> {
-    let mut line = quoted(first.as_bytes());
-    for (_, cell) in row.iter().enumerate().filter(|(at, _)| Some(*at) != without) {
-        line.push(delimiter);
-        let is_plain = cell.iter().all(|byte| !matches!(byte, b'"' | b'\n' | b'\r') && *byte != delimiter);
-        let is_plain = is_plain && cell.trim_ascii() == *cell;
-        if is_plain { line.extend_from_slice(cell) } else { line.extend(quoted(cell)) }
-    }
-    line.push(b'\n');
-    file.write_all(&line).context("write rejected rows")
-}
-
-fn quoted(cell: &[u8]) -> Vec<u8> {
-    let mut quoted = vec![b'"'];
-    for byte in cell {
-        quoted.push(*byte);
-        if *byte == b'"' {
-            quoted.push(b'"');
-        }
-    }
-    quoted.push(b'"');
-    quoted
 }

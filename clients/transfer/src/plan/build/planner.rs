@@ -1,0 +1,331 @@
+//! Puts records into batches as they come, and tells of those that are none of them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use records::{RecordId, ResourceType};
+use sources::{Doubt, Sink, Source, SourceViolation, unusable};
+
+use super::super::compress::Compressor;
+use super::super::history::History;
+use super::super::ids::{Ids, References, duplicate};
+use super::super::request::SourceRequest;
+use super::super::{BatchPlan, Sources, Warning, source_name};
+use super::{Findings, shown_name};
+use crate::batch::{OpenBatch, Place};
+use crate::files;
+use crate::fingerprint::Fingerprint;
+use crate::state::{HeldRecords, LineMap, StateFolder};
+
+/// Pieces of this size go to the compressor.
+const PIECE: usize = 1 << 18;
+
+/// Whether two files hold the same, compressed or not. A pipe cannot be read once more.
+fn holds_the_same(one: &Path, other: &Path) -> Result<bool> {
+    if !one.is_file() || !other.is_file() {
+        return Ok(false);
+    }
+    let content =
+        |path: &Path| -> Result<_> { files::digest_of(Source::open(path)?.reader).with_context(|| shown_name(path)) };
+    Ok(content(one)? == content(other)?)
+}
+
+/// A batch that is being written.
+struct Writing {
+    batch: OpenBatch,
+    number: usize,
+    lines: LineMap,
+    piece: Vec<u8>,
+    path: Option<PathBuf>,
+}
+
+/// Puts records into batches as they come.
+pub(super) struct Planner<'a> {
+    folder: Option<&'a StateFolder>,
+    names: Vec<String>,
+    source: usize,
+    sources: &'a [SourceRequest],
+    pub(super) history: History,
+    /// Where every id was first, over all sources that are not parts of a chain.
+    ids: Ids,
+    /// Where every id is last, if that is the one that counts.
+    pub(super) last: Option<Ids>,
+    /// What the sources were when they were read to find the last places.
+    pub(super) digests: Vec<String>,
+    /// Lines that were rejected before, where these records are what became of them.
+    pub(super) unchanged: HashSet<Fingerprint>,
+    pub(super) references: Option<References>,
+    findings: Option<&'a mut dyn Findings>,
+    warnings: BTreeMap<(ResourceType, String, Doubt), u64>,
+    /// Rejected records of the source in hand.
+    pub(super) rejected: u64,
+    /// Lines of it that are no part of what is imported.
+    pub(super) left_out: u64,
+    /// Bytes of its records.
+    bytes: u64,
+    /// Records and bytes of the sources before it.
+    sizes: Vec<(u64, u64)>,
+    open: BTreeMap<ResourceType, Writing>,
+    closed: Vec<BatchPlan>,
+    next_number: usize,
+    compressor: Option<Compressor>,
+    held: Option<HeldRecords>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        sources: &'a [SourceRequest],
+        folder: Option<&'a StateFolder>,
+        history: History,
+        findings: Option<&'a mut dyn Findings>,
+    ) -> Result<Self> {
+        Ok(Self {
+            folder,
+            names: sources.iter().map(|source| source_name(&source.path)).collect(),
+            source: 0,
+            sources,
+            history,
+            ids: Ids::default(),
+            last: None,
+            digests: Vec::new(),
+            unchanged: HashSet::new(),
+            references: None,
+            findings,
+            warnings: BTreeMap::new(),
+            rejected: 0,
+            left_out: 0,
+            bytes: 0,
+            sizes: Vec::new(),
+            open: BTreeMap::new(),
+            closed: Vec::new(),
+            next_number: 1,
+            compressor: folder.map(|_| Compressor::start()),
+            held: folder.map(HeldRecords::create).transpose()?,
+        })
+    }
+
+    pub(super) fn begin_source(&mut self, source: usize) {
+        self.source = source;
+        (self.rejected, self.left_out, self.bytes) = (0, 0, 0);
+    }
+
+    /// Refuses a source that is an earlier one with another name: records without ids would be stored twice.
+    pub(super) fn check_alike(&mut self, from: &Sources, at: usize, records: u64) -> Result<()> {
+        let Some(source) = from.sources.get(at) else { return Ok(()) };
+        let size = (records, self.bytes);
+        for (earlier, of) in from.sources.iter().zip(&self.sizes) {
+            let is_alike = *of == size && records > 0 && earlier.resource_type == source.resource_type;
+            let is_ours = earlier.owner.is_none() && source.owner.is_none();
+            if is_alike && is_ours && holds_the_same(&earlier.path, &source.path)? {
+                return Err(unusable(format!("it holds the same as {}: name one of them", source_name(&earlier.path))));
+            }
+        }
+        self.sizes.push(size);
+        Ok(())
+    }
+
+    /// Why a valid record is rejected all the same, or that it is left out.
+    fn passes(&mut self, place: Place, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) -> Passed {
+        if self.unchanged.contains(&Fingerprint::of_json(record)) {
+            let message = "The line is as it was when it was rejected".to_owned();
+            let code = "unchanged".to_owned();
+            return Passed::Rejected(SourceViolation { code, path: String::new(), message, column: None });
+        }
+        let Some(source) = self.sources.get(place.source) else { return Passed::In };
+        if self.history.leaves_out(source, resource_type, id, record) {
+            return Passed::LeftOut;
+        }
+        let Some(id) = id else { return Passed::In };
+        if let Some(last) = self.last.as_ref().filter(|_| source.expected.is_none()) {
+            return if last.is_at(resource_type, id, place) { Passed::In } else { Passed::LeftOut };
+        }
+        match self.ids.first(resource_type, id, place) {
+            Some(first) => Passed::Rejected(duplicate(first, place.source, &self.names)),
+            None => Passed::In,
+        }
+    }
+
+    fn begin(&mut self, resource_type: ResourceType) -> Writing {
+        let number = self.next_number;
+        self.next_number += 1;
+        let path = self.folder.map(|folder| folder.batch(number));
+        Writing { batch: OpenBatch::new(resource_type), number, lines: LineMap::default(), piece: Vec::new(), path }
+    }
+
+    fn close(&mut self, writing: Writing) -> Result<()> {
+        let Writing { batch, number, lines, piece, path } = writing;
+        if let (Some(path), Some(folder)) = (path, self.folder) {
+            lines.store(&folder.lines(number))?;
+            self.compress(|compressor| compressor.write(&path, piece) && compressor.close(path.clone()))?;
+        }
+        self.closed.push(BatchPlan {
+            number,
+            resource_type: batch.resource_type,
+            records: batch.records,
+            bytes: batch.bytes,
+            without_id: batch.without_id,
+        });
+        Ok(())
+    }
+
+    fn compress(&mut self, order: impl FnOnce(&Compressor) -> bool) -> Result<()> {
+        match self.compressor.take() {
+            Some(compressor) if !order(&compressor) => Err(compressor.failure()),
+            compressor => {
+                self.compressor = compressor;
+                Ok(())
+            }
+        }
+    }
+
+    /// What a later stage says of a record replaces what an earlier one said.
+    pub(super) fn end_stage(&mut self) -> Result<()> {
+        self.ids.clear();
+        while let Some((_, writing)) = self.open.pop_first() {
+            self.close(writing)?;
+        }
+        Ok(())
+    }
+
+    /// Tells of references to what is not there.
+    fn tell_missing(&mut self) -> Result<()> {
+        let (Some(references), Some(findings)) = (self.references.take(), &mut self.findings) else { return Ok(()) };
+        for (to, reference) in references.missing() {
+            let file = self.names.get(reference.place.source).map(String::as_str).unwrap_or_default();
+            let others = match reference.count {
+                1 => String::new(),
+                count => format!(", and {} more refer to it", count - 1),
+            };
+            let field = &reference.field;
+            let violation = SourceViolation {
+                code: "unknown_reference".to_owned(),
+                path: format!("/{field}"),
+                message: format!("{field}: There is no such {to} in these files ({}{others})", reference.from),
+                column: None,
+            };
+            findings.missing(file, reference.place.line, &violation)?;
+        }
+        Ok(())
+    }
+
+    /// Ends all batches; `read` is how the reading ended.
+    pub(super) fn finish(mut self, read: Result<()>) -> Result<(Vec<BatchPlan>, Vec<Warning>)> {
+        read?;
+        self.tell_missing()?;
+        self.end_stage()?;
+        if let Some(held) = self.held.take() {
+            held.publish()?;
+        }
+        let warnings = self.warnings.iter().map(|((resource_type, field, doubt), records)| Warning {
+            resource_type: *resource_type,
+            field: field.clone(),
+            doubt: *doubt,
+            records: *records,
+        });
+        let warnings = warnings.collect();
+        let mut batches = self.closed;
+        batches.sort_by_key(|batch| batch.number);
+        if let (Some(compressor), Some(folder)) = (self.compressor.take(), self.folder) {
+            let sizes = compressor.finish()?;
+            for batch in &mut batches {
+                batch.bytes = sizes.get(&folder.batch(batch.number)).copied().context("write batch")?;
+            }
+        }
+        Ok((batches, warnings))
+    }
+}
+
+/// What becomes of a valid record.
+enum Passed {
+    In,
+    LeftOut,
+    Rejected(SourceViolation),
+}
+
+impl Sink for Planner<'_> {
+    fn valid(
+        &mut self,
+        line: u64,
+        resource_type: ResourceType,
+        id: Option<RecordId>,
+        record: &[u8],
+    ) -> Result<Option<SourceViolation>> {
+        self.bytes += record.len() as u64;
+        let place = Place { source: self.source, line };
+        match self.passes(place, resource_type, id.as_ref(), record) {
+            Passed::In => {}
+            Passed::LeftOut => {
+                self.left_out += 1;
+                return Ok(None);
+            }
+            Passed::Rejected(violation) => return Ok(Some(violation)),
+        }
+        if let Some(findings) = &mut self.findings {
+            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
+            findings.accepted(file, line, record)?;
+        }
+        if let Some(references) = &mut self.references {
+            references.note(resource_type, id.as_ref(), place, record);
+        }
+        if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))
+            && let Some(full) = self.open.remove(&resource_type)
+        {
+            self.close(full)?;
+        }
+        if !self.open.contains_key(&resource_type) {
+            let begun = self.begin(resource_type);
+            self.open.insert(resource_type, begun);
+        }
+        let writing = self.open.get_mut(&resource_type).context("open batch")?;
+        writing.batch.add(id.is_some(), record.len());
+        writing.lines.push(place);
+        if let Some(path) = &writing.path {
+            writing.piece.extend_from_slice(record);
+            writing.piece.push(b'\n');
+            if writing.piece.len() >= PIECE {
+                let (path, piece) = (path.clone(), std::mem::replace(&mut writing.piece, Vec::with_capacity(PIECE)));
+                self.compress(|compressor| compressor.write(&path, piece))?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()> {
+        self.bytes += bytes.len() as u64;
+        match &mut self.held {
+            Some(held) => held.bytes(resource_type, bytes, last),
+            None => Ok(()),
+        }
+    }
+
+    fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()> {
+        self.rejected += 1;
+        if let Some(findings) = &mut self.findings {
+            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
+            findings.rejected(file, line, violations)?;
+        }
+        match &mut self.held {
+            Some(held) => held.violations(resource_type, Place { source: self.source, line }, violations),
+            None => Ok(()),
+        }
+    }
+
+    fn rejected_row(
+        &mut self,
+        header: &[&[u8]],
+        row: &[&[u8]],
+        delimiter: u8,
+        violations: &[SourceViolation],
+    ) -> Result<()> {
+        let path = self.sources.get(self.source).map(|source| source.path.as_path());
+        match (&mut self.held, path) {
+            (Some(held), Some(path)) => held.row((self.source, path), header, row, delimiter, violations),
+            _ => Ok(()),
+        }
+    }
+
+    fn doubtful(&mut self, resource_type: ResourceType, field: &str, doubt: Doubt, records: u64) {
+        *self.warnings.entry((resource_type, field.to_owned(), doubt)).or_default() += records;
+    }
+}
