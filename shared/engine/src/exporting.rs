@@ -79,8 +79,8 @@ impl Work for ExportWorker {
         while let Some(file) = files.get(run.checkpoint.next_file as usize) {
             run.write_file(run.checkpoint.next_file, file).await?;
         }
+        let records = run.checkpoint.exported();
         let ExportCheckpoint { files, plan, is_chunked, .. } = run.checkpoint;
-        let records = files.iter().filter(|file| file.has_records()).map(|file| file.records).sum();
         let file_bytes: u64 = files.iter().map(|file| file.bytes).sum();
         tracing::info!(target: METRICS, job_type = "export", job_id = %job.id(), file_bytes);
         let progress = Progress { total: records, processed: records, ..Progress::default() };
@@ -277,12 +277,11 @@ impl ExportRun<'_> {
 
     /// Deletions are no records: progress stands still while their file, the last one, is written.
     fn progress(&self) -> Progress {
-        let of_files = || self.checkpoint.files.iter().filter(|file| file.has_records()).map(|file| file.records).sum();
         let progress = self.checkpoint.progress();
         match self.files.get(self.checkpoint.next_file as usize) {
             Some(FilePlan { content: FileContent::AllTypes | FileContent::OneType(_), .. }) => progress,
             Some(FilePlan { content: FileContent::Deletions, .. }) | None => {
-                Progress { processed: of_files(), ..progress }
+                Progress { processed: self.checkpoint.exported(), ..progress }
             }
         }
     }

@@ -26,15 +26,28 @@ const JOB_TYPE: &str = "job_type";
 const AUDIT: &str = "audit";
 
 /// Sets logging up, at the level that `LOG_LEVEL` names. It is a variable of our own: Lambda's `ApplicationLogLevel`
-/// drops every line below it that says no level, and so all metrics and audits. Lines name the function, since
-/// functions share log groups; metrics name the deployment by `STACK_NAME`.
+/// drops every line below it that says no level, and so all metrics and audits. Lines name the function and its
+/// version, since functions share log groups and two versions work at once while a deployment moves on or back; metrics
+/// name the deployment by `STACK_NAME`.
 pub fn init_telemetry() {
     let variable = |name| std::env::var(name).unwrap_or_default();
     let level = variable("LOG_LEVEL").parse().unwrap_or(LevelFilter::INFO);
-    subscriber(level, variable("STACK_NAME"), variable("AWS_LAMBDA_FUNCTION_NAME"), std::io::stdout).init();
+    let at_work = AtWork {
+        stack: variable("STACK_NAME"),
+        function: variable("AWS_LAMBDA_FUNCTION_NAME"),
+        version: variable("AWS_LAMBDA_FUNCTION_VERSION"),
+    };
+    subscriber(level, at_work, std::io::stdout).init();
 }
 
-fn subscriber<W>(level: LevelFilter, stack: String, function: String, writer: W) -> impl Subscriber + Send + Sync
+/// Who writes the lines.
+struct AtWork {
+    stack: String,
+    function: String,
+    version: String,
+}
+
+fn subscriber<W>(level: LevelFilter, at_work: AtWork, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
@@ -43,9 +56,10 @@ where
     let is_log = move |metadata: &Metadata<'_>| {
         !is_metric(metadata) && (*metadata.level() <= level || metadata.fields().field(AUDIT).is_some())
     };
+    let AtWork { stack, function, version } = at_work;
     // The span of the invocation carries its request id and its trace.
     let named = Named {
-        member: Arc::from(format!("{{\"function\":{},", Value::from(function.as_str()))),
+        member: Arc::from(format!("{{\"function\":{},\"version\":{},", json!(function), json!(version))),
         writer: writer.clone(),
     };
     let logs = tracing_subscriber::fmt::layer()
@@ -58,7 +72,7 @@ where
     tracing_subscriber::registry().with(logs).with(metrics)
 }
 
-/// Puts the function's name into each line of JSON: the formatter has no place for what all lines share.
+/// Puts the function's name and version into each line of JSON: the formatter has no place for what all lines share.
 #[derive(Clone)]
 struct Named<W> {
     /// What the line begins with in place of its brace.
@@ -212,7 +226,8 @@ mod tests {
     fn written_at(level: LevelFilter, events: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(level, "here".to_owned(), "get-job".to_owned(), move || writer.clone());
+        let at_work = AtWork { stack: "here".to_owned(), function: "get-job".to_owned(), version: "7".to_owned() };
+        let subscriber = subscriber(level, at_work, move || writer.clone());
         tracing::subscriber::with_default(subscriber, events);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -251,7 +266,7 @@ mod tests {
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["fields"], json!({"message": "answered", "status": 202}));
         assert_eq!((&lines[0]["level"], &lines[0]["span"]["requestId"]), (&json!("INFO"), &json!("8476")));
-        assert_eq!(lines[0]["function"], "get-job");
+        assert_eq!((&lines[0]["function"], &lines[0]["version"]), (&json!("get-job"), &json!("7")));
     }
 
     #[test]

@@ -173,6 +173,12 @@ impl ExportCheckpoint {
         self.files.iter().map(|file| file.records).sum::<u64>() + open
     }
 
+    /// Records in the files that are whole; deletions are none.
+    #[must_use]
+    pub fn exported(&self) -> u64 {
+        self.files.iter().filter(|file| file.has_records()).map(|file| file.records).sum()
+    }
+
     /// What the job tells of it.
     #[must_use]
     pub fn progress(&self) -> Progress {
