@@ -11,4 +11,4 @@ local/test-api.sh
 .venv/bin/python local/test-broken.py
 .venv/bin/python local/typescript.py test
 # Most tests wait for something: twice as many at a time as a machine of two cores would run.
-RUST_TEST_THREADS=6 cargo test --workspace --locked
+RUST_TEST_THREADS=4 cargo test --workspace --locked

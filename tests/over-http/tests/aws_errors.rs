@@ -215,14 +215,27 @@ impl Kind {
     }
 }
 
+/// The operations of a delivery that ends its job, and how many calls these are. One that hands the job on, as a machine
+/// does that is slow at the moment, makes calls that no other makes.
+async fn calls_of(tenant: &Tenant, kind: Kind) -> (Vec<String>, u32) {
+    for _ in 0..TRIES {
+        let clean = Unlucky::new(tenant).await;
+        let work = kind.work(&clean).await;
+        let (calls, _) = survives(&clean, work, None).await;
+        let operations = clean.faults.seen();
+        if !operations.iter().any(|operation| operation == "SendMessage") {
+            return (operations, calls);
+        }
+    }
+    panic!("{kind:?}: no delivery ended its job");
+}
+
 /// Every kind of job goes through all troubles that `troubles` makes of its clean run: of the operations
 /// that its first delivery called, and of how many calls these were.
 async fn all_survive(tenant: &Tenant, troubles: impl Fn(&[String], u32) -> Vec<Trouble>) {
     for kind in [Kind::Import, Kind::ImportOfUpload, Kind::Export] {
-        let clean = Unlucky::new(tenant).await;
-        let work = kind.work(&clean).await;
-        let (calls, _) = survives(&clean, work, None).await;
-        futures::stream::iter(troubles(&clean.faults.seen(), calls))
+        let (operations, calls) = calls_of(tenant, kind).await;
+        futures::stream::iter(troubles(&operations, calls))
             .for_each_concurrent(MAX_CONCURRENCY, async |trouble| {
                 // On a machine that is slow at the moment a delivery may end before the call that is meant.
                 for _ in 0..TRIES {
