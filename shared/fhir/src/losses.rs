@@ -32,8 +32,8 @@ impl Losses {
     pub(crate) fn of(reader: &Reader<'_>, of: &TypeTable, resource: &Members) -> Self {
         let mut losses = Self::default();
         for (name, element) in resource.iter().filter(|(name, _)| !matches!(*name, "resourceType" | "id" | "meta")) {
-            let modifier = is_modifier(of, name);
             each_leaf(name, element, &mut |path, leaf| {
+                let modifier = is_modifier(of, path);
                 let is_renamed = modifier && reader.has_renamed(leaf);
                 if reader.has_read(leaf) && !is_renamed {
                     return;
@@ -71,9 +71,9 @@ const ERROR: &str = "entered-in-error";
 /// so itself.
 pub(crate) fn refuse_error(of: &TypeTable, resource: &Members) -> Result<(), EnteredInError> {
     let mut found = None;
-    for (name, element) in resource.iter().filter(|(name, _)| is_modifier(of, name) && !knows_error(of, name)) {
+    for (name, element) in resource.iter() {
         each_leaf(name, element, &mut |path, leaf| {
-            if leaf.as_text() == Some(ERROR) {
+            if leaf.as_text() == Some(ERROR) && is_modifier(of, path) && !knows_error(of, path) {
                 found.get_or_insert_with(|| path.to_owned());
             }
         });
@@ -91,12 +91,19 @@ fn knows_error(of: &TypeTable, name: &str) -> bool {
     })
 }
 
-/// Whether an element is one of the type's modifiers; `deceased[x]` is all that begin so.
-fn is_modifier(of: &TypeTable, name: &str) -> bool {
-    of.modifiers.iter().any(|modifier| match modifier.strip_suffix("[x]") {
-        Some(stem) => name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())),
-        None => modifier == name,
-    })
+/// What changes the meaning in every type: what a quantity is compared with, and what others say of an element.
+const MODIFIERS: [&str; 3] = ["comparator", "implicitRules", "modifierExtension"];
+
+/// Whether a leaf belongs to one of the type's modifiers; `deceased[x]` is all that begin so.
+fn is_modifier(of: &TypeTable, path: &str) -> bool {
+    let is_step = |(modifier, step): (&str, &str)| match modifier.strip_suffix("[x]") {
+        Some(stem) => step.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())),
+        None => modifier == step,
+    };
+    let is_within = |modifier: &String| {
+        modifier.split('.').count() <= path.split('.').count() && modifier.split('.').zip(path.split('.')).all(is_step)
+    };
+    path.split('.').any(|step| MODIFIERS.contains(&step)) || of.modifiers.iter().any(is_within)
 }
 
 /// Of a code its display says nothing more, and what is so anyway is no change.

@@ -1,8 +1,7 @@
 //! JSON as a tree in which a number is its text: `1.10` stays `1.10`, and 30 digits stay 30 digits.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use indexmap::IndexMap;
+use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// A JSON value.
@@ -22,9 +21,12 @@ pub enum Node {
     Object(Members),
 }
 
-/// The members of an object, in their order. No name stands twice.
-#[derive(Debug, Clone, Default)]
-pub struct Members(Vec<(String, Node)>);
+/// The members of an object, in their order, which says nothing. Of a name that comes twice the last one counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members(IndexMap<String, Node>);
+
+/// As deep as records may be nested: what is deeper would cost a stack.
+const MAX_DEPTH: usize = 128;
 
 /// The text is no JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +34,24 @@ pub struct NotJson;
 
 impl Node {
     /// Reads a JSON text.
+    ///
+    /// # Errors
+    /// When it is no JSON, or nested more deeply than a record may be.
     pub fn parse(text: &str) -> Result<Self, NotJson> {
+        if is_too_deep(text) { Err(NotJson) } else { Self::read(text) }
+    }
+
+    fn read(text: &str) -> Result<Self, NotJson> {
         let text = text.trim_ascii();
         match text.as_bytes().first() {
             Some(b'{') => {
-                let Raw(members) = serde_json::from_str(text).map_err(|_| NotJson)?;
-                let read = |(name, raw): (String, &RawValue)| Ok((name, Self::parse(raw.get())?));
+                let members: IndexMap<String, &RawValue> = serde_json::from_str(text).map_err(|_| NotJson)?;
+                let read = |(name, raw): (String, &RawValue)| Ok((name, Self::read(raw.get())?));
                 members.into_iter().map(read).collect::<Result<_, _>>().map(|members| Self::Object(Members(members)))
             }
             Some(b'[') => {
                 let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| NotJson)?;
-                items.into_iter().map(|raw| Self::parse(raw.get())).collect::<Result<_, _>>().map(Self::List)
+                items.into_iter().map(|raw| Self::read(raw.get())).collect::<Result<_, _>>().map(Self::List)
             }
             Some(b'"') => serde_json::from_str(text).map(Self::Text).map_err(|_| NotJson),
             Some(b't' | b'f') => serde_json::from_str(text).map(Self::Bool).map_err(|_| NotJson),
@@ -136,23 +145,9 @@ impl Node {
     }
 }
 
-/// The order of members says nothing.
-impl PartialEq for Members {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len() && self.iter().all(|(name, value)| other.get(name) == Some(value))
-    }
-}
-
-impl Eq for Members {}
-
-/// Of a name that comes twice the last one counts.
 impl FromIterator<(String, Node)> for Members {
     fn from_iter<I: IntoIterator<Item = (String, Node)>>(members: I) -> Self {
-        let mut all = Self::default();
-        for (name, value) in members {
-            all.set(&name, value);
-        }
-        all
+        Self(members.into_iter().collect())
     }
 }
 
@@ -169,73 +164,46 @@ impl Members {
     /// A member, by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Node> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.0.get(name)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        self.0.contains_key(name)
     }
 
     /// Sets a member, in its old place if it is there.
     pub(crate) fn set(&mut self, name: &str, value: Node) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
+        self.0.insert(name.to_owned(), value);
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Node> {
-        let at = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.remove(at).1)
+        self.0.shift_remove(name)
     }
 
     /// The member, made by `new` if it is not there.
     pub(crate) fn entry(&mut self, name: &str, new: impl FnOnce() -> Node) -> &mut Node {
-        let at = match self.0.iter().position(|(known, _)| known == name) {
-            Some(at) => at,
-            None => {
-                self.0.push((name.to_owned(), new()));
-                self.0.len() - 1
-            }
-        };
-        #[expect(clippy::indexing_slicing, reason = "found or pushed above")]
-        &mut self.0[at].1
+        self.0.entry(name.to_owned()).or_insert_with(new)
     }
+}
+
+fn is_too_deep(text: &str) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    text.bytes().any(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
+    })
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail, and a string always serialises.
     let _ = serde_json::to_writer(out, text);
-}
-
-/// The members of an object, each as it is written. Of a name that stands twice the last one counts.
-struct Raw<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Raw<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-
-        impl<'de> Visitor<'de> for Each {
-            type Value = Raw<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
-                let mut members: Vec<(String, &RawValue)> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    match members.iter_mut().find(|(known, _)| *known == name) {
-                        Some((_, old)) => *old = value,
-                        None => members.push((name, value)),
-                    }
-                }
-                Ok(Raw(members))
-            }
-        }
-
-        deserializer.deserialize_map(Each)
-    }
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -256,6 +224,9 @@ mod tests {
         for bad in ["", "{", "[1,]", "nul", "01", "{\"a\":1}x"] {
             assert_eq!(Node::parse(bad), Err(NotJson), "{bad}");
         }
+        let nested = |depth: usize| Node::parse(&format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+        assert!(Node::parse(&format!("[\"\\\"{}\"]", "[".repeat(500))).is_ok(), "brackets in a string");
+        assert!(nested(128).is_ok() && nested(129).is_err() && nested(1 << 19).is_err());
     }
 
     #[test]

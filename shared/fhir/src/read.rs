@@ -16,6 +16,8 @@ pub(crate) struct Reader<'a> {
     resource: Option<&'a Members>,
     /// Leaves, by where they lie.
     read: HashSet<*const Node>,
+    /// The same in their order, so that the newest can be forgotten.
+    newest: Vec<*const Node>,
     /// Of these the ones that were read as another code.
     renamed: HashSet<*const Node>,
 }
@@ -130,7 +132,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn mark(&mut self, leaf: &Node) {
-        self.read.insert(std::ptr::from_ref(leaf));
+        let leaf = std::ptr::from_ref(leaf);
+        if self.read.insert(leaf) {
+            self.newest.push(leaf);
+        }
+    }
+
+    /// Forgets what was read since there were `count` leaves.
+    fn forget(&mut self, count: usize) {
+        for leaf in self.newest.drain(count.min(self.newest.len())..) {
+            self.read.remove(&leaf);
+        }
     }
 
     /// A text, marked as read.
@@ -211,11 +223,14 @@ impl<'a> Reader<'a> {
             self.mark(leaf);
             let system =
                 codings.iter().find(|coding| coding.get("code").is_some_and(|known| std::ptr::eq(known, leaf)));
-            if let Some(system) = system.and_then(|coding| coding.get("system")) {
+            // Of another system the code alone is carried.
+            let system = system.and_then(|coding| coding.get("system"));
+            if let Some(system) = system.filter(|system| system.as_text() == Some(&rule.system)) {
                 self.mark(system);
             }
             return Some(Node::Text(code));
         }
+        let read_before = self.newest.len();
         let text = match element.get("coding") {
             None => self
                 .text_of(element, "text")
@@ -224,7 +239,11 @@ impl<'a> Reader<'a> {
                 .map(Node::text),
             Some(_) => self.concept_text(element),
         };
-        text.filter(|text| text.as_text().is_some_and(is_option))
+        let known = text.filter(|text| text.as_text().is_some_and(is_option));
+        if known.is_none() {
+            self.forget(read_before);
+        }
+        known
     }
 
     fn concept(&mut self, form: CodeForm, element: &'a Node) -> Option<Node> {
@@ -263,14 +282,14 @@ impl<'a> Reader<'a> {
     fn object(&mut self, rule: &'a Object, element: &'a Node) -> Option<Node> {
         let members = element.as_object()?;
         let (parts, _) = rule.parts();
-        let read_before = self.read.clone();
+        let read_before = self.newest.len();
         let flat = self.fields(parts, members);
         let is_missing = |name: &str| flat.get(name).is_none_or(|value| *value == Node::Null);
         let lacks = parts.iter().filter(|part| part.required).any(|part| is_missing(&part.flat))
             || rule.needs.iter().any(|name| is_missing(name));
         if flat.is_empty() || lacks {
             // It is lost as a whole: nothing of it counts as read.
-            self.read = read_before;
+            self.forget(read_before);
             return None;
         }
         Some(Node::Object(flat))

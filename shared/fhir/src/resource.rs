@@ -1,5 +1,8 @@
 //! Whole resources: the record's head, what the table does not carry, and what is kept of foreign resources.
 
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
 use records::ResourceType;
 
 use crate::ids;
@@ -71,7 +74,7 @@ pub fn from_fhir(
     let mut flat = read_with(&mut reader, of, resource);
     flat.set("resourceType", Node::text(resource_type.as_str()));
     if unmapped == Unmapped::Keep {
-        let kept = kept(resource_type, &flat, resource);
+        let kept = kept(of, resource_type, &flat, resource);
         if !kept.is_empty() {
             flat.set(KEPT, Node::Object(kept));
         }
@@ -119,7 +122,11 @@ fn read_with<'a>(reader: &mut Reader<'a>, of: &'static TypeTable, resource: &'a 
         reader.mark(leaf);
         extension.get("url").into_iter().for_each(|url| reader.mark(url));
         if let Ok(Node::Object(members)) = Node::parse(&format!("{{{text}}}")) {
-            for (name, value) in members.iter() {
+            // One member each, as they are written: more, or another type, is nobody's export.
+            let mut members = members.iter();
+            if let (Some((name, value)), None) = (members.next(), members.next())
+                && name != "resourceType"
+            {
                 flat.set(name, value.clone());
             }
         }
@@ -167,60 +174,89 @@ fn escaped(c: char) -> String {
     if is_plain { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) }
 }
 
-/// The foreign elements that a fresh export would not write just so; `null` for those that it would write and that were
-/// not there.
-fn kept(resource_type: ResourceType, flat: &Members, resource: &Members) -> Members {
-    let mut kept = Members::default();
-    let Some(fresh) = to_fhir(resource_type, flat) else { return kept };
-    let own = |name: &str| matches!(name, "resourceType" | "id" | "meta");
-    let element = |of: &Members, name: &str| match of.get(name) {
-        Some(Node::List(items)) if name == "extension" => {
+/// The foreign elements that a fresh export would not write just so, with those that they stand or fall with; `null` for
+/// those that it would write and that were not there.
+fn kept(of: &TypeTable, resource_type: ResourceType, flat: &Members, resource: &Members) -> Members {
+    let Some(fresh) = to_fhir(resource_type, flat) else { return Members::default() };
+    let element = |from: &Members, name: &str| from.get(name).and_then(|element| foreign_element(name, element));
+    let names = || resource.iter().chain(fresh.iter()).map(|(name, _)| name).filter(|name| !is_own(name));
+    let differing = names().filter(|name| element(resource, name) != element(&fresh, name));
+    let groups: HashSet<_> = differing.map(|name| group_of(of, name)).collect();
+    names()
+        .filter(|name| groups.contains(group_of(of, name)))
+        .map(|name| (name.to_owned(), element(resource, name).unwrap_or(Node::Null)))
+        .collect()
+}
+
+/// What the service has rules of its own for.
+fn is_own(name: &str) -> bool {
+    matches!(name, "resourceType" | "id" | "meta")
+}
+
+/// An element without what only travels in it.
+fn foreign_element(name: &str, element: &Node) -> Option<Node> {
+    match element {
+        Node::List(items) if name == "extension" => {
             let others: Vec<_> = items.iter().filter(|item| !is_member(item)).cloned().collect();
             (!others.is_empty()).then_some(Node::List(others))
         }
-        found => found.cloned(),
-    };
-    for (name, _) in resource.iter().chain(fresh.iter()).filter(|(name, _)| !own(name)) {
-        let (foreign, written) = (element(resource, name), element(&fresh, name));
-        if foreign != written && !kept.has(name) {
-            kept.set(name, foreign.unwrap_or(Node::Null));
-        }
+        element => Some(element.clone()),
     }
-    kept
+}
+
+/// What an element stands or falls with: the forms of a choice, and what is said of a primitive beside it.
+fn group_of<'a>(of: &'a TypeTable, name: &'a str) -> &'a str {
+    let name = name.trim_start_matches('_');
+    let of_choice = |choice: &&str| {
+        name.strip_prefix(choice).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+    };
+    of.fields.iter().filter_map(|field| field.choice.as_deref()).find(of_choice).unwrap_or(name)
 }
 
 /// Puts kept elements in the place of those that were written, unless a member has been changed since.
 fn with_kept(of: &'static TypeTable, flat: &Members, elements: Members) -> Members {
     let Some(kept) = flat.get(KEPT).and_then(Node::as_object) else { return elements };
-    let reads = |elements: &Members| {
-        let back = read_back(of, elements);
-        let same = flat.iter().filter(|(name, value)| back.get(name) == Some(value)).map(|(name, _)| name.to_owned());
-        same.collect::<Vec<_>>()
-    };
-    let is_as_good = |candidate: &Members, before: &Members| {
-        let now = reads(candidate);
-        reads(before).iter().all(|name| now.contains(name))
-    };
-    let put = |into: &mut Members, name: &str, value: &Node| match value {
-        Node::Null => {
-            into.remove(name);
-        }
-        value => into.set(name, value.clone()),
-    };
-    let mut all = elements.clone();
-    for (name, value) in kept.iter() {
-        put(&mut all, name, value);
+    let mut groups: IndexMap<&str, Vec<(&str, Option<Node>)>> = IndexMap::new();
+    for (name, element) in kept.iter().filter(|(name, _)| !is_own(name)) {
+        let element = if *element == Node::Null { None } else { foreign_element(name, element) };
+        groups.entry(group_of(of, name)).or_default().push((name, element));
     }
-    if is_as_good(&all, &elements) {
+    // Members that a resource does not read as they are, or invents.
+    let wrong = |elements: &Members| {
+        let back = read_back(of, elements);
+        let names = flat.iter().chain(back.iter()).map(|(name, _)| name.to_owned());
+        names.filter(|name| flat.get(name) != back.get(name)).collect::<HashSet<_>>()
+    };
+    let put = |into: &mut Members, (group, kept): (&&str, &Vec<(&str, Option<Node>)>)| {
+        for (name, element) in kept {
+            match element {
+                Some(element) => into.set(name, element.clone()),
+                None => drop(into.remove(name)),
+            }
+        }
+        // Two forms of one choice say that the record has another one by now.
+        let is_form = |(name, _): &(&str, &Node)| !name.starts_with('_') && group_of(of, name) == *group;
+        !of.is_choice(group) || into.iter().filter(is_form).count() <= 1
+    };
+    let before = wrong(&elements);
+    let mut all = elements.clone();
+    if groups.iter().all(|group| put(&mut all, group)) && wrong(&all).is_subset(&before) {
         return all;
     }
-    let mut one_by_one = elements;
-    for (name, value) in kept.iter() {
-        let mut candidate = one_by_one.clone();
-        put(&mut candidate, name, value);
-        if is_as_good(&candidate, &one_by_one) {
-            one_by_one = candidate;
+    // What no field reads makes none worse: only the others are tried one by one, and of these there are few.
+    let (read, unread): (Vec<_>, Vec<_>) = groups.iter().partition(|(group, _)| of.reads(group));
+    let (mut put_so_far, mut wrong_so_far) = (elements, before);
+    for group in unread {
+        put(&mut put_so_far, group);
+    }
+    for group in read {
+        let mut candidate = put_so_far.clone();
+        if put(&mut candidate, group) {
+            let now = wrong(&candidate);
+            if now.is_subset(&wrong_so_far) {
+                (put_so_far, wrong_so_far) = (candidate, now);
+            }
         }
     }
-    one_by_one
+    put_so_far
 }

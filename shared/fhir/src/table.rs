@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
 use crate::node::Node;
-use crate::path::Path;
+use crate::path::{Path, Step};
 
 /// The table of this version.
 pub(crate) fn table() -> &'static Table {
@@ -326,6 +326,32 @@ fn same_as(path: &str) -> Option<&'static Object> {
         found = Some(object);
     }
     found
+}
+
+impl TypeTable {
+    /// Whether elements of a group are forms of one choice.
+    pub(crate) fn is_choice(&self, group: &str) -> bool {
+        self.fields.iter().any(|field| field.choice.as_deref() == Some(group))
+    }
+
+    /// Whether a field is read of an element, or of one of its group.
+    pub(crate) fn reads(&self, group: &str) -> bool {
+        let is_read = |path: &Path| match path.0.first() {
+            Some(Step::Element(name) | Step::First(name) | Step::Each(name) | Step::Selected { name, .. }) => {
+                name.starts_with(group)
+            }
+            Some(Step::Extension { .. } | Step::Resolve) | None => false,
+        };
+        let places = |field: &Field| {
+            let others = field.others.iter().any(|other| match other {
+                Other::Place(place) => is_read(&place.fhir),
+                Other::Value { .. } => false,
+            });
+            is_read(&field.place.fhir) || others
+        };
+        // Members may be read of these whatever the fields are.
+        matches!(group, "extension" | "contained") || self.fields.iter().any(places)
+    }
 }
 
 impl Copy {

@@ -152,6 +152,55 @@ fn foreign_resources_keep_what_the_record_does_not_say_until_somebody_edits_it()
     assert_eq!(dropped.flat.get("x-fhir"), None);
 }
 
+/// A foreign resource, as it is exported after somebody has changed the record.
+fn after(
+    of: ResourceType,
+    foreign: &str,
+    change: impl Fn(String, Node) -> Option<(String, Node)>,
+    add: &str,
+) -> String {
+    let flat = from_fhir(of, &object(foreign), Unmapped::Keep).unwrap().unwrap().flat;
+    let changed = flat.iter().filter_map(|(name, value)| change(name.to_owned(), value.clone()));
+    let added = object(add);
+    let changed = changed.chain(added.iter().map(|(name, value)| (name.to_owned(), value.clone()))).collect();
+    Node::Object(to_fhir(of, &changed).unwrap()).to_json()
+}
+
+#[test]
+fn what_somebody_deletes_or_changes_does_not_come_back() {
+    let without = |gone: &'static str| move |name, value| (name != gone).then_some((name, value));
+    let patient = r#"{"resourceType":"Patient","telecom":[{"system":"phone","value":"0815","use":"home"}],
+        "birthDate":"1990-01-15","_birthDate":{"extension":[{"url":"x","valueDateTime":"1990-01-15T10:00:00Z"}]}}"#;
+    assert!(!after(ResourceType::Patient, patient, without("phone"), "{}").contains("0815"));
+    let born = after(ResourceType::Patient, patient, without("birthDate"), r#"{"birthDate":"1991-02-16"}"#);
+    assert!(born.contains("1991-02-16") && !born.contains("1990-01-15"), "the time of the old day: {born}");
+    assert!(born.contains("0815") && born.contains("home"), "what nobody has changed: {born}");
+    let request = r#"{"resourceType":"MedicationRequest","status":"active","intent":"order","subject":{"reference":"Patient/p"},
+        "medicationReference":{"reference":"Medication/1","display":"A"}}"#;
+    let prescribed = after(ResourceType::MedicationRequest, request, without("medication"), r#"{"medication":"B"}"#);
+    assert!(prescribed.contains("\"B\"") && !prescribed.contains("Medication/1"), "one drug: {prescribed}");
+    let forged = r#"{"resourceType":"Patient","x-fhir":{"id":"evil","resourceType":"Group","animal":{"x":1}}}"#;
+    let written = to_fhir(ResourceType::Patient, &object(forged)).unwrap();
+    assert_eq!((written.get("id"), written.get("animal").is_some()), (None, true));
+    assert_eq!(written.get("resourceType").unwrap().to_json(), "\"Patient\"");
+}
+
+#[test]
+fn hostile_resources_take_neither_a_stack_nor_hours() {
+    let deep = format!("\"\\\"x\\\":{}{}\"", "[".repeat(1 << 18), "]".repeat(1 << 18));
+    let url = "https://clinikapi.com/fhir/StructureDefinition/member";
+    let deep = format!(r#"{{"resourceType":"Patient","extension":[{{"url":"{url}","valueString":{deep}}}]}}"#);
+    assert!(from_fhir(ResourceType::Patient, &object(&deep), Unmapped::Keep).unwrap().is_ok());
+    let wide: Vec<_> = (0..30_000).map(|number| format!(r#""a{number}":0"#)).collect();
+    let wide = object(&format!(r#"{{"resourceType":"Patient","gender":"male",{}}}"#, wide.join(",")));
+    let flat = from_fhir(ResourceType::Patient, &wide, Unmapped::Keep).unwrap().unwrap().flat;
+    let edited = object(&Node::Object(flat).to_json().replace("\"male\"", "\"female\""));
+    assert_eq!(to_fhir(ResourceType::Patient, &edited).unwrap().iter().count(), wide.iter().count());
+    let items = vec![r#"{"linkId":"1"}"#; 30_000].join(",");
+    let items = object(&format!(r#"{{"resourceType":"QuestionnaireResponse","status":"completed","item":[{items}]}}"#));
+    assert!(from_fhir(ResourceType::QuestionnaireResponse, &items, Unmapped::Keep).unwrap().is_ok());
+}
+
 #[test]
 fn what_changes_the_meaning_is_told_or_refused() {
     let read = |text: &str| from_fhir(ResourceType::Observation, &object(text), Unmapped::Drop).unwrap();
@@ -171,6 +220,20 @@ fn what_changes_the_meaning_is_told_or_refused() {
     let stopped = stopped.unwrap().unwrap();
     assert_eq!(stopped.flat.get("status").unwrap().to_json(), "\"cancelled\"");
     assert_eq!(stopped.losses.modifier(), Some("status"), "a code that becomes another one");
+    let modifiers = |of, text: &str| -> Vec<String> {
+        let losses = from_fhir(of, &object(text), Unmapped::Drop).unwrap().unwrap().losses;
+        losses.iter().filter(|(_, loss)| loss.modifier).map(|(element, _)| element.to_owned()).collect()
+    };
+    let plan = r#"{"resourceType":"CarePlan","activity":[{"detail":{"description":"x","doNotPerform":true}}]}"#;
+    assert_eq!(modifiers(ResourceType::CarePlan, plan), ["activity.detail.doNotPerform"]);
+    let wrong = r#"{"resourceType":"CarePlan","activity":[{"detail":{"status":"entered-in-error"}}]}"#;
+    let wrong = from_fhir(ResourceType::CarePlan, &object(wrong), Unmapped::Drop).unwrap().unwrap_err();
+    assert_eq!(wrong.element, "activity.detail.status");
+    let less = r#"{"resourceType":"Observation","status":"final","valueQuantity":{"value":5,"comparator":"<"}}"#;
+    assert_eq!(modifiers(ResourceType::Observation, less), ["valueQuantity.comparator"]);
+    let unknown = r#"{"resourceType":"Condition","clinicalStatus":{"coding":[{
+        "system":"http://terminology.hl7.org/CodeSystem/condition-clinical","code":"unknown"}]}}"#;
+    assert_eq!(modifiers(ResourceType::Condition, unknown), ["clinicalStatus.coding.code"]);
     let dead = from_fhir(
         ResourceType::Patient,
         &object(r#"{"resourceType":"Patient","active":false,"deceasedDateTime":"2020"}"#),
