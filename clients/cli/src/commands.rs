@@ -12,6 +12,7 @@ mod import;
 mod jobs;
 mod login;
 mod map;
+mod offline;
 mod resume;
 mod retry;
 mod shell;

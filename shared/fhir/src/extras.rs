@@ -2,7 +2,7 @@
 
 use crate::moments;
 use crate::node::{Members, Node};
-use crate::path::{Path, Step};
+use crate::path::{Path, Step, is_form_of};
 use crate::table::{Condition, Constant, Default_, Extras, Guard, Require};
 
 /// Applies all of them to an element that has been written.
@@ -123,14 +123,10 @@ fn require(requires: &[Require], out: &mut Members) {
                 .iter()
                 .any(|(name, values)| text(name).is_some_and(|value| values.iter().any(|known| known == value)))
             || !(require.only_if.is_empty() || require.only_if.iter().any(is_there));
-        let is_chosen = require.choice.as_ref().is_some_and(|choice| {
-            let is_of_choice = |name: &str| {
-                name.trim_start_matches('_')
-                    .strip_prefix(choice.as_str())
-                    .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
-            };
-            out.iter().any(|(name, _)| is_of_choice(name))
-        });
+        let is_chosen = require
+            .choice
+            .as_ref()
+            .is_some_and(|choice| out.iter().any(|(name, _)| is_form_of(name.trim_start_matches('_'), choice)));
         let hidden = format!("_{}", require.fhir);
         if is_let_off || is_chosen || out.has(&require.fhir) || out.has(&hidden) {
             continue;

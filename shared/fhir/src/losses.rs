@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::node::{Members, Node};
-use crate::path::Step;
+use crate::path::{Step, is_form_of, is_own};
 use crate::read::Reader;
 use crate::table::{Rule, TypeTable};
 
@@ -31,7 +31,7 @@ impl Losses {
     /// What `reader` has not read of a resource.
     pub(crate) fn of(reader: &Reader<'_>, of: &TypeTable, resource: &Members) -> Self {
         let mut losses = Self::default();
-        for (name, element) in resource.iter().filter(|(name, _)| !matches!(*name, "resourceType" | "id" | "meta")) {
+        for (name, element) in resource.iter().filter(|(name, _)| !is_own(name)) {
             each_leaf(name, element, &mut |path, leaf| {
                 let modifier = is_modifier(of, path);
                 let is_renamed = modifier && reader.has_renamed(leaf);
@@ -97,7 +97,7 @@ const MODIFIERS: [&str; 3] = ["comparator", "implicitRules", "modifierExtension"
 /// Whether a leaf belongs to one of the type's modifiers; `deceased[x]` is all that begin so.
 fn is_modifier(of: &TypeTable, path: &str) -> bool {
     let is_step = |(modifier, step): (&str, &str)| match modifier.strip_suffix("[x]") {
-        Some(stem) => step.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())),
+        Some(choice) => is_form_of(step, choice),
         None => modifier == step,
     };
     let is_within = |modifier: &String| {

@@ -2,6 +2,16 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
+/// What the service has rules of its own for: no field names it.
+pub(crate) fn is_own(name: &str) -> bool {
+    matches!(name, "resourceType" | "id" | "meta")
+}
+
+/// Whether an element is a form of a choice: `valueString` is one of `value`.
+pub(crate) fn is_form_of(name: &str, choice: &str) -> bool {
+    name.strip_prefix(choice).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {

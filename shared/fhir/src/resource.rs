@@ -1,6 +1,7 @@
 //! Whole resources: the record's head, what the table does not carry, and what is kept of foreign resources.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 use records::ResourceType;
@@ -8,6 +9,7 @@ use records::ResourceType;
 use crate::ids;
 use crate::losses::{self, EnteredInError, Losses};
 use crate::node::{Members, Node};
+use crate::path::{is_form_of, is_own};
 use crate::read::Reader;
 use crate::table::{TypeTable, table};
 use crate::write;
@@ -164,14 +166,18 @@ fn add_rest(of: &'static TypeTable, flat: &Members, resource: &mut Members) {
 
 fn member_extension(name: &str, value: &Node) -> Node {
     let member = format!("{}:{}", Node::text(name).to_json(), value.to_json());
-    let text: String = member.chars().map(escaped).collect();
+    let mut text = String::with_capacity(member.len());
+    for c in member.chars() {
+        // White space that some readers of FHIR refuse, as JSON escapes it: all of it stands within strings.
+        let is_plain = matches!(c, ' ' | '\t' | '\r' | '\n');
+        if is_plain || !(c.is_whitespace() || c == '\u{feff}' || c.is_control()) {
+            text.push(c);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        }
+    }
     Node::object([("url", Node::text(MEMBER)), ("valueString", Node::Text(text))])
-}
-
-/// White space that some readers of FHIR refuse, as JSON escapes it: all of it stands within strings.
-fn escaped(c: char) -> String {
-    let is_plain = matches!(c, ' ' | '\t' | '\r' | '\n') || !(c.is_whitespace() || c == '\u{feff}' || c.is_control());
-    if is_plain { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) }
 }
 
 /// The foreign elements that a fresh export would not write just so, with those that they stand or fall with; `null` for
@@ -188,11 +194,6 @@ fn kept(of: &TypeTable, resource_type: ResourceType, flat: &Members, resource: &
         .collect()
 }
 
-/// What the service has rules of its own for.
-fn is_own(name: &str) -> bool {
-    matches!(name, "resourceType" | "id" | "meta")
-}
-
 /// An element without what only travels in it.
 fn foreign_element(name: &str, element: &Node) -> Option<Node> {
     match element {
@@ -207,10 +208,8 @@ fn foreign_element(name: &str, element: &Node) -> Option<Node> {
 /// What an element stands or falls with: the forms of a choice, and what is said of a primitive beside it.
 fn group_of<'a>(of: &'a TypeTable, name: &'a str) -> &'a str {
     let name = name.trim_start_matches('_');
-    let of_choice = |choice: &&str| {
-        name.strip_prefix(choice).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
-    };
-    of.fields.iter().filter_map(|field| field.choice.as_deref()).find(of_choice).unwrap_or(name)
+    let mut choices = of.fields.iter().filter_map(|field| field.choice.as_deref());
+    choices.find(|choice| is_form_of(name, choice)).unwrap_or(name)
 }
 
 /// Puts kept elements in the place of those that were written, unless a member has been changed since.

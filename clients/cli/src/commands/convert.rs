@@ -4,38 +4,19 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::Result;
 use sources::SourceViolation;
-use transfer::{BuildInput, Findings, resolve_sources};
+use transfer::Findings;
 
+use super::offline::look_at;
 use crate::cli::Convert;
 use crate::exit::{Exit, usage};
 use crate::output::{self, Output, OutputFormat};
-use crate::progress::Progress;
 
 pub(super) fn convert(arguments: &Convert, output: &Output) -> Result<Exit> {
-    let what = arguments.what.all();
-    if what.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
-        return Err(usage("stdin can be read once"));
-    }
     if output.format() != OutputFormat::Text {
         return Err(usage("stdout takes the records, or --output, not both"));
     }
-    let from = resolve_sources(&what, arguments.reading.format, true)?;
-    arguments.reading.check_formats(from.sources.iter().map(|source| source.format))?;
-    let reading = arguments.reading.for_run()?;
-    transfer::check_sources(&from, &reading)?;
     let mut records = Records { left: arguments.limit.unwrap_or(u64::MAX), out: BufWriter::new(io::stdout()) };
-    let progress = Progress::new(output);
-    let plan = transfer::build(BuildInput {
-        run: "",
-        from: &from,
-        reading: &reading,
-        folder: None,
-        retry_of: None,
-        events: &progress,
-        findings: Some(&mut records),
-        has_references: false,
-    })?;
-    progress.finish();
+    let plan = look_at(&arguments.what, &arguments.reading, false, &mut records, output)?;
     output::written(records.out.into_inner().map(|_| ()).map_err(io::IntoInnerError::into_error))?;
     super::import::show_sources(&plan, output);
     if plan.rejected() > 0 {

@@ -6,38 +6,19 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 use sources::SourceViolation;
-use transfer::{BuildInput, Findings, Plan, files, resolve_sources};
+use transfer::{Findings, Plan, files};
 
+use super::offline::look_at;
 use crate::cli::Validate;
-use crate::exit::{Exit, usage};
+use crate::exit::Exit;
 use crate::output::{self, Output, OutputFormat};
-use crate::progress::Progress;
 
 /// The document of `--output json` holds so many violations, as an answer of the API does.
 const MAX_LISTED: u64 = 1000;
 
 pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
-    let what = arguments.what.all();
-    if what.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
-        return Err(usage("stdin can be read once"));
-    }
-    let from = resolve_sources(&what, arguments.reading.format, true)?;
-    arguments.reading.check_formats(from.sources.iter().map(|source| source.format))?;
-    let reading = arguments.reading.for_run()?;
-    transfer::check_sources(&from, &reading)?;
     let mut printer = Printer::new(arguments.limit, output);
-    let progress = Progress::new(output);
-    let plan = transfer::build(BuildInput {
-        run: "",
-        from: &from,
-        reading: &reading,
-        folder: None,
-        retry_of: None,
-        events: &progress,
-        findings: Some(&mut printer),
-        has_references: arguments.references,
-    })?;
-    progress.finish();
+    let plan = look_at(&arguments.what, &arguments.reading, arguments.references, &mut printer, output)?;
     printer.end(&plan)
 }
 

@@ -1,0 +1,40 @@
+//! Reads files as an import would, and sends nothing.
+
+use anyhow::Result;
+use transfer::{BuildInput, Findings, Plan, resolve_sources};
+
+use crate::cli::{Reading, What};
+use crate::exit::usage;
+use crate::output::Output;
+use crate::progress::Progress;
+
+/// Hands all that is found in the files to `findings`. What does not fit together is said before anything is read.
+pub(super) fn look_at(
+    what: &What,
+    reading: &Reading,
+    has_references: bool,
+    findings: &mut dyn Findings,
+    output: &Output,
+) -> Result<Plan> {
+    let what = what.all();
+    if what.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(usage("stdin can be read once"));
+    }
+    let from = resolve_sources(&what, reading.format, true)?;
+    reading.check_formats(from.sources.iter().map(|source| source.format))?;
+    let reading = reading.for_run()?;
+    transfer::check_sources(&from, &reading)?;
+    let progress = Progress::new(output);
+    let plan = transfer::build(BuildInput {
+        run: "",
+        from: &from,
+        reading: &reading,
+        folder: None,
+        retry_of: None,
+        events: &progress,
+        findings: Some(findings),
+        has_references,
+    })?;
+    progress.finish();
+    Ok(plan)
+}
