@@ -9,7 +9,7 @@ use sources::{Format, UnknownColumns};
 use transfer::{Duplicates, MaxRejected};
 
 use crate::exit::usage;
-use crate::output::{DEFAULT_PROFILE, OutputFormat};
+use crate::output::{DEFAULT_PROFILE, OutputFormat, quoted};
 use crate::values::{
     TypeOrFolder, TypeParser, delimiter, duplicates, duration, export_label, format, label, since, unknown_columns,
 };
@@ -61,10 +61,13 @@ impl Global {
     /// The options that a command which is shown must have, too: with them it reaches the same service by the same key.
     pub(crate) fn repeated(&self) -> String {
         let is_named = self.profile != DEFAULT_PROFILE;
-        let mut options = if is_named { format!("--profile {} ", self.profile) } else { String::new() };
-        options.extend(self.url.as_ref().map(|url| format!("--url {url} ")));
-        options.extend(self.key_file.as_ref().map(|file| format!("--key-file {} ", file.display())));
-        options
+        let named = [
+            ("--profile", is_named.then(|| self.profile.clone())),
+            ("--url", self.url.clone()),
+            ("--key-file", self.key_file.as_ref().map(|file| file.display().to_string())),
+        ];
+        let option = |(name, value): (&str, Option<String>)| Some(format!("{name} {} ", quoted(&value?)));
+        named.into_iter().filter_map(option).collect()
     }
 }
 

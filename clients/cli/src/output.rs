@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -60,7 +61,7 @@ impl Output {
 
     /// A command to type next, on a folder of this run.
     pub(crate) fn next(&self, command: &str, folder: &Path) -> String {
-        format!("clinik-bulk {}{command} {}", self.options, files::shown(folder))
+        format!("clinik-bulk {}{command} {}", self.options, quoted(&files::shown(folder)))
     }
 
     pub(crate) fn format(&self) -> OutputFormat {
@@ -126,15 +127,17 @@ impl Output {
         written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
-    /// Ctrl-C says from now on how to go on.
-    pub(crate) fn on_interrupt(&self, folder: &Path) {
-        let message = format!("\ninterrupted; go on with: {}", self.next("resume", folder));
-        let handler = move || {
+    /// What Ctrl-C says from now on.
+    pub(crate) fn on_interrupt(&self, how: &str) {
+        static SAID: Mutex<String> = Mutex::new(String::new());
+        *SAID.lock().unwrap_or_else(PoisonError::into_inner) = format!("interrupted; {how}");
+        let handler = || {
+            let said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
             // Another thread may hold a lock that the usual ways of telling need.
-            let _ = writeln!(io::stderr(), "{}", harmless(&message));
+            let _ = writeln!(io::stderr(), "\n{}", harmless(&said));
             std::process::exit(INTERRUPTED);
         };
-        // A second run in one process is none; then the first message stays.
+        // It is set once: later ones fail, and what it says has changed.
         let _ = ctrlc::set_handler(handler);
     }
 
@@ -207,6 +210,12 @@ impl Output {
             OutputFormat::Text | OutputFormat::Json => Ok(()),
         }
     }
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
+    // What cannot be quoted holds a zero, and is no name of a file.
+    shlex::try_quote(word).unwrap_or(Cow::Borrowed(word))
 }
 
 /// A text without the characters that steer a terminal, or turn the order of what is read: names of files and columns,
@@ -318,6 +327,13 @@ mod tests {
         let rows = [vec!["job_1234567".to_owned(), "a long label indeed".to_owned(), "ok".to_owned()]];
         assert_eq!(columns_within(&rows, 30), "job_1234567  a long label…  ok\n");
         assert_eq!(columns_within(&rows, 10), "job_1234567  a lon…  ok\n");
+    }
+
+    #[test]
+    fn commands_that_are_shown_can_be_typed() {
+        let output = Output::new(OutputFormat::Text, false, false, "--profile other ".to_owned());
+        assert_eq!(output.next("resume", Path::new("state")), "clinik-bulk --profile other resume state");
+        assert_eq!(output.next("resume", Path::new("it's here")), "clinik-bulk --profile other resume \"it's here\"");
     }
 
     #[test]

@@ -10,17 +10,6 @@ pub fn resource_type(name: &str) -> Result<ResourceType, String> {
     })
 }
 
-/// The type that a field refers to: `patientId`, `managingOrganizationId`.
-#[must_use]
-pub fn referred_type(field: &str) -> Option<ResourceType> {
-    let stem = field.strip_suffix("Id").filter(|stem| !stem.is_empty())?;
-    let (first, rest) = stem.split_at_checked(1)?;
-    let name = first.to_uppercase() + rest;
-    let ends_with = |known: &&ResourceType| name.ends_with(known.as_str());
-    // The longest name that fits: `…PractitionerRole` is no `…Role`.
-    ResourceType::ALL.iter().filter(ends_with).max_by_key(|known| known.as_str().len()).copied()
-}
-
 /// The name most like this one, if any is.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
@@ -134,20 +123,6 @@ mod tests {
         for heading in ["shoe", "Status", "Mother Name", "Doctor Email"] {
             let near = nearest_field(heading, &fields);
             assert!(near.is_none_or(|near| near == "email"), "{heading}: {near:?}");
-        }
-    }
-
-    #[test]
-    fn fields_tell_which_type_they_refer_to() {
-        for (field, to) in [
-            ("patientId", Some(ResourceType::Patient)),
-            ("managingOrganizationId", Some(ResourceType::Organization)),
-            ("linkId", None),
-            ("id", None),
-            ("Id", None),
-            ("identifier", None),
-        ] {
-            assert_eq!(referred_type(field), to, "{field}");
         }
     }
 }

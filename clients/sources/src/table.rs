@@ -5,9 +5,10 @@ use std::io::Read;
 use anyhow::Result;
 use records::Schema;
 
+use crate::doubt::Doubt;
 use crate::format::UnknownColumns;
 use crate::unusable::unusable;
-use crate::validation::{Doubt, Sink, SourceViolation, Validator};
+use crate::validation::{Sink, SourceViolation, Validator};
 
 mod columns;
 mod convert;
@@ -98,7 +99,6 @@ pub fn read_table(
     mut seen: impl FnMut(),
 ) -> Result<RowCount> {
     let Header { mut rows, mut converter } = read_header(reader, options, &validator.schema)?;
-    let mut swallowed = 0;
     let mut record = Vec::new();
     let mut count = RowCount::default();
     while let Some(line) = rows.next_row()? {
@@ -117,10 +117,17 @@ pub fn read_table(
         if is_header(cells, &converter.headers) {
             violations = vec![header_again()];
         }
-        swallowed += u64::from(has_swallowed(cells, rows.delimiter(), converter.headers.len()));
+        if has_swallowed(cells, rows.delimiter(), converter.headers.len()) {
+            sink.doubtful(line, validator.resource_type, "quoted cells", Doubt::SwallowedRows);
+        }
         match validator.check(&record) {
-            Ok(id) if violations.is_empty() => match sink.valid(line, validator.resource_type, id, &record)? {
-                None => continue,
+            Ok(id) if violations.is_empty() => match validator.accept(line, id, &record, sink)? {
+                None => {
+                    for (field, doubt) in converter.doubts.drain(..) {
+                        sink.doubtful(line, validator.resource_type, &field, doubt);
+                    }
+                    continue;
+                }
                 Some(duplicate) => violations.push(duplicate),
             },
             Ok(_) => {}
@@ -138,12 +145,6 @@ pub fn read_table(
         let headers: Vec<_> = converter.headers.iter().map(String::as_bytes).collect();
         let cells: Vec<_> = (0..rows.cells.len()).map(|at| rows.cells.get(at)).collect();
         sink.rejected_row(&headers, &cells, rows.delimiter(), &violations)?;
-    }
-    if swallowed > 0 {
-        sink.doubtful(validator.resource_type, "quoted cells", Doubt::SwallowedRows, swallowed);
-    }
-    for ((path, doubt), count) in std::mem::take(&mut converter.doubts) {
-        sink.doubtful(validator.resource_type, &path, doubt, count);
     }
     seen();
     Ok(count)

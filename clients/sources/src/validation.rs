@@ -9,6 +9,8 @@ use records::{MAX_STORED_LINE, RecordId, ResourceType, Schema, Violation, Violat
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::doubt::{Doubt, DoubtfulDates};
+
 /// The longest raw line that the service reads.
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -41,35 +43,6 @@ fn code_name(code: ViolationCode) -> String {
     }
 }
 
-/// What is wrong with no record, and can hardly be meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Doubt {
-    /// A date before 1850.
-    Ancient,
-    /// A birth or death that is still to come.
-    Future,
-    /// A text that looks like a number in another notation.
-    NumberAsText,
-    /// A quoted cell that may be several rows.
-    SwallowedRows,
-}
-
-impl Doubt {
-    /// What is said of such records.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ancient => "dates before 1850",
-            Self::Future => "dates in the future",
-            Self::SwallowedRows => "go over lines and hold as many delimiters as a row: a stray quote would do that",
-            Self::NumberAsText => {
-                "texts that look like numbers (a map's decimal and thousands say how a file writes them)"
-            }
-        }
-    }
-}
-
 /// Takes records in, one after the other.
 pub trait Sink {
     /// A valid record. What is returned is why it is rejected all the same, as for an id that another record has.
@@ -96,19 +69,39 @@ pub trait Sink {
         violations: &[SourceViolation],
     ) -> Result<()>;
 
-    /// Records of a table with a doubtful value in this field.
-    fn doubtful(&mut self, resource_type: ResourceType, field: &str, doubt: Doubt, records: u64);
+    /// A record with a doubtful value in this field.
+    fn doubtful(&mut self, line: u64, resource_type: ResourceType, field: &str, doubt: Doubt);
 }
 
 /// The rules of one type.
 pub struct Validator {
     pub resource_type: ResourceType,
     pub schema: Schema,
+    dates: DoubtfulDates,
 }
 
 impl Validator {
     pub fn of(resource_type: ResourceType) -> Result<Self> {
-        Ok(Self { resource_type, schema: resource_type.schema()? })
+        let schema = resource_type.schema()?;
+        let dates = DoubtfulDates::of(&schema);
+        Ok(Self { resource_type, schema, dates })
+    }
+
+    /// Hands a valid record on, and tells of what can hardly be meant. What is returned is why it is rejected all the same.
+    pub(crate) fn accept(
+        &self,
+        line: u64,
+        id: Option<RecordId>,
+        record: &[u8],
+        sink: &mut dyn Sink,
+    ) -> Result<Option<SourceViolation>> {
+        let rejected = sink.valid(line, self.resource_type, id, record)?;
+        if rejected.is_none() {
+            for (field, doubt) in self.dates.find(&self.schema, record) {
+                sink.doubtful(line, self.resource_type, &field, doubt);
+            }
+        }
+        Ok(rejected)
     }
 
     /// Whether the service would store the record, and the id that it gives itself.
@@ -125,7 +118,7 @@ impl Validator {
     /// Checks a record and hands it on.
     pub fn feed(&self, line: u64, record: &[u8], sink: &mut dyn Sink) -> Result<()> {
         let violations = match self.check(record) {
-            Ok(id) => match sink.valid(line, self.resource_type, id, record)? {
+            Ok(id) => match self.accept(line, id, record, sink)? {
                 None => return Ok(()),
                 Some(duplicate) => vec![duplicate],
             },

@@ -113,6 +113,19 @@ pub fn is_private(path: &Path) -> Result<bool> {
     Ok(metadata.permissions().mode() & OTHERS == 0)
 }
 
+/// Whether the file system of a folder can keep others out, as those of some shares cannot. It is tried: a folder that is
+/// made for its owner alone is open to others there. Where nothing can be made it is taken for one that can.
+pub fn knows_modes(folder: &Path) -> bool {
+    let probe = folder.join(format!(".clinik-bulk.modes-{}", std::process::id()));
+    let knows = match DirBuilder::new().mode(PRIVATE_FOLDER).create(&probe) {
+        Ok(()) => is_private(&probe).unwrap_or(true),
+        Err(_) => true,
+    };
+    // It may never have been there.
+    let _ = fs::remove_dir(&probe);
+    knows
+}
+
 /// Where a file is written until it is whole.
 #[must_use]
 pub fn partial(path: &Path) -> PathBuf {
@@ -243,4 +256,29 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     replace(path, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_share_cannot_do_is_no_failure_and_all_else_is() {
+        // EINVAL, ENOTTY, ENOTSUP, ENOSYS, ENOLCK
+        for code in [22, 25, 95, 38, 37] {
+            assert!(cannot(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        // EPERM, ENOENT, EIO, EACCES, ENOSPC, EROFS
+        for code in [1, 2, 5, 13, 28, 30] {
+            assert!(!cannot(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn whether_others_are_kept_out_is_tried_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(knows_modes(folder.path()));
+        assert!(entries(folder.path()).unwrap().is_empty());
+        assert!(knows_modes(&folder.path().join("missing")));
+    }
 }

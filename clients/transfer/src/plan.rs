@@ -97,7 +97,7 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
 }
 
-/// Records of tables with a doubtful value in a field.
+/// Records with a doubtful value in a field, and where the first one stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Warning {
@@ -105,12 +105,14 @@ pub struct Warning {
     pub field: String,
     pub doubt: Doubt,
     pub records: u64,
+    pub file: String,
+    pub line: u64,
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { resource_type, field, doubt, records } = self;
-        write!(formatter, "{resource_type} {field}: {records} {}", doubt.as_str())
+        let Self { resource_type, field, doubt, records, file, line } = self;
+        write!(formatter, "{resource_type} {field}: {records} {} (first: {file}, line {line})", doubt.as_str())
     }
 }
 

@@ -12,10 +12,12 @@ mod node;
 mod path;
 mod primitive;
 mod read;
+mod references;
 mod resource;
 mod table;
 mod write;
 
 pub use losses::{EnteredInError, Loss, Losses};
 pub use node::{Members, Node, NotJson};
+pub use references::{Referred, references};
 pub use resource::{Read, Unmapped, from_fhir, mapping_version, to_fhir};

@@ -247,6 +247,26 @@ pub(crate) struct Reference {
     /// Whether a foreign reference that is only a text is read as that.
     #[serde(default)]
     pub(crate) display: bool,
+    #[serde(skip)]
+    targets: OnceLock<Vec<ResourceType>>,
+}
+
+impl Reference {
+    /// The types of the service that a bare id may be of: any where none is named, none where it may as well be of a type
+    /// that the service does not have.
+    pub(crate) fn targets(&self) -> &[ResourceType] {
+        self.targets.get_or_init(|| {
+            let known = |name: &String| name.parse().ok();
+            let mut targets: Vec<ResourceType> = match &self.to {
+                None if self.types.is_empty() => ResourceType::ALL.to_vec(),
+                None => self.types.iter().map(known).collect::<Option<_>>().unwrap_or_default(),
+                Some(_) => self.to.iter().chain(&self.types).filter_map(known).collect(),
+            };
+            targets.sort();
+            targets.dedup();
+            targets
+        })
+    }
 }
 
 /// An element with parts.

@@ -98,7 +98,7 @@ pub(super) fn start(
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     // Before a folder is made for nothing.
-    transfer::check_sources(&sources, &reading_of_run)?;
+    super::offline::check(&sources, &reading_of_run, output)?;
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = settings.limits(&client)?;
@@ -126,6 +126,9 @@ pub(super) fn start(
         super::retry::write_down(first, &folder, false)?;
     }
     folder.begin(&request)?;
+    let resume = format!("go on with: {}", output.next("resume", folder.path()));
+    let how = if reads_stdin { "begin again" } else { &resume };
+    output.on_interrupt(&format!("nothing was sent; {how}"));
     if let Some(Retried { first, .. }) = of {
         super::retry::write_down(first, &folder, true)?;
     }
@@ -170,7 +173,7 @@ fn new_run() -> Result<String> {
 
 fn dry_run(arguments: &Import, sources: Sources, global: &Global, output: &Output) -> Result<Exit> {
     let reading = check(&sources, &arguments.reading, global)?;
-    transfer::check_sources(&sources, &reading)?;
+    super::offline::check(&sources, &reading, output)?;
     let limits = match Settings::resolve_if_given(global)? {
         Some(settings) => Some(settings.limits(&settings.client(output)?)?.0),
         None => None,
@@ -236,7 +239,7 @@ impl Run<'_> {
 
     /// Carries the plan out, as far as it goes now, and reports.
     pub(super) fn act(&self, request: &ImportRequest, plan: &Plan) -> Result<Exit> {
-        self.output.on_interrupt(self.folder.path());
+        self.output.on_interrupt(&format!("go on with: {}", self.output.next("resume", self.folder.path())));
         let mut journal = Journal::open(&self.folder.journal(), plan.batches.len())?;
         let mut driver = Driver {
             client: self.client,
@@ -412,6 +415,7 @@ fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
     let operations = limits.map(|limits| &limits.bulk_operations);
     json!({"event": "plan", "run": plan.run, "records": plan.read(), "rejected": plan.rejected(),
         "leftOut": plan.left_out(), "deleted": plan.deleted, "withoutId": plan.without_id(), "warnings": plan.warnings, "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
+        "recordsLeftThisMonth": limits.and_then(|limits| limits.requests_per_month.remaining),
         "operationsPerHour": operations.and_then(|operations| operations.limit),
         "operationsLeft": operations.and_then(|operations| operations.remaining)})
 }

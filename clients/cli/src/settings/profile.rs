@@ -56,7 +56,9 @@ pub(crate) fn load_if_any(name: &str) -> Result<Option<Profile>> {
     let mut profiles: BTreeMap<String, Profile> =
         toml::from_str(&text).map_err(|_| usage(format!("{} is no file of profiles", path.display())))?;
     let Some(profile) = profiles.remove(name) else { return Ok(None) };
-    if profile.key.is_some() && !files::is_private(&path)? {
+    // A link leads to another file system.
+    let knows_modes = || path.canonicalize().map_or(true, |path| path.parent().is_none_or(files::knows_modes));
+    if profile.key.is_some() && !files::is_private(&path)? && knows_modes() {
         bail!("{} holds a key and others may read it: run chmod 600 on it", path.display());
     }
     Ok(Some(profile))

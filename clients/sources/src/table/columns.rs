@@ -108,10 +108,37 @@ impl Columns {
         {
             return Err(map.wrong(*line, "timezone has no effect: no format reads a time of day without an offset"));
         }
+        if let Some(line) = map.settings.own_numbers
+            && !assign.fills.iter().any(Fill::reads_numbers)
+        {
+            return Err(
+                map.wrong(line, "decimal and thousands have no effect: no column fills a number, or has a when")
+            );
+        }
         let fills = assign.fills;
         check_required(schema, &fills)?;
-        Ok(Self { fills, headers, nulls: map.settings.nulls.clone().unwrap_or_default() })
+        let nulls = match &map.settings.nulls {
+            Some(Lined { line, of }) => trimmed(of).map_err(|problem| map.wrong(*line, &problem))?,
+            None => Vec::new(),
+        };
+        Ok(Self { fills, headers, nulls })
     }
+}
+
+impl Fill {
+    /// Whether it matters to it how the file writes numbers.
+    fn reads_numbers(&self) -> bool {
+        let is_read = matches!(self.leaf.kind, Kind::Number(_)) || self.translation.when.is_some();
+        is_read && self.column.is_some()
+    }
+}
+
+/// Texts that stand for no value: cells are compared with them without the blanks around.
+fn trimmed(nulls: &[String]) -> Result<Vec<String>, String> {
+    if nulls.iter().any(|null| null.trim() != null) {
+        return Err("nulls has blanks around a text, and cells are compared without".to_owned());
+    }
+    Ok(nulls.to_vec())
 }
 
 /// The zone of times that have no offset.
@@ -321,9 +348,6 @@ impl Assign<'_> {
         if years.is_some() && formats.is_empty() {
             return Err("century and pivot are for a format with years of two digits (%y)".to_owned());
         }
-        if rule.nulls.iter().flatten().any(|null| null.trim() != null) {
-            return Err("nulls has blanks around a text, and cells are compared without".to_owned());
-        }
         if rule.values.is_some() && !formats.is_empty() {
             return Err("values and format exclude each other".to_owned());
         }
@@ -343,6 +367,11 @@ impl Assign<'_> {
         let is_of_numbers = matches!(leaf.kind, Kind::Number(_)) || rule.when.is_some();
         if !is_of_numbers && (rule.decimal.is_some() || rule.thousands.is_some()) {
             return Err("decimal and thousands are for numbers, and for when".to_owned());
+        }
+        if rule.trim == Some(false) && (leaf.kind != Kind::Text || !formats.is_empty()) {
+            return Err(
+                "trim = false is for texts: numbers, true and false, and dates are read without blanks".to_owned()
+            );
         }
         if leaf.kind != Kind::Text && rule.pad.is_some() {
             return Err("pad is for text".to_owned());
@@ -364,7 +393,7 @@ impl Assign<'_> {
             },
             prefix: rule.prefix.clone(),
             hash,
-            nulls: rule.nulls.clone().unwrap_or_default(),
+            nulls: trimmed(rule.nulls.as_deref().unwrap_or_default())?,
             numbers,
             pad: rule.pad.unwrap_or(0),
         };

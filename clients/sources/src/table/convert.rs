@@ -1,9 +1,7 @@
 //! Rows into records.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use records::Violation;
 
 use super::columns::{Columns, Fill, Origin};
@@ -12,10 +10,8 @@ use super::map::When;
 use super::rows::Cells;
 use super::translate::{Outcome, looks_like_number, write_string, write_value};
 use super::tree::Node;
-use crate::validation::{Doubt, SourceViolation};
-
-/// Nobody who is treated today was born before.
-const OLDEST: &str = "1850";
+use crate::doubt::Doubt;
+use crate::validation::SourceViolation;
 
 /// How rows of a file become records.
 pub(super) struct Converter {
@@ -27,10 +23,8 @@ pub(super) struct Converter {
     texts: Vec<Filled>,
     /// For each fill the others without which it has no value; none for those that need nobody.
     needed: Vec<Option<Vec<usize>>>,
-    /// The first day that is certainly not over anywhere.
-    tomorrow: String,
-    /// Dates that are no errors and can hardly be meant, by field.
-    pub doubts: BTreeMap<(String, Doubt), u64>,
+    /// Fields of the row in hand with texts that are no errors and can hardly be meant.
+    pub doubts: Vec<(String, Doubt)>,
 }
 
 /// What a fill made of a row. The text's memory is used again for the next one.
@@ -61,7 +55,6 @@ impl Converter {
         }
         check_shared(&tree, &fills)?;
         tree.sort();
-        let tomorrow = (Timestamp::now() + 24.hours()).to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string();
         let texts = fills.iter().map(|_| Filled::default()).collect();
         let mut needed = Vec::new();
         for fill in &fills {
@@ -76,13 +69,14 @@ impl Converter {
             }
             needed.push(Some(others));
         }
-        Ok(Self { fills, tree, headers, nulls, texts, needed, tomorrow, doubts: BTreeMap::new() })
+        Ok(Self { fills, tree, headers, nulls, texts, needed, doubts: Vec::new() })
     }
 
     /// Writes the row as a record, and returns what could not be translated. The text of such a cell stands in the
     /// record as it is, to be fixed there. The cells must be UTF-8.
     pub(super) fn convert(&mut self, cells: &Cells, record: &mut Vec<u8>) -> Vec<SourceViolation> {
         record.clear();
+        self.doubts.clear();
         let mut violations = Vec::new();
         let mut joined = String::new();
         for (fill, filled) in self.fills.iter().zip(&mut self.texts) {
@@ -104,8 +98,8 @@ impl Converter {
                     State::Refused
                 }
                 Outcome::Filled => {
-                    if let Some(doubt) = doubt(fill, &filled.text, &self.tomorrow) {
-                        *self.doubts.entry((dotted(&fill.leaf.path), doubt)).or_default() += 1;
+                    if fill.translation.when == Some(When::Text) && looks_like_number(filled.text.trim()) {
+                        self.doubts.push((dotted(&fill.leaf.path), Doubt::NumberAsText));
                     }
                     State::Valid
                 }
@@ -280,28 +274,6 @@ fn check_shared(node: &Node, fills: &[Fill]) -> Result<(), String> {
         Node::Object(members) => members.iter().try_for_each(|(_, member)| check_shared(member, fills)),
         Node::Array(items) => items.iter().try_for_each(|(_, item)| check_shared(item, fills)),
     }
-}
-
-/// Whether a value is one that can hardly be meant.
-fn doubt(fill: &Fill, text: &str, tomorrow: &str) -> Option<Doubt> {
-    if fill.translation.when == Some(When::Text) && looks_like_number(text.trim()) {
-        return Some(Doubt::NumberAsText);
-    }
-    if !matches!(fill.leaf.format, Some("date" | "date-time")) {
-        return None;
-    }
-    let (year, rest) = text.split_at_checked(4)?;
-    let is_date = year.bytes().all(|byte| byte.is_ascii_digit()) && (rest.is_empty() || rest.starts_with('-'));
-    if !is_date {
-        return None;
-    }
-    if year < OLDEST {
-        return Some(Doubt::Ancient);
-    }
-    let day = text.get(..tomorrow.len().min(text.len()))?;
-    let Some(Step::Member(name)) = fill.leaf.path.last() else { return None };
-    let is_over = ["birth", "deceased", "death", "died"].iter().any(|word| name.to_lowercase().contains(word));
-    (is_over && day > tomorrow).then_some(Doubt::Future)
 }
 
 impl Fill {

@@ -48,7 +48,9 @@ pub(super) struct Settings {
     /// Whether it is said of this type alone.
     pub is_own_timezone: bool,
     pub trim: Option<bool>,
-    pub nulls: Option<Vec<String>>,
+    pub nulls: Option<Lined<Vec<String>>>,
+    /// Where the notation of numbers is said of this type alone.
+    pub own_numbers: Option<usize>,
     /// What stands before the decimals of a number.
     pub decimal: Option<char>,
     /// What stands between the thousands of a number.
@@ -188,6 +190,23 @@ impl Maps {
         of_type().find(names_it).or_else(|| of_type().find(|map| map.settings.files.is_none()))
     }
 
+    /// What is said of the maps that none of these files needs, each with the type that it is read as.
+    #[must_use]
+    pub fn unused(&self, files: &[(ResourceType, &Path)]) -> Vec<String> {
+        let needed: Vec<_> = files.iter().filter_map(|(of, path)| self.of(*of, path)).collect();
+        let is_unused = |map: &&Map| !needed.iter().any(|used| std::ptr::eq(*used, *map));
+        let said = self.maps.iter().filter(is_unused).map(|map| {
+            let of = map.resource_type.map_or("any type", ResourceType::as_str);
+            match &map.settings.files {
+                Some(files) => {
+                    format!("{}: the map of {of} is for none of these files: it names {}", map.name, files.join(", "))
+                }
+                None => format!("{}: the map of {of} is for none of these files", map.name),
+            }
+        });
+        said.collect()
+    }
+
     /// The types that there are maps for.
     pub fn types(&self) -> impl Iterator<Item = ResourceType> {
         self.maps.iter().filter_map(|map| map.resource_type)
@@ -247,7 +266,7 @@ mod tests {
         let two = "nulls = [\"n/a\"]\n[Patient.columns]\nA = \"firstName\"\n[Encounter]\nnulls = [\"-\"]\n[Encounter.fields]\nstatus = \"finished\"\n";
         let two = parse(two, "map.toml").unwrap();
         let nulls = |resource_type: ResourceType| {
-            two.iter().find(|map| map.resource_type == Some(resource_type)).unwrap().settings.nulls.clone().unwrap()
+            two.iter().find(|map| map.resource_type == Some(resource_type)).unwrap().settings.nulls.clone().unwrap().of
         };
         assert_eq!(
             (nulls(ResourceType::Patient)[0].as_str(), nulls(ResourceType::Encounter)[0].as_str()),

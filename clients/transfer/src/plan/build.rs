@@ -103,8 +103,8 @@ fn shown_name(path: &Path) -> String {
 }
 
 /// Checks what can be checked before anything is read or written: that every source is there and is what it is read as,
-/// and that the map fits. Nothing is taken from pipes.
-pub fn check_sources(from: &Sources, reading: &Reading) -> Result<()> {
+/// and that the map fits. Nothing is taken from pipes. Returns what is no error and may not be meant.
+pub fn check_sources(from: &Sources, reading: &Reading) -> Result<Vec<String>> {
     let opened = Opened::open(reading)?;
     for source in from.files() {
         let SourceRequest { path, format, resource_type, .. } = source;
@@ -126,7 +126,9 @@ pub fn check_sources(from: &Sources, reading: &Reading) -> Result<()> {
             )));
         }
     }
-    Ok(())
+    let tables = from.files().filter(|source| source.format != Format::Ndjson);
+    let tables: Vec<_> = tables.filter_map(|source| Some((source.resource_type?, source.path.as_path()))).collect();
+    Ok(opened.maps.map(|maps| maps.unused(&tables)).unwrap_or_default())
 }
 
 /// Reads all sources, and makes the plan of them.
@@ -269,5 +271,5 @@ impl Sink for LastPlaces<'_> {
         Ok(())
     }
 
-    fn doubtful(&mut self, _: ResourceType, _: &str, _: Doubt, _: u64) {}
+    fn doubtful(&mut self, _: u64, _: ResourceType, _: &str, _: Doubt) {}
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use records::{RecordId, ResourceType};
-use sources::{SourceViolation, referred_type};
+use sources::SourceViolation;
 
 use crate::batch::Place;
 use crate::fingerprint::Fingerprint;
@@ -73,19 +73,21 @@ pub(super) fn duplicate(first: Place, here: usize, names: &[String]) -> SourceVi
     SourceViolation { code: "duplicate_id".to_owned(), path: "/id".to_owned(), message, column: None }
 }
 
-/// References of records to others: `patientId` and its like.
+/// References of records to others, wherever they stand in them.
 #[derive(Debug, Default)]
 pub(super) struct References {
     known: HashSet<(ResourceType, Fingerprint)>,
-    referred: HashMap<(ResourceType, Fingerprint), Reference>,
+    referred: HashMap<(&'static [ResourceType], Fingerprint), Reference>,
 }
 
-/// A record that is referred to: where first, by which field, and how often.
+/// A record that is referred to: of which types it may be, where first, by which field, and how often.
 #[derive(Debug)]
 pub(super) struct Reference {
+    pub(super) types: &'static [ResourceType],
     pub(super) place: Place,
     pub(super) from: ResourceType,
-    pub(super) field: String,
+    /// As a JSON pointer.
+    pub(super) path: String,
     pub(super) count: u64,
 }
 
@@ -94,23 +96,40 @@ impl References {
     pub(super) fn note(&mut self, from: ResourceType, id: Option<&RecordId>, place: Place, record: &[u8]) {
         self.known.extend(id.map(|id| (from, Fingerprint::of(id.as_str().as_bytes()))));
         // What is valid is an object.
-        let Ok(members) = serde_json::from_slice::<HashMap<String, serde_json::Value>>(record) else { return };
-        for (field, value) in members {
-            let (Some(to), Some(id)) = (referred_type(&field), value.as_str()) else { continue };
-            // References may name their type, as FHIR's do.
-            let id = id.strip_prefix(to.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(id);
-            let reference = self.referred.entry((to, Fingerprint::of(id.as_bytes())));
-            reference.or_insert(Reference { place, from, field, count: 0 }).count += 1;
+        let Ok(record) = serde_json::from_slice(record) else { return };
+        for fhir::Referred { path, id, types } in fhir::references(from, &record) {
+            let reference = self.referred.entry((types, Fingerprint::of(id.as_bytes())));
+            reference.or_insert(Reference { types, place, from, path, count: 0 }).count += 1;
         }
     }
 
     /// The references to records that are not there, in the order of their places.
-    pub(super) fn missing(self) -> Vec<(ResourceType, Reference)> {
+    pub(super) fn missing(self) -> Vec<Reference> {
         let Self { known, referred } = self;
-        let missing = referred.into_iter().filter(|(referred, _)| !known.contains(referred));
-        let mut missing: Vec<_> = missing.map(|((to, _), reference)| (to, reference)).collect();
-        missing.sort_by_key(|(_, reference)| (reference.place.source, reference.place.line));
+        let is_missing = |types: &[ResourceType], id| types.iter().all(|of| !known.contains(&(*of, id)));
+        let missing = referred.into_iter().filter(|((types, id), _)| is_missing(types, *id));
+        let mut missing: Vec<_> = missing.map(|(_, reference)| reference).collect();
+        missing.sort_by(|a, b| (a.place.source, a.place.line, &a.path).cmp(&(b.place.source, b.place.line, &b.path)));
         missing
+    }
+}
+
+impl Reference {
+    /// What is wrong with it.
+    pub(super) fn violation(self) -> SourceViolation {
+        let Self { types, from, path, count, .. } = self;
+        let field = path.trim_start_matches('/').replace('/', ".");
+        let of = if types.len() == ResourceType::ALL.len() {
+            "record".to_owned()
+        } else {
+            types.iter().map(|of| of.as_str()).collect::<Vec<_>>().join(" or ")
+        };
+        let others = match count {
+            1 => String::new(),
+            count => format!(", and {} more refer to it", count - 1),
+        };
+        let message = format!("{field}: There is no such {of} in these files ({from}{others})");
+        SourceViolation { code: "unknown_reference".to_owned(), path, message, column: None }
     }
 }
 

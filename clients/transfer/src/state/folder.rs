@@ -36,8 +36,8 @@ impl StateFolder {
         let folder = Self { path: std::path::absolute(path).context("find the state folder")? };
         let is_new = !folder.path.exists();
         files::create_private_folder(&folder.path)?;
-        // A share may know no modes: what we made ourselves cannot be made more private.
-        if !is_new && !files::is_private(&folder.path)? {
+        // A share may know no modes: nothing can be made more private there.
+        if !is_new && !files::is_private(&folder.path)? && files::knows_modes(&folder.path) {
             return Err(unusable(format!("others may look into {}: run chmod 700 on it", path.display())));
         }
         for inner in INNER {

@@ -69,9 +69,9 @@ struct Section {
     skip: Option<u64>,
     timezone: Option<Spanned<String>>,
     trim: Option<bool>,
-    nulls: Option<Vec<String>>,
-    decimal: Option<char>,
-    thousands: Option<char>,
+    nulls: Option<Spanned<Vec<String>>>,
+    decimal: Option<Spanned<char>>,
+    thousands: Option<Spanned<char>>,
     #[serde(default)]
     columns: BTreeMap<String, Spanned<Rules>>,
     #[serde(default)]
@@ -86,9 +86,9 @@ struct RawSettings {
     skip: Option<u64>,
     timezone: Option<Spanned<String>>,
     trim: Option<bool>,
-    nulls: Option<Vec<String>>,
-    decimal: Option<char>,
-    thousands: Option<char>,
+    nulls: Option<Spanned<Vec<String>>>,
+    decimal: Option<Spanned<char>>,
+    thousands: Option<Spanned<char>>,
 }
 
 impl Section {
@@ -100,8 +100,8 @@ impl Section {
             timezone: self.timezone.clone(),
             trim: self.trim,
             nulls: self.nulls.clone(),
-            decimal: self.decimal,
-            thousands: self.thousands,
+            decimal: self.decimal.clone(),
+            thousands: self.thousands.clone(),
         }
     }
 }
@@ -109,20 +109,30 @@ impl Section {
 impl RawSettings {
     /// These, and for those that are not said the others.
     fn or(self, others: &Self, line: impl Fn(usize) -> usize) -> Settings {
-        let lined = |own: Option<Spanned<String>>, other: &Option<Spanned<String>>| {
+        /// What is said, with its line.
+        fn lined<T: Clone>(
+            line: &impl Fn(usize) -> usize,
+            own: Option<Spanned<T>>,
+            other: &Option<Spanned<T>>,
+        ) -> Option<Lined<T>> {
             let said = own.or_else(|| other.clone())?;
             Some(Lined { line: line(said.span().start), of: said.into_inner() })
+        }
+        let value = |own: &Option<Spanned<char>>, other: &Option<Spanned<char>>| {
+            own.as_ref().or(other.as_ref()).map(|said| *said.get_ref())
         };
+        let own_numbers = self.decimal.as_ref().or(self.thousands.as_ref()).map(|said| line(said.span().start));
         Settings {
             files: self.files,
-            encoding: lined(self.encoding, &others.encoding),
+            encoding: lined(&line, self.encoding, &others.encoding),
             skip: self.skip.or(others.skip),
             is_own_timezone: self.timezone.is_some(),
-            timezone: lined(self.timezone, &others.timezone),
+            timezone: lined(&line, self.timezone, &others.timezone),
             trim: self.trim.or(others.trim),
-            nulls: self.nulls.or_else(|| others.nulls.clone()),
-            decimal: self.decimal.or(others.decimal),
-            thousands: self.thousands.or(others.thousands),
+            nulls: lined(&line, self.nulls, &others.nulls),
+            own_numbers,
+            decimal: value(&self.decimal, &others.decimal),
+            thousands: value(&self.thousands, &others.thousands),
         }
     }
 }

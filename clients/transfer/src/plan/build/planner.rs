@@ -57,7 +57,8 @@ pub(super) struct Planner<'a> {
     pub(super) unchanged: HashSet<Fingerprint>,
     pub(super) references: Option<References>,
     findings: Option<&'a mut dyn Findings>,
-    warnings: BTreeMap<(ResourceType, String, Doubt), u64>,
+    /// How many records have a doubtful value, and where the first one is.
+    warnings: BTreeMap<(ResourceType, String, Doubt), (u64, Place)>,
     /// Rejected records of the source in hand.
     pub(super) rejected: u64,
     /// Lines of it that are no part of what is imported.
@@ -191,20 +192,10 @@ impl<'a> Planner<'a> {
     /// Tells of references to what is not there.
     fn tell_missing(&mut self) -> Result<()> {
         let (Some(references), Some(findings)) = (self.references.take(), &mut self.findings) else { return Ok(()) };
-        for (to, reference) in references.missing() {
-            let file = self.names.get(reference.place.source).map(String::as_str).unwrap_or_default();
-            let others = match reference.count {
-                1 => String::new(),
-                count => format!(", and {} more refer to it", count - 1),
-            };
-            let field = &reference.field;
-            let violation = SourceViolation {
-                code: "unknown_reference".to_owned(),
-                path: format!("/{field}"),
-                message: format!("{field}: There is no such {to} in these files ({}{others})", reference.from),
-                column: None,
-            };
-            findings.missing(file, reference.place.line, &violation)?;
+        for reference in references.missing() {
+            let Place { source, line } = reference.place;
+            let file = self.names.get(source).map(String::as_str).unwrap_or_default();
+            findings.missing(file, line, &reference.violation())?;
         }
         Ok(())
     }
@@ -217,11 +208,9 @@ impl<'a> Planner<'a> {
         if let Some(held) = self.held.take() {
             held.publish()?;
         }
-        let warnings = self.warnings.iter().map(|((resource_type, field, doubt), records)| Warning {
-            resource_type: *resource_type,
-            field: field.clone(),
-            doubt: *doubt,
-            records: *records,
+        let warnings = self.warnings.into_iter().map(|((resource_type, field, doubt), (records, first))| {
+            let file = self.names.get(first.source).cloned().unwrap_or_default();
+            Warning { resource_type, field, doubt, records, file, line: first.line }
         });
         let warnings = warnings.collect();
         let mut batches = self.closed;
@@ -325,7 +314,8 @@ impl Sink for Planner<'_> {
         }
     }
 
-    fn doubtful(&mut self, resource_type: ResourceType, field: &str, doubt: Doubt, records: u64) {
-        *self.warnings.entry((resource_type, field.to_owned(), doubt)).or_default() += records;
+    fn doubtful(&mut self, line: u64, resource_type: ResourceType, field: &str, doubt: Doubt) {
+        let place = Place { source: self.source, line };
+        self.warnings.entry((resource_type, field.to_owned(), doubt)).or_insert((0, place)).0 += 1;
     }
 }
