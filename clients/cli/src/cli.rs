@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use records::ResourceType;
 use sources::{Format, UnknownColumns};
@@ -192,7 +191,7 @@ impl Reading {
     /// As a run keeps it: a later `resume` may begin in another folder.
     pub(crate) fn for_run(&self) -> anyhow::Result<transfer::Reading> {
         Ok(transfer::Reading {
-            map: self.map.as_ref().map(std::path::absolute).transpose().context("find the map file")?,
+            map: self.map.as_deref().map(transfer::files::absolute).transpose()?,
             encoding: self.encoding.clone(),
             delimiter: self.delimiter,
             unknown: self.unknown,

@@ -12,6 +12,7 @@ mod commands;
 mod exit;
 mod output;
 mod progress;
+mod report;
 mod settings;
 mod values;
 

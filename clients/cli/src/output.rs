@@ -128,7 +128,7 @@ impl Output {
     }
 
     /// What Ctrl-C says from now on.
-    pub(crate) fn on_interrupt(&self, how: &str) {
+    pub(crate) fn on_interrupt(how: &str) {
         static SAID: Mutex<String> = Mutex::new(String::new());
         *SAID.lock().unwrap_or_else(PoisonError::into_inner) = format!("interrupted; {how}");
         let handler = || {

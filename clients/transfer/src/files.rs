@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+use sources::unusable;
 
 /// The version of the files that runs and exports keep.
 pub const VERSION: u32 = 5;
@@ -25,6 +26,17 @@ pub fn shown(path: &Path) -> String {
     let current = std::env::current_dir().unwrap_or_default();
     let below = path.strip_prefix(&current).ok().filter(|below| below.as_os_str() != "");
     below.unwrap_or(path).display().to_string()
+}
+
+/// A path as a run writes it down: a later one goes on in another folder, and what is written down must lead back.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    if path.to_str().is_none() {
+        return Err(unusable(format!(
+            "{}: the name is not UTF-8: give it another one, or read a file from stdin",
+            path.display()
+        )));
+    }
+    std::path::absolute(path).with_context(|| format!("find {}", path.display()))
 }
 
 /// Creates a folder, and those above it, that only its owner can look into. One that exists stays as it is.
@@ -115,6 +127,7 @@ pub fn is_private(path: &Path) -> Result<bool> {
 
 /// Whether the file system of a folder can keep others out, as those of some shares cannot. It is tried: a folder that is
 /// made for its owner alone is open to others there. Where nothing can be made it is taken for one that can.
+#[must_use]
 pub fn knows_modes(folder: &Path) -> bool {
     let probe = folder.join(format!(".clinik-bulk.modes-{}", std::process::id()));
     let knows = match DirBuilder::new().mode(PRIVATE_FOLDER).create(&probe) {

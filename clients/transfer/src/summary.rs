@@ -19,8 +19,6 @@ use crate::plan::{ImportRequest, MaxRejected, Plan, Warning, source_name};
 use crate::run::{ResultLine, batch_label};
 use crate::state::{BatchState, HeldRecord, Journal, LineMap, StateFolder};
 
-mod report;
-
 /// Where a run stands. It holds no value of a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -170,13 +168,14 @@ struct ReportedError {
 }
 
 /// Puts all reports together and writes `errors.ndjson`, `rejected.ndjson`, `ids.ndjson`, `summary.json` and
-/// `report.html`. It only reads what the run has written, so it may be done at any time.
+/// `report.html`, which `page` makes of the summary. It only reads what the run has written, so it may be done at any time.
 pub fn summarise(
     folder: &StateFolder,
     request: &ImportRequest,
     plan: &Plan,
     journal: &Journal,
     reason: Option<String>,
+    page: impl Fn(&Summary) -> String,
 ) -> Result<Summary> {
     let merge = Merge::new(folder, plan)?;
     let merged = merge.run(journal)?;
@@ -225,7 +224,7 @@ pub fn summarise(
         ended_at,
         rejected_files: merged.rejected_files,
     };
-    files::replace(&folder.report(), report::html(&summary).as_bytes())?;
+    files::replace(&folder.report(), page(&summary).as_bytes())?;
     // Last: where it says that all is done, the other files are there.
     files::write_json(&folder.summary(), &summary)?;
     files::remove(&folder.rejected_sums())?;

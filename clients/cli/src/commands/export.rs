@@ -42,7 +42,7 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
         let job_id = exporter.start(&body, &clinikapi::new_key()?)?;
         // What went to stdout already is a part, and nobody keeps where it ends.
         let download = output.next(&format!("download {job_id} --out"), Path::new("FOLDER"));
-        output.on_interrupt(&format!("the export goes on: have it from its beginning with: {download}"));
+        Output::on_interrupt(&format!("the export goes on: have it from its beginning with: {download}"));
         let job = exporter.wait(&job_id)?;
         transfer::check_answer(&job, &body)?;
         progress.finish();
@@ -118,7 +118,7 @@ fn finish(
     folder: &Path,
     state: ExportState,
 ) -> Result<Exit> {
-    output.on_interrupt(&format!("go on with: {}", output.next("resume", folder)));
+    Output::on_interrupt(&format!("go on with: {}", output.next("resume", folder)));
     let done = exporter.to_folder(folder, state);
     progress.finish();
     match done {

@@ -128,7 +128,7 @@ pub(super) fn start(
     folder.begin(&request)?;
     let resume = format!("go on with: {}", output.next("resume", folder.path()));
     let how = if reads_stdin { "begin again" } else { &resume };
-    output.on_interrupt(&format!("nothing was sent; {how}"));
+    Output::on_interrupt(&format!("nothing was sent; {how}"));
     if let Some(Retried { first, .. }) = of {
         super::retry::write_down(first, &folder, true)?;
     }
@@ -239,7 +239,7 @@ impl Run<'_> {
 
     /// Carries the plan out, as far as it goes now, and reports.
     pub(super) fn act(&self, request: &ImportRequest, plan: &Plan) -> Result<Exit> {
-        self.output.on_interrupt(&format!("go on with: {}", self.output.next("resume", self.folder.path())));
+        Output::on_interrupt(&format!("go on with: {}", self.output.next("resume", self.folder.path())));
         let mut journal = Journal::open(&self.folder.journal(), plan.batches.len())?;
         let mut driver = Driver {
             client: self.client,
@@ -259,7 +259,7 @@ impl Run<'_> {
             Err(error) => Some(format!("{error:#}")),
         };
         // Where the disk is full this fails too, and the first failure is the one to tell.
-        let summary = match summarise(self.folder, request, plan, &journal, reason) {
+        let summary = match summarise(self.folder, request, plan, &journal, reason, crate::report::html) {
             Ok(summary) => summary,
             Err(error) => return Err(stopped.err().unwrap_or(error)),
         };

@@ -35,7 +35,8 @@ fn help_and_version_go_to_stdout_and_mistakes_to_stderr() {
 fn completions_and_manual_pages_are_written() {
     let bench = Bench::new();
     for shell in ["bash", "zsh", "fish"] {
-        assert!(run(bare(bench.folder.path(), &["completions", shell])).ends(0).out.contains("clinik-bulk"));
+        let script = run(bare(bench.folder.path(), &["completions", shell])).ends(0).out.clone();
+        assert!(["clinik-bulk", "Patient", "VisionPrescription"].iter().all(|word| script.contains(word)), "{shell}");
     }
     run(bare(bench.folder.path(), &["man", "pages"])).ends(0);
     for page in ["clinik-bulk.1", "clinik-bulk-import.1", "clinik-bulk-jobs-watch.1"] {
@@ -47,7 +48,7 @@ fn completions_and_manual_pages_are_written() {
 fn limits_are_shown() {
     let bench = Bench::new();
     let limits = bench.run(&["limits"]);
-    assert!(limits.ends(0).out.contains("5 left of 5"), "{}", limits.out);
+    assert!(limits.ends(0).out.contains("5 left of 5") && limits.out.contains("clinic"), "{}", limits.out);
     assert_eq!(bench.run(&["limits", "--output", "json"]).json()["plan"], "pro");
 }
 

@@ -158,10 +158,11 @@ fn a_chain_is_restored_oldest_first_and_an_export_exactly() {
     let before: Vec<_> = bench.stub.state().records.keys().cloned().collect();
     bench.stub.state().records.clear();
     bench.stub.state().polls = 1;
-    bench.import(&["out"]).ends(0).says("6 read = 6 stored");
+    bench.import(&["out"]).ends(0).says("6 read = 3 stored + 0 rejected + 3 left out");
     let state = bench.stub.state();
     assert_eq!(state.records.keys().cloned().collect::<Vec<_>>(), before);
     assert!(state.records[&("Patient".to_owned(), "p-001".to_owned())].0.contains("Changed"));
+    assert!(state.records.values().all(|(_, writes)| *writes == 1), "each record is sent once");
 }
 
 #[test]
@@ -186,14 +187,14 @@ fn what_was_deleted_since_is_not_restored() {
     assert_eq!(before, [key("p-000"), key("p-002")]);
     bench.stub.state().records.clear();
     let said = bench.import(&["out"]);
-    said.ends(0).says("8 read = 4 stored + 0 rejected + 4 left out").says("name 3 records as deleted");
+    said.ends(0).says("8 read = 2 stored + 0 rejected + 6 left out").says("name 3 records as deleted");
     let state = bench.stub.state();
     assert_eq!(state.records.keys().cloned().collect::<Vec<_>>(), before);
     assert!(state.records[&key("p-000")].0.contains("Again"));
     drop(state);
-    assert_eq!(bench.read_json("state/summary.json")["leftOut"], 4);
+    assert_eq!(bench.read_json("state/summary.json")["leftOut"], 6);
     let status = bench.run(&["status", "state"]);
-    assert!(status.ends(0).out.contains("4 left out"));
+    assert!(status.ends(0).out.contains("6 left out"));
     // A file of deletions is what its manifest says, or nothing is sent.
     let last = crate::folders::export_of(&bench, "2026-01-17");
     let file = last.join("deleted.ndjson");
@@ -263,16 +264,23 @@ fn a_record_that_was_stored_again_is_restored_also_from_files_by_themselves() {
     let [first, second, third] = &files[..] else { panic!("{files:?}") };
     bench.stub.state().records.clear();
     let mine = bench.write("mine.ndjson", "{\"id\":\"p-000\",\"firstName\":\"Mine\",\"lastName\":\"D\"}\n");
-    // What was deleted stays deleted, what came later stays, and a file of one's own has no history.
-    let import = |state: &str, files: &[&std::path::Path]| {
+    // What was deleted stays deleted, what came later stays, and a file of one's own has the rule of all files.
+    let import = |state: &str, files: &[&std::path::Path], duplicates: &str| {
         let mut arguments = vec!["import", "Patient"];
         arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
-        bench.run(&[&arguments[..], &["--state", state]].concat())
+        bench.run(&[&arguments[..], &["--state", state, "--duplicates", duplicates]].concat())
     };
-    import("one", &[first, second]).ends(0).says("3 read = 2 stored + 0 rejected + 1 left out");
-    import("two", &[second, third, &mine]).ends(0).says("4 read = 4 stored");
-    let state = bench.stub.state();
-    assert!(state.records[&("Patient".to_owned(), "p-000".to_owned())].0.contains("Mine"));
+    let is_stored = |name: &str| {
+        let state = bench.stub.state();
+        state.records[&("Patient".to_owned(), "p-000".to_owned())].0.contains(name)
+    };
+    import("one", &[first, second], "first").ends(0).says("3 read = 1 stored + 0 rejected + 2 left out");
+    let said = import("two", &[second, third, &mine], "first");
+    said.ends(3).says("4 read = 2 stored + 1 rejected + 1 left out").says("[duplicate_id]");
+    assert!(is_stored("Again"));
+    let said = import("three", &[second, third, &mine], "last");
+    said.ends(0).says("4 read = 2 stored + 0 rejected + 2 left out");
+    assert!(is_stored("Mine"));
 }
 
 #[test]
@@ -299,7 +307,7 @@ fn a_link_to_an_export_is_that_export() {
     std::os::unix::fs::symlink(&newest, bench.path("out/latest")).unwrap();
     let first = chain(&bench, "out").remove(0);
     bench.write("out/lost+found/x", "");
-    bench.import(&["out"]).ends(0).says("2 read = 2 stored");
+    bench.import(&["out"]).ends(0).says("2 read = 1 stored + 0 rejected + 1 left out");
     // All that a restore needs has to be there before another one goes on.
     let file = std::fs::read_dir(&first).unwrap().map(|entry| entry.unwrap().path());
     let file = file.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "ndjson")).unwrap();

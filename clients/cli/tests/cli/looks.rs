@@ -10,6 +10,7 @@ fn what_cannot_be_read_is_told_in_one_sentence_and_nothing_is_made() {
         ("p.csv", b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "old Excel workbook"),
         ("p.csv", b"<html><body><table>", "web page"),
         ("p.ndjson", b"PK\x03\x04......patients.csv", "zip archive"),
+        ("p.csv", b"PK\x03\x04......mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "workbook"),
         ("p.ndjson", b"BZh91AY&SY", "bunzip2"),
         ("p.ndjson", b"[{\"firstName\":\"A\"}]", "jq -c '.[]'"),
         ("p.ndjson", b"{\n  \"firstName\": \"A\"\n}\n", "jq -c ."),
@@ -28,6 +29,14 @@ fn what_cannot_be_read_is_told_in_one_sentence_and_nothing_is_made() {
         std::fs::remove_file(bench.path(name)).unwrap();
     }
     assert_eq!(bench.stub.count("POST", ""), 0);
+    let mut tar = vec![0; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    for (name, content) in [("p.csv.gz", gzip(&tar)), ("p.csv.zst", ruzstd::encoding::compress_to_vec(&tar[..], level))]
+    {
+        bench.write(name, content);
+        bench.run(&["validate", "Patient", name]).ends(2).says("tar archive");
+    }
     let mut stdin = bare(bench.folder.path(), &["validate", "Patient", "-"]);
     stdin.write_stdin("firstName,lastName\nA,B\n");
     run(stdin).ends(2).says("stdin").says("--format csv");
@@ -49,11 +58,20 @@ fn utf_16_zstd_delimiters_and_what_stands_before_the_header_are_read() {
     }
     assert!(bench.stub.state().records.values().all(|(line, _)| line.contains("José") && line.contains("Müller")));
     assert_eq!(bench.stub.state().records.len(), 3);
+    // Some writers of tapes and disks fill the last block up.
+    bench.write("filled.csv.gz", [gzip(text.as_bytes()), vec![0; 512]].concat());
+    bench.run(&["validate", "Patient", "filled.csv.gz"]).ends(0).says("1 valid");
     bench.write("odd.csv", "\n\nfirstName^lastName^\nA, b^C^\n");
     bench.run(&["validate", "Patient", "odd.csv", "--delimiter", "^"]).ends(0).says("1 valid");
     bench.run(&["validate", "Patient", "odd.csv", "--delimiter", "ab"]).ends(2).says("one character");
     bench.write("more.csv", "firstName,lastName,\nA,B,x\n");
     assert!(bench.run(&["validate", "Patient", "more.csv"]).ends(3).out.contains("[ragged_row]"));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[test]
@@ -171,6 +189,22 @@ fn references_within_a_folder_are_checked_if_that_is_asked() {
     assert_eq!(said.out, expected);
 }
 
+/// Wherever they stand, and whatever they are called: the type's own members say what refers to whom.
+#[test]
+fn references_are_checked_in_lists_below_members_and_of_several_types() {
+    let bench = Bench::new();
+    bench.write("data/Practitioner.ndjson", "{\"id\":\"d1\",\"firstName\":\"A\",\"lastName\":\"B\"}\n");
+    let report = r#"{"id":"r1","status":"final","code":"x","performer":"d1","resultIds":["o1","Observation/o2"],"patientId":"p9","basedOn":["https://example.org/x"]}"#;
+    bench.write("data/DiagnosticReport.ndjson", format!("{report}\n"));
+    let team = r#"{"id":"t1","name":"T","participant":[{"memberId":"d1"},{"memberId":"d9"}]}"#;
+    bench.write("data/CareTeam.ndjson", format!("{team}\n"));
+    let said = bench.run(&["validate", "data", "--references", "--output", "json"]).json();
+    let mut found: Vec<_> =
+        said["errors"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["/participant/1/memberId", "/patientId", "/resultIds/0", "/resultIds/1"], "{said}");
+}
+
 #[test]
 fn validate_lists_as_many_as_are_asked_for_and_counts_all() {
     let bench = Bench::new();
@@ -193,6 +227,130 @@ fn dates_that_can_hardly_be_meant_and_records_without_ids_are_told() {
         .says("1 dates in the future")
         .says("3 records have no id");
     bench.import(&["Patient", "p.csv"]).ends(0).says("imported again, they are stored again");
+    // In NDJSON, and with their places.
+    let line = |date: &str| format!("{{\"firstName\":\"A\",\"lastName\":\"B\",\"birthDate\":\"{date}\"}}\n");
+    bench.write("p.ndjson", line("1990-01-01") + &line("0190-01-15") + &line("0190-01-15"));
+    let said = bench.run(&["validate", "Patient", "p.ndjson"]);
+    said.ends(0).says("note: Patient birthDate: 2 dates before 1850 (first: ").says("p.ndjson, line 2)");
+    let warning = &bench.run(&["validate", "Patient", "p.ndjson", "--output", "json"]).json()["warnings"][0];
+    assert_eq!((warning["doubt"].as_str(), warning["line"].as_u64()), (Some("ancient"), Some(2)));
+}
+
+#[test]
+fn what_cannot_be_used_is_told_before_a_folder_is_made() {
+    let bench = Bench::new();
+    bench.write("p.csv", "id,firstName,lastName\n1,A,B\n");
+    bench.write("map.toml", "type = \"Patient\"\n[columns]\nfirst = \"firstName\"\n");
+    bench.write("key", "no key");
+    let import = ["import", "Patient", "p.csv", "--state", "state"];
+    for (more, code, expected) in [
+        (&["--map", "map.toml"][..], 2, "\"first\" is not in the file"),
+        (&["--map", "missing.toml"], 1, "missing.toml"),
+        (&["--key-file", "key"], 4, "key"),
+        (&["--url", "http://127.0.0.1:9"], 1, "cannot reach the service"),
+    ] {
+        bench.run(&[&import[..], more].concat()).ends(code).says(expected);
+        assert!(!bench.path("state").exists(), "{more:?}");
+    }
+    bench.stub.on_request(|_, _| Some(crate::stub::error(401, "UNAUTHORIZED", "Invalid API key", &[])));
+    bench.run(&import).ends(4);
+    assert!(!bench.path("state").exists());
+    bench.run(&["validate", "Patient", "gone.csv"]).ends(2).says("gone.csv: cannot be opened");
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_refused_by_name_wherever_they_stand() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    bench.write("p.csv", "firstName,lastName\nA,B\n");
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
+    std::fs::write(bench.path("").join(odd), "type = \"Patient\"\n").unwrap();
+    for option in ["--state", "--map"] {
+        let mut command = bench.command(&["import", "Patient", "p.csv", option]);
+        command.arg(odd);
+        run(command).ends(2).says("not UTF-8");
+    }
+    let mut command = bench.command(&["import", "Patient"]);
+    command.arg(odd);
+    run(command).ends(2).says("not UTF-8");
+    assert_eq!(bench.stub.count("POST", ""), 0);
+}
+
+#[test]
+fn a_map_that_is_for_none_of_the_files_is_told() {
+    let bench = Bench::new();
+    bench.write("p.csv", "firstName,lastName\nA,B\n");
+    bench.write("map.toml", "[Patient]\n[Encounter.fields]\nstatus = \"finished\"\n");
+    let said = bench.run(&["validate", "Patient", "p.csv", "--map", "map.toml"]);
+    said.ends(0).says("map.toml: the map of Encounter is for none of these files");
+    bench.write("maps/a.toml", "type = \"Patient\"\nfiles = [\"p.csv\"]\n");
+    bench.write("maps/b.toml", "type = \"Patient\"\nfiles = [\"q.csv\"]\n");
+    let said = bench.import(&["Patient", "p.csv", "--map", "maps"]);
+    said.ends(0).says("maps/b.toml: the map of Patient is for none of these files: it names q.csv");
+    assert_eq!(said.err.matches("none of these files").count(), 1, "{}", said.err);
+}
+
+#[test]
+fn what_the_month_cannot_take_is_told_before_the_start() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", crate::patients(3));
+    bench.stub.state().month_left = 2;
+    bench.import(&["Patient", "p.ndjson"]).ends(0).says("the month has 2 requests left");
+    let events = bench.run(&["import", "Patient", "p.ndjson", "--state", "two", "--output", "ndjson"]).events();
+    assert_eq!(events[0]["recordsLeftThisMonth"], 2);
+    let plan = bench.run(&["import", "Patient", "p.ndjson", "--dry-run", "--output", "json"]).json();
+    assert_eq!(plan["recordsLeftThisMonth"], 2);
+    bench.stub.state().month_left = 3;
+    let said = bench.run(&["import", "Patient", "p.ndjson", "--state", "three"]);
+    assert!(!said.ends(0).err.contains("requests left"), "{}", said.err);
+}
+
+#[test]
+fn a_limit_is_told_once_with_what_to_do() {
+    let bench = Bench::new();
+    bench.write("p.ndjson", crate::patients(1));
+    bench.stub.state().operations_left = 0;
+    let said = bench.import(&["Patient", "p.ndjson", "--no-wait"]);
+    let told = |text: &str| said.err.matches(text).count();
+    assert_eq!((said.ends(7).err.matches("error:").count(), told("clinik-bulk resume")), (1, 1), "{}", said.err);
+    assert!(!said.err.contains("retry"), "{}", said.err);
+}
+
+#[test]
+fn the_report_says_what_a_clinic_files() {
+    let bench = Bench::new();
+    bench.write(
+        "map.toml",
+        "type = \"Patient\"\n[columns]\n\"Day <of> birth\" = { to = \"birthDate\", format = \"%m/%d/%Y\" }\n",
+    );
+    let rows: String = (0..1234).map(|n| format!("{n},A,B,1/2/1990\n")).collect();
+    bench.write("p.csv", format!("id,firstName,lastName,Day <of> birth\n{rows}x,A,B,31/31/1990\n"));
+    let import = ["Patient", "p.csv", "--map", "map.toml", "--label", "Clinic: sons"];
+    bench.import(&import).ends(3);
+    let page = bench.read("state/report.html");
+    for expected in [
+        "<title>Import: Clinic: sons</title>",
+        "width=device-width",
+        "Finished. 1 records were rejected; the others are stored.",
+        "1,235 read = 1,234 stored + 1 rejected",
+        "<td>clinic</td>",
+        "map.toml",
+        "p.csv",
+        "Day &lt;of&gt; birth",
+        "/birthDate",
+        ">job_",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    assert!(!page.contains("31/31/1990") && !page.contains("<script") && !page.contains("<of>"), "{page}");
+    bench.stub.state().operations_left = 0;
+    bench
+        .run(
+            &[&["import"], &import[..2], &["--state", "two", "--max-rejected", "1", "--unknown", "drop", "--no-wait"]]
+                .concat(),
+        )
+        .ends(7);
+    assert!(bench.read("two/report.html").contains("Not finished: 1,235 records are neither stored nor rejected."));
 }
 
 #[test]

@@ -306,7 +306,13 @@ fn every_mistake_in_a_map_is_an_error_with_its_line() {
         ),
         ("[columns]\nfirst = { to = [\"firstName\", \"firstName\"] }", "names firstName twice"),
         (&format!("{first}Sex = {{ to = \"gender\", nulls = [\" - \"] }}"), "nulls has blanks"),
+        (&format!("nulls = [\" \", \"- \"]\n{both}"), "nulls has blanks"),
         (&format!("{first}Sex = {{ to = \"gender\", decimal = \",\" }}"), "decimal and thousands are for numbers"),
+        (&format!("decimal = \",\"\n{both}"), "decimal and thousands have no effect"),
+        (
+            &format!("{first}Day = {{ to = \"birthDate\", format = \"%m/%d/%Y\", trim = false }}"),
+            "trim = false is for texts",
+        ),
         (
             &format!("{first}Day = {{ drop = true }}\nSex = {{ to = \"gender\", onlyWith = \"phone\" }}"),
             "nothing fills phone",

@@ -65,9 +65,19 @@ fn an_interrupt_says_how_to_go_on_with_the_options_that_it_needs() {
     // The job never ends.
     bench.stub.state().polls = u32::MAX;
     let mut command = bench.process(&["--key-file", "key", "import", "Patient", "p.ndjson", "--state", "state"]);
-    let mut child = command.env_remove("CLINIKAPI_SECRET_KEY").stderr(Stdio::piped()).spawn().unwrap();
+    command.env_remove("CLINIKAPI_SECRET_KEY");
+    let (code, said) = interrupted(&mut command, || bench.stub.count("POST", "/v1/bulk/import") > 0);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("interrupted; go on with: clinik-bulk --key-file key resume state"), "{said}");
+    bench.stub.state().jobs.iter_mut().for_each(|job| job.polls_left = 0);
+    bench.run(&["resume", "state"]).ends(0).says("3 read = 3 stored");
+}
+
+/// Sends SIGINT once `is_due`, and returns the exit code and what was said.
+fn interrupted(command: &mut std::process::Command, is_due: impl Fn() -> bool) -> (Option<i32>, String) {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     for _ in 0..1000 {
-        if bench.stub.count("POST", "/v1/bulk/import") > 0 {
+        if is_due() {
             break;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -76,8 +86,30 @@ fn an_interrupt_says_how_to_go_on_with_the_options_that_it_needs() {
     let code = child.wait().unwrap().code();
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (code, said)
+}
+
+#[test]
+fn an_interrupt_before_anything_was_sent_says_so() {
+    let bench = Bench::new();
+    // Nobody ever writes to it.
+    std::process::Command::new("mkfifo").arg(bench.path("pipe")).status().unwrap();
+    let mut command = bench.process(&["import", "Patient", "pipe", "--format", "csv", "--state", "my state"]);
+    let is_planned = || {
+        std::thread::sleep(Duration::from_millis(200));
+        bench.path("my state/run.json").exists()
+    };
+    let (code, said) = interrupted(&mut command, is_planned);
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("interrupted; go on with: clinik-bulk --key-file key resume state"), "{said}");
-    bench.stub.state().jobs.iter_mut().for_each(|job| job.polls_left = 0);
-    bench.run(&["resume", "state"]).ends(0).says("3 read = 3 stored");
+    assert!(said.contains("interrupted; nothing was sent; go on with: clinik-bulk resume 'my state'"), "{said}");
+}
+
+#[test]
+fn an_interrupted_export_to_stdout_says_where_its_records_are() {
+    let bench = Bench::new();
+    bench.stub.state().polls = u32::MAX;
+    let mut command = bench.process(&["export", "Patient", "--out", "-"]);
+    let (code, said) = interrupted(&mut command, || bench.stub.count("GET", "/jobs/") > 1);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("the export goes on") && said.contains("clinik-bulk download job_000001 --out"), "{said}");
 }

@@ -13,7 +13,7 @@ use sources::{
 };
 
 use super::history::History;
-use super::ids::{Ids, References};
+use super::ids::{LastIds, References};
 use super::request::{Duplicates, Reading, SourceRequest};
 use super::{Plan, SourcePlan, Sources, source_name};
 use crate::batch::Place;
@@ -145,16 +145,18 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         planner.unchanged = StateFolder::open(first)?.rejected_lines()?;
     }
     planner.references = has_references.then(References::default);
-    if reading.duplicates == Duplicates::Last {
-        events.begin(Stage::Reading, total * 2);
-        let last = planner.last.insert(Ids::default());
-        for (source, from) in from.sources.iter().enumerate() {
-            let read = read_source(&opened, from, &mut LastPlaces { source, ids: last }, &mut |_| {})
-                .with_context(|| shown_name(&from.path))?;
-            planner.digests.push(read.digest.0);
+    match LastIds::needed(from, reading.duplicates) {
+        Some(mut last) => {
+            events.begin(Stage::Reading, total * 2);
+            for (at, source) in from.sources.iter().enumerate() {
+                let mut places = LastPlaces { at, source, history: &planner.history, last: &mut last };
+                let read =
+                    read_source(&opened, source, &mut places, &mut |_| {}).with_context(|| shown_name(&source.path))?;
+                planner.digests.push(read.digest.0);
+            }
+            planner.last = Some(last);
         }
-    } else {
-        events.begin(Stage::Reading, total);
+        None => events.begin(Stage::Reading, total),
     }
     let deleted = planner.history.deleted();
     let mut sources = Vec::new();
@@ -171,13 +173,8 @@ fn read_all(
     sources: &mut Vec<SourcePlan>,
     events: &dyn Events,
 ) -> Result<()> {
-    let mut stage = 0;
     let mut before = 0;
     for (at, source) in from.sources.iter().enumerate() {
-        if source.stage != stage {
-            stage = source.stage;
-            planner.end_stage()?;
-        }
         planner.begin_source(at);
         let mut seen = |bytes| events.advance(before + bytes);
         let read = read_source(opened, source, planner, &mut seen).with_context(|| shown_name(&source.path))?;
@@ -241,8 +238,10 @@ fn read_source(
 
 /// Notes where every id is last among the valid records.
 struct LastPlaces<'a> {
-    source: usize,
-    ids: &'a mut Ids,
+    at: usize,
+    source: &'a SourceRequest,
+    history: &'a History,
+    last: &'a mut LastIds,
 }
 
 impl Sink for LastPlaces<'_> {
@@ -251,10 +250,12 @@ impl Sink for LastPlaces<'_> {
         line: u64,
         resource_type: ResourceType,
         id: Option<RecordId>,
-        _: &[u8],
+        record: &[u8],
     ) -> Result<Option<SourceViolation>> {
-        if let Some(id) = id {
-            self.ids.note_last(resource_type, &id, Place { source: self.source, line });
+        if let Some(id) = id
+            && !self.history.leaves_out(self.source, resource_type, Some(&id), record)
+        {
+            self.last.note(self.source, Place { source: self.at, line }, resource_type, &id, record);
         }
         Ok(None)
     }

@@ -1,5 +1,5 @@
-//! What a chain of exports says of a record besides a line: that it was deleted, or that another line of it is newer. Such a
-//! line is left out of a restore.
+//! What a chain of exports says of a record besides a line: that it was deleted, or that a later whole export replaces it. Such
+//! a line is left out of a restore.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -20,9 +20,6 @@ type Key = (ResourceType, RecordId);
 pub(super) struct History {
     /// When a record was deleted last.
     deleted: HashMap<Key, Timestamp>,
-    /// The newest version of each record so far, where exports were made at the same time: then the later one of a chain may
-    /// hold the older version. Otherwise nothing has to be remembered.
-    newest: Option<HashMap<Key, Timestamp>>,
 }
 
 /// A line of `deleted.ndjson`.
@@ -35,7 +32,7 @@ struct DeletionLine {
 }
 
 /// When the record of an exported line was written.
-fn last_updated(record: &[u8]) -> Option<Timestamp> {
+pub(super) fn last_updated(record: &[u8]) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Line {
         meta: Meta,
@@ -51,7 +48,7 @@ fn last_updated(record: &[u8]) -> Option<Timestamp> {
 impl History {
     /// Reads the files of deletions, each as its manifest says it is.
     pub(super) fn read(from: &Sources) -> Result<Self> {
-        let mut history = Self { newest: from.overlap.then(HashMap::new), ..Self::default() };
+        let mut history = Self::default();
         for file in &from.deletions {
             history.add(file).with_context(|| source_name(&file.path))?;
         }
@@ -80,10 +77,10 @@ impl History {
         self.deleted.len() as u64
     }
 
-    /// Whether a line of an export is no part of the state that is restored: a later whole export replaces all of its type, its
-    /// record was deleted after it was written, or a newer version has been there already.
+    /// Whether a line of an export is no part of the state that is restored: a later whole export replaces all of its type, or
+    /// its record was deleted after it was written.
     pub(super) fn leaves_out(
-        &mut self,
+        &self,
         source: &SourceRequest,
         resource_type: ResourceType,
         id: Option<&RecordId>,
@@ -93,23 +90,8 @@ impl History {
             return true;
         }
         // What is not of an export has no history.
-        let Some(id) = id.filter(|_| source.expected.is_some()) else { return false };
-        if self.deleted.is_empty() && self.newest.is_none() {
-            return false;
-        }
-        let key = (resource_type, id.clone());
-        let deleted = self.deleted.get(&key);
-        if deleted.is_none() && self.newest.is_none() {
-            return false;
-        }
-        let Some(written) = last_updated(record) else { return false };
-        if deleted.is_some_and(|deleted| *deleted >= written) {
-            return true;
-        }
-        let Some(newest) = &mut self.newest else { return false };
-        let known = newest.entry(key).or_insert(written);
-        let is_older = *known > written;
-        *known = written.max(*known);
-        is_older
+        let Some(id) = id.filter(|_| source.expected.is_some() && !self.deleted.is_empty()) else { return false };
+        let Some(deleted) = self.deleted.get(&(resource_type, id.clone())) else { return false };
+        last_updated(record).is_some_and(|written| *deleted >= written)
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use sources::SourceViolation;
 
+use super::history::last_updated;
+use super::request::{Duplicates, SourceRequest, Sources};
 use crate::batch::Place;
 use crate::fingerprint::Fingerprint;
 
@@ -43,23 +46,90 @@ impl Ids {
         }
     }
 
-    /// Notes an id: the last place counts.
-    pub(super) fn note_last(&mut self, resource_type: ResourceType, id: &RecordId, place: Place) {
-        self.of(resource_type).insert(Fingerprint::of(id.as_str().as_bytes()), place.into());
-    }
-
-    /// Whether this is the place of an id.
-    pub(super) fn is_at(&self, resource_type: ResourceType, id: &RecordId, place: Place) -> bool {
-        let id = Fingerprint::of(id.as_str().as_bytes());
-        self.0.get(&resource_type).and_then(|ids| ids.get(&id)) == Some(&place.into())
-    }
-
     fn of(&mut self, resource_type: ResourceType) -> &mut HashMap<Fingerprint, Packed> {
         self.0.entry(resource_type).or_default()
     }
+}
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+/// Which record with an id counts, where that is not the first one.
+#[derive(Debug)]
+pub(super) struct LastIds {
+    ids: Ids,
+    rule: LastOf,
+    /// The newest version of each record so far, where exports were made at the same time: then the later one of a chain may
+    /// hold the older version. Otherwise nothing has to be remembered.
+    newest: Option<HashMap<(ResourceType, Fingerprint), Timestamp>>,
+}
+
+/// Whose last record counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastOf {
+    /// The last one of all sources.
+    All,
+    /// The last one of the exports of a chain.
+    Exports,
+    /// The same, and sources that are none may not have its id.
+    ExportsAlone,
+}
+
+impl LastIds {
+    /// None is needed where the first record counts.
+    pub(super) fn needed(from: &Sources, duplicates: Duplicates) -> Option<Self> {
+        let rule = if duplicates == Duplicates::Last {
+            LastOf::All
+        } else if !from.is_chain() {
+            return None;
+        } else if from.sources.iter().all(|source| source.expected.is_some()) {
+            LastOf::Exports
+        } else {
+            LastOf::ExportsAlone
+        };
+        Some(Self { ids: Ids::default(), rule, newest: from.overlap.then(HashMap::new) })
+    }
+
+    fn is_for(&self, source: &SourceRequest) -> bool {
+        self.rule == LastOf::All || source.expected.is_some()
+    }
+
+    /// Notes a record that is no part of a later one's past.
+    pub(super) fn note(
+        &mut self,
+        source: &SourceRequest,
+        place: Place,
+        resource_type: ResourceType,
+        id: &RecordId,
+        record: &[u8],
+    ) {
+        if !self.is_for(source) {
+            return;
+        }
+        let id = Fingerprint::of(id.as_str().as_bytes());
+        if let Some(newest) = &mut self.newest
+            && let Some(written) = last_updated(record)
+        {
+            let known = newest.entry((resource_type, id)).or_insert(written);
+            if *known > written {
+                return;
+            }
+            *known = written;
+        }
+        self.ids.of(resource_type).insert(id, place.into());
+    }
+
+    /// Whether another record takes the place of this one; `None` where that is for the other rule to say.
+    pub(super) fn is_replaced(
+        &self,
+        source: &SourceRequest,
+        place: Place,
+        resource_type: ResourceType,
+        id: &RecordId,
+    ) -> Option<bool> {
+        if !self.is_for(source) {
+            return None;
+        }
+        let id = Fingerprint::of(id.as_str().as_bytes());
+        let is_here = self.ids.0.get(&resource_type).and_then(|ids| ids.get(&id)) == Some(&place.into());
+        (!is_here || self.rule != LastOf::ExportsAlone).then_some(!is_here)
     }
 }
 

@@ -88,6 +88,12 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Whether there is more than one export among them: what stands in two of them is no duplicate.
+    pub(super) fn is_chain(&self) -> bool {
+        let exports = self.sources.iter().filter(|source| source.expected.is_some());
+        exports.map(|source| source.path.parent()).collect::<BTreeSet<_>>().len() > 1
+    }
+
     /// Both kinds.
     pub fn files(&self) -> impl Iterator<Item = &SourceRequest> {
         self.sources.iter().chain(&self.deletions)
@@ -108,8 +114,6 @@ pub struct SourceRequest {
     /// `None` where every record names its own.
     pub resource_type: Option<ResourceType>,
     pub format: Format,
-    /// Sources of a later stage replace records of earlier ones: no batch holds records of two.
-    pub stage: usize,
     /// What an export's manifest says of the file.
     pub expected: Option<Expected>,
     /// Whose records an export's manifest says they are.
@@ -145,11 +149,7 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: 
                     of_manifest(file_source(absolute(path)?, Some(resource_type), format))
                 })
                 .collect();
-            let mut sources = sources?;
-            // A record that stands in two exports is no duplicate.
-            for (at, source) in sources.iter_mut().enumerate().filter(|(_, source)| source.expected.is_some()) {
-                source.stage = at + 1;
-            }
+            let sources = sources?;
             let deletions = deletions_beside(&sources)?;
             // Each by itself, whatever it is a part of: the newest version of a record counts.
             let overlap = sources.iter().filter(|source| source.expected.is_some()).count() > 1;
@@ -159,24 +159,14 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: 
     }
 }
 
-/// A later `resume` may run in another folder.
+/// A file that is imported, as it is written down.
 fn absolute(path: &Path) -> Result<PathBuf> {
-    if path == Path::new("-") {
-        return Ok(path.to_owned());
-    }
-    if path.to_str().is_none() {
-        // What is written down of it must lead back to it.
-        return Err(unusable(format!(
-            "{}: the name is not UTF-8: give the file another one, or read it from stdin",
-            path.display()
-        )));
-    }
-    std::path::absolute(path).with_context(|| format!("find {}", path.display()))
+    if path == Path::new("-") { Ok(path.to_owned()) } else { files::absolute(path) }
 }
 
 fn file_source(path: PathBuf, resource_type: Option<ResourceType>, format: Option<Format>) -> SourceRequest {
     let format = format.or_else(|| format_of(&path)).unwrap_or(Format::Ndjson);
-    SourceRequest { path, resource_type, format, stage: 0, expected: None, owner: None, skip: Vec::new() }
+    SourceRequest { path, resource_type, format, expected: None, owner: None, skip: Vec::new() }
 }
 
 /// The files of a folder: an export, a chain of exports, or files named after types.
@@ -286,11 +276,10 @@ fn of_manifest(source: SourceRequest) -> Result<SourceRequest> {
     })
 }
 
-/// Exports one after the other, each a stage of its own.
+/// Exports one after the other, oldest first.
 fn of_chain(links: &[Link]) -> Result<Sources> {
     let overlap = export::overlap(links);
-    let stages = links.iter().enumerate().map(|(stage, link)| link_sources(link, stage));
-    let files = stages.collect::<Result<Vec<_>>>()?.concat();
+    let files = links.iter().map(link_sources).collect::<Result<Vec<_>>>()?.concat();
     let (deletions, sources) = files.into_iter().partition(is_deletions);
     Ok(Sources { sources, deletions, overlap })
 }
@@ -302,7 +291,7 @@ fn deletions_beside(sources: &[SourceRequest]) -> Result<Vec<SourceRequest>> {
     let mut deletions = Vec::new();
     for folder in folders {
         let manifest = Manifest::load(folder)?.context("the export's manifest is gone")?;
-        let files = link_sources(&Link::new(folder.to_owned(), manifest), 0)?.into_iter();
+        let files = link_sources(&Link::new(folder.to_owned(), manifest))?.into_iter();
         deletions.extend(files.filter(is_deletions));
     }
     Ok(deletions)
@@ -312,7 +301,7 @@ fn is_deletions(file: &SourceRequest) -> bool {
     file.path.file_name().is_some_and(|name| name == export::DELETED)
 }
 
-fn link_sources(Link { folder, manifest, replaced }: &Link, stage: usize) -> Result<Vec<SourceRequest>> {
+fn link_sources(Link { folder, manifest, replaced }: &Link) -> Result<Vec<SourceRequest>> {
     let unknown = || anyhow::anyhow!("{}: unknown type", folder.display());
     let skip: Vec<ResourceType> =
         replaced.iter().map(|name| name.parse().map_err(|_| unknown())).collect::<Result<_>>()?;
@@ -324,7 +313,7 @@ fn link_sources(Link { folder, manifest, replaced }: &Link, stage: usize) -> Res
         let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
         let path = folder.join(&file.name);
         let owner = Some(manifest.owner.clone());
-        Ok(SourceRequest { path, resource_type, format: Format::Ndjson, stage, expected, owner, skip: skip.clone() })
+        Ok(SourceRequest { path, resource_type, format: Format::Ndjson, expected, owner, skip: skip.clone() })
     };
     manifest.files.iter().map(source).collect()
 }

@@ -26,6 +26,7 @@ pub struct StateFolder {
 impl StateFolder {
     /// A new folder. One that exists must be empty, or of a run that has sent nothing: the new run takes its place.
     pub fn create(path: &Path) -> Result<Self> {
+        let folder = Self { path: files::absolute(path)? };
         if path.exists() {
             let mut entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
             let may_be_ours = || Self::open(path).is_ok_and(|folder| folder.is_of_a_run() && folder.has_sent_nothing());
@@ -33,7 +34,6 @@ impl StateFolder {
                 return Err(unusable(format!("{} is not empty; resume it, or name another folder", path.display())));
             }
         }
-        let folder = Self { path: std::path::absolute(path).context("find the state folder")? };
         let is_new = !folder.path.exists();
         files::create_private_folder(&folder.path)?;
         // A share may know no modes: nothing can be made more private there.

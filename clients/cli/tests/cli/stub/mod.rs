@@ -51,6 +51,8 @@ pub(crate) struct State {
     /// Seconds to the next slot, told with a 429.
     pub(crate) slot_in: u64,
     pub(crate) month_used_up: bool,
+    /// What limits tell of the month.
+    pub(crate) month_left: u64,
     /// How often a job is polled before it ends.
     pub(crate) polls: u32,
     /// What the next job fails with.
@@ -89,6 +91,7 @@ impl Stub {
             operations_left: 100,
             slot_in: 3600,
             month_used_up: false,
+            month_left: 599_990,
             polls: 0,
             fail_with: None,
             cut_downloads: None,

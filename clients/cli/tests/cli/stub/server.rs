@@ -167,7 +167,7 @@ fn limits(state: &State, request: &Request) -> Value {
     json!({"tenantId": tenant, "plan": "pro", "environment": environment,
         "bulkOperations": {"limit": 5, "remaining": state.operations_left.min(5), "resetSeconds": state.slot_in},
         "requestsPerMinute": {"limit": 1000, "remaining": 999, "resetSeconds": 60},
-        "requestsPerMonth": {"limit": 600_000, "used": 10, "remaining": 599_990, "resetAt": "2026-02-01T00:00:00Z"},
+        "requestsPerMonth": {"limit": 600_000, "used": 10, "remaining": state.month_left, "resetAt": "2026-02-01T00:00:00Z"},
         "batch": {"maxRecords": 10_000, "maxBodyBytes": 4_500_000, "maxUploadBytes": 104_857_600}})
 }
 

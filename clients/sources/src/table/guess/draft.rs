@@ -98,41 +98,15 @@ impl Draft<'_> {
         let mut rule = format!("to = \"{field}\"");
         let mut why = format!("by its name; {} of {} rows have one", look.filled, self.count);
         if leaf.as_ref().is_some_and(|leaf| matches!(leaf.format, Some("date" | "date-time"))) {
-            self.dates(look, &mut rule, &mut why);
+            dates(look, &mut rule, &mut why);
         } else if let Some(options) = options(self.schema, field) {
-            self.codes(look, &options, &mut rule, &mut why);
+            codes(look, &options, &mut rule, &mut why);
         } else {
             why.push_str(&self.values(look));
         }
         let of_one = format!("to = \"{field}\"");
         let target = if rule == of_one { format!("\"{field}\"") } else { format!("{{ {rule} }}") };
         format!("{} = {target}  # {why}", key(header))
-    }
-
-    /// How dates are written. What the API reads itself needs no format.
-    fn dates(&self, look: &Look, rule: &mut String, why: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = match look.written() {
-            Written::NoDates if look.filled == 0 => Ok(()),
-            Written::In(formats) if formats == ["%Y-%m-%d"] => Ok(()),
-            Written::NoDates => {
-                write!(why, "; the cells are not all dates in one of the usual formats: add format = \"…\"")
-            }
-            Written::In(formats) if formats.iter().any(|format| format.contains("%y")) => write!(
-                why,
-                "; every cell fits {}: add it, with the century: century = 1900, or pivot = 30",
-                in_map(&formats)
-            ),
-            Written::In(formats) => {
-                why.push_str("; every cell is such a date");
-                write!(rule, ", {}", in_map(&formats))
-            }
-            Written::OneOf(formats) => write!(
-                why,
-                "; the file does not tell which is meant, add what is right of: format = \"{}\"",
-                formats.join("\" or format = \"")
-            ),
-        };
     }
 
     /// The values of a column that is no enumeration, if they are few and all of them codes: words could be names.
@@ -143,40 +117,6 @@ impl Draft<'_> {
         }
         let values: Vec<_> = look.values.iter().map(|value| key(value)).collect();
         format!("; its values are {}", values.join(", "))
-    }
-
-    /// What codes stand for. A value that could be a name is not shown.
-    #[expect(clippy::unused_self, reason = "a part of the draft")]
-    fn codes(&self, look: &Look, options: &[String], rule: &mut String, why: &mut String) {
-        if look.values.iter().all(|value| options.contains(value)) {
-            return;
-        }
-        if look.has_many {
-            why.push_str("; more different values than codes would have: add values = { … }");
-            return;
-        }
-        let is_code = |value: &&String| is_short(value) || meant(value, options).is_some();
-        let (shown, hidden): (Vec<_>, Vec<_>) = look.values.iter().partition(is_code);
-        let (known, open): (Vec<_>, Vec<_>) = shown.into_iter().partition(|value| meant(value, options).is_some());
-        if !known.is_empty() {
-            let pairs =
-                known.iter().filter_map(|value| Some(format!("{} = \"{}\"", key(value), meant(value, options)?)));
-            let values = format!("values = {{ {} }}", pairs.collect::<Vec<_>>().join(", "));
-            // Some codes alone say little: H beside M is no male.
-            if open.is_empty() && hidden.is_empty() {
-                let _ = write!(rule, ", {values}");
-            } else {
-                let _ = write!(why, "; perhaps {values}");
-            }
-        }
-        if !open.is_empty() {
-            let open: Vec<_> = open.into_iter().map(|value| key(value)).collect();
-            let _ = write!(why, "; say what these stand for: {}", open.join(", "));
-        }
-        if !hidden.is_empty() {
-            let _ = write!(why, "; {} values more are not shown here", hidden.len());
-        }
-        let _ = write!(why, "; the field takes {}", options.join(", "));
     }
 
     /// What every record needs, and no column fills.
@@ -197,6 +137,64 @@ impl Draft<'_> {
             let _ = writeln!(text, "# \"{}\" = \"…\"  # {what}", member.name());
         }
     }
+}
+
+/// How dates are written. What the API reads itself needs no format.
+fn dates(look: &Look, rule: &mut String, why: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = match look.written() {
+        Written::NoDates if look.filled == 0 => Ok(()),
+        Written::In(formats) if formats == ["%Y-%m-%d"] => Ok(()),
+        Written::NoDates => {
+            write!(why, "; the cells are not all dates in one of the usual formats: add format = \"…\"")
+        }
+        Written::In(formats) if formats.iter().any(|format| format.contains("%y")) => write!(
+            why,
+            "; every cell fits {}: add it, with the century: century = 1900, or pivot = 30",
+            in_map(&formats)
+        ),
+        Written::In(formats) => {
+            why.push_str("; every cell is such a date");
+            write!(rule, ", {}", in_map(&formats))
+        }
+        Written::OneOf(formats) => write!(
+            why,
+            "; the file does not tell which is meant, add what is right of: format = \"{}\"",
+            formats.join("\" or format = \"")
+        ),
+    };
+}
+
+/// What codes stand for. A value that could be a name is not shown.
+fn codes(look: &Look, options: &[String], rule: &mut String, why: &mut String) {
+    if look.values.iter().all(|value| options.contains(value)) {
+        return;
+    }
+    if look.has_many {
+        why.push_str("; more different values than codes would have: add values = { … }");
+        return;
+    }
+    let is_code = |value: &&String| is_short(value) || meant(value, options).is_some();
+    let (shown, hidden): (Vec<_>, Vec<_>) = look.values.iter().partition(is_code);
+    let (known, open): (Vec<_>, Vec<_>) = shown.into_iter().partition(|value| meant(value, options).is_some());
+    if !known.is_empty() {
+        let pairs = known.iter().filter_map(|value| Some(format!("{} = \"{}\"", key(value), meant(value, options)?)));
+        let values = format!("values = {{ {} }}", pairs.collect::<Vec<_>>().join(", "));
+        // Some codes alone say little: H beside M is no male.
+        if open.is_empty() && hidden.is_empty() {
+            let _ = write!(rule, ", {values}");
+        } else {
+            let _ = write!(why, "; perhaps {values}");
+        }
+    }
+    if !open.is_empty() {
+        let open: Vec<_> = open.into_iter().map(|value| key(value)).collect();
+        let _ = write!(why, "; say what these stand for: {}", open.join(", "));
+    }
+    if !hidden.is_empty() {
+        let _ = write!(why, "; {} values more are not shown here", hidden.len());
+    }
+    let _ = write!(why, "; the field takes {}", options.join(", "));
 }
 
 /// Whether a value is too short for a name.

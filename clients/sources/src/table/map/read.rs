@@ -113,9 +113,9 @@ impl RawSettings {
         fn lined<T: Clone>(
             line: &impl Fn(usize) -> usize,
             own: Option<Spanned<T>>,
-            other: &Option<Spanned<T>>,
+            other: Option<&Spanned<T>>,
         ) -> Option<Lined<T>> {
-            let said = own.or_else(|| other.clone())?;
+            let said = own.or_else(|| other.cloned())?;
             Some(Lined { line: line(said.span().start), of: said.into_inner() })
         }
         let value = |own: &Option<Spanned<char>>, other: &Option<Spanned<char>>| {
@@ -124,12 +124,12 @@ impl RawSettings {
         let own_numbers = self.decimal.as_ref().or(self.thousands.as_ref()).map(|said| line(said.span().start));
         Settings {
             files: self.files,
-            encoding: lined(&line, self.encoding, &others.encoding),
+            encoding: lined(&line, self.encoding, others.encoding.as_ref()),
             skip: self.skip.or(others.skip),
             is_own_timezone: self.timezone.is_some(),
-            timezone: lined(&line, self.timezone, &others.timezone),
+            timezone: lined(&line, self.timezone, others.timezone.as_ref()),
             trim: self.trim.or(others.trim),
-            nulls: lined(&line, self.nulls, &others.nulls),
+            nulls: lined(&line, self.nulls, others.nulls.as_ref()),
             own_numbers,
             decimal: value(&self.decimal, &others.decimal),
             thousands: value(&self.thousands, &others.thousands),

@@ -9,7 +9,7 @@ use sources::{Doubt, Sink, Source, SourceViolation, unusable};
 
 use super::super::compress::Compressor;
 use super::super::history::History;
-use super::super::ids::{Ids, References, duplicate};
+use super::super::ids::{Ids, LastIds, References, duplicate};
 use super::super::request::SourceRequest;
 use super::super::{BatchPlan, Sources, Warning, source_name};
 use super::{Findings, shown_name};
@@ -47,11 +47,11 @@ pub(super) struct Planner<'a> {
     source: usize,
     sources: &'a [SourceRequest],
     pub(super) history: History,
-    /// Where every id was first, over all sources that are not parts of a chain.
+    /// Where every id was first.
     ids: Ids,
-    /// Where every id is last, if that is the one that counts.
-    pub(super) last: Option<Ids>,
-    /// What the sources were when they were read to find the last places.
+    /// Which record with an id counts, where that is not the first one.
+    pub(super) last: Option<LastIds>,
+    /// What the sources were when they were read to find these.
     pub(super) digests: Vec<String>,
     /// Lines that were rejected before, where these records are what became of them.
     pub(super) unchanged: HashSet<Fingerprint>,
@@ -138,8 +138,10 @@ impl<'a> Planner<'a> {
             return Passed::LeftOut;
         }
         let Some(id) = id else { return Passed::In };
-        if let Some(last) = self.last.as_ref().filter(|_| source.expected.is_none()) {
-            return if last.is_at(resource_type, id, place) { Passed::In } else { Passed::LeftOut };
+        match self.last.as_ref().and_then(|last| last.is_replaced(source, place, resource_type, id)) {
+            Some(true) => return Passed::LeftOut,
+            Some(false) => return Passed::In,
+            None => {}
         }
         match self.ids.first(resource_type, id, place) {
             Some(first) => Passed::Rejected(duplicate(first, place.source, &self.names)),
@@ -180,15 +182,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What a later stage says of a record replaces what an earlier one said.
-    pub(super) fn end_stage(&mut self) -> Result<()> {
-        self.ids.clear();
-        while let Some((_, writing)) = self.open.pop_first() {
-            self.close(writing)?;
-        }
-        Ok(())
-    }
-
     /// Tells of references to what is not there.
     fn tell_missing(&mut self) -> Result<()> {
         let (Some(references), Some(findings)) = (self.references.take(), &mut self.findings) else { return Ok(()) };
@@ -204,7 +197,9 @@ impl<'a> Planner<'a> {
     pub(super) fn finish(mut self, read: Result<()>) -> Result<(Vec<BatchPlan>, Vec<Warning>)> {
         read?;
         self.tell_missing()?;
-        self.end_stage()?;
+        while let Some((_, writing)) = self.open.pop_first() {
+            self.close(writing)?;
+        }
         if let Some(held) = self.held.take() {
             held.publish()?;
         }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::Summary;
+use transfer::Summary;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
@@ -12,7 +12,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .total{font-size:1.2rem}@media(max-width:40rem){body{margin:1rem auto}th,td{padding-right:.5rem}}@media print{body{margin:0}}";
 
 /// The page.
-pub(super) fn html(summary: &Summary) -> String {
+pub(crate) fn html(summary: &Summary) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _ = write_page(&mut page, summary);
