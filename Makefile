@@ -59,6 +59,7 @@ soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 se
 	@$(LOCAL) exec -- $(VENV)/bin/python local/test-broken.py --hang
 	@$(LOCAL) exec -- cargo test --workspace --locked --test aws_errors -- --ignored
 	@$(LOCAL) exec -- $(VENV)/bin/python local/permissions.py
+	@$(LOCAL) exec -- $(VENV)/bin/python local/test-migration.py 100
 	@$(LOCAL) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
 	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh
 

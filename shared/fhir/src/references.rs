@@ -11,7 +11,9 @@ pub struct Referred<'a> {
     /// Where it stands, as a JSON pointer.
     pub path: String,
     pub id: &'a str,
-    /// Of which types the record may be.
+    /// Of which type the record is, as the reference or its member says.
+    pub of: Option<ResourceType>,
+    /// Of which types it may be all the same.
     pub types: &'static [ResourceType],
 }
 
@@ -56,14 +58,17 @@ fn each<'a>(value: &'a Value, path: &str, of: &mut dyn FnMut(&'a Value, &str)) {
 
 fn referred<'a>(reference: &'static Reference, flat: &str, value: &'a Value, path: &str) -> Option<Referred<'a>> {
     let text = value.as_str()?;
-    let (id, types) = match text.split_once('/') {
-        Some((name, id)) => (id, alone(name.parse().ok()?)),
+    let (id, of, types) = match text.split_once('/') {
+        Some((name, id)) => {
+            let of = name.parse().ok()?;
+            (id, Some(of), alone(of))
+        }
         // Some members take the text of a reference, too.
         None if reference.display && !flat.ends_with("Id") && !flat.ends_with("Ids") => return None,
-        None => (text, reference.targets()),
+        None => (text, reference.to.as_ref().and_then(|to| to.parse().ok()), reference.targets()),
     };
     let is_id = !types.is_empty() && RecordId::try_from(id.to_owned()).is_ok();
-    is_id.then(|| Referred { path: path.to_owned(), id, types })
+    is_id.then(|| Referred { path: path.to_owned(), id, of, types })
 }
 
 /// A list of this type alone.

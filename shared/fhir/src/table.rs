@@ -252,8 +252,8 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// The types of the service that a bare id may be of: any where none is named, none where it may as well be of a type
-    /// that the service does not have.
+    /// The types of the service that a bare id may be of, the likeliest first: any where none is named, none where it may as
+    /// well be of a type that the service does not have.
     pub(crate) fn targets(&self) -> &[ResourceType] {
         self.targets.get_or_init(|| {
             let known = |name: &String| name.parse().ok();
@@ -262,7 +262,8 @@ impl Reference {
                 None => self.types.iter().map(known).collect::<Option<_>>().unwrap_or_default(),
                 Some(_) => self.to.iter().chain(&self.types).filter_map(known).collect(),
             };
-            targets.sort();
+            let likeliest = targets.first().filter(|_| self.to.is_some()).copied();
+            targets.sort_by_key(|target| (Some(*target) != likeliest, *target));
             targets.dedup();
             targets
         })

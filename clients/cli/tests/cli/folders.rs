@@ -541,6 +541,30 @@ fn of_exports_that_overlap_the_newest_version_of_each_record_is_restored() {
     assert!(state.records[&("Patient".to_owned(), "p-1".to_owned())].0.contains("New"));
 }
 
+/// A line that a whole export replaces is no newer version of anything.
+#[test]
+fn what_is_replaced_does_not_count_where_exports_overlap() {
+    let bench = Bench::new();
+    let moment = |day: u32| bench.stub.state().transaction_time = format!("2026-01-{day:02}T09:00:00Z");
+    moment(12);
+    bench.stub.put("Patient", "p-1", "Replaced");
+    bench.stub.put("Person", "x-1", "Same");
+    moment(10);
+    bench.run(&["export", "Patient,Person", "--out", "out"]).ends(0);
+    let ended = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
+    edit_manifest(&export_of(&bench, "2026-01-10"), |manifest| manifest["completedAt"] = json!(ended.to_string()));
+    moment(9);
+    bench.stub.put("Patient", "p-1", "Whole");
+    moment(11);
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    moment(13);
+    bench.run(&["export", "Person", "--out", "out", "--since-last"]).ends(0);
+    bench.stub.state().records.clear();
+    bench.import(&["out"]).ends(0).says("4 read = 2 stored + 0 rejected + 2 left out");
+    let state = bench.stub.state();
+    assert!(state.records[&("Patient".to_owned(), "p-1".to_owned())].0.contains("Whole"));
+}
+
 #[test]
 fn nothing_beside_exports_is_passed_over_and_a_file_of_one_keeps_its_owner() {
     let bench = Bench::new();

@@ -147,13 +147,15 @@ pub(super) fn duplicate(first: Place, here: usize, names: &[String]) -> SourceVi
 #[derive(Debug, Default)]
 pub(super) struct References {
     known: HashSet<(ResourceType, Fingerprint)>,
-    referred: HashMap<(&'static [ResourceType], Fingerprint), Reference>,
+    /// By the type that the record is of, where that is said.
+    referred: HashMap<(Option<ResourceType>, Fingerprint), Reference>,
 }
 
-/// A record that is referred to: of which types it may be, where first, by which field, and how often.
+/// A record that is referred to: of which type it is and of which it may be, where first, by which field, and how often.
 #[derive(Debug)]
 pub(super) struct Reference {
-    pub(super) types: &'static [ResourceType],
+    of: Option<ResourceType>,
+    types: &'static [ResourceType],
     pub(super) place: Place,
     pub(super) from: ResourceType,
     /// As a JSON pointer.
@@ -167,9 +169,13 @@ impl References {
         self.known.extend(id.map(|id| (from, Fingerprint::of(id.as_str().as_bytes()))));
         // What is valid is an object.
         let Ok(record) = serde_json::from_slice(record) else { return };
-        for fhir::Referred { path, id, types } in fhir::references(from, &record) {
-            let reference = self.referred.entry((types, Fingerprint::of(id.as_bytes())));
-            reference.or_insert(Reference { types, place, from, path, count: 0 }).count += 1;
+        for fhir::Referred { path, id, of, types } in fhir::references(from, &record) {
+            let reference = self.referred.entry((of, Fingerprint::of(id.as_bytes())));
+            let reference = reference.or_insert(Reference { of, types, place, from, path, count: 0 });
+            reference.count += 1;
+            if types.len() > reference.types.len() {
+                reference.types = types;
+            }
         }
     }
 
@@ -177,7 +183,7 @@ impl References {
     pub(super) fn missing(self) -> Vec<Reference> {
         let Self { known, referred } = self;
         let is_missing = |types: &[ResourceType], id| types.iter().all(|of| !known.contains(&(*of, id)));
-        let missing = referred.into_iter().filter(|((types, id), _)| is_missing(types, *id));
+        let missing = referred.into_iter().filter(|((_, id), reference)| is_missing(reference.types, *id));
         let mut missing: Vec<_> = missing.map(|(_, reference)| reference).collect();
         missing.sort_by(|a, b| (a.place.source, a.place.line, &a.path).cmp(&(b.place.source, b.place.line, &b.path)));
         missing
@@ -187,13 +193,9 @@ impl References {
 impl Reference {
     /// What is wrong with it.
     pub(super) fn violation(self) -> SourceViolation {
-        let Self { types, from, path, count, .. } = self;
+        let Self { of, from, path, count, .. } = self;
         let field = path.trim_start_matches('/').replace('/', ".");
-        let of = if types.len() == ResourceType::ALL.len() {
-            "record".to_owned()
-        } else {
-            types.iter().map(|of| of.as_str()).collect::<Vec<_>>().join(" or ")
-        };
+        let of = of.map_or("record", ResourceType::as_str);
         let others = match count {
             1 => String::new(),
             count => format!(", and {} more refer to it", count - 1),
