@@ -181,3 +181,39 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
     }
     output.print(&ShownJob::new(&job, now))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use in_process::jobs::{acquired, an_export};
+    use in_process::{Service, job_id, test_partition};
+    use model::{Month, NewJob, Pool, Reservation};
+
+    #[test]
+    fn who_is_at_a_job_is_said_with_until_when() {
+        let job = Job::new(NewJob {
+            partition: test_partition(),
+            id: job_id(),
+            spec: an_export(),
+            label: None,
+            total: 1,
+            counted: true,
+            reservation: Reservation { pool: Pool::Test, month: Month::of(Service::at(0)), requests: 1 },
+            created_at: Service::at(0),
+            expires_at: Service::at(86_400),
+            due_at: Service::at(300),
+        });
+        let at = |seconds: i64| format!("{:.0}", Service::at(seconds));
+        let expected = format!("the queue, or lost; the sweeper sends it at {}", at(300));
+        assert!(judged(&job, Service::at(10)).ends_with(&expected), "{}", judged(&job, Service::at(10)));
+        assert!(judged(&job, Service::at(301)).ends_with("the sweeper sends it within a minute, if it runs"));
+        // Its lease lasts until 600, and it is due ten seconds later.
+        let held = job.apply(acquired(), Service::at(10)).unwrap();
+        assert!(judged(&held, Service::at(20)).starts_with(&format!("a worker holds it until {}", at(600))));
+        let dead = judged(&held, Service::at(605));
+        assert!(
+            dead.contains("it is dead") && dead.ends_with(&format!("the sweeper sends it at {}", at(610))),
+            "{dead}"
+        );
+    }
+}

@@ -107,9 +107,20 @@ async fn run(command: Command, stack: Option<&str>, output: OutputFormat) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap_complete::Shell;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn completions_know_the_commands() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "clinik-bulk-admin", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert!(["tenant", "redrive", "audit"].iter().all(|command| script.contains(command)), "{shell}");
+        }
     }
 }
