@@ -57,7 +57,7 @@ async fn main() -> Result<(), Error> {
             let since = since.first().map(|since| since.parse()).transpose()?;
             let compression = if *export == "export" { Compression::None } else { Compression::Gzip };
             let (resource_types, files) = (vec![resource_type.parse()?], FileLayout::Single);
-            (JobSpec::Export(ExportSpec { resource_types, since, files, compression }), 0)
+            (JobSpec::Export(ExportSpec { resource_types, since, files, compression, format: RecordFormat::Flat }), 0)
         }
         _ => return Err("usage: prepare import <type> <file> | prepare export[-gzip] <type> [<since>]".into()),
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use records::ResourceType;
 use sources::{Format, UnknownColumns};
 use transfer::{Duplicates, MaxRejected};
@@ -366,9 +366,31 @@ pub(crate) struct Export {
     /// Files compressed with gzip.
     #[arg(long)]
     pub(crate) gzip: bool,
+    /// What the records look like. FHIR has one file for each type; import takes flat ones.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Flat)]
+    pub(crate) format: ExportFormat,
     /// A label for the job: up to 64 of A-Za-z0-9 ._:-, never patients' data.
     #[arg(long, value_name = "TEXT", value_parser = export_label)]
     pub(crate) label: Option<String>,
+}
+
+/// The shape of exported records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// As the service takes them.
+    Flat,
+    /// FHIR R4 resources.
+    Fhir,
+}
+
+impl ExportFormat {
+    /// As calls and jobs name it; flat ones need no name.
+    pub(crate) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Flat => None,
+            Self::Fhir => Some("fhir"),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -73,6 +73,10 @@ pub struct Job {
     pub since: Option<String>,
     /// The `since` of the next export of a chain.
     pub transaction_time: Option<String>,
+    /// Of an export whose records are no flat ones: `fhir`.
+    pub format: Option<String>,
+    /// Which mapping to FHIR made them.
+    pub mapping_version: Option<u32>,
 }
 
 /// An entry of a job's `errors`; a failed job has one that says why.

@@ -42,6 +42,8 @@ export interface ExportRequest {
   files?: ExportFiles;
   /** Default: `none`. */
   compression?: Compression;
+  /** Default: `flat`. With `fhir` there is one file per type. */
+  format?: RecordFormat;
   /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
   label?: string;
 }
@@ -101,7 +103,7 @@ export function startExport(
   request: ExportRequest,
   options: RequestOptions | undefined,
 ): Promise<Answer<StartedJob>> {
-  const { resourceTypes, since, files, compression, label, ...unknown } = request;
+  const { resourceTypes, since, files, compression, format, label, ...unknown } = request;
   if (since instanceof Date && Number.isNaN(since.getTime())) throw new TypeError('since: expected a valid Date');
   const body = {
     ...unknown,
@@ -109,6 +111,7 @@ export function startExport(
     since: since instanceof Date ? since.toISOString() : since,
     files,
     compression,
+    format,
     label,
   };
   return transport.call({ method: 'POST', path: '/v1/bulk/export', body, expected: isStartedJob }, options);

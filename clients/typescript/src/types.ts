@@ -47,6 +47,9 @@ export type ExportFiles = 'single' | 'perType';
 /** With `gzip` the names of files end in `.ndjson.gz`. */
 export type Compression = 'none' | 'gzip';
 
+/** The shape of exported records: as the API takes them, or FHIR R4 resources. */
+export type RecordFormat = 'flat' | 'fhir';
+
 /** The answer to the start of an import or export. */
 export interface StartedJob {
   /** Pass it to `waitForJob` or `getJob`. */
@@ -98,6 +101,10 @@ export interface Job {
   resourceTypes?: ResourceType[];
   /** Export: as given at the start. What was deleted since is in `bulk.deleted`. */
   since?: string;
+  /** Export: its records are FHIR R4 resources. */
+  format?: 'fhir';
+  /** With `format`: which mapping to FHIR made them. */
+  mappingVersion?: number;
   createdAt: string;
   startedAt?: string;
   completedAt?: string;

@@ -11,7 +11,8 @@ use http::{
 };
 use jiff::Timestamp;
 use model::{
-    Checkpoint, ExportCheckpoint, FileLayout, Job, JobResult, JobSpec, Principal, Report, ResultFile, Scope, after,
+    Checkpoint, ExportCheckpoint, FileLayout, Job, JobResult, JobSpec, Principal, RecordFormat, Report, ResultFile,
+    Scope, after,
 };
 use ports::{JobStore, UrlSigner};
 use records::ResourceType;
@@ -105,7 +106,13 @@ impl GetJob {
         // Files of several jobs lie side by side where they are downloaded to.
         let id = job.id();
         let name = if file.name.starts_with(id.as_str()) { file.name.clone() } else { format!("{id}-{}", file.name) };
-        let signed = self.signer.sign_download(job.partition(), &file.key, &name, now, until).await?;
+        let format = match job.spec() {
+            // Deletions are of no type, and no resources.
+            JobSpec::Export(spec) if file.resource_type.is_some() => spec.format,
+            JobSpec::Export(_) | JobSpec::Import { .. } => RecordFormat::Flat,
+        };
+        let shown = (name.as_str(), format.media_type());
+        let signed = self.signer.sign_download(job.partition(), &file.key, shown, now, until).await?;
         Ok(Link { url: signed.url, expires_at: signed.expires_at })
     }
 }

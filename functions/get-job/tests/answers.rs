@@ -9,17 +9,19 @@
     reason = "test"
 )]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use get_job::GetJob;
-use http::Api;
+use http::{Api, RequestExt};
 use in_process::jobs::{acquired, an_export, an_import, service_with};
 use in_process::{Service, job_id, request, shown, test_partition};
 use model::{
-    Compression, Event, FailureReason, JobResult, LineViolation, ObjectKey, Progress, Report, ResultFile, Token,
+    Compression, Event, ExportSpec, FailureReason, FileLayout, JobResult, JobSpec, LineViolation, ObjectKey, Progress,
+    RecordFormat, Report, ResultFile, Token,
 };
-use records::{Violation, ViolationCode};
+use records::{ResourceType, Violation, ViolationCode};
 
 fn file(name: &str, key: ObjectKey) -> ResultFile {
     ResultFile { name: name.to_owned(), key, resource_type: None, records: 1, bytes: 9, sha256: "00".repeat(32) }
@@ -74,6 +76,41 @@ async fn completed_export_has_a_fresh_url_at_every_poll() {
     tokio::time::advance(Duration::from_secs(5)).await;
     let second = answer(&service, "job").await;
     assert_ne!(first["body"]["data"]["downloadUrl"], second["body"]["data"]["downloadUrl"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_as_fhir_says_so_and_its_files_have_another_media_type() {
+    let JobSpec::Export(spec) = an_export() else { panic!("an export") };
+    let format = RecordFormat::Fhir { mapping_version: 7 };
+    let (service, job) =
+        service_with(JobSpec::Export(ExportSpec { format, files: FileLayout::PerType, ..spec }), 0).await;
+    let named = |name: &str, resource_type| {
+        let key = ObjectKey::export(&test_partition(), &job_id(), &Token::new(1), 0, Compression::None);
+        ResultFile { resource_type, ..file(name, key) }
+    };
+    let files = vec![named("Patient.ndjson", Some(ResourceType::Patient)), named("deleted.ndjson", None)];
+    let result = JobResult::Export { started_at: Service::at(10), files };
+    let completed = Event::Completed { token: Token::new(1), result, progress: Progress::default(), leftovers: false };
+    service.happens(job, [acquired(), completed]).await;
+    let answered = answer(&service, "job").await;
+    insta::assert_json_snapshot!(answered);
+    let told = &answered["body"]["data"];
+    assert_eq!((&told["format"], &told["mappingVersion"]), (&"fhir".into(), &7.into()));
+    assert!(told.get("downloadUrl").is_none(), "{told}");
+    let link = |name: &str| {
+        let service = &service;
+        let mut request = request("get-job", "file");
+        let name = (name.to_owned(), job_id().to_string());
+        request =
+            request.with_path_parameters(HashMap::from([("name".to_owned(), name.0), ("jobId".to_owned(), name.1)]));
+        async move {
+            let memory = Arc::new(service.memory.clone());
+            let api = Api::new(service.middleware(), GetJob { jobs: memory.clone(), signer: memory });
+            shown(&api.handle(request).await)["headers"]["location"].as_str().unwrap().to_owned()
+        }
+    };
+    assert!(link("Patient.ndjson").await.contains("&type=application/fhir+ndjson"));
+    assert!(!link("deleted.ndjson").await.contains("&type="));
 }
 
 #[tokio::test(start_paused = true)]

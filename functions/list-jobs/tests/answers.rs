@@ -18,7 +18,8 @@ use in_process::{Service, payload_tests, request, shown, test_partition};
 use lambda_http::{Request, RequestExt};
 use list_jobs::ListJobs;
 use model::{
-    Compression, Event, ExportSpec, FileLayout, JobId, JobResult, JobSpec, ObjectKey, Progress, ResultFile, Token,
+    Compression, Event, ExportSpec, FileLayout, JobId, JobResult, JobSpec, ObjectKey, Progress, RecordFormat,
+    ResultFile, Token,
 };
 use records::ResourceType;
 use serde_json::Value;
@@ -117,6 +118,7 @@ async fn the_largest_page_fits_a_lambda_answer() {
             since: Some(Service::at(0)),
             files: FileLayout::PerType,
             compression: Compression::Gzip,
+            format: RecordFormat::Flat,
         };
         let job = service.accepted(JobId::new(Service::at(number), 7), JobSpec::Export(spec), 0).await;
         let result = JobResult::Export { started_at: Service::at(0), files: files.clone() };

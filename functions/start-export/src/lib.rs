@@ -1,12 +1,13 @@
 //! `POST /v1/bulk/export`: checks the call and starts an export.
 
 use api::{ExportRequest, ExportStarter};
+use fhir::MAPPING_VERSION;
 use http::{
     ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
     label, meant_type, option, text,
 };
 use jiff::Timestamp;
-use model::{Compression, ExportSpec, FileLayout, Fingerprint, JobType, Label, Scope};
+use model::{Compression, ExportSpec, FileLayout, Fingerprint, JobType, Label, RecordFormat, Scope};
 use records::ResourceType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -28,6 +29,8 @@ struct ExportBody<'a> {
     files: Option<&'a RawValue>,
     #[serde(borrow)]
     compression: Option<&'a RawValue>,
+    #[serde(borrow)]
+    format: Option<&'a RawValue>,
     #[serde(borrow)]
     label: Option<&'a RawValue>,
 }
@@ -56,14 +59,22 @@ fn validate(
     let resource_types = validate_types(request.resource_types, &mut issues);
     let since = validate_since(request.since, now, &mut issues);
     let layouts = [("single", FileLayout::Single), ("perType", FileLayout::PerType)];
-    let files = option("files", request.files, &layouts, &mut issues);
+    let mut files = option("files", request.files, &layouts, &mut issues);
+    let formats = [("flat", RecordFormat::Flat), ("fhir", RecordFormat::Fhir { mapping_version: MAPPING_VERSION })];
+    let format = option("format", request.format, &formats, &mut issues);
+    if let RecordFormat::Fhir { .. } = format {
+        if given(request.files).is_some() && files == FileLayout::Single {
+            issues.add("files", "Must be perType with format fhir");
+        }
+        files = FileLayout::PerType;
+    }
     let compressions = [("none", Compression::None), ("gzip", Compression::Gzip)];
     let compression = option("compression", request.compression, &compressions, &mut issues);
     let label = label(request.label, &mut issues);
     if !issues.is_empty() {
         return Err(issues.into());
     }
-    Ok((ExportSpec { resource_types, since, files, compression }, label))
+    Ok((ExportSpec { resource_types, since, files, compression, format }, label))
 }
 
 /// The types, each once, in the order asked for.

@@ -19,6 +19,7 @@ payload_tests! {
     answer,
     "../../events/start-export",
     all_patients: "all-patients",
+    as_fhir: "as-fhir",
     future_since: "future-since",
     many_faults: "many-faults",
     misspelled_since: "misspelled-since",
@@ -51,6 +52,11 @@ async fn whatever_is_well_formed_is_told_by_its_position() {
         (format!(r#""resourceTypes":[{deep}]"#), "resourceTypes[0]: Expected string"),
         (r#""resourceTypes":[]"#.to_owned(), "resourceTypes: Must not be empty"),
         (r#""resourceTypes":{}"#.to_owned(), "resourceTypes: Expected array"),
+        (r#""resourceTypes":["Patient"],"format":"xml""#.to_owned(), "format: Must be flat or fhir"),
+        (
+            r#""resourceTypes":["Patient"],"format":"fhir","files":"single""#.to_owned(),
+            "files: Must be perType with format fhir",
+        ),
     ];
     for (members, expected) in cases {
         assert_eq!(issues(format!("{{{members}}}")).await, (422, vec![expected.to_owned()]));

@@ -334,7 +334,7 @@ impl UrlSigner for S3Objects {
         &self,
         partition: &Partition,
         key: &ObjectKey,
-        file_name: &str,
+        (file_name, media_type): (&str, &str),
         now: Timestamp,
         until: Timestamp,
     ) -> Result<SignedUrl, PortError> {
@@ -346,7 +346,7 @@ impl UrlSigner for S3Objects {
             .get_object()
             .bucket(&self.bucket)
             .key(key.as_str())
-            .response_content_type(NDJSON)
+            .response_content_type(media_type)
             .response_content_disposition(format!("attachment; filename=\"{file_name}\""))
             .presigned(signing)
             .await

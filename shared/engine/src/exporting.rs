@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use model::{
     Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, JobId, JobResult, JobSpec,
-    ObjectKey, OpenFile, Partition, Position, Progress, ResultFile, SavedDigest, Tail, Token,
+    ObjectKey, OpenFile, Partition, Position, Progress, RecordFormat, ResultFile, SavedDigest, Tail, Token,
 };
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use crate::driver::{Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, Wor
 use crate::files::{AssembledFile, Cut, FileWriter, ObjectReader, ReadError, SentChunk};
 
 mod ending;
+mod formatter;
 mod lane;
 mod plan;
 mod reading;
@@ -63,6 +64,12 @@ impl Work for ExportWorker {
         let JobSpec::Export(spec) = job.spec() else {
             return Err(PortError::defect("export records", "job is no export").into());
         };
+        // Files of two mappings would be of none.
+        if let RecordFormat::Fhir { mapping_version } = spec.format
+            && mapping_version != fhir::MAPPING_VERSION
+        {
+            return Err(WorkError::Impossible(FailureReason::MappingChanged));
+        }
         let checkpoint = match job.checkpoint().and_then(Checkpoint::export) {
             Some(checkpoint) => checkpoint.clone().readable(),
             None => {
@@ -111,7 +118,7 @@ impl ExportRun<'_> {
     /// Writes one file: lanes are read into it, then it is made visible. To be called again while it is not whole.
     async fn write_file(&mut self, index: u32, plan: &FilePlan) -> Result<(), WorkError> {
         let Some((mut out, position)) = self.open(index, plan).await? else { return self.begin_anew().await };
-        let mut reading = Reading::new(self, &plan.lanes, position);
+        let mut reading = Reading::new(self, plan, position);
         if self.assembly().is_none()
             && let Err(stopped) = reading.run(self, &mut out).await
         {

@@ -10,7 +10,8 @@ const UNDERSCORE: &str = ".-";
 const HASHED: &str = "h-";
 
 /// The id as FHIR takes it. What cannot be written is a hash, which nobody reads back.
-pub(crate) fn to_fhir(id: &str) -> String {
+#[must_use]
+pub fn to_fhir(id: &str) -> String {
     let written = id.replace('_', UNDERSCORE);
     if is_id(&written) && !id.contains(UNDERSCORE) {
         return written;

@@ -17,7 +17,8 @@ mod resource;
 mod table;
 mod write;
 
+pub use ids::to_fhir as id_to_fhir;
 pub use losses::{EnteredInError, Loss, Losses};
 pub use node::{Members, Node, NotJson};
 pub use references::{Referred, references};
-pub use resource::{Read, Unmapped, from_fhir, mapping_version, to_fhir};
+pub use resource::{MAPPING_VERSION, Read, Unmapped, from_fhir, to_fhir, write_fhir};

@@ -8,7 +8,7 @@ use records::ResourceType;
 
 use crate::ids;
 use crate::losses::{self, EnteredInError, Losses};
-use crate::node::{Members, Node};
+use crate::node::{Members, Node, NotJson};
 use crate::path::{is_form_of, is_own};
 use crate::read::Reader;
 use crate::table::{TypeTable, table};
@@ -30,11 +30,8 @@ pub enum Unmapped {
     Drop,
 }
 
-/// The version of the table.
-#[must_use]
-pub fn mapping_version() -> u32 {
-    table().version
-}
+/// The version of the table. Whoever changes what is written raises it here and there.
+pub const MAPPING_VERSION: u32 = 1;
 
 /// A flat record as a resource. `None` for a type that the table does not have: there is none.
 #[must_use]
@@ -47,6 +44,17 @@ pub fn to_fhir(resource_type: ResourceType, flat: &Members) -> Option<Members> {
     }
     add_rest(of, flat, &mut resource);
     Some(resource)
+}
+
+/// Writes a record's line as a resource's, behind what `out` holds.
+///
+/// # Errors
+/// When the line is no record.
+pub fn write_fhir(resource_type: ResourceType, line: &[u8], out: &mut Vec<u8>) -> Result<(), NotJson> {
+    let text = std::str::from_utf8(line).map_err(|_| NotJson)?;
+    let Node::Object(flat) = Node::parse(text)? else { return Err(NotJson) };
+    Node::Object(to_fhir(resource_type, &flat).ok_or(NotJson)?).write(out);
+    Ok(())
 }
 
 /// A resource that was read.

@@ -24,7 +24,6 @@ pub(crate) fn table() -> &'static Table {
 /// All of it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Table {
-    pub(crate) version: u32,
     /// Lists of codes, by the name that fields call them by (with an `@`).
     pub(crate) codes: HashMap<String, Vec<String>>,
     pub(crate) selectors: HashMap<String, Node>,
@@ -429,6 +428,8 @@ mod tests {
             }
         }
         assert_eq!(found, Vec::<String>::new());
+        let whole: serde_json::Value = serde_json::from_str(include_str!("table.json")).unwrap();
+        assert_eq!(whole["version"], crate::MAPPING_VERSION);
         assert_eq!(table().types.len(), ResourceType::ALL.len());
     }
 }

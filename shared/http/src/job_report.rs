@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use model::{
-    Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile,
-    transaction_time,
+    Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation, MAX_INLINE_VIOLATIONS, RecordFormat,
+    ResultFile, transaction_time,
 };
 use records::ResourceType;
 use serde::{Serialize, Serializer};
@@ -47,6 +47,10 @@ pub struct JobReport {
     resource_types: Option<Vec<ResourceType>>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
     since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mapping_version: Option<u32>,
     #[serde(serialize_with = "moment")]
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
@@ -132,6 +136,14 @@ impl JobReport {
             JobSpec::Import { resource_type, .. } => (Some(*resource_type), None, None),
             JobSpec::Export(spec) => (None, Some(spec.resource_types.clone()), spec.since),
         };
+        let format = match job.spec() {
+            JobSpec::Export(spec) => spec.format,
+            JobSpec::Import { .. } => RecordFormat::Flat,
+        };
+        let (format, mapping_version) = match format {
+            RecordFormat::Flat => (None, None),
+            RecordFormat::Fhir { mapping_version } => (Some("fhir"), Some(mapping_version)),
+        };
         let of_import = |records| (job.job_type() == JobType::Import).then_some(records);
         Self {
             id: job.id().to_string(),
@@ -154,6 +166,8 @@ impl JobReport {
             resource_type,
             resource_types,
             since,
+            format,
+            mapping_version,
             created_at: job.created_at(),
             started_at: job.started_at(),
             completed_at: job.completed_at(),

@@ -27,8 +27,8 @@ pub use jobs::{
     AssemblyState, Checkpoint, Cursor, DELETIONS_FILE, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason,
     FileLayout, IllegalTransition, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage, JobOutcome, JobResult,
     JobSpec, JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob,
-    OpenFile, OpenLane, Position, Progress, Refusal, Release, Reservation, ResultFile, SavedDigest, Settlement, Tail,
-    cleared_at,
+    OpenFile, OpenLane, Position, Progress, RecordFormat, Refusal, Release, Reservation, ResultFile, SavedDigest,
+    Settlement, Tail, cleared_at,
 };
 pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
 pub use limits::{

@@ -141,12 +141,12 @@ pub trait UrlSigner: Send + Sync {
         until: Timestamp,
     ) -> Result<SignedUrl, PortError>;
 
-    /// A URL that downloads the object under a file name until then.
+    /// A URL that downloads the object under a file name, as of this media type, until then.
     async fn sign_download(
         &self,
         partition: &Partition,
         key: &ObjectKey,
-        file_name: &str,
+        (file_name, media_type): (&str, &str),
         now: Timestamp,
         until: Timestamp,
     ) -> Result<SignedUrl, PortError>;

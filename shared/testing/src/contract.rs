@@ -17,8 +17,8 @@
 use jiff::Timestamp;
 use model::{
     AssemblyState, Chunks, Compression, Cursor, Environment, ExportSpec, FileLayout, ImportSource, Job, JobId, JobSpec,
-    Month, MultipartId, NewJob, ObjectKey, OpenFile, Partition, Pool, Position, Reservation, SavedDigest, Stamp, Tail,
-    Token, UploadId,
+    Month, MultipartId, NewJob, ObjectKey, OpenFile, Partition, Pool, Position, RecordFormat, Reservation, SavedDigest,
+    Stamp, Tail, Token, UploadId,
 };
 use ports::IdSource;
 use records::{ResourceType, StoredLine};
@@ -65,6 +65,7 @@ impl Fixture {
             since: Some(self.later(-60)),
             files: FileLayout::PerType,
             compression: Compression::Gzip,
+            format: RecordFormat::Flat,
         };
         self.job(requests, true, JobSpec::Export(spec))
     }

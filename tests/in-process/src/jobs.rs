@@ -6,7 +6,8 @@ use api::{ExportRequest, ImportData, ImportRequest};
 use engine::{Delivery, JobWorker};
 use model::{
     Compression, Event, ExportSpec, FileLayout, ImportSource, Job, JobId, JobResult, JobSpec, LeaseRequest, Month,
-    NewJob, ObjectKey, Plan, Pool, Principal, Report, Reservation, ResultFile, Scope, Settlement, Tenant, Token,
+    NewJob, ObjectKey, Plan, Pool, Principal, RecordFormat, Report, Reservation, ResultFile, Scope, Settlement, Tenant,
+    Token,
 };
 use ports::{Acceptance, AcceptanceStore, JobStore, UsageStore};
 use records::ResourceType;
@@ -43,6 +44,7 @@ pub fn export_of(resource_type: ResourceType) -> ExportRequest {
         since: None,
         files: FileLayout::Single,
         compression: Compression::None,
+        format: RecordFormat::Flat,
     };
     ExportRequest { spec, label: None, idempotency: None }
 }
@@ -134,6 +136,7 @@ pub fn an_export() -> JobSpec {
         since: Some(Service::at(-86_400)),
         files: FileLayout::Single,
         compression: Compression::None,
+        format: RecordFormat::Flat,
     })
 }
 

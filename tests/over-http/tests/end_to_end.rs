@@ -108,6 +108,45 @@ fn samples_of_every_type_go_in_and_come_out_and_in_again() {
 }
 
 #[test]
+fn an_export_as_fhir_is_every_record_and_comes_back_as_it_was() {
+    let client = pro("fhir");
+    let types = ["Patient", "Practitioner", "Encounter", "Observation", "Condition", "MedicationRequest"];
+    for resource_type in types {
+        let job = client.imported(resource_type, &sample(&format!("records/{resource_type}")));
+        assert_eq!(job["failedRecords"], 0, "{job}");
+    }
+    let (_, flat) = client.exported(&types, None);
+    let body = json!({"resourceTypes": types, "format": "fhir"});
+    let job = client.ended(&client.post("/v1/bulk/export", &body).job_id());
+    assert_eq!((&job["format"], &job["mappingVersion"]), (&"fhir".into(), &fhir::MAPPING_VERSION.into()), "{job}");
+    assert_eq!(job["totalRecords"], flat.lines().count(), "{job}");
+    let parsed = |line: &str| match fhir::Node::parse(line) {
+        Ok(fhir::Node::Object(members)) => members,
+        other => panic!("{other:?}"),
+    };
+    let mut back = Vec::new();
+    for file in job["files"].as_array().unwrap() {
+        let name = file["name"].as_str().unwrap();
+        let resource_type = name.strip_suffix(".ndjson").unwrap().parse().unwrap();
+        let link = client.get(file["url"].as_str().unwrap());
+        let got = client.fetch(&link.headers["location"]);
+        assert_eq!(got.headers["content-type"], "application/fhir+ndjson", "{name}");
+        assert_eq!(got.text.lines().count() as u64, file["records"].as_u64().unwrap(), "{name}");
+        for line in got.text.lines() {
+            let read = fhir::from_fhir(resource_type, &parsed(line), fhir::Unmapped::Keep).unwrap().unwrap();
+            assert!(read.losses.is_empty(), "{line}");
+            back.push(read.flat);
+        }
+    }
+    let of_type = |line: &fhir::Members| (line.get("resourceType").cloned(), line.get("id").cloned());
+    for line in flat.lines().map(parsed) {
+        let found = back.iter().position(|other| of_type(other) == of_type(&line)).unwrap();
+        assert_eq!(back.swap_remove(found), line);
+    }
+    assert!(back.is_empty());
+}
+
+#[test]
 fn invalid_lines_are_reported_and_the_others_stored() {
     let client = pro("faults");
     let job = client.imported("Patient", &sample("patients-with-faults"));
@@ -180,7 +219,10 @@ async fn a_download_url_ends_after_its_hour() {
     for (age, status) in [(3_590, 200), (3_601, 403)] {
         let signed_at = now - jiff::SignedDuration::from_secs(age);
         let until = signed_at + jiff::SignedDuration::from_hours(1);
-        let signed = objects.sign_download(&partition, &key, "x.ndjson", signed_at, until).await.unwrap();
+        let signed = objects
+            .sign_download(&partition, &key, ("x.ndjson", "application/x-ndjson"), signed_at, until)
+            .await
+            .unwrap();
         let answer = client.fetch(&signed.url);
         assert_eq!(answer.status, status, "signed {age} s ago: {answer:?}");
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use transfer::files::{self, FolderLock};
 use transfer::{ExportState, Exporter, Manifest, Owner, StateFolder};
 
-use crate::cli::{Export, Global};
+use crate::cli::{Export, ExportFormat, Global};
 use crate::exit::{Exit, Failure, usage};
 use crate::output::{self, Output, OutputFormat};
 use crate::progress::Progress;
@@ -18,8 +18,8 @@ use crate::settings::Settings;
 
 pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Result<Exit> {
     let to_stdout = arguments.out == Path::new("-");
-    if to_stdout && arguments.per_type {
-        return Err(usage("--per-type writes several files: name a folder"));
+    if to_stdout && (arguments.per_type || arguments.format == ExportFormat::Fhir) {
+        return Err(usage("--per-type and --format fhir write several files: name a folder"));
     }
     if to_stdout && arguments.since_last {
         return Err(usage("--since-last looks at earlier exports: name their folder"));
@@ -80,7 +80,8 @@ fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
     if let Some(members) = body.as_object_mut() {
         members.extend(since.map(|since| ("since".to_owned(), json!(since))));
         members.extend(arguments.label.clone().map(|label| ("label".to_owned(), json!(label))));
-        if arguments.per_type {
+        members.extend(arguments.format.name().map(|format| ("format".to_owned(), json!(format))));
+        if arguments.per_type || arguments.format == ExportFormat::Fhir {
             members.insert("files".to_owned(), json!("perType"));
         }
         if arguments.gzip {
@@ -92,7 +93,7 @@ fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
 
 /// Where the newest complete export in the folder ends. Without one, everything is exported.
 fn since_last(arguments: &Export, types: &[&str], owner: &Owner, output: &Output) -> Result<Option<String>> {
-    let chain = transfer::newest(&arguments.out, types, owner)?;
+    let chain = transfer::newest(&arguments.out, types, owner, arguments.format.name())?;
     // All that a restore will need has to be there: a file that is missing is not for ever with the service.
     for (folder, manifest) in &chain {
         transfer::check_sizes(folder, manifest)

@@ -419,3 +419,29 @@ fn an_export_waits_for_a_slot_and_knows_the_months_end() {
     bench.stub.state().month_used_up = true;
     bench.run(&["export", "Patient", "--out", "out"]).ends(7).says("MONTHLY_QUOTA_EXCEEDED");
 }
+
+/// A chain is of one format, and what is no flat record is not imported as one.
+#[test]
+fn an_export_as_fhir_has_files_by_type_and_a_chain_of_its_own() {
+    let bench = with_patients(2);
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    bench.run(&["export", "Patient", "--out", "fhir", "--format", "fhir", "--gzip"]).ends(0);
+    let body = bench.stub.state().jobs[1].body.clone();
+    assert_eq!((&body["format"], &body["files"]), (&"fhir".into(), &"perType".into()));
+    let folder = folders(&bench, "fhir").pop().unwrap();
+    assert!(folder.join("Patient.ndjson.gz").exists());
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["format"], "fhir");
+    bench.import(&["fhir"]).ends(2).says("holds records as fhir, and import takes flat ones");
+    // The newest of the folder is of another format.
+    bench
+        .run(&["export", "Patient", "--out", "out", "--format", "fhir", "--since-last"])
+        .ends(0)
+        .says("exporting everything");
+    bench
+        .run(&["export", "Patient", "--out", "out", "--format", "fhir", "--since-last"])
+        .ends(0)
+        .says("since 2026-01-15");
+    bench.run(&["export", "Patient", "--out", "-", "--format", "fhir"]).ends(2).says("several files");
+}

@@ -31,6 +31,9 @@ pub fn answer(job: &Job, asked: &Value) -> Result<()> {
     if since.is_some() != job.since.is_some() || since.and_then(moment) != job.since.as_deref().and_then(moment) {
         return wrong("its since is another");
     }
+    if asked["format"].as_str() != job.format.as_deref() {
+        return wrong("its format is another");
+    }
     let times = [job.transaction_time.as_deref(), Some(&job.created_at), job.completed_at.as_deref()];
     if times.iter().any(|time| time.and_then(moment).is_none()) {
         return wrong("its transactionTime, createdAt or completedAt is missing");
@@ -96,6 +99,12 @@ pub(crate) fn restorable(folder: &Path, manifest: &Manifest) -> Result<()> {
     let path = folder.join(manifest::FILE);
     if manifest.resource_types.is_empty() {
         return Err(Failure::Mismatch(format!("{}: resourceTypes is empty", path.display())).into());
+    }
+    if let Some(format) = &manifest.format {
+        return Err(unusable(format!(
+            "{} holds records as {format}, and import takes flat ones: import an export without --format",
+            folder.display()
+        )));
     }
     let held = records(&manifest.files);
     if held != manifest.records {

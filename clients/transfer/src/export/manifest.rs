@@ -49,6 +49,11 @@ pub struct Manifest {
     pub created_at: String,
     #[serde(default)]
     pub completed_at: Option<String>,
+    /// What its records are where they are no flat ones: `fhir`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping_version: Option<u32>,
     pub records: u64,
     pub files: Vec<JobFile>,
 }
@@ -64,6 +69,8 @@ impl Manifest {
             transaction_time: job.transaction_time.clone().unwrap_or_default(),
             created_at: job.created_at.clone(),
             completed_at: job.completed_at.clone(),
+            format: job.format.clone(),
+            mapping_version: job.mapping_version,
             records: job.total_records,
             files: job.files.clone(),
         }
@@ -229,11 +236,11 @@ pub(crate) fn chain(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
 /// A complete export, in its folder.
 pub type Export = (PathBuf, Manifest);
 
-/// The newest complete exports of this owner in a folder that the next one of these types can follow, and goes on from: what a
+/// The newest complete exports of this owner and format in a folder that the next one of these types can follow, and goes on from: what a
 /// restore would need, the newest last.
-pub fn newest(folder: &Path, types: &[&str], owner: &Owner) -> Result<Vec<Export>> {
+pub fn newest(folder: &Path, types: &[&str], owner: &Owner, format: Option<&str>) -> Result<Vec<Export>> {
     let mut chain = chain(folder)?;
-    chain.retain(|(_, manifest)| manifest.owner == *owner);
+    chain.retain(|(_, manifest)| manifest.owner == *owner && manifest.format.as_deref() == format);
     let links: Vec<_> = gapless(chain.iter().map(|(_, manifest)| manifest));
     let covers = |manifest: &Manifest| types.iter().all(|wanted| manifest.covers(wanted));
     let Some(newest) = links.iter().rposition(|link| covers(link)) else { return Ok(Vec::new()) };

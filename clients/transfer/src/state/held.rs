@@ -25,8 +25,8 @@ pub(crate) struct HeldRecord {
 pub(crate) struct HeldRecords {
     folder: StateFolder,
     files: BTreeMap<ResourceType, Files>,
-    /// Rows of tables as they came, for each source.
-    rows: BTreeMap<usize, PartialFile>,
+    /// Rows of the table in hand as they came. Sources are read one after the other, and there may be many.
+    rows: Option<(usize, PartialFile)>,
 }
 
 struct Files {
@@ -37,7 +37,7 @@ struct Files {
 impl HeldRecords {
     #[expect(clippy::unnecessary_wraps, reason = "creating is fallible by nature")]
     pub(crate) fn create(folder: &StateFolder) -> Result<Self> {
-        Ok(Self { folder: folder.clone(), files: BTreeMap::new(), rows: BTreeMap::new() })
+        Ok(Self { folder: folder.clone(), files: BTreeMap::new(), rows: None })
     }
 
     fn of(&mut self, resource_type: ResourceType) -> Result<&mut Files> {
@@ -79,20 +79,22 @@ impl HeldRecords {
         delimiter: u8,
         violations: &[SourceViolation],
     ) -> Result<()> {
-        let file = match self.rows.entry(source) {
-            std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
-                let target = self.folder.rejected_rows(source, path)?;
-                let file = new.insert(PartialFile::create(&target)?);
+        let file = match &mut self.rows {
+            Some((of, file)) if *of == source => file,
+            rows => {
+                if let Some((_, before)) = rows.take() {
+                    before.publish()?;
+                }
+                let mut file = PartialFile::create(&self.folder.rejected_rows(source, path)?)?;
                 file.write_all(&rejected_header(header, delimiter)).context("write rejected rows")?;
-                file
+                &mut rows.insert((source, file)).1
             }
         };
         file.write_all(&rejected_row(header, row, delimiter, violations)).context("write rejected rows")
     }
 
     pub(crate) fn publish(self) -> Result<()> {
-        for rows in self.rows.into_values() {
+        if let Some((_, rows)) = self.rows {
             rows.publish()?;
         }
         for files in self.files.into_values() {

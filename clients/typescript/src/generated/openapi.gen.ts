@@ -41,6 +41,14 @@ export type ExportRequest = {
      * With `gzip` the names of files end in `.ndjson.gz`; `none` where it is not given.
      */
     compression?: 'none' | 'gzip';
+    /**
+     * What the records look like: as this API takes them (`flat`, also where it is not given), or as FHIR R4 resources (`fhir`).
+     * With `fhir` there is a file for each type (`files: single` is refused), downloaded as `application/fhir+ndjson`.
+     * What FHIR has no element for is in extensions, so that nothing is lost. `deleted.ndjson` is the same, with the ids
+     * that the resources have.
+     *
+     */
+    format?: 'flat' | 'fhir';
     label?: Label;
 };
 
@@ -204,6 +212,14 @@ export type ListedJob = {
     resourceType?: ResourceType;
     resourceTypes?: Array<ResourceType>;
     since?: string;
+    /**
+     * Where the records are FHIR R4 resources.
+     */
+    format?: 'fhir';
+    /**
+     * With `format`: which mapping to FHIR made them.
+     */
+    mappingVersion?: number;
     createdAt: string;
     startedAt?: string;
     completedAt?: string;
@@ -291,7 +307,7 @@ export type JobError = {
      * `resource_type_mismatch`, `invalid_id`, `duplicate_id`, `required`, `type`, `enum`, `max_length`, `min_length`,
      * `max_items`, `min_items`, `minimum`, `maximum`, `format`, `more_faults`. Of a failed job: `attempts_exhausted`,
      * `too_old`, `source_missing`, `upload_changed`, `too_many_records`, `upload_too_large`, `upload_unreadable`,
-     * `monthly_quota_exceeded`, `export_too_large`, `file_lost`, `internal_error`, `cancelled`.
+     * `monthly_quota_exceeded`, `export_too_large`, `file_lost`, `mapping_changed`, `internal_error`, `cancelled`.
      *
      */
     code: string;

@@ -7,7 +7,9 @@ use ports::PortError;
 use records::Unpacker;
 use tokio::time::Instant;
 
+use super::formatter::Formatter;
 use super::lane::{Chunk, Lane, LaneReader};
+use super::plan::FilePlan;
 use super::{ExportRun, Out};
 use crate::driver::{Deadlines, Due, Either, Tasks, WorkError, either};
 use crate::files::{FileWriter, SentChunk};
@@ -24,6 +26,7 @@ pub(super) struct Reading<'a> {
     /// Pages that have arrived and wait for room: of each lane one at most.
     ready: VecDeque<(LaneReader, Chunk)>,
     unpacker: Unpacker,
+    formatter: Formatter,
 }
 
 async fn next_page(mut reader: LaneReader) -> Page {
@@ -32,9 +35,10 @@ async fn next_page(mut reader: LaneReader) -> Page {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(run: &ExportRun<'_>, lanes: &'a [Lane], position: Position) -> Self {
+    pub(super) fn new(run: &ExportRun<'_>, plan: &'a FilePlan, position: Position) -> Self {
         let (pages, ready, unpacker) = (Tasks::default(), VecDeque::new(), Unpacker::default());
-        let mut reading = Self { lanes, position, pages, ready, unpacker };
+        let formatter = Formatter::new(run.spec.format, plan.content);
+        let mut reading = Self { lanes: &plan.lanes, position, pages, ready, unpacker, formatter };
         for open in reading.position.open.clone() {
             if let Some(lane) = reading.lanes.get(open.lane as usize) {
                 reading.pages.begin(next_page(run.lane_reader(open.lane, *lane, open.cursor)));
@@ -119,7 +123,7 @@ impl<'a> Reading<'a> {
             }
             let Some(row) = rows.next() else { break };
             let line = self.unpacker.unpack(&row.line).map_err(|error| PortError::defect("read records", error))?;
-            out.file.push(line);
+            out.file.push(self.formatter.format(line)?);
             out.file.end_line();
             self.position.set(lane, Some(row.behind));
         }

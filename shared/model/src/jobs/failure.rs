@@ -19,6 +19,8 @@ pub enum FailureReason {
     ExportTooLarge,
     /// The file could not be put together.
     FileLost,
+    /// The mapping to FHIR is another one than when the job was started.
+    MappingChanged,
     /// The job is not as it should be: its item, its source or its counts.
     InternalError,
     /// By its owner.
@@ -55,6 +57,10 @@ impl FailureReason {
                 ("export_too_large", "The records do not fit one file; export fewer types, or use since")
             }
             Self::FileLost => ("file_lost", "The file could not be completed; start the job again"),
+            Self::MappingChanged => (
+                "mapping_changed",
+                "The mapping to FHIR has changed since the job was started, and one file holds one; start the job again",
+            ),
             Self::InternalError => ("internal_error", "Internal error; quote the job's id when you contact support"),
             Self::Cancelled => ("cancelled", "The job was cancelled"),
         }
@@ -74,7 +80,12 @@ impl FailureReason {
     #[must_use]
     pub fn is_service_fault(self) -> bool {
         match self {
-            Self::AttemptsExhausted | Self::TooOld | Self::SourceMissing | Self::FileLost | Self::InternalError => true,
+            Self::AttemptsExhausted
+            | Self::TooOld
+            | Self::SourceMissing
+            | Self::FileLost
+            | Self::MappingChanged
+            | Self::InternalError => true,
             Self::UploadChanged
             | Self::TooManyRecords
             | Self::UploadTooLarge

@@ -31,6 +31,31 @@ pub struct ExportSpec {
     pub since: Option<Timestamp>,
     pub files: FileLayout,
     pub compression: Compression,
+    #[serde(default)]
+    pub format: RecordFormat,
+}
+
+/// What the records of a job's files look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum RecordFormat {
+    /// The service's own flat JSON.
+    #[default]
+    Flat,
+    /// FHIR R4 resources, made by this version of the mapping.
+    Fhir { mapping_version: u32 },
+}
+
+impl RecordFormat {
+    /// The media type of a file with such records.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Flat => "application/x-ndjson",
+            // https://hl7.org/fhir/uv/bulkdata/export.html
+            Self::Fhir { .. } => "application/fhir+ndjson",
+        }
+    }
 }
 
 /// How an export's records are spread over files.

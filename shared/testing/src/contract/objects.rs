@@ -123,14 +123,16 @@ async fn other_partitions_objects_are_refused(objects: &dyn Objects, fixture: &F
     let other = fixture.live();
     assert!(objects.get(&other, &key, None, 0).await.is_err());
     assert!(objects.put(&other, &key, Bytes::new()).await.is_err());
-    assert!(objects.sign_download(&other, &key, "x.ndjson", fixture.now, fixture.later(60)).await.is_err());
+    assert!(
+        objects.sign_download(&other, &key, ("x.ndjson", "text/plain"), fixture.now, fixture.later(60)).await.is_err()
+    );
 }
 
 async fn a_download_lasts_until_its_end(objects: &dyn Objects, fixture: &Fixture) {
     let key = file(fixture);
     let sign = async |until| {
         objects
-            .sign_download(&fixture.partition, &key, "job_x.ndjson", fixture.now, fixture.later(until))
+            .sign_download(&fixture.partition, &key, ("job_x.ndjson", "text/plain"), fixture.now, fixture.later(until))
             .await
             .unwrap()
     };

@@ -177,14 +177,13 @@ impl UrlSigner for Memory {
         &self,
         partition: &Partition,
         key: &ObjectKey,
-        file_name: &str,
+        (file_name, media_type): (&str, &str),
         _now: Timestamp,
         until: Timestamp,
     ) -> Result<SignedUrl, PortError> {
         check(partition, key)?;
-        Ok(SignedUrl {
-            url: format!("memory:///{}?filename={file_name}&expires={until}", key.as_str()),
-            expires_at: until,
-        })
+        let of_type = if media_type == "application/x-ndjson" { String::new() } else { format!("&type={media_type}") };
+        let url = format!("memory:///{}?filename={file_name}{of_type}&expires={until}", key.as_str());
+        Ok(SignedUrl { url, expires_at: until })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use api::ExportRequest;
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
-use model::{Compression, ExportSpec, FileLayout, Job, JobId, JobResult, JobSpec};
+use model::{Compression, ExportSpec, FileLayout, Job, JobId, JobResult, JobSpec, RecordFormat};
 use ports::Clock;
 use records::ResourceType;
 
@@ -15,10 +15,15 @@ use crate::world::{CHUNK, Call, World};
 
 /// Starts an export of patients and accounts, of which there are none.
 pub(crate) async fn start(world: &mut World, since: Option<Timestamp>) -> JobId {
-    let files = if world.draw(2) == 0 { FileLayout::Single } else { FileLayout::PerType };
+    start_as(world, since, RecordFormat::Flat).await
+}
+
+async fn start_as(world: &mut World, since: Option<Timestamp>, format: RecordFormat) -> JobId {
+    let may_be_single = format == RecordFormat::Flat && world.draw(2) == 0;
+    let files = if may_be_single { FileLayout::Single } else { FileLayout::PerType };
     let compression = if world.draw(3) == 0 { Compression::Gzip } else { Compression::None };
     let resource_types = vec![ResourceType::Account, ResourceType::Patient];
-    let spec = ExportSpec { resource_types, since, files, compression };
+    let spec = ExportSpec { resource_types, since, files, compression, format };
     world.start(Call::Export(ExportRequest { spec, label: None, idempotency: None })).await
 }
 
@@ -119,12 +124,16 @@ pub(crate) async fn whole(world: &mut World) {
         world.write(&format!("old-{number}"), "Before").await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let id = start(world, None).await;
+    let fhir = RecordFormat::Fhir { mapping_version: fhir::MAPPING_VERSION };
+    let format = if world.draw(4) == 0 { fhir } else { RecordFormat::Flat };
+    let id = start_as(world, None, format).await;
     run_while_records_change(world, records).await;
     let job = world.job(&id).await;
     let found = lines(world, &job);
     let missing: Vec<_> = (0..records).map(|n| format!("old-{n}")).filter(|id| !found.contains_key(id)).collect();
     assert!(missing.is_empty(), "seed {}: missing: {missing:?}", world.seed);
+    let is_fhir = |line: &String| line.contains(r#""family":"Doe""#);
+    assert!(found.values().all(|line| is_fhir(line) == (format == fhir)), "seed {}: {format:?}", world.seed);
     if world.calm {
         // A kill repeats no more than a second's worth of chunks; each slice has a tail for each file.
         let files = job.result().unwrap().files();

@@ -211,7 +211,7 @@ fn document(job: &Job, state: &State, whole: bool) -> Value {
     let status = job.ended.unwrap_or("processing");
     let mut document = json!({"id": job.id, "type": job.kind, "status": status, "totalRecords": total,
         "processedRecords": total, "createdAt": job.created_at});
-    for name in ["resourceType", "resourceTypes", "label", "since"] {
+    for name in ["resourceType", "resourceTypes", "label", "since", "format"] {
         if !job.body[name].is_null() {
             document[name] = job.body[name].clone();
         }

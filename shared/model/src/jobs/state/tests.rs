@@ -8,7 +8,7 @@ use crate::files::ObjectKey;
 use crate::ids::{JobId, Partition};
 use crate::jobs::Settlement;
 use crate::jobs::{ExportCheckpoint, ExportPlan};
-use crate::jobs::{ExportSpec, FileLayout, ImportSource, JobSpec, NewJob, Reservation};
+use crate::jobs::{ExportSpec, FileLayout, ImportSource, JobSpec, NewJob, RecordFormat, Reservation};
 use crate::limits::{Month, Pool};
 
 fn at(second: i64) -> Timestamp {
@@ -30,6 +30,7 @@ fn new_export() -> Job {
         since: None,
         files: FileLayout::Single,
         compression: Compression::None,
+        format: RecordFormat::Flat,
     }))
 }
 
