@@ -212,8 +212,11 @@ impl Output {
     }
 }
 
-/// A word as a shell takes it.
+/// A word as a shell takes it, and no option.
 pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
+    if word.starts_with('-') && word.len() > 1 {
+        return Cow::Owned(quoted(&format!("./{word}")).into_owned());
+    }
     // What cannot be quoted holds a zero, and is no name of a file.
     shlex::try_quote(word).unwrap_or(Cow::Borrowed(word))
 }
@@ -334,6 +337,7 @@ mod tests {
         let output = Output::new(OutputFormat::Text, false, false, "--profile other ".to_owned());
         assert_eq!(output.next("resume", Path::new("state")), "clinik-bulk --profile other resume state");
         assert_eq!(output.next("resume", Path::new("it's here")), "clinik-bulk --profile other resume \"it's here\"");
+        assert_eq!(output.next("resume", Path::new("-x")), "clinik-bulk --profile other resume ./-x");
     }
 
     #[test]

@@ -64,6 +64,9 @@ impl DoubtfulDates {
                 }
             }
         }
+        // A record counts once for a field, however often it has it.
+        found.sort();
+        found.dedup();
         found
     }
 
@@ -128,7 +131,7 @@ fn is_date(name: &str, shape: Shape<'_>) -> bool {
 /// Whether a member is of what has happened: a birth, a death.
 fn is_past(name: &str) -> bool {
     let name = name.to_lowercase();
-    ["birth", "deceased", "death", "died"].iter().any(|word| name.contains(word))
+    ["birth", "born", "deceased", "death", "died"].iter().any(|word| name.contains(word))
 }
 
 fn holds_past(member: Member<'_>) -> bool {
@@ -158,6 +161,10 @@ mod tests {
         for fine in [r#"{"birthDate":"1990-01-15","note":"1234 and so on","id":"1234"}"#, "{}", r#"{"birthDate":""}"#] {
             assert_eq!(find(ResourceType::Patient, fine), [], "{fine}");
         }
+        let family = r#"{"bornDate":"9000-01-01","note":[]}"#;
+        assert_eq!(find(ResourceType::FamilyMemberHistory, family), future("bornDate"));
+        let twice = r#"{"target":[{"dueDate":"1700-01-01"},{"dueDate":"1701-01-01"}]}"#;
+        assert_eq!(find(ResourceType::Goal, twice), ancient("target[].dueDate"));
         // What is planned may be to come.
         assert_eq!(find(ResourceType::Encounter, r#"{"period":{"start":"9000-01-01T00:00:00Z"}}"#), []);
     }

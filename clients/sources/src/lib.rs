@@ -16,8 +16,8 @@ pub use format::{Format, UnknownColumns, encoding, format_of};
 pub use names::{nearest, resource_type};
 pub use source::{Source, check_source};
 pub use table::{
-    Map, Maps, RowCount, RowError, TableOptions, VIOLATIONS_COLUMN, all_columns, draft_map, read_table,
+    Effects, Map, Maps, RowCount, RowError, TableOptions, VIOLATIONS_COLUMN, all_columns, draft_map, read_table,
     rejected_header, rejected_row,
 };
 pub use unusable::{Unusable, unusable};
-pub use validation::{MAX_LINE, Sink, SourceViolation, Types, Validator, read_ndjson};
+pub use validation::{MAX_LINE, Sink, SourceViolation, Taken, Types, Validator, read_ndjson};

@@ -194,62 +194,6 @@ fn table_delimiter(text: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn said(text: &str, format: Format) -> String {
-        check_text(text, true, format).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
-    }
-
-    #[test]
-    fn what_is_no_text_is_named() {
-        let mut tar = vec![0; 512];
-        tar[257..262].copy_from_slice(b"ustar");
-        for (bytes, word) in [
-            (b"PK\x03\x04....[Content_Types].xml".as_slice(), "workbook"),
-            (b"PK\x03\x04....patients.csv", "zip"),
-            (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "old Excel"),
-            (&tar, "tar"),
-            (b"BZh91AY&SY", "bzip2"),
-            (b"\xFD7zXZ\0", "xz"),
-            (b"PAR1\x15", "Parquet"),
-        ] {
-            assert!(packing(bytes).unwrap_err().to_string().contains(word), "{word}");
-        }
-        assert_eq!(packing(b"\x28\xB5\x2F\xFD").unwrap(), Packing::Zstd);
-        assert_eq!(packing(b"\x1F\x8B").unwrap(), Packing::Gzip);
-        for text in [b"firstName,lastName".as_slice(), b"PAR1_PHONE,x", b"BZh,x", b"Rar!,x"] {
-            assert_eq!(packing(text).unwrap(), Packing::None);
-        }
-    }
-
-    #[test]
-    fn what_is_another_text_is_named_with_what_to_do() {
-        for (text, format, expected) in [
-            ("<html><table>", Format::Csv, "web page"),
-            ("\u{feff}\n <!DOCTYPE HTML>", Format::Csv, "web page"),
-            ("<?xml version=\"1.0\"?><ClinicalDocument/>", Format::Ndjson, "XML"),
-            ("[\n{\"a\":1}]", Format::Ndjson, "jq -c '.[]'"),
-            ("[{\"a\":1}]", Format::Csv, "jq -c '.[]'"),
-            ("{\n \"a\": 1\n}\n", Format::Ndjson, "jq -c ."),
-            ("{\"a\":1,\n\"b\":2}", Format::Ndjson, "jq -c ."),
-            ("{\"resourceType\":\"Bundle\",\"entry\":[]}", Format::Ndjson, "Bundle"),
-            ("{\"resourceType\": \"Bundle\",\n \"entry\": [", Format::Ndjson, "Bundle"),
-            ("{\"resourceType\":\"Patient\",\"name\":[{\"family\":\"x\"}]}", Format::Ndjson, "FHIR's own"),
-            ("{\"resourceType\":\"Observation\",\"code\":{\"coding\":[]}}", Format::Ndjson, "FHIR's own"),
-            ("a,b\n1,2\n", Format::Ndjson, "--format csv"),
-            ("a\tb\n1\t2\n", Format::Ndjson, "--format tsv"),
-            ("{\"a\":1}\n", Format::Csv, "--format ndjson"),
-            ("{\"a\":1}\n{\"a\":2}", Format::Ndjson, "fine"),
-            ("{\"x\n{\"a\":1}\n", Format::Ndjson, "fine"),
-            ("broken\n{\"a\":1}\n", Format::Ndjson, "fine"),
-            ("<5,b\n", Format::Csv, "fine"),
-            ("", Format::Csv, "fine"),
-        ] {
-            let said = said(text, format);
-            assert!(said.contains(expected), "{text}: {said}");
-        }
-        let cut = check_text("{\n \"a\": [1,\n 2,", false, Format::Ndjson);
-        assert!(cut.unwrap_err().to_string().contains("pretty"));
-    }
-
     #[test]
     fn utf_16_shows_itself() {
         for (bytes, expected) in [

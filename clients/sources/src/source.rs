@@ -16,7 +16,7 @@ use crate::format::Format;
 #[cfg(test)]
 use crate::format::encoding;
 use crate::look::{self, Packing};
-use crate::table::{TableOptions, check_header};
+use crate::table::{Effects, TableOptions, check_header};
 use crate::unusable::unusable;
 use crate::zstd::ZstdReader;
 
@@ -125,18 +125,18 @@ fn first_bytes<R: Read>(mut reader: R, count: u64) -> io::Result<(Vec<u8>, impl 
 }
 
 /// What can be said of a source before it is read: that it can be opened, what it is, and that the header of a table and
-/// its map fit the type. Nothing is taken from stdin.
+/// its map fit the type. Returns what the map's settings do, where that can be told. Nothing is taken from stdin.
 pub fn check_source(
     path: &Path,
     format: Format,
     encoding: Option<&'static Encoding>,
     table: Option<(&TableOptions<'_>, &Schema)>,
-) -> Result<()> {
+) -> Result<Option<Effects>> {
     if path == Path::new("-") {
         let mut stdin = io::stdin().lock();
         let first = stdin.fill_buf().context("read stdin")?;
         if look::packing(first)? != Packing::None || encoding.or_else(|| look::shown_encoding(first)).is_some() {
-            return Ok(());
+            return Ok(None);
         }
         // A line that is cut off says nothing.
         let lines = memchr::memrchr(b'\n', first).and_then(|end| first.get(..=end)).unwrap_or_default();
@@ -144,17 +144,17 @@ pub fn check_source(
         // A pipe may bring a header alone, or a part of it.
         let is_open = memchr::memchr_iter(b'"', lines).count() % 2 == 1;
         if count == 0 || is_open {
-            return Ok(());
+            return Ok(None);
         }
         look::check_text(&String::from_utf8_lossy(lines), false, format)?;
-        return table.map_or(Ok(()), |(options, schema)| check_header(lines, options, schema));
+        return table.map(|(options, schema)| check_header(lines, options, schema)).transpose();
     }
     if !path.is_file() {
         // What is read of a pipe is gone.
-        return std::fs::metadata(path).map(|_| ()).map_err(|error| unusable(format!("cannot be opened: {error}")));
+        return std::fs::metadata(path).map(|_| None).map_err(|error| unusable(format!("cannot be opened: {error}")));
     }
     let source = Source::open(path)?.text(encoding, format)?;
-    table.map_or(Ok(()), |(options, schema)| check_header(source.reader, options, schema))
+    table.map(|(options, schema)| check_header(source.reader, options, schema)).transpose()
 }
 
 struct Counted<R> {

@@ -8,7 +8,7 @@ use records::Schema;
 use crate::doubt::Doubt;
 use crate::format::UnknownColumns;
 use crate::unusable::unusable;
-use crate::validation::{Sink, SourceViolation, Validator};
+use crate::validation::{Sink, SourceViolation, Taken, Validator};
 
 mod columns;
 mod convert;
@@ -24,7 +24,7 @@ mod tree;
 
 pub use fields::all_columns;
 pub use guess::draft_map;
-pub use map::{Map, Maps};
+pub use map::{Effects, Map, Maps};
 pub use rejects::{rejected_header, rejected_row};
 pub use rows::RowError;
 
@@ -57,6 +57,7 @@ pub struct TableOptions<'a> {
 struct Header<R> {
     rows: Rows<R>,
     converter: Converter,
+    effects: Effects,
 }
 
 fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) -> Result<Header<R>> {
@@ -70,8 +71,9 @@ fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) 
     let headers: Vec<_> = headers.collect();
     let count = headers.len();
     let columns = Columns::assign(schema, headers, map, options.unknown);
-    match columns.and_then(Converter::new) {
-        Ok(converter) => Ok(Header { rows, converter }),
+    let read = columns.and_then(|columns| Ok((columns.effects(), Converter::new(columns)?)));
+    match read {
+        Ok((effects, converter)) => Ok(Header { rows, converter, effects }),
         Err(problem) => {
             // A title above the header has fewer cells than what follows.
             let next = rows.next_row().ok().flatten().map_or(0, |_| rows.cells.len());
@@ -85,9 +87,9 @@ fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) 
     }
 }
 
-/// Checks whether a table's header and its map fit the type. Reads no further.
-pub(crate) fn check_header(reader: impl Read, options: &TableOptions<'_>, schema: &Schema) -> Result<()> {
-    read_header(reader, options, schema).map(|_| ())
+/// Checks whether a table's header and its map fit the type, and tells what the map's settings do. Reads no further.
+pub(crate) fn check_header(reader: impl Read, options: &TableOptions<'_>, schema: &Schema) -> Result<Effects> {
+    read_header(reader, options, schema).map(|header| header.effects)
 }
 
 /// Reads a table with a header. `seen` hears of every thousandth row.
@@ -98,7 +100,7 @@ pub fn read_table(
     sink: &mut dyn Sink,
     mut seen: impl FnMut(),
 ) -> Result<RowCount> {
-    let Header { mut rows, mut converter } = read_header(reader, options, &validator.schema)?;
+    let Header { mut rows, mut converter, .. } = read_header(reader, options, &validator.schema)?;
     let mut record = Vec::new();
     let mut count = RowCount::default();
     while let Some(line) = rows.next_row()? {
@@ -122,13 +124,14 @@ pub fn read_table(
         }
         match validator.check(&record) {
             Ok(id) if violations.is_empty() => match validator.accept(line, id, &record, sink)? {
-                None => {
+                Taken::LeftOut => continue,
+                Taken::In => {
                     for (field, doubt) in converter.doubts.drain(..) {
                         sink.doubtful(line, validator.resource_type, &field, doubt);
                     }
                     continue;
                 }
-                Some(duplicate) => violations.push(duplicate),
+                Taken::Rejected(violation) => violations.push(violation),
             },
             Ok(_) => {}
             Err(of_record) => {

@@ -43,16 +43,23 @@ fn code_name(code: ViolationCode) -> String {
     }
 }
 
+/// What becomes of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    In,
+    /// Another one takes its place, or it is no more.
+    LeftOut,
+    /// Why it is rejected all the same, as for an id that another record has.
+    Rejected(SourceViolation),
+}
+
 /// Takes records in, one after the other.
 pub trait Sink {
-    /// A valid record. What is returned is why it is rejected all the same, as for an id that another record has.
-    fn valid(
-        &mut self,
-        line: u64,
-        resource_type: ResourceType,
-        id: Option<RecordId>,
-        record: &[u8],
-    ) -> Result<Option<SourceViolation>>;
+    /// A valid record.
+    fn valid(&mut self, line: u64, resource_type: ResourceType, id: Option<RecordId>, record: &[u8]) -> Result<Taken>;
+
+    /// Whether an invalid record is left out before anything is said of it.
+    fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool;
 
     /// Bytes of a record that is rejected; the last ones end it.
     fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()>;
@@ -87,21 +94,15 @@ impl Validator {
         Ok(Self { resource_type, schema, dates })
     }
 
-    /// Hands a valid record on, and tells of what can hardly be meant. What is returned is why it is rejected all the same.
-    pub(crate) fn accept(
-        &self,
-        line: u64,
-        id: Option<RecordId>,
-        record: &[u8],
-        sink: &mut dyn Sink,
-    ) -> Result<Option<SourceViolation>> {
-        let rejected = sink.valid(line, self.resource_type, id, record)?;
-        if rejected.is_none() {
+    /// Hands a valid record on, and tells of what can hardly be meant.
+    pub(crate) fn accept(&self, line: u64, id: Option<RecordId>, record: &[u8], sink: &mut dyn Sink) -> Result<Taken> {
+        let taken = sink.valid(line, self.resource_type, id, record)?;
+        if taken == Taken::In {
             for (field, doubt) in self.dates.find(&self.schema, record) {
                 sink.doubtful(line, self.resource_type, &field, doubt);
             }
         }
-        Ok(rejected)
+        Ok(taken)
     }
 
     /// Whether the service would store the record, and the id that it gives itself.
@@ -119,9 +120,10 @@ impl Validator {
     pub fn feed(&self, line: u64, record: &[u8], sink: &mut dyn Sink) -> Result<()> {
         let violations = match self.check(record) {
             Ok(id) => match self.accept(line, id, record, sink)? {
-                None => return Ok(()),
-                Some(duplicate) => vec![duplicate],
+                Taken::In | Taken::LeftOut => return Ok(()),
+                Taken::Rejected(violation) => vec![violation],
             },
+            Err(_) if sink.leaves_out(line, self.resource_type, record) => return Ok(()),
             Err(violations) => violations.into_iter().map(SourceViolation::from).collect(),
         };
         sink.rejected_bytes(self.resource_type, record, true)?;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use sources::unusable;
 
 /// The version of the files that runs and exports keep.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The folder's or file's owner alone may use it.
 const PRIVATE_FOLDER: u32 = 0o700;

@@ -1,6 +1,6 @@
 //! What of a foreign resource the flat members do not say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::node::{Members, Node};
 use crate::path::{Step, is_form_of, is_own};
@@ -28,14 +28,21 @@ pub struct EnteredInError {
 }
 
 impl Losses {
-    /// What `reader` has not read of a resource.
-    pub(crate) fn of(reader: &Reader<'_>, of: &TypeTable, resource: &Members) -> Self {
+    /// What `reader` has not read of a resource, but for what stands in `fresh`, too: the same record, as it would be exported.
+    pub(crate) fn of(reader: &Reader<'_>, of: &TypeTable, resource: &Members, fresh: &Members) -> Self {
         let mut losses = Self::default();
+        let mut written = HashSet::new();
+        for (name, element) in fresh.iter() {
+            each_leaf(name, element, &mut |path, leaf| {
+                written.insert((path.to_owned(), leaf.to_json()));
+            });
+        }
         for (name, element) in resource.iter().filter(|(name, _)| !is_own(name)) {
             each_leaf(name, element, &mut |path, leaf| {
                 let modifier = is_modifier(of, path);
                 let is_renamed = modifier && reader.has_renamed(leaf);
-                if reader.has_read(leaf) && !is_renamed {
+                let is_read = reader.has_read(leaf) && !is_renamed;
+                if is_read || written.contains(&(path.to_owned(), leaf.to_json())) {
                     return;
                 }
                 let loss = losses.0.entry(path.to_owned()).or_default();

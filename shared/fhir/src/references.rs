@@ -11,13 +11,11 @@ pub struct Referred<'a> {
     /// Where it stands, as a JSON pointer.
     pub path: String,
     pub id: &'a str,
-    /// Of which type the record is, as the reference or its member says.
-    pub of: Option<ResourceType>,
-    /// Of which types it may be all the same.
+    /// Of which types the record may be: one, where the reference or its member says it.
     pub types: &'static [ResourceType],
 }
 
-/// All ids of other records in a flat record. A bare id may be of any type that the member takes; `Patient/1` names its own. What is
+/// All ids of other records in a flat record. A bare id is of the type that the member is for; `Patient/1` names its own. What is
 /// no id (a URL, a text where one may stand) refers to nothing that could be looked for.
 #[must_use]
 pub fn references(resource_type: ResourceType, record: &Value) -> Vec<Referred<'_>> {
@@ -58,17 +56,14 @@ fn each<'a>(value: &'a Value, path: &str, of: &mut dyn FnMut(&'a Value, &str)) {
 
 fn referred<'a>(reference: &'static Reference, flat: &str, value: &'a Value, path: &str) -> Option<Referred<'a>> {
     let text = value.as_str()?;
-    let (id, of, types) = match text.split_once('/') {
-        Some((name, id)) => {
-            let of = name.parse().ok()?;
-            (id, Some(of), alone(of))
-        }
+    let (id, types) = match text.split_once('/') {
+        Some((name, id)) => (id, alone(name.parse().ok()?)),
         // Some members take the text of a reference, too.
         None if reference.display && !flat.ends_with("Id") && !flat.ends_with("Ids") => return None,
-        None => (text, reference.to.as_ref().and_then(|to| to.parse().ok()), reference.targets()),
+        None => (text, reference.targets()),
     };
     let is_id = !types.is_empty() && RecordId::try_from(id.to_owned()).is_ok();
-    is_id.then(|| Referred { path: path.to_owned(), id, of, types })
+    is_id.then(|| Referred { path: path.to_owned(), id, types })
 }
 
 /// A list of this type alone.

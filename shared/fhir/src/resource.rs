@@ -83,13 +83,15 @@ pub fn from_fhir(
     let mut reader = Reader::of(resource);
     let mut flat = read_with(&mut reader, of, resource);
     flat.set("resourceType", Node::text(resource_type.as_str()));
+    let fresh = to_fhir(resource_type, &flat)?;
+    let losses = Losses::of(&reader, of, resource, &fresh);
     if unmapped == Unmapped::Keep {
-        let kept = kept(of, resource_type, &flat, resource);
+        let kept = kept(of, &fresh, resource);
         if !kept.is_empty() {
             flat.set(KEPT, Node::Object(kept));
         }
     }
-    Some(Ok(Read { losses: Losses::of(&reader, of, resource), flat }))
+    Some(Ok(Read { flat, losses }))
 }
 
 fn head_to_fhir(resource_type: ResourceType, flat: &Members) -> Members {
@@ -190,11 +192,10 @@ fn member_extension(name: &str, value: &Node) -> Node {
 
 /// The foreign elements that a fresh export would not write just so, with those that they stand or fall with; `null` for
 /// those that it would write and that were not there.
-fn kept(of: &TypeTable, resource_type: ResourceType, flat: &Members, resource: &Members) -> Members {
-    let Some(fresh) = to_fhir(resource_type, flat) else { return Members::default() };
+fn kept(of: &TypeTable, fresh: &Members, resource: &Members) -> Members {
     let element = |from: &Members, name: &str| from.get(name).and_then(|element| foreign_element(name, element));
     let names = || resource.iter().chain(fresh.iter()).map(|(name, _)| name).filter(|name| !is_own(name));
-    let differing = names().filter(|name| element(resource, name) != element(&fresh, name));
+    let differing = names().filter(|name| element(resource, name) != element(fresh, name));
     let groups: HashSet<_> = differing.map(|name| group_of(of, name)).collect();
     names()
         .filter(|name| groups.contains(group_of(of, name)))

@@ -251,20 +251,17 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// The types of the service that a bare id may be of, the likeliest first: any where none is named, none where it may as
-    /// well be of a type that the service does not have.
+    /// The types of the service that a bare id may be of: the one that the member is for, or any where none is named; none
+    /// where it may as well be of a type that the service does not have.
     pub(crate) fn targets(&self) -> &[ResourceType] {
         self.targets.get_or_init(|| {
             let known = |name: &String| name.parse().ok();
-            let mut targets: Vec<ResourceType> = match &self.to {
-                None if self.types.is_empty() => ResourceType::ALL.to_vec(),
-                None => self.types.iter().map(known).collect::<Option<_>>().unwrap_or_default(),
-                Some(_) => self.to.iter().chain(&self.types).filter_map(known).collect(),
+            let targets: Option<Vec<ResourceType>> = match &self.to {
+                Some(to) => known(to).map(|to| vec![to]),
+                None if self.types.is_empty() => Some(ResourceType::ALL.to_vec()),
+                None => self.types.iter().map(known).collect(),
             };
-            let likeliest = targets.first().filter(|_| self.to.is_some()).copied();
-            targets.sort_by_key(|target| (Some(*target) != likeliest, *target));
-            targets.dedup();
-            targets
+            targets.unwrap_or_default()
         })
     }
 }

@@ -134,7 +134,7 @@ fn an_export_as_fhir_is_every_record_and_comes_back_as_it_was() {
         assert_eq!(got.text.lines().count() as u64, file["records"].as_u64().unwrap(), "{name}");
         for line in got.text.lines() {
             let read = fhir::from_fhir(resource_type, &parsed(line), fhir::Unmapped::Keep).unwrap().unwrap();
-            assert!(read.losses.is_empty(), "{line}");
+            assert!(read.losses.is_empty(), "{:?}: {line}", read.losses);
             back.push(read.flat);
         }
     }

@@ -126,9 +126,6 @@ pub(super) fn start(
         super::retry::write_down(first, &folder, false)?;
     }
     folder.begin(&request)?;
-    let resume = format!("go on with: {}", output.next("resume", folder.path()));
-    let how = if reads_stdin { "begin again" } else { &resume };
-    Output::on_interrupt(&format!("nothing was sent; {how}"));
     if let Some(Retried { first, .. }) = of {
         super::retry::write_down(first, &folder, true)?;
     }
@@ -214,6 +211,10 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Makes the plan, shows it, asks where it must, and acts.
     pub(super) fn plan_and_act(&self, mut request: ImportRequest, limits: Option<&Limits>, yes: bool) -> Result<Exit> {
+        let reads_stdin = request.from.files().any(|source| source.path.as_os_str() == "-");
+        let resume = format!("go on with: {}", self.output.next("resume", self.folder.path()));
+        let how = if reads_stdin { "begin again" } else { &resume };
+        Output::on_interrupt(&format!("nothing was sent; {how}"));
         let plan = transfer::build(BuildInput {
             run: &request.run,
             from: &request.from,

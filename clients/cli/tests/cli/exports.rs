@@ -445,3 +445,55 @@ fn an_export_as_fhir_has_files_by_type_and_a_chain_of_its_own() {
         .says("since 2026-01-15");
     bench.run(&["export", "Patient", "--out", "-", "--format", "fhir"]).ends(2).says("several files");
 }
+
+/// Lines of a chain that the state has no more, or newer, are past: nobody has to mend them, and mended they would come back.
+#[test]
+fn invalid_lines_of_a_chain_are_rejected_only_where_they_are_the_newest() {
+    let bench = Bench::new();
+    let export = |day: u32| {
+        bench.stub.state().transaction_time = format!("2026-01-{day}T09:00:00Z");
+        bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
+    };
+    for id in ["mended", "deleted", "broken"] {
+        bench.stub.put("Patient", id, if id == "broken" { "Fine" } else { "" });
+    }
+    export(10);
+    bench.stub.state().transaction_time = "2026-01-11T09:00:00Z".to_owned();
+    bench.stub.put("Patient", "mended", "Mended");
+    bench.stub.put("Patient", "broken", "");
+    bench.stub.delete("Patient", "deleted");
+    export(12);
+    bench.stub.state().records.clear();
+    // The stub's second export holds what is there: two records, and a deletion.
+    bench.import(&["out"]).ends(3).says("5 read = 1 stored + 1 rejected + 3 left out");
+    let rejected = bench.read("state/rejected.ndjson");
+    assert!(rejected.contains("\"broken\"") && rejected.lines().count() == 1, "{rejected}");
+    let ids: Vec<_> = bench.stub.state().records.keys().map(|(_, id)| id.clone()).collect();
+    assert_eq!(ids, ["mended"], "no older version takes the place of the newest");
+}
+
+#[test]
+fn files_of_exports_may_be_named_by_a_pattern_and_with_a_pipe() {
+    let bench = with_patients(2);
+    bench.run(&["export", "Patient", "--out", "out", "--per-type"]).ends(0);
+    bench.stub.delete("Patient", "p-000");
+    bench.stub.state().transaction_time = "2026-01-16T09:00:00Z".to_owned();
+    bench.run(&["export", "Patient", "--out", "out", "--per-type", "--since-last"]).ends(0);
+    let chain = chain(&bench, "out");
+    let file = |at: usize, name: &str| chain[at].join(name).to_str().unwrap().to_owned();
+    let files = [file(0, "Patient.ndjson"), file(1, "Patient.ndjson"), file(1, "deleted.ndjson")];
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    let import = [&["import", "Patient"][..], &files, &["-", "--state", "state"]].concat();
+    let mut import = bench.command(&import);
+    import.write_stdin("{\"id\":\"own\",\"firstName\":\"A\",\"lastName\":\"B\"}\n");
+    bench.stub.state().records.clear();
+    run(import).ends(0).says("4 read = 2 stored + 0 rejected + 2 left out");
+    bench.run(&["validate", "Patient", files[2]]).ends(2).says("deleted.ndjson holds no records");
+    // What is mine is the last one, whatever its time says.
+    let fixed = std::fs::read_to_string(files[0]).unwrap().lines().nth(1).unwrap().replace("Doe", "Fixed");
+    bench.write("fixed.ndjson", fixed + "\n");
+    let last = ["import", "Patient", files[0], files[1], "fixed.ndjson", "--duplicates", "last", "--state", "two"];
+    bench.run(&last).ends(0);
+    let state = bench.stub.state();
+    assert!(state.records[&("Patient".to_owned(), "p-001".to_owned())].0.contains("Fixed"));
+}

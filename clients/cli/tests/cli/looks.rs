@@ -16,6 +16,19 @@ fn what_cannot_be_read_is_told_in_one_sentence_and_nothing_is_made() {
         ("p.ndjson", b"{\n  \"firstName\": \"A\"\n}\n", "jq -c ."),
         ("p.ndjson", b"{\"resourceType\":\"Bundle\",\"entry\":[]}", "Bundle"),
         ("p.ndjson", b"{\"resourceType\":\"Patient\",\"name\":[{\"family\":\"Doe\"}]}\n", "FHIR's own resources"),
+        ("p.ndjson", b"\xFD7zXZ\0", "xz"),
+        ("p.ndjson", b"PAR1\x15", "Parquet"),
+        ("p.csv", b"\xEF\xBB\xBF\n <!DOCTYPE HTML>", "web page"),
+        ("p.ndjson", b"<?xml version=\"1.0\"?><ClinicalDocument/>", "XML"),
+        ("p.csv", b"[{\"a\":1}]", "jq -c '.[]'"),
+        ("p.ndjson", b"{\"a\":1,\n\"b\":2}", "jq -c ."),
+        ("p.ndjson", b"{\"resourceType\": \"Bundle\",\n \"entry\": [", "Bundle"),
+        (
+            "p.ndjson",
+            b"{\"resourceType\":\"Patient\",\"code\":{\"coding\":[]},\"name\":[{\"family\":\"Doe\"}]}",
+            "FHIR's own",
+        ),
+        ("p.ndjson", b"firstName\tlastName\nA\tB\n", "--format tsv"),
         ("p.txt", b"firstName,lastName\nA,B\n", "--format csv"),
         ("p.csv", b"{\"firstName\":\"A\",\"lastName\":\"B\"}\n", "--format ndjson"),
     ] {
@@ -29,6 +42,17 @@ fn what_cannot_be_read_is_told_in_one_sentence_and_nothing_is_made() {
         std::fs::remove_file(bench.path(name)).unwrap();
     }
     assert_eq!(bench.stub.count("POST", ""), 0);
+    // What begins nearly so is read, and is told line by line.
+    for text in
+        ["{\"x\n{\"firstName\":\"A\",\"lastName\":\"B\"}\n", "broken\n{\"firstName\":\"A\",\"lastName\":\"B\"}\n"]
+    {
+        bench.write("p.ndjson", text);
+        bench.run(&["validate", "Patient", "p.ndjson"]).ends(3).says("2 records: 1 valid, 1 invalid");
+    }
+    for heading in ["PAR1_PHONE", "BZh", "Rar!", "<5"] {
+        bench.write("p.csv", format!("{heading},firstName,lastName\n1,A,B\n"));
+        bench.run(&["validate", "Patient", "p.csv", "--unknown", "drop"]).ends(0);
+    }
     let mut tar = vec![0; 1024];
     tar[257..262].copy_from_slice(b"ustar");
     let level = ruzstd::encoding::CompressionLevel::Fastest;
@@ -185,7 +209,7 @@ fn references_within_a_folder_are_checked_if_that_is_asked() {
     bench.run(&["validate", "data"]).ends(0).says("5 records: 5 valid");
     let said = bench.run(&["validate", "data", "--references"]);
     said.ends(3).says("1 records that others refer to are not in these files");
-    let expected = "data/Encounter.ndjson:2: patientId: There is no such Patient in these files (Encounter, and 1 more refer to it) [unknown_reference]\n";
+    let expected = "data/Encounter.ndjson:2: patientId: There is no such Patient among the valid records of these files (Encounter, and 1 more refer to it) [unknown_reference]\n";
     assert_eq!(said.out, expected);
 }
 
@@ -199,6 +223,11 @@ fn references_are_checked_in_lists_below_members_and_of_several_types() {
     let team = r#"{"id":"t1","name":"T","participant":[{"memberId":"d1"},{"memberId":"d9"}]}"#;
     bench.write("data/CareTeam.ndjson", format!("{team}\n"));
     let said = bench.run(&["validate", "data", "--references", "--output", "json"]).json();
+    // Another type's record of that number is another record.
+    bench.write("data/Organization.ndjson", "{\"id\":\"p9\",\"name\":\"O\"}\n");
+    bench.write("data/Account.ndjson", "{\"id\":\"a1\",\"status\":\"active\",\"patientId\":\"p9\"}\n");
+    let again = bench.run(&["validate", "data", "--references", "--output", "json"]).json();
+    assert_eq!(again["missingReferences"], said["missingReferences"], "{again}");
     let mut found: Vec<_> =
         said["errors"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
     found.sort_unstable();

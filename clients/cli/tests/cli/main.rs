@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod commands;
+mod drafts;
 mod exports;
 mod folders;
 mod imports;

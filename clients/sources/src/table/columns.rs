@@ -9,10 +9,13 @@ use super::VIOLATIONS_COLUMN;
 use super::dates::{Dates, Years};
 use super::fields::{Kind, Leaf, NoField, Step, no_field};
 use super::headers::check_headers;
-use super::map::{FieldRule, Lined, Map, Rule, Scalar, When};
+use super::map::{Effects, FieldRule, Lined, Map, Rule, Scalar, Settings, When};
 use super::translate::{Numbers, Rest, Translation, write_value};
 use crate::format::UnknownColumns;
 use crate::names::nearest;
+
+/// No number of a record is longer.
+const MAX_PAD: usize = 64;
 
 /// One way to fill a field.
 #[derive(Debug)]
@@ -73,7 +76,8 @@ impl Columns {
             headers.pop();
         }
         check_headers(&headers, &|header| map.columns.contains_key(header))?;
-        let mut assign = Assign { schema, headers: &headers, map, zone: zone(map)?, fills: Vec::new() };
+        let (zone, numbers) = (zone(map)?, numbers(map)?);
+        let mut assign = Assign { schema, headers: &headers, map, zone, numbers, fills: Vec::new() };
         let joined = assign.fields()?;
         let mut strangers = Vec::new();
         for (at, header) in headers.iter().enumerate() {
@@ -102,19 +106,6 @@ impl Columns {
                 .push("map or drop them in a map file (see validate --help), or use --unknown keep or drop".to_owned());
             return Err(strangers.join("\n  "));
         }
-        // What is said for all types may be for another one.
-        if let Some(Lined { line, .. }) = map.settings.timezone.as_ref().filter(|_| map.settings.is_own_timezone)
-            && !assign.fills.iter().any(|fill| fill.translation.uses_zone())
-        {
-            return Err(map.wrong(*line, "timezone has no effect: no format reads a time of day without an offset"));
-        }
-        if let Some(line) = map.settings.own_numbers
-            && !assign.fills.iter().any(Fill::reads_numbers)
-        {
-            return Err(
-                map.wrong(line, "decimal and thousands have no effect: no column fills a number, or has a when")
-            );
-        }
         let fills = assign.fills;
         check_required(schema, &fills)?;
         let nulls = match &map.settings.nulls {
@@ -122,6 +113,16 @@ impl Columns {
             None => Vec::new(),
         };
         Ok(Self { fills, headers, nulls })
+    }
+}
+
+impl Columns {
+    /// Which settings do something here.
+    pub(super) fn effects(&self) -> Effects {
+        Effects {
+            zone: self.fills.iter().any(|fill| fill.translation.uses_zone()),
+            numbers: self.fills.iter().any(Fill::reads_numbers),
+        }
     }
 }
 
@@ -140,6 +141,19 @@ fn trimmed(nulls: &[String]) -> Result<Vec<String>, String> {
     }
     Ok(nulls.to_vec())
 }
+
+/// How the file writes its numbers, where a column says nothing else.
+fn numbers(map: &Map) -> Result<Numbers, String> {
+    let Settings { decimal, thousands, numbers_line, .. } = map.settings;
+    let numbers = Numbers { decimal, thousands };
+    match numbers_line.filter(|_| numbers.contradicts_itself()) {
+        Some(line) => Err(map.wrong(line, SAME)),
+        None => Ok(numbers),
+    }
+}
+
+/// What is wrong with a notation of numbers.
+const SAME: &str = "decimal and thousands are the same; without decimal it is \".\"";
 
 /// The zone of times that have no offset.
 fn zone(map: &Map) -> Result<Option<TimeZone>, String> {
@@ -167,6 +181,7 @@ struct Assign<'a> {
     headers: &'a [String],
     map: &'a Map,
     zone: Option<TimeZone>,
+    numbers: Numbers,
     fills: Vec<Fill>,
 }
 
@@ -232,7 +247,7 @@ impl Assign<'_> {
                         (Origin::FirstOf(columns), " or ")
                     };
                     let column = Some(names.join(between));
-                    let only_with = self.only_with(rule, *line)?;
+                    let only_with = self.only_with(rule, &leaf, *line)?;
                     self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
                 }
             }
@@ -261,7 +276,7 @@ impl Assign<'_> {
     /// A column that no rule is for.
     fn plain(&mut self, at: usize, header: &str, leaf: Leaf) {
         let settings = &self.map.settings;
-        let numbers = Numbers { decimal: settings.decimal, thousands: settings.thousands };
+        let numbers = self.numbers;
         let translation = Translation { trim: settings.trim.unwrap_or(true), numbers, ..Translation::default() };
         self.fills.push(Fill {
             column: Some(header.to_owned()),
@@ -314,7 +329,7 @@ impl Assign<'_> {
                     }
                     None => Origin::Column(at),
                 };
-                let only_with = self.only_with(rule, *line)?;
+                let only_with = self.only_with(rule, &leaf, *line)?;
                 let column = Some(header.to_owned());
                 self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
             }
@@ -322,9 +337,14 @@ impl Assign<'_> {
         Ok(())
     }
 
-    /// The field without which a rule gives no value.
-    fn only_with(&self, rule: &Rule, line: usize) -> Result<Option<Vec<Step>>, String> {
-        rule.only_with.as_ref().map(|field| Ok(self.leaf(field, line)?.path)).transpose()
+    /// The field without which a rule gives no value to another.
+    fn only_with(&self, rule: &Rule, leaf: &Leaf, line: usize) -> Result<Option<Vec<Step>>, String> {
+        let Some(field) = &rule.only_with else { return Ok(None) };
+        let path = self.leaf(field, line)?.path;
+        if path == leaf.path {
+            return Err(self.map.wrong(line, &format!("onlyWith: {field} is the field itself")));
+        }
+        Ok(Some(path))
     }
 
     /// What becomes of a text, checked against the field.
@@ -358,11 +378,12 @@ impl Assign<'_> {
         if leaf.kind != Kind::Text && (rule.prefix.is_some() || hash || !formats.is_empty()) {
             return Err("prefix, hash and format are for text, and the field is none".to_owned());
         }
-        let settings = &self.map.settings;
-        let numbers =
-            Numbers { decimal: rule.decimal.or(settings.decimal), thousands: rule.thousands.or(settings.thousands) };
-        if numbers.thousands.is_some_and(|thousands| thousands == numbers.decimal.unwrap_or('.')) {
-            return Err("decimal and thousands are the same".to_owned());
+        let numbers = Numbers {
+            decimal: rule.decimal.or(self.numbers.decimal),
+            thousands: rule.thousands.or(self.numbers.thousands),
+        };
+        if numbers.contradicts_itself() {
+            return Err(SAME.to_owned());
         }
         let is_of_numbers = matches!(leaf.kind, Kind::Number(_)) || rule.when.is_some();
         if !is_of_numbers && (rule.decimal.is_some() || rule.thousands.is_some()) {
@@ -373,8 +394,11 @@ impl Assign<'_> {
                 "trim = false is for texts: numbers, true and false, and dates are read without blanks".to_owned()
             );
         }
-        if leaf.kind != Kind::Text && rule.pad.is_some() {
-            return Err("pad is for text".to_owned());
+        if rule.pad.is_some() && (leaf.kind != Kind::Text || !formats.is_empty()) {
+            return Err("pad is for digits in a text".to_owned());
+        }
+        if rule.pad.is_some_and(|pad| !(1..=MAX_PAD).contains(&pad)) {
+            return Err(format!("pad must be 1 to {MAX_PAD}"));
         }
         let translation = Translation {
             trim: rule.trim.or(self.map.settings.trim).unwrap_or(true),

@@ -8,7 +8,7 @@ use super::columns::{Columns, Fill, Origin};
 use super::fields::Step;
 use super::map::When;
 use super::rows::Cells;
-use super::translate::{Outcome, looks_like_number, write_string, write_value};
+use super::translate::{Numbers, Outcome, looks_like_number, write_string, write_value};
 use super::tree::Node;
 use crate::doubt::Doubt;
 use crate::validation::SourceViolation;
@@ -32,6 +32,8 @@ pub(super) struct Converter {
 struct Filled {
     text: String,
     state: State,
+    /// How the text writes numbers: a value of the map as JSON does, a cell as its file.
+    numbers: Numbers,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +94,16 @@ impl Converter {
                     Outcome::Refused("split", rule)
                 }
             };
+            filled.numbers = match outcome {
+                Outcome::Filled if fill.column.is_some() => fill.translation.numbers,
+                _ => Numbers::default(),
+            };
             filled.state = match outcome {
                 Outcome::Refused(code, rule) => {
                     violations.push(fill.violation(code, &rule));
                     State::Refused
                 }
-                Outcome::Filled => {
+                Outcome::Filled | Outcome::Named => {
                     if fill.translation.when == Some(When::Text) && looks_like_number(filled.text.trim()) {
                         self.doubts.push((dotted(&fill.leaf.path), Doubt::NumberAsText));
                     }
@@ -159,7 +165,7 @@ impl Converter {
                 }
                 if first.state == State::Refused {
                     write_string(&first.text, out);
-                } else if let Some(rule) = write_value(fill.leaf.kind, fill.translation.numbers, &first.text, out) {
+                } else if let Some(rule) = write_value(fill.leaf.kind, first.numbers, &first.text, out) {
                     violations.push(fill.violation("type", rule));
                 }
                 true

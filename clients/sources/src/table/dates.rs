@@ -352,10 +352,7 @@ mod tests {
     fn a_moment_keeps_its_offset_and_with_it_its_day() {
         let moment = convert("%m/%d/%Y %H:%M %z", "date-time", "01/31/2020 23:30 +0200");
         assert_eq!(moment.as_deref(), Some("2020-01-31T23:30:00+02:00"));
-    }
-
-    #[test]
-    fn a_date_has_no_offset_whatever_its_column_holds() {
+        // A date has none, whatever its column holds.
         let date = convert("%m/%d/%Y %H:%M %z", "date", "01/31/2020 23:30 +0200");
         assert_eq!(date.as_deref(), Some("2020-01-31"));
     }

@@ -36,6 +36,13 @@ pub struct Map {
     pub(super) fields: BTreeMap<String, Lined<FieldRule>>,
 }
 
+/// Which settings of a map do something in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effects {
+    pub(super) zone: bool,
+    pub(super) numbers: bool,
+}
+
 /// What is said of a whole file. What stands before all types is for all of them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
@@ -49,8 +56,10 @@ pub(super) struct Settings {
     pub is_own_timezone: bool,
     pub trim: Option<bool>,
     pub nulls: Option<Lined<Vec<String>>>,
-    /// Where the notation of numbers is said of this type alone.
-    pub own_numbers: Option<usize>,
+    /// Where the notation of numbers is said.
+    pub numbers_line: Option<usize>,
+    /// Whether that is said of this type alone.
+    pub is_own_numbers: bool,
     /// What stands before the decimals of a number.
     pub decimal: Option<char>,
     /// What stands between the thousands of a number.
@@ -225,6 +234,24 @@ impl Map {
     pub fn encoding(&self) -> Result<Option<&'static Encoding>> {
         let Some(Lined { line, of }) = &self.settings.encoding else { return Ok(None) };
         encoding(of).map(Some).map_err(|error| unusable(self.wrong(*line, &error.to_string())))
+    }
+
+    /// An error for a setting that does nothing in any of the files that are read by the map. What is said for all types, or by a
+    /// map for any, may be for others.
+    pub fn check_effects(&self, files: &[Effects]) -> Result<()> {
+        let does_nothing = |has: fn(&Effects) -> bool| self.resource_type.is_some() && !files.iter().any(has);
+        let Settings { timezone, is_own_timezone, numbers_line, is_own_numbers, .. } = &self.settings;
+        if let Some(Lined { line, .. }) =
+            timezone.as_ref().filter(|_| *is_own_timezone && does_nothing(|file| file.zone))
+        {
+            let problem = "timezone has no effect: no format reads a time of day without an offset";
+            return Err(unusable(self.wrong(*line, problem)));
+        }
+        if let Some(line) = numbers_line.filter(|_| *is_own_numbers && does_nothing(|file| file.numbers)) {
+            let problem = "decimal and thousands have no effect: no column fills a number, or has a when";
+            return Err(unusable(self.wrong(line, problem)));
+        }
+        Ok(())
     }
 
     /// Whether one file may be meant by both.

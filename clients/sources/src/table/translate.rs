@@ -40,6 +40,11 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// Whether one character stands for both.
+    pub(super) fn contradicts_itself(self) -> bool {
+        self.thousands.is_some_and(|thousands| thousands == self.decimal.unwrap_or('.'))
+    }
+
     /// A number as JSON writes it; `None` for what is no number of this file.
     pub(super) fn read(self, text: &str) -> Option<Cow<'_, str>> {
         if self == Self::default() {
@@ -47,6 +52,10 @@ impl Numbers {
         }
         let decimal = self.decimal.unwrap_or('.');
         let (whole, fraction) = text.split_once(decimal).unwrap_or((text, ""));
+        // A point that is neither is of another notation.
+        if decimal != '.' && self.thousands != Some('.') && text.contains('.') {
+            return None;
+        }
         let whole = match self.thousands {
             Some(thousands) if whole.contains(thousands) => {
                 // Groups of three, but for the first: anything else is no thousands.
@@ -81,6 +90,8 @@ pub(super) enum Outcome {
     /// No value.
     Empty,
     Filled,
+    /// With a value that the map itself names.
+    Named,
     /// It cannot be translated: the code, and the rule that it breaks.
     Refused(&'static str, String),
 }
@@ -92,15 +103,16 @@ impl Translation {
         let trimmed = cell.trim();
         let is_null = self.is_null(trimmed, nulls);
         let mut text = if self.trim { trimmed } else { cell };
+        let mut is_named = false;
         match &self.values {
             // What is no value is what an empty cell is, unless it is listed itself.
             Some(values) => match (
                 self.looked_up(values, trimmed).or_else(|| self.looked_up(values, "").filter(|_| is_null)),
                 &self.otherwise,
             ) {
-                (Some(to), _) => text = to,
+                (Some(to), _) => (text, is_named) = (to, true),
                 (None, _) if is_null => return Outcome::Empty,
-                (None, Some(otherwise)) => text = otherwise,
+                (None, Some(otherwise)) => (text, is_named) = (otherwise, true),
                 (None, None) => {
                     out.push_str(cell);
                     let known: Vec<_> =
@@ -153,7 +165,7 @@ impl Translation {
             let hashed = Uuid::new_v5(&NAMESPACE, out.as_bytes()).to_string();
             *out = hashed;
         }
-        Outcome::Filled
+        if is_named { Outcome::Named } else { Outcome::Filled }
     }
 
     /// Whether a cell is no value for this field.
@@ -268,12 +280,12 @@ mod tests {
         let values = values.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
         let mut sex = Translation { values: Some(values), ignore_case: true, ..Translation::default() };
         for (cell, expected) in [("", "unknown"), (" n/a", "other"), ("m ", "male")] {
-            assert_eq!(translate(&sex, cell), (Outcome::Filled, expected.to_owned()), "{cell}");
+            assert_eq!(translate(&sex, cell), (Outcome::Named, expected.to_owned()), "{cell}");
         }
         assert_eq!(translate(&sex, "-").0, Outcome::Empty);
         let mut out = String::new();
         let outcome = sex.translate("NULL", &["NULL".to_owned()], &mut out);
-        assert_eq!((outcome, out.as_str()), (Outcome::Filled, "unknown"), "as an empty cell");
+        assert_eq!((outcome, out.as_str()), (Outcome::Named, "unknown"), "as an empty cell");
         assert!(matches!(translate(&sex, "X").0, Outcome::Refused("unmapped", _)));
         sex.otherwise = Some(String::new());
         assert_eq!(translate(&sex, "X").0, Outcome::Empty);
@@ -289,6 +301,8 @@ mod tests {
             assert_eq!(german.read(text), None, "{text}");
         }
         assert_eq!(Numbers::default().read("5,4"), None);
+        let comma = Numbers { decimal: Some(','), thousands: None };
+        assert_eq!((comma.read("1,5").as_deref(), comma.read("1.500"), comma.read("1.5,2")), (Some("1.5"), None, None));
         assert!(
             looks_like_number("5,4")
                 && looks_like_number("+5")

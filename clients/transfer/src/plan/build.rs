@@ -8,8 +8,8 @@ use encoding_rs::Encoding;
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use sources::{
-    Doubt, Format, Map, Maps, Sink, Source, SourceViolation, TableOptions, Types, Validator, read_ndjson, read_table,
-    unusable,
+    Doubt, Effects, Format, Map, Maps, Sink, Source, SourceViolation, TableOptions, Taken, Types, Validator,
+    read_ndjson, read_table, unusable,
 };
 
 use super::history::History;
@@ -23,7 +23,7 @@ use crate::state::StateFolder;
 
 mod planner;
 
-use planner::Planner;
+use planner::{Planner, id_of};
 
 /// Hears what is found while a plan is made.
 pub trait Findings {
@@ -106,6 +106,7 @@ fn shown_name(path: &Path) -> String {
 /// and that the map fits. Nothing is taken from pipes. Returns what is no error and may not be meant.
 pub fn check_sources(from: &Sources, reading: &Reading) -> Result<Vec<String>> {
     let opened = Opened::open(reading)?;
+    let mut effects: Vec<(&Map, Option<Effects>)> = Vec::new();
     for source in from.files() {
         let SourceRequest { path, format, resource_type, .. } = source;
         let check = || {
@@ -118,7 +119,8 @@ pub fn check_sources(from: &Sources, reading: &Reading) -> Result<Vec<String>> {
                 None => sources::check_source(path, *format, encoding, None),
             }
         };
-        check().with_context(|| shown_name(path))?;
+        let effect = check().with_context(|| shown_name(path))?;
+        effects.extend(opened.map(source)?.map(|map| (map, effect)));
         if reading.duplicates == Duplicates::Last && !path.is_file() {
             return Err(unusable(format!(
                 "{}: --duplicates last reads everything twice, and this can be read once: store it in a file",
@@ -126,9 +128,15 @@ pub fn check_sources(from: &Sources, reading: &Reading) -> Result<Vec<String>> {
             )));
         }
     }
+    for (map, _) in &effects {
+        let of_map: Option<Vec<_>> =
+            effects.iter().filter(|(other, _)| std::ptr::eq(*other, *map)).map(|(_, effect)| *effect).collect();
+        // What a pipe will bring nobody knows.
+        of_map.map_or(Ok(()), |effects| map.check_effects(&effects))?;
+    }
     let tables = from.files().filter(|source| source.format != Format::Ndjson);
     let tables: Vec<_> = tables.filter_map(|source| Some((source.resource_type?, source.path.as_path()))).collect();
-    Ok(opened.maps.map(|maps| maps.unused(&tables)).unwrap_or_default())
+    Ok(opened.maps.as_ref().map(|maps| maps.unused(&tables)).unwrap_or_default())
 }
 
 /// Reads all sources, and makes the plan of them.
@@ -149,10 +157,14 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         Some(mut last) => {
             events.begin(Stage::Reading, total * 2);
             for (at, source) in from.sources.iter().enumerate() {
+                if !last.is_for(source) {
+                    planner.digests.push(None);
+                    continue;
+                }
                 let mut places = LastPlaces { at, source, history: &planner.history, last: &mut last };
                 let read =
                     read_source(&opened, source, &mut places, &mut |_| {}).with_context(|| shown_name(&source.path))?;
-                planner.digests.push(read.digest.0);
+                planner.digests.push(Some(read.digest.0));
             }
             planner.last = Some(last);
         }
@@ -182,7 +194,7 @@ fn read_all(
         before += bytes;
         source.verify(&sha256, read.records).with_context(|| shown_name(&source.path))?;
         // What was found in the first reading is not what is there now.
-        if planner.digests.get(at).is_some_and(|first| *first != sha256) {
+        if planner.digests.get(at).is_some_and(|first| first.as_ref().is_some_and(|first| *first != sha256)) {
             return Err(unusable(format!("{} has changed while it was read", shown_name(&source.path))));
         }
         planner.check_alike(from, at, read.records).with_context(|| shown_name(&source.path))?;
@@ -236,7 +248,7 @@ fn read_source(
     Ok(Read { records, blank_rows, digest: open.digest() })
 }
 
-/// Notes where every id is last among the valid records.
+/// Notes where every id is last: of exports among all records, else among the valid ones.
 struct LastPlaces<'a> {
     at: usize,
     source: &'a SourceRequest,
@@ -244,20 +256,29 @@ struct LastPlaces<'a> {
     last: &'a mut LastIds,
 }
 
-impl Sink for LastPlaces<'_> {
-    fn valid(
-        &mut self,
-        line: u64,
-        resource_type: ResourceType,
-        id: Option<RecordId>,
-        record: &[u8],
-    ) -> Result<Option<SourceViolation>> {
+impl LastPlaces<'_> {
+    fn note(&mut self, line: u64, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) {
         if let Some(id) = id
-            && !self.history.leaves_out(self.source, resource_type, Some(&id), record)
+            && !self.history.leaves_out(self.source, resource_type, Some(id), record)
         {
-            self.last.note(self.source, Place { source: self.at, line }, resource_type, &id, record);
+            self.last.note(self.source, Place { source: self.at, line }, resource_type, id, record);
         }
-        Ok(None)
+    }
+}
+
+impl Sink for LastPlaces<'_> {
+    fn valid(&mut self, line: u64, resource_type: ResourceType, id: Option<RecordId>, record: &[u8]) -> Result<Taken> {
+        self.note(line, resource_type, id.as_ref(), record);
+        // What can hardly be meant is told in the second reading.
+        Ok(Taken::LeftOut)
+    }
+
+    /// The newest version is the newest, also where it is invalid: no older one takes its place.
+    fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool {
+        if self.source.expected.is_some() {
+            self.note(line, resource_type, id_of(record).as_ref(), record);
+        }
+        true
     }
 
     fn rejected_bytes(&mut self, _: ResourceType, _: &[u8], _: bool) -> Result<()> {

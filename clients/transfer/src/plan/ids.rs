@@ -87,7 +87,8 @@ impl LastIds {
         Some(Self { ids: Ids::default(), rule, newest: from.overlap.then(HashMap::new) })
     }
 
-    fn is_for(&self, source: &SourceRequest) -> bool {
+    /// Whether records of a source are compared.
+    pub(super) fn is_for(&self, source: &SourceRequest) -> bool {
         self.rule == LastOf::All || source.expected.is_some()
     }
 
@@ -104,7 +105,8 @@ impl LastIds {
             return;
         }
         let id = Fingerprint::of(id.as_str().as_bytes());
-        if let Some(newest) = &mut self.newest
+        // Of what is no export the order of the sources tells what is newer.
+        if let Some(newest) = self.newest.as_mut().filter(|_| source.expected.is_some())
             && let Some(written) = last_updated(record)
         {
             let known = newest.entry((resource_type, id)).or_insert(written);
@@ -147,14 +149,12 @@ pub(super) fn duplicate(first: Place, here: usize, names: &[String]) -> SourceVi
 #[derive(Debug, Default)]
 pub(super) struct References {
     known: HashSet<(ResourceType, Fingerprint)>,
-    /// By the type that the record is of, where that is said.
-    referred: HashMap<(Option<ResourceType>, Fingerprint), Reference>,
+    referred: HashMap<(&'static [ResourceType], Fingerprint), Reference>,
 }
 
-/// A record that is referred to: of which type it is and of which it may be, where first, by which field, and how often.
+/// A record that is referred to: of which types it may be, where first, by which field, and how often.
 #[derive(Debug)]
 pub(super) struct Reference {
-    of: Option<ResourceType>,
     types: &'static [ResourceType],
     pub(super) place: Place,
     pub(super) from: ResourceType,
@@ -169,13 +169,9 @@ impl References {
         self.known.extend(id.map(|id| (from, Fingerprint::of(id.as_str().as_bytes()))));
         // What is valid is an object.
         let Ok(record) = serde_json::from_slice(record) else { return };
-        for fhir::Referred { path, id, of, types } in fhir::references(from, &record) {
-            let reference = self.referred.entry((of, Fingerprint::of(id.as_bytes())));
-            let reference = reference.or_insert(Reference { of, types, place, from, path, count: 0 });
-            reference.count += 1;
-            if types.len() > reference.types.len() {
-                reference.types = types;
-            }
+        for fhir::Referred { path, id, types } in fhir::references(from, &record) {
+            let reference = self.referred.entry((types, Fingerprint::of(id.as_bytes())));
+            reference.or_insert(Reference { types, place, from, path, count: 0 }).count += 1;
         }
     }
 
@@ -183,7 +179,7 @@ impl References {
     pub(super) fn missing(self) -> Vec<Reference> {
         let Self { known, referred } = self;
         let is_missing = |types: &[ResourceType], id| types.iter().all(|of| !known.contains(&(*of, id)));
-        let missing = referred.into_iter().filter(|((_, id), reference)| is_missing(reference.types, *id));
+        let missing = referred.into_iter().filter(|((types, id), _)| is_missing(types, *id));
         let mut missing: Vec<_> = missing.map(|(_, reference)| reference).collect();
         missing.sort_by(|a, b| (a.place.source, a.place.line, &a.path).cmp(&(b.place.source, b.place.line, &b.path)));
         missing
@@ -193,14 +189,17 @@ impl References {
 impl Reference {
     /// What is wrong with it.
     pub(super) fn violation(self) -> SourceViolation {
-        let Self { of, from, path, count, .. } = self;
+        let Self { types, from, path, count, .. } = self;
         let field = path.trim_start_matches('/').replace('/', ".");
-        let of = of.map_or("record", ResourceType::as_str);
+        let of = match types.len() {
+            all if all == ResourceType::ALL.len() => "record".to_owned(),
+            _ => types.iter().map(|of| of.as_str()).collect::<Vec<_>>().join(" or "),
+        };
         let others = match count {
             1 => String::new(),
             count => format!(", and {} more refer to it", count - 1),
         };
-        let message = format!("{field}: There is no such {of} in these files ({from}{others})");
+        let message = format!("{field}: There is no such {of} among the valid records of these files ({from}{others})");
         SourceViolation { code: "unknown_reference".to_owned(), path, message, column: None }
     }
 }

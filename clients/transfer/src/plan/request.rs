@@ -149,7 +149,12 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: 
                     of_manifest(file_source(absolute(path)?, Some(resource_type), format))
                 })
                 .collect();
-            let sources = sources?;
+            let mut sources = sources?;
+            // It is taken with the records of its export, and holds none.
+            sources.retain(|source| source.expected.is_none() || !is_deletions(source));
+            if sources.is_empty() {
+                return Err(unusable("deleted.ndjson holds no records: name the export, or its files of records"));
+            }
             let deletions = deletions_beside(&sources)?;
             // Each by itself, whatever it is a part of: the newest version of a record counts.
             let overlap = sources.iter().filter(|source| source.expected.is_some()).count() > 1;

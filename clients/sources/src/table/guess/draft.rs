@@ -1,12 +1,12 @@
 //! The map as a text: each column with what it most likely is, and why. It shows no cell that could be a person's.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use records::{ResourceType, Schema, Shape};
 
 use super::super::VIOLATIONS_COLUMN;
-use super::super::fields::Leaf;
+use super::super::fields::{Kind, Leaf};
 use super::look::{Look, Written, has_time};
 use crate::names::words;
 
@@ -32,23 +32,20 @@ impl Draft<'_> {
              type = \"{resource_type}\"\n",
             self.count
         );
-        let is_local = |at: &usize| {
-            let has_time = |formats: Vec<&str>| formats.into_iter().any(has_time);
-            match self.looks.get(*at).map(Look::written) {
-                Some(Written::In(formats) | Written::OneOf(formats)) => has_time(formats),
-                Some(Written::NoDates) | None => false,
-            }
+        let is_moment =
+            |field: &str| Leaf::resolve(self.schema, field).is_ok_and(|leaf| leaf.format == Some("date-time"));
+        let is_local = |(look, guess): (&Look, &Option<(String, f64)>)| {
+            let has_time = match look.written() {
+                Written::In(formats) => formats.into_iter().any(has_time),
+                Written::Unclear { surely, perhaps } => surely.into_iter().chain(perhaps).any(has_time),
+                Written::NoDates | Written::AsIs => false,
+            };
+            has_time && guess.as_ref().is_some_and(|(field, _)| is_moment(field))
         };
-        if (0..self.headers.len()).any(|at| is_local(&at) && self.guesses.get(at).is_some_and(Option::is_some)) {
+        if self.looks.iter().zip(&self.guesses).any(is_local) {
             text.push_str(
                 "# Some times have no offset. Say where they were written down:\n# timezone = \"America/New_York\"\n",
             );
-        }
-        let nulls: BTreeSet<_> = self.looks.iter().flat_map(|look| &look.nulls).map(|null| key(null)).collect();
-        if !nulls.is_empty() {
-            let nulls: Vec<_> = nulls.into_iter().collect();
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "nulls = [{}]", nulls.join(", "));
         }
         text.push_str("\n[columns]\n");
         for ((header, look), guess) in self.headers.iter().zip(self.looks).zip(&self.guesses) {
@@ -101,8 +98,20 @@ impl Draft<'_> {
             dates(look, &mut rule, &mut why);
         } else if let Some(options) = options(self.schema, field) {
             codes(look, &options, &mut rule, &mut why);
-        } else {
+        } else if !could_be_name(field) {
             why.push_str(&self.values(look));
+        }
+        let nulls: Vec<_> = look.nulls.iter().map(|null| key(null)).collect();
+        if !nulls.is_empty() && !could_be_name(field) {
+            let nulls = format!("nulls = [{}]", nulls.join(", "));
+            let is_free_text = leaf.is_none_or(|leaf| leaf.kind == Kind::Text && leaf.format.is_none())
+                && options(self.schema, field).is_none();
+            // Writing to a String cannot fail.
+            let _ = if is_free_text {
+                write!(why, "; if they are no values, add {nulls}")
+            } else {
+                write!(rule, ", {nulls}")
+            };
         }
         let of_one = format!("to = \"{field}\"");
         let target = if rule == of_one { format!("\"{field}\"") } else { format!("{{ {rule} }}") };
@@ -144,7 +153,7 @@ fn dates(look: &Look, rule: &mut String, why: &mut String) {
     // Writing to a String cannot fail.
     let _ = match look.written() {
         Written::NoDates if look.filled == 0 => Ok(()),
-        Written::In(formats) if formats == ["%Y-%m-%d"] => Ok(()),
+        Written::AsIs => Ok(()),
         Written::NoDates => {
             write!(why, "; the cells are not all dates in one of the usual formats: add format = \"…\"")
         }
@@ -157,10 +166,16 @@ fn dates(look: &Look, rule: &mut String, why: &mut String) {
             why.push_str("; every cell is such a date");
             write!(rule, ", {}", in_map(&formats))
         }
-        Written::OneOf(formats) => write!(
+        Written::Unclear { surely, perhaps } if surely.is_empty() => write!(
             why,
             "; the file does not tell which is meant, add what is right of: format = \"{}\"",
-            formats.join("\" or format = \"")
+            perhaps.join("\" or format = \"")
+        ),
+        Written::Unclear { surely, perhaps } => write!(
+            why,
+            "; add formats = [\"{}\", …] with one of \"{}\": the file does not tell which is meant",
+            surely.join("\", \""),
+            perhaps.join("\" and \"")
         ),
     };
 }
@@ -199,7 +214,12 @@ fn codes(look: &Look, options: &[String], rule: &mut String, why: &mut String) {
 
 /// Whether a value is too short for a name.
 fn is_short(value: &str) -> bool {
-    value.chars().count() == 1 || (value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_digit()))
+    (value.len() == 1 && value.is_ascii()) || (value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether a field holds people's names.
+fn could_be_name(field: &str) -> bool {
+    field.to_lowercase().contains("name")
 }
 
 /// Formats as a map says them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::tz::TimeZone;
-use records::RecordId;
+use records::{RecordId, is_rfc3339};
 
 use super::super::dates::{Dates, Years};
 
@@ -57,6 +57,8 @@ pub(super) struct Look {
     pub(super) has_many: bool,
     /// How many cells are written in just these formats. Once a cell is in none, no other is looked at.
     fits: BTreeMap<Fits, u64>,
+    /// Cells that the API reads as they are: dates of FHIR, whole or in part, and moments.
+    as_is: u64,
     /// The ids, if every cell could be one, and no two are the same.
     ids: Option<HashSet<String>>,
 }
@@ -66,10 +68,12 @@ pub(super) struct Look {
 pub(super) enum Written {
     /// Not all cells are dates, or there is none.
     NoDates,
+    /// As the API reads them.
+    AsIs,
     /// Every cell is a date in one of these, and in no others: one format, or as few as there can be.
     In(Vec<&'static str>),
-    /// Each of these fits every cell, and which is meant the file does not tell.
-    OneOf(Vec<&'static str>),
+    /// In the first ones, and in some of the others: which is meant the file does not tell.
+    Unclear { surely: Vec<&'static str>, perhaps: Vec<&'static str> },
 }
 
 /// Every format by itself; those that cannot tell a century or a zone only have to fit here.
@@ -106,6 +110,7 @@ impl Look {
             self.values.insert(cell.to_owned());
             self.has_many = self.values.len() > CODES;
         }
+        self.as_is += u64::from(is_read_as_is(cell));
         if !self.fits.contains_key(&0) {
             let fits = |dates: &Option<Dates>| dates.as_ref().is_some_and(|dates| dates.convert(cell).is_ok());
             let bits = dates.iter().enumerate().filter(|(_, dates)| fits(dates)).map(|(at, _)| 1 << at);
@@ -120,6 +125,9 @@ impl Look {
 
     /// How the dates are written, where all cells are dates.
     pub(super) fn written(&self) -> Written {
+        if self.filled > 0 && self.as_is == self.filled {
+            return Written::AsIs;
+        }
         if self.fits.is_empty() || self.fits.contains_key(&0) {
             return Written::NoDates;
         }
@@ -127,7 +135,7 @@ impl Look {
         match named(of_all)[..] {
             [] => self.mixed(),
             [one] => Written::In(vec![one]),
-            ref several => Written::OneOf(several.to_vec()),
+            ref several => Written::Unclear { surely: Vec::new(), perhaps: several.to_vec() },
         }
     }
 
@@ -139,9 +147,25 @@ impl Look {
         }
         let covers = |taken: Fits| self.fits.keys().all(|fits| fits & taken != 0);
         let each = |bits: Fits| (0..FORMATS.len()).map(|at| 1 << at).filter(move |bit| bits & bit != 0);
-        let others = each(taken).flat_map(|one| each(!taken).filter(move |other| covers((taken & !one) | other)));
-        let open = others.fold(0, |open, other| open | other);
-        if open == 0 { Written::In(named(taken)) } else { Written::OneOf(named(taken | open)) }
+        // What another one could replace, and what that is.
+        let mut open: Fits = 0;
+        for one in each(taken) {
+            for other in each(!taken).filter(|other| covers((taken & !one) | other)) {
+                open |= one | other;
+            }
+        }
+        let surely = named(taken & !open);
+        let texts: Vec<_> = named(taken).iter().map(|format| (*format).to_owned()).collect();
+        let years = texts.iter().any(|format| format.contains("%y")).then_some(Years::Pivot(30));
+        // Two that read some texts as different days exclude each other.
+        let is_clear = open == 0 && Dates::parse(&texts, None, years, Some(&TimeZone::UTC)).is_ok();
+        if is_clear {
+            Written::In(surely)
+        } else if open == 0 {
+            Written::Unclear { surely: Vec::new(), perhaps: surely }
+        } else {
+            Written::Unclear { surely, perhaps: named(open) }
+        }
     }
 
     /// The format in which most cells are written that are in none of these.
@@ -156,6 +180,18 @@ impl Look {
     pub(super) fn could_be_id(&self) -> bool {
         self.filled > 0 && self.ids.is_some()
     }
+}
+
+/// Whether the API reads a cell as it is.
+fn is_read_as_is(cell: &str) -> bool {
+    let is_partial = |text: &str| {
+        let mut parts = text.split('-');
+        let mut next = |digits: usize| {
+            parts.next().is_none_or(|part| part.len() == digits && part.bytes().all(|b| b.is_ascii_digit()))
+        };
+        next(4) && next(2) && next(2) && parts.next().is_none()
+    };
+    is_rfc3339(cell) || (cell.len() <= 10 && is_partial(cell))
 }
 
 /// The formats of these bits.

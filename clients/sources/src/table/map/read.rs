@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {
     let map = |resource_type, section: Section, of_all: &RawSettings| Map {
         resource_type,
         name: name.to_owned(),
-        settings: section.settings().or(of_all, line),
+        settings: section.settings.or(of_all, line),
         columns: lined(section.columns, line, |Rules(rules)| rules),
         fields: lined(section.fields, line, |Field(rule)| rule),
     };
@@ -26,13 +26,13 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {
     if types.is_empty() {
         return Ok(vec![map(resource_type, own, &RawSettings::default())]);
     }
-    if resource_type.is_some() || !own.columns.is_empty() || !own.fields.is_empty() || own.files.is_some() {
+    if resource_type.is_some() || !own.columns.is_empty() || !own.fields.is_empty() || own.settings.files.is_some() {
         return Err(
             "type, files, [columns] and [fields] are for a map of one type, and this one has a part for each type"
                 .to_owned(),
         );
     }
-    let of_all = own.settings();
+    let of_all = own.settings;
     Ok(types.into_iter().map(|(resource_type, section)| map(Some(resource_type), section, &of_all)).collect())
 }
 
@@ -48,9 +48,9 @@ fn lined<T, U>(
     rules.collect()
 }
 
-/// What may stand before all types.
-const SETTINGS: [&str; 11] =
-    ["type", "files", "encoding", "skip", "timezone", "trim", "nulls", "decimal", "thousands", "columns", "fields"];
+/// What may be said of a type, and before all types.
+const SETTINGS: [&str; 10] =
+    ["files", "encoding", "skip", "timezone", "trim", "nulls", "decimal", "thousands", "columns", "fields"];
 
 /// What a file holds: one map, or one for each type.
 #[derive(Default)]
@@ -61,20 +61,10 @@ struct MapFile {
 }
 
 /// What is said of a type.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a map, with [columns] and [fields]")]
+#[derive(Default)]
 struct Section {
-    files: Option<Vec<String>>,
-    encoding: Option<Spanned<String>>,
-    skip: Option<u64>,
-    timezone: Option<Spanned<String>>,
-    trim: Option<bool>,
-    nulls: Option<Spanned<Vec<String>>>,
-    decimal: Option<Spanned<char>>,
-    thousands: Option<Spanned<char>>,
-    #[serde(default)]
+    settings: RawSettings,
     columns: BTreeMap<String, Spanned<Rules>>,
-    #[serde(default)]
     fields: BTreeMap<String, Spanned<Field>>,
 }
 
@@ -92,17 +82,53 @@ struct RawSettings {
 }
 
 impl Section {
-    fn settings(&self) -> RawSettings {
-        RawSettings {
-            files: self.files.clone(),
-            encoding: self.encoding.clone(),
-            skip: self.skip,
-            timezone: self.timezone.clone(),
-            trim: self.trim,
-            nulls: self.nulls.clone(),
-            decimal: self.decimal.clone(),
-            thousands: self.thousands.clone(),
+    /// Reads a member of this name, if it has one.
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<bool, A::Error> {
+        let settings = &mut self.settings;
+        match name {
+            "files" => settings.files = Some(members.next_value()?),
+            "encoding" => settings.encoding = Some(members.next_value()?),
+            "skip" => settings.skip = Some(members.next_value()?),
+            "timezone" => settings.timezone = Some(members.next_value()?),
+            "trim" => settings.trim = Some(members.next_value()?),
+            "nulls" => settings.nulls = Some(members.next_value()?),
+            "decimal" => settings.decimal = Some(members.next_value()?),
+            "thousands" => settings.thousands = Some(members.next_value()?),
+            "columns" => self.columns = members.next_value()?,
+            "fields" => self.fields = members.next_value()?,
+            _ => return Ok(false),
         }
+        Ok(true)
+    }
+}
+
+/// An error for a name that is none of these, and what was meant.
+fn unknown<E: Error>(name: &str, what: &str, known: impl Iterator<Item = &'static str>) -> E {
+    let hint = nearest(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    E::custom(format!("{name} is {what}{hint}"))
+}
+
+impl<'de> Deserialize<'de> for Section {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Part;
+        impl<'de> Visitor<'de> for Part {
+            type Value = Section;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map, with [columns] and [fields]")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Section, A::Error> {
+                let mut section = Section::default();
+                while let Some(name) = members.next_key::<String>()? {
+                    if !section.member(&name, &mut members)? {
+                        return Err(unknown(&name, "no setting of a map", SETTINGS.into_iter()));
+                    }
+                }
+                Ok(section)
+            }
+        }
+        deserializer.deserialize_map(Part)
     }
 }
 
@@ -110,29 +136,23 @@ impl RawSettings {
     /// These, and for those that are not said the others.
     fn or(self, others: &Self, line: impl Fn(usize) -> usize) -> Settings {
         /// What is said, with its line.
-        fn lined<T: Clone>(
-            line: &impl Fn(usize) -> usize,
-            own: Option<Spanned<T>>,
-            other: Option<&Spanned<T>>,
-        ) -> Option<Lined<T>> {
-            let said = own.or_else(|| other.cloned())?;
-            Some(Lined { line: line(said.span().start), of: said.into_inner() })
+        fn lined<T>(line: &impl Fn(usize) -> usize, said: Option<Spanned<T>>) -> Option<Lined<T>> {
+            said.map(|said| Lined { line: line(said.span().start), of: said.into_inner() })
         }
-        let value = |own: &Option<Spanned<char>>, other: &Option<Spanned<char>>| {
-            own.as_ref().or(other.as_ref()).map(|said| *said.get_ref())
-        };
-        let own_numbers = self.decimal.as_ref().or(self.thousands.as_ref()).map(|said| line(said.span().start));
+        let line_of = |one: &Self| one.decimal.as_ref().or(one.thousands.as_ref()).map(|said| line(said.span().start));
+        let own_numbers = line_of(&self);
         Settings {
             files: self.files,
-            encoding: lined(&line, self.encoding, others.encoding.as_ref()),
+            encoding: lined(&line, self.encoding.or_else(|| others.encoding.clone())),
             skip: self.skip.or(others.skip),
             is_own_timezone: self.timezone.is_some(),
-            timezone: lined(&line, self.timezone, others.timezone.as_ref()),
+            timezone: lined(&line, self.timezone.or_else(|| others.timezone.clone())),
             trim: self.trim.or(others.trim),
-            nulls: lined(&line, self.nulls, others.nulls.as_ref()),
-            own_numbers,
-            decimal: value(&self.decimal, &others.decimal),
-            thousands: value(&self.thousands, &others.thousands),
+            nulls: lined(&line, self.nulls.or_else(|| others.nulls.clone())),
+            numbers_line: own_numbers.or(line_of(others)),
+            is_own_numbers: own_numbers.is_some(),
+            decimal: self.decimal.or_else(|| others.decimal.clone()).map(Spanned::into_inner),
+            thousands: self.thousands.or_else(|| others.thousands.clone()).map(Spanned::into_inner),
         }
     }
 }
@@ -154,33 +174,14 @@ impl<'de> Deserialize<'de> for MapFile {
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<MapFile, A::Error> {
                 let mut file = MapFile::default();
                 while let Some(name) = members.next_key::<String>()? {
-                    match name.as_str() {
-                        "type" => file.resource_type = Some(members.next_value()?),
-                        "files" => file.own.files = Some(members.next_value()?),
-                        "encoding" => file.own.encoding = Some(members.next_value()?),
-                        "skip" => file.own.skip = Some(members.next_value()?),
-                        "timezone" => file.own.timezone = Some(members.next_value()?),
-                        "trim" => file.own.trim = Some(members.next_value()?),
-                        "nulls" => file.own.nulls = Some(members.next_value()?),
-                        "decimal" => file.own.decimal = Some(members.next_value()?),
-                        "thousands" => file.own.thousands = Some(members.next_value()?),
-                        "columns" => file.own.columns = members.next_value()?,
-                        "fields" => file.own.fields = members.next_value()?,
-                        _ => match name.parse() {
-                            Ok(resource_type) => {
-                                file.types.insert(resource_type, members.next_value()?);
-                            }
-                            Err(_) => {
-                                let settings = SETTINGS;
-                                let known =
-                                    settings.into_iter().chain(ResourceType::ALL.iter().map(|known| known.as_str()));
-                                let hint = nearest(&name, known).map(|near| format!("; did you mean {near}?"));
-                                return Err(A::Error::custom(format!(
-                                    "{name} is neither a setting of a map nor a resource type{}",
-                                    hint.unwrap_or_default()
-                                )));
-                            }
-                        },
+                    if name == "type" {
+                        file.resource_type = Some(members.next_value()?);
+                    } else if let Ok(resource_type) = name.parse() {
+                        file.types.insert(resource_type, members.next_value()?);
+                    } else if !file.own.member(&name, &mut members)? {
+                        let types = ResourceType::ALL.iter().map(|known| known.as_str());
+                        let known = SETTINGS.into_iter().chain(["type"]).chain(types);
+                        return Err(unknown(&name, "neither a setting of a map nor a resource type", known));
                     }
                 }
                 Ok(file)

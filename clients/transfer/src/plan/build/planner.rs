@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use records::{RecordId, ResourceType};
-use sources::{Doubt, Sink, Source, SourceViolation, unusable};
+use sources::{Doubt, Sink, Source, SourceViolation, Taken, unusable};
 
 use super::super::compress::Compressor;
 use super::super::history::History;
@@ -20,6 +20,15 @@ use crate::state::{HeldRecords, LineMap, StateFolder};
 
 /// Pieces of this size go to the compressor.
 const PIECE: usize = 1 << 18;
+
+/// The id of an invalid record, if that can be read.
+pub(super) fn id_of(record: &[u8]) -> Option<RecordId> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        id: RecordId,
+    }
+    serde_json::from_slice(record).ok().map(|named: Named| named.id)
+}
 
 /// Whether two files hold the same, compressed or not. A pipe cannot be read once more.
 fn holds_the_same(one: &Path, other: &Path) -> Result<bool> {
@@ -51,8 +60,8 @@ pub(super) struct Planner<'a> {
     ids: Ids,
     /// Which record with an id counts, where that is not the first one.
     pub(super) last: Option<LastIds>,
-    /// What the sources were when they were read to find these.
-    pub(super) digests: Vec<String>,
+    /// What the sources were that were read to find these.
+    pub(super) digests: Vec<Option<String>>,
     /// Lines that were rejected before, where these records are what became of them.
     pub(super) unchanged: HashSet<Fingerprint>,
     pub(super) references: Option<References>,
@@ -127,25 +136,25 @@ impl<'a> Planner<'a> {
     }
 
     /// Why a valid record is rejected all the same, or that it is left out.
-    fn passes(&mut self, place: Place, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) -> Passed {
+    fn passes(&mut self, place: Place, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) -> Taken {
         if self.unchanged.contains(&Fingerprint::of_json(record)) {
             let message = "The line is as it was when it was rejected".to_owned();
             let code = "unchanged".to_owned();
-            return Passed::Rejected(SourceViolation { code, path: String::new(), message, column: None });
+            return Taken::Rejected(SourceViolation { code, path: String::new(), message, column: None });
         }
-        let Some(source) = self.sources.get(place.source) else { return Passed::In };
+        let Some(source) = self.sources.get(place.source) else { return Taken::In };
         if self.history.leaves_out(source, resource_type, id, record) {
-            return Passed::LeftOut;
+            return Taken::LeftOut;
         }
-        let Some(id) = id else { return Passed::In };
+        let Some(id) = id else { return Taken::In };
         match self.last.as_ref().and_then(|last| last.is_replaced(source, place, resource_type, id)) {
-            Some(true) => return Passed::LeftOut,
-            Some(false) => return Passed::In,
+            Some(true) => return Taken::LeftOut,
+            Some(false) => return Taken::In,
             None => {}
         }
         match self.ids.first(resource_type, id, place) {
-            Some(first) => Passed::Rejected(duplicate(first, place.source, &self.names)),
-            None => Passed::In,
+            Some(first) => Taken::Rejected(duplicate(first, place.source, &self.names)),
+            None => Taken::In,
         }
     }
 
@@ -220,30 +229,17 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// What becomes of a valid record.
-enum Passed {
-    In,
-    LeftOut,
-    Rejected(SourceViolation),
-}
-
 impl Sink for Planner<'_> {
-    fn valid(
-        &mut self,
-        line: u64,
-        resource_type: ResourceType,
-        id: Option<RecordId>,
-        record: &[u8],
-    ) -> Result<Option<SourceViolation>> {
+    fn valid(&mut self, line: u64, resource_type: ResourceType, id: Option<RecordId>, record: &[u8]) -> Result<Taken> {
         self.bytes += record.len() as u64;
         let place = Place { source: self.source, line };
         match self.passes(place, resource_type, id.as_ref(), record) {
-            Passed::In => {}
-            Passed::LeftOut => {
+            Taken::In => {}
+            Taken::LeftOut => {
                 self.left_out += 1;
-                return Ok(None);
+                return Ok(Taken::LeftOut);
             }
-            Passed::Rejected(violation) => return Ok(Some(violation)),
+            rejected @ Taken::Rejected(_) => return Ok(rejected),
         }
         if let Some(findings) = &mut self.findings {
             let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
@@ -272,7 +268,24 @@ impl Sink for Planner<'_> {
                 self.compress(|compressor| compressor.write(&path, piece))?;
             }
         }
-        Ok(None)
+        Ok(Taken::In)
+    }
+
+    /// What of a chain is no part of its state has no violations: whoever mended it would bring it back.
+    fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool {
+        let Some(source) = self.sources.get(self.source).filter(|source| source.expected.is_some()) else {
+            return false;
+        };
+        let (id, place) = (id_of(record), Place { source: self.source, line });
+        let is_past = self.history.leaves_out(source, resource_type, id.as_ref(), record);
+        let last = self.last.as_ref().zip(id.as_ref());
+        let is_left_out =
+            is_past || last.is_some_and(|(last, id)| last.is_replaced(source, place, resource_type, id) == Some(true));
+        if is_left_out {
+            self.bytes += record.len() as u64;
+            self.left_out += 1;
+        }
+        is_left_out
     }
 
     fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()> {
