@@ -51,7 +51,7 @@ async fn main() -> Result<(), Error> {
             let key = ObjectKey::import(&partition, &id);
             aws.objects(std::env::var("BUCKET")?).put(&partition, &key, data.into()).await?;
             let source = ImportSource::Inline { key };
-            (JobSpec::Import { resource_type: resource_type.parse()?, source }, u64::try_from(lines)?)
+            (JobSpec::Import { resource_type: resource_type.parse()?, source, format: model::ImportFormat::Flat }, u64::try_from(lines)?)
         }
         [export @ ("export" | "export-gzip"), resource_type, since @ ..] => {
             let since = since.first().map(|since| since.parse()).transpose()?;

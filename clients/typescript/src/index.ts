@@ -17,5 +17,12 @@ export type { JobFilter, WaitOptions } from './jobs.js';
 export type { BlobLike, ImportData } from './ndjson.js';
 export type { ClinikOptions, RequestOptions } from './options.js';
 export type * from './records.js';
-export type { ExportRequest, ImportRecords, ImportRequest, ImportUpload, ValidateRequest } from './start.js';
+export type {
+  ExportRequest,
+  ImportRecords,
+  ImportRequest,
+  ImportResources,
+  ImportUpload,
+  ValidateRequest,
+} from './start.js';
 export type * from './types.js';

@@ -7,10 +7,21 @@ import type { ImportableRecord } from './records.js';
 import { isReport, isStartedJob } from './shapes.js';
 import { unlessAborted } from './time.js';
 import { type Answer, MAX_TEXT_BODY, type Transport } from './transport.js';
-import type { Compression, ExportFiles, ResourceType, StartedJob, ValidationReport } from './types.js';
+import type {
+  Compression,
+  ExportFiles,
+  RecordFormat,
+  ResourceType,
+  StartedJob,
+  Unmapped,
+  ValidationReport,
+} from './types.js';
 
 /** What to import: the records themselves, or an upload that holds them. */
-export type ImportRequest<T extends ResourceType = ResourceType> = ImportRecords<T> | ImportUpload<T>;
+export type ImportRequest<T extends ResourceType = ResourceType> =
+  | ImportRecords<T>
+  | ImportResources<T>
+  | ImportUpload<T>;
 
 /** An import of the records given. */
 export interface ImportRecords<T extends ResourceType = ResourceType> {
@@ -18,6 +29,20 @@ export interface ImportRecords<T extends ResourceType = ResourceType> {
   resourceType: T;
   /** 1 to 10,000 records, of 104,857,600 bytes at most. */
   data: ImportData<ImportableRecord<T>>;
+  format?: 'flat';
+  /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
+  label?: string;
+}
+
+/** An import of FHIR R4 resources. */
+export interface ImportResources<T extends ResourceType = ResourceType> {
+  /** The type of all resources. */
+  resourceType: T;
+  /** 1 to 10,000 resources, of 104,857,600 bytes at most. */
+  data: ImportData;
+  format: 'fhir';
+  /** What becomes of elements that records have no member for. Default: `keep`. */
+  unmapped?: Unmapped;
   /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
   label?: string;
 }
@@ -28,6 +53,10 @@ export interface ImportUpload<T extends ResourceType = ResourceType> {
   resourceType: T;
   /** Of `createUpload` or `upload`. An upload can be imported once, within the hour. */
   uploadId: string;
+  /** What the upload holds. Default: `flat`. */
+  format?: RecordFormat;
+  /** With `fhir`: what becomes of elements that records have no member for. Default: `keep`. */
+  unmapped?: Unmapped;
   /** Up to 64 of `A-Za-z0-9 ._:-`, given back with the job. Not for patients' data. */
   label?: string;
 }
@@ -48,13 +77,18 @@ export interface ExportRequest {
   label?: string;
 }
 
-/** What to validate. */
-export interface ValidateRequest<T extends ResourceType = ResourceType> {
+/** What to validate: records, or FHIR R4 resources. */
+export type ValidateRequest<T extends ResourceType = ResourceType> = {
   /** The type of all records. */
   resourceType: T;
-  /** 1 to 10,000 records, of 33,554,432 bytes at most; gzipped they have to fit into 4,500,000 bytes. */
-  data: ImportData<ImportableRecord<T>>;
-}
+} & (
+  | {
+      /** 1 to 10,000 records, of 33,554,432 bytes at most; gzipped they have to fit into 4,500,000 bytes. */
+      data: ImportData<ImportableRecord<T>>;
+      format?: 'flat';
+    }
+  | { data: ImportData; format: 'fhir'; unmapped?: Unmapped }
+);
 
 /** The records of one import, read and ready to be sent: in the call itself, or by upload. */
 export interface Prepared {
@@ -75,7 +109,7 @@ export function startImport(
   return transport.call({ method: 'POST', path: '/v1/bulk/import', body, expected: isStartedJob }, options);
 }
 
-export async function prepare(request: ImportRecords, signal: AbortSignal | undefined): Promise<Prepared> {
+export async function prepare(request: ImportRecords | ImportResources, signal: AbortSignal | undefined): Promise<Prepared> {
   const { resourceType, label, data, ...unknown } = request;
   const batch = await collect(data, MAX_TEXT_BODY, signal);
   const isSmall = batch.text !== undefined && fits({ ...unknown, resourceType, data: batch.text, label });

@@ -47,8 +47,23 @@ export type ExportFiles = 'single' | 'perType';
 /** With `gzip` the names of files end in `.ndjson.gz`. */
 export type Compression = 'none' | 'gzip';
 
-/** The shape of exported records: as the API takes them, or FHIR R4 resources. */
+/** The shape of records in a file: the API's own, or FHIR R4 resources. */
 export type RecordFormat = 'flat' | 'fhir';
+/** What becomes of FHIR elements that records have no member for: kept in `x-fhir`, or left out. */
+export type Unmapped = 'keep' | 'drop';
+
+/** An element of FHIR that records have no member for, over all of an import. Holds no value. */
+export interface LostElement {
+  resourceType: ResourceType;
+  /** As `identifier.value`. */
+  element: string;
+  /** Records that have lost it. */
+  records: number;
+  /** Whether it is kept in `x-fhir`. */
+  kept: boolean;
+  /** Whether it changes what a record means. */
+  modifier: boolean;
+}
 
 /** The answer to the start of an import or export. */
 export interface StartedJob {
@@ -101,10 +116,12 @@ export interface Job {
   resourceTypes?: ResourceType[];
   /** Export: as given at the start. What was deleted since is in `bulk.deleted`. */
   since?: string;
-  /** Export: its records are FHIR R4 resources. */
+  /** Its records are FHIR R4 resources. */
   format?: 'fhir';
   /** With `format`: which mapping to FHIR made them. */
   mappingVersion?: number;
+  /** Completed import of resources: how many elements records have no member for; `losses.ndjson` names them. */
+  lostElements?: number;
   createdAt: string;
   startedAt?: string;
   completedAt?: string;
@@ -188,6 +205,8 @@ export interface ValidationReport {
   errors: JobError[];
   errorCount: number;
   errorsTruncated: boolean;
+  /** Of FHIR resources: what records have no member for. */
+  losses?: LostElement[];
 }
 
 /** The limits of the key's tenant and what is left of them. `null` is unlimited. */

@@ -92,7 +92,7 @@ impl GetJob {
                         Some(Report::Errors) => report.errors_url = url,
                         Some(Report::Rejected) => report.rejected_url = url,
                         Some(Report::Results) => report.results_url = url,
-                        None => {}
+                        Some(Report::Losses) | None => {}
                     }
                 }
             }

@@ -18,8 +18,8 @@ use http::{Api, RequestExt};
 use in_process::jobs::{acquired, an_export, an_import, service_with};
 use in_process::{Service, job_id, request, shown, test_partition};
 use model::{
-    Compression, Event, ExportSpec, FailureReason, FileLayout, JobResult, JobSpec, LineViolation, ObjectKey, Progress,
-    RecordFormat, Report, ResultFile, Token,
+    Compression, Event, ExportSpec, FailureReason, FileLayout, ImportFormat, JobResult, JobSpec, LineViolation,
+    ObjectKey, Progress, RecordFormat, Report, ResultFile, Token,
 };
 use records::{ResourceType, Violation, ViolationCode};
 
@@ -127,6 +127,20 @@ async fn completed_import_tells_its_violations() {
     service
         .happens(job, [acquired(), Event::Completed { token: Token::new(1), result, progress, leftovers: false }])
         .await;
+    insta::assert_json_snapshot!(answer(&service, "job").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_of_resources_says_how_many_elements_are_lost() {
+    let JobSpec::Import { resource_type, source, .. } = an_import() else { panic!("an import") };
+    let format = ImportFormat::Fhir { unmapped: fhir::Unmapped::Keep, mapping_version: 7 };
+    let (service, job) = service_with(JobSpec::Import { resource_type, source, format }, 1).await;
+    let losses = ResultFile { records: 3, ..report(Report::Losses) };
+    let files = vec![losses, report(Report::Results)];
+    let result = JobResult::Import { violations: Vec::new(), violation_count: 0, files };
+    let progress = Progress { total: 1, processed: 1, succeeded: 1, failed: 0 };
+    let completed = Event::Completed { token: Token::new(1), result, progress, leftovers: false };
+    service.happens(job, [acquired(), completed]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }
 

@@ -5,7 +5,7 @@ use http::{
     ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, batch, given,
     idempotency, label, text,
 };
-use model::{Fingerprint, JobType, Label, Scope, UploadId};
+use model::{Fingerprint, ImportFormat, JobType, Label, Scope, UploadId};
 use records::ResourceType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -27,6 +27,10 @@ struct ImportBody<'a> {
     #[serde(borrow)]
     upload_id: Option<&'a RawValue>,
     #[serde(borrow)]
+    format: Option<&'a RawValue>,
+    #[serde(borrow)]
+    unmapped: Option<&'a RawValue>,
+    #[serde(borrow)]
     label: Option<&'a RawValue>,
 }
 
@@ -37,14 +41,14 @@ impl Endpoint for StartImport {
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
         let (asked, unknown) = body.parse()?;
-        let (resource_type, data, label) = validate(&asked, unknown.issues())?;
+        let (resource_type, data, format, label) = validate(&asked, unknown.issues())?;
         let records = match &data {
             ImportData::Inline { lines, .. } => Some(*lines),
             ImportData::Upload(_) => None,
         };
         let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/import", body.bytes()))?;
         let asked = Asked { job_type: JobType::Import, types: &[resource_type], records };
-        let import = ImportRequest { resource_type, data, label, idempotency };
+        let import = ImportRequest { resource_type, data, format, label, idempotency };
         let started = self.starter.start(&call.principal, &import).await;
         Ok(accepted(call, &asked, started, "Import job started")?.warnings(unknown.warnings()))
     }
@@ -53,8 +57,9 @@ impl Endpoint for StartImport {
 fn validate(
     request: &ImportBody<'_>,
     mut issues: Issues,
-) -> Result<(ResourceType, ImportData, Option<Label>), ApiError> {
+) -> Result<(ResourceType, ImportData, ImportFormat, Option<Label>), ApiError> {
     let resource_type = batch::resource_type(request.resource_type, &mut issues);
+    let format = batch::format(request.format, request.unmapped, &mut issues);
     let label = label(request.label, &mut issues);
     let import = match (given(request.data), given(request.upload_id)) {
         (None, Some(upload)) => {
@@ -69,7 +74,7 @@ fn validate(
             resource_type.zip(data.map(|(ndjson, lines)| ImportData::Inline { ndjson, lines }))
         }
     };
-    let import = import.map(|(resource_type, data)| (resource_type, data, label));
+    let import = import.map(|(resource_type, data)| (resource_type, data, format, label));
     import.filter(|_| issues.is_empty()).ok_or_else(|| issues.into())
 }
 

@@ -18,6 +18,7 @@ async fn answer(name: &str) -> serde_json::Value {
 payload_tests! {
     answer,
     "../../events/start-import",
+    as_fhir: "as-fhir",
     data_and_upload: "data-and-upload",
     empty_data: "empty-data",
     expired_key: "expired-key",

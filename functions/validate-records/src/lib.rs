@@ -3,7 +3,7 @@
 use http::{
     ApiError, Billing, Call, Endpoint, JobError, JsonBody, Reply, Request, RequestLimitKind, StatusCode, batch,
 };
-use model::{Scope, Validation};
+use model::{LossLine, Scope, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -18,6 +18,10 @@ struct BatchBody<'a> {
     resource_type: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    format: Option<&'a RawValue>,
+    #[serde(borrow)]
+    unmapped: Option<&'a RawValue>,
 }
 
 /// The `data` of the answer.
@@ -30,6 +34,9 @@ struct ValidatedBatch {
     errors: Vec<JobError>,
     error_count: u64,
     errors_truncated: bool,
+    /// Of FHIR resources: what flat records have no member for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<LossLine>,
 }
 
 impl Endpoint for ValidateRecords {
@@ -38,8 +45,9 @@ impl Endpoint for ValidateRecords {
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;
-        let (BatchBody { resource_type, data }, unknown) = body.parse()?;
+        let (BatchBody { resource_type, data, format, unmapped }, unknown) = body.parse()?;
         let mut issues = unknown.issues();
+        let format = batch::format(format, unmapped, &mut issues);
         let resource_type = batch::resource_type(resource_type, &mut issues);
         let data = batch::data(data, &mut issues);
         let (Some(resource_type), Some((data, _lines)), true) = (resource_type, data, issues.is_empty()) else {
@@ -49,8 +57,8 @@ impl Endpoint for ValidateRecords {
             return Err(ApiError::month_full(call));
         }
         let schema = resource_type.schema().map_err(ApiError::internal)?;
-        let Validation { total, valid, violations, violation_count } =
-            Validation::of(&schema, &call.principal.partition.tenant, &data);
+        let Validation { total, valid, violations, violation_count, losses } =
+            Validation::of(&schema, &call.principal.partition.tenant, format, &data);
         let validated = ValidatedBatch {
             total_records: total,
             valid_records: valid,
@@ -58,6 +66,7 @@ impl Endpoint for ValidateRecords {
             errors: violations.iter().map(JobError::from).collect(),
             error_count: violation_count,
             errors_truncated: violation_count > violations.len() as u64,
+            losses: losses.lines(resource_type).collect(),
         };
         Ok(Reply::new(StatusCode::OK, validated, Billing::Afterwards)?.warnings(unknown.warnings()))
     }

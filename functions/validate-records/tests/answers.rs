@@ -23,6 +23,7 @@ async fn answer(name: &str) -> Value {
 payload_tests! {
     answer,
     "../../events/validate-records",
+    as_fhir: "as-fhir",
     missing_members: "missing-members",
     mixed_lines: "mixed-lines",
     no_key: "no-key",

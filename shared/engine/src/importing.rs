@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use model::{
-    Checkpoint, FailureReason, ImportSource, JobId, JobResult, JobSpec, MAX_RECORDS, Partition, Progress, Report,
+    Checkpoint, FailureReason, ImportFormat, ImportSource, JobId, JobResult, JobSpec, MAX_RECORDS, Partition, Progress,
+    Report,
 };
 use ndjson::LineCounter;
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordWriter};
@@ -59,7 +60,7 @@ impl Work for ImportWorker {
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
         let complete_by = complete_by(self.driver.timings.complete, Instant::now(), deadline);
         let job = guard.job();
-        let JobSpec::Import { resource_type, source } = job.spec() else {
+        let JobSpec::Import { resource_type, source, format } = job.spec() else {
             return Err(PortError::defect("import records", "job is no import").into());
         };
         let mut lines = job.progress().total;
@@ -68,7 +69,8 @@ impl Work for ImportWorker {
             guard.count(lines, *month_limit).await?;
         }
         let schema = resource_type.schema().map_err(|error| PortError::defect("prepare schema", error))?;
-        let import = Import::new(self, guard, (&schema, lines), deadline, self.open(job.partition(), source).await?);
+        let batch = Batch { schema: &schema, format: *format, lines };
+        let import = Import::new(self, guard, batch, deadline, self.open(job.partition(), source).await?);
         let Outcome { violations, violation_count, progress, reports } = import.run().await?;
         let is_chunked = reports.are_chunked();
         let end = ReportsEnd { worker: self, guard, complete_by, deadline };
@@ -111,6 +113,14 @@ enum Step {
     Sent(Report, Result<SentChunk, PortError>),
 }
 
+/// What is imported.
+struct Batch<'a> {
+    schema: &'a Schema,
+    format: ImportFormat,
+    /// Lines that were counted.
+    lines: u64,
+}
+
 /// An import at work: reading, validating, writing and reporting, side by side.
 struct Import<'a> {
     guard: &'a LeaseGuard,
@@ -136,7 +146,7 @@ impl<'a> Import<'a> {
     fn new(
         worker: &ImportWorker,
         guard: &'a LeaseGuard,
-        (schema, lines): (&'a Schema, u64),
+        Batch { schema, format, lines }: Batch<'a>,
         deadline: Instant,
         source: Source,
     ) -> Self {
@@ -153,7 +163,7 @@ impl<'a> Import<'a> {
             guard,
             lines,
             deadline,
-            reader: BatchReader::new(schema, job.partition(), job.id(), Reports::new(&worker.objects, guard)),
+            reader: BatchReader::new(schema, format, job, Reports::new(&worker.objects, guard)),
             writer: Arc::new(writer),
             steps: Tasks::default(),
             source: Some(source),

@@ -21,4 +21,5 @@ pub use ids::to_fhir as id_to_fhir;
 pub use losses::{EnteredInError, Loss, Losses};
 pub use node::{Members, Node, NotJson};
 pub use references::{Referred, references};
-pub use resource::{MAPPING_VERSION, Read, Unmapped, from_fhir, to_fhir, write_fhir};
+pub use resource::{MAPPING_VERSION, Read, Unmapped, from_fhir, read_fhir, to_fhir, write_fhir};
+pub use table::element_of;

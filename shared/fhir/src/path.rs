@@ -29,6 +29,17 @@ pub(crate) enum Step {
     Resolve,
 }
 
+impl Step {
+    /// The element's name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Element(name) | Self::First(name) | Self::Each(name) | Self::Selected { name, .. } => Some(name),
+            Self::Extension { .. } => Some("extension"),
+            Self::Resolve => None,
+        }
+    }
+}
+
 /// A path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Path(pub(crate) Vec<Step>);

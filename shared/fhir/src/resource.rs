@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 use records::ResourceType;
+use serde::{Deserialize, Serialize};
 
 use crate::ids;
 use crate::losses::{self, EnteredInError, Losses};
@@ -22,9 +23,11 @@ const KEPT: &str = "x-fhir";
 const META: [&str; 6] = ["lastUpdated", "versionId", "source", "profile", "security", "tag"];
 
 /// What becomes of foreign elements that the flat record has no member for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Unmapped {
     /// They are kept in `x-fhir`.
+    #[default]
     Keep,
     /// They are left out.
     Drop,
@@ -55,6 +58,26 @@ pub fn write_fhir(resource_type: ResourceType, line: &[u8], out: &mut Vec<u8>) -
     let Node::Object(flat) = Node::parse(text)? else { return Err(NotJson) };
     Node::Object(to_fhir(resource_type, &flat).ok_or(NotJson)?).write(out);
     Ok(())
+}
+
+/// Reads a resource's line as a record's, which `out` holds afterwards. `None` for what is no JSON object, or of a type that the
+/// table does not have.
+///
+/// # Errors
+/// When the resource says that it was entered in error.
+pub fn read_fhir(
+    resource_type: ResourceType,
+    line: &[u8],
+    unmapped: Unmapped,
+    out: &mut Vec<u8>,
+) -> Option<Result<Losses, EnteredInError>> {
+    let Ok(Node::Object(resource)) = Node::parse(std::str::from_utf8(line).ok()?) else { return None };
+    let read = from_fhir(resource_type, &resource, unmapped)?;
+    Some(read.map(|Read { flat, losses }| {
+        out.clear();
+        Node::Object(flat).write(out);
+        losses
+    }))
 }
 
 /// A resource that was read.

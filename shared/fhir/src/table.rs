@@ -345,6 +345,22 @@ fn same_as(path: &str) -> Option<&'static Object> {
     found
 }
 
+/// The element that a flat member is, by the member's JSON pointer: `name.family` for `/lastName`.
+#[must_use]
+pub fn element_of(resource_type: ResourceType, pointer: &str) -> Option<String> {
+    let mut fields = &table().types.get(&resource_type)?.fields[..];
+    let mut names = Vec::new();
+    for member in pointer.split('/').skip(1).filter(|step| step.parse::<usize>().is_err()) {
+        let field = fields.iter().find(|field| field.flat == member)?;
+        names.extend(field.place.fhir.0.iter().filter_map(Step::name));
+        fields = match &field.place.rule {
+            Rule::Object(object) => object.parts().0,
+            _ => &[],
+        };
+    }
+    (!names.is_empty()).then(|| names.join("."))
+}
+
 impl TypeTable {
     /// Whether elements of a group are forms of one choice.
     pub(crate) fn is_choice(&self, group: &str) -> bool {
@@ -412,6 +428,14 @@ mod tests {
             Some(field) => missing(path, member.shape(), &field.place.rule, found),
             None => found.push(path.to_owned()),
         }
+    }
+
+    #[test]
+    fn a_member_is_told_with_its_element() {
+        let of = |pointer: &str| element_of(ResourceType::Patient, pointer);
+        assert_eq!(of("/lastName").as_deref(), Some("name.family"));
+        assert_eq!(of("/contact/0/phone").as_deref(), Some("contact.telecom.value"));
+        assert_eq!((of("/x-own"), of("")), (None, None));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Reading a batch that comes with a call: its type and its lines.
 
 use bytes::Bytes;
-use model::MAX_RECORDS;
+use fhir::{MAPPING_VERSION, Unmapped};
+use model::{ImportFormat, MAX_RECORDS};
 use ndjson::LineCounter;
 use records::ResourceType;
 use serde_json::value::RawValue;
 
 use crate::error::Issues;
-use crate::member::{text, text_bytes};
+use crate::member::{given, option, text, text_bytes};
 use crate::unknown::meant_type;
 
 /// The type of every record of the batch.
@@ -33,4 +34,15 @@ pub fn data(raw: Option<&RawValue>, issues: &mut Issues) -> Option<(Bytes, u64)>
     };
     issues.add("data", &rule);
     None
+}
+
+/// What its lines are.
+pub fn format(raw: Option<&RawValue>, unmapped: Option<&RawValue>, issues: &mut Issues) -> ImportFormat {
+    let format = option("format", raw, &[("flat", false), ("fhir", true)], issues);
+    if !format && given(unmapped).is_some() {
+        issues.add("unmapped", "Must not be given without format fhir");
+        return ImportFormat::Flat;
+    }
+    let unmapped = option("unmapped", unmapped, &[("keep", Unmapped::Keep), ("drop", Unmapped::Drop)], issues);
+    if format { ImportFormat::Fhir { unmapped, mapping_version: MAPPING_VERSION } } else { ImportFormat::Flat }
 }

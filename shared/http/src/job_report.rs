@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use model::{
-    Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation, MAX_INLINE_VIOLATIONS, RecordFormat,
-    ResultFile, transaction_time,
+    ExportSpec, ImportFormat, Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation,
+    MAX_INLINE_VIOLATIONS, RecordFormat, Report, ResultFile, transaction_time,
 };
 use records::ResourceType;
 use serde::{Serialize, Serializer};
@@ -51,6 +51,8 @@ pub struct JobReport {
     format: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mapping_version: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_elements: Option<u64>,
     #[serde(serialize_with = "moment")]
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
@@ -136,13 +138,17 @@ impl JobReport {
             JobSpec::Import { resource_type, .. } => (Some(*resource_type), None, None),
             JobSpec::Export(spec) => (None, Some(spec.resource_types.clone()), spec.since),
         };
-        let format = match job.spec() {
-            JobSpec::Export(spec) => spec.format,
-            JobSpec::Import { .. } => RecordFormat::Flat,
+        let mapping_version = match job.spec() {
+            JobSpec::Export(ExportSpec { format: RecordFormat::Fhir { mapping_version }, .. })
+            | JobSpec::Import { format: ImportFormat::Fhir { mapping_version, .. }, .. } => Some(*mapping_version),
+            JobSpec::Export(_) | JobSpec::Import { .. } => None,
         };
-        let (format, mapping_version) = match format {
-            RecordFormat::Flat => (None, None),
-            RecordFormat::Fhir { mapping_version } => (Some("fhir"), Some(mapping_version)),
+        let of_losses = |file: &&ResultFile| Report::of_file_name(&file.name) == Some(Report::Losses);
+        let lost_elements = match job.result() {
+            Some(JobResult::Import { files, .. }) if mapping_version.is_some() => {
+                Some(files.iter().find(of_losses).map_or(0, |file| file.records))
+            }
+            _ => None,
         };
         let of_import = |records| (job.job_type() == JobType::Import).then_some(records);
         Self {
@@ -166,8 +172,9 @@ impl JobReport {
             resource_type,
             resource_types,
             since,
-            format,
+            format: mapping_version.map(|_| "fhir"),
             mapping_version,
+            lost_elements,
             created_at: job.created_at(),
             started_at: job.started_at(),
             completed_at: job.completed_at(),

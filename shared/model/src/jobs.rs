@@ -26,7 +26,7 @@ pub use label::{InvalidLabel, Label};
 pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
 pub use message::{InvalidMessage, JobMessage};
 pub use result::{DELETIONS_FILE, JobOutcome, JobResult, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile};
-pub use spec::{ExportSpec, FileLayout, ImportSource, JobSpec, RecordFormat};
+pub use spec::{ExportSpec, FileLayout, ImportFormat, ImportSource, JobSpec, RecordFormat};
 pub use state::{Event, IllegalTransition, JobState, Refusal, Release, cleared_at};
 
 /// How far a job is, in records.

@@ -25,10 +25,10 @@ pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Tok
 pub use job_type::JobType;
 pub use jobs::{
     AssemblyState, Checkpoint, Cursor, DELETIONS_FILE, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason,
-    FileLayout, IllegalTransition, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage, JobOutcome, JobResult,
-    JobSpec, JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob,
-    OpenFile, OpenLane, Position, Progress, RecordFormat, Refusal, Release, Reservation, ResultFile, SavedDigest,
-    Settlement, Tail, cleared_at,
+    FileLayout, IllegalTransition, ImportFormat, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage,
+    JobOutcome, JobResult, JobSpec, JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS,
+    MAX_TAKEOVERS, NewJob, OpenFile, OpenLane, Position, Progress, RecordFormat, Refusal, Release, Reservation,
+    ResultFile, SavedDigest, Settlement, Tail, cleared_at,
 };
 pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
 pub use limits::{
@@ -39,4 +39,4 @@ pub use timings::{Timings, after, transaction_time};
 pub use uploads::{
     MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, OpenUploads, UPLOAD_LIFETIME, UPLOAD_MEMORY, URL_LIFETIME, Upload, UploadSlot,
 };
-pub use validation::{LineValidator, MAX_LINE, MAX_RECORDS, ValidLine, Validation};
+pub use validation::{LineValidator, LossLine, LostElements, MAX_LINE, MAX_RECORDS, ValidLine, Validation};

@@ -7,7 +7,12 @@ use records::{Record, RecordId, Schema, StoredLine, Violation};
 use uuid::Uuid;
 
 use crate::ids::TenantId;
-use crate::jobs::LineViolation;
+use crate::jobs::{ImportFormat, LineViolation};
+
+mod converter;
+
+use converter::Converter;
+pub use converter::{LossLine, LostElements};
 
 /// The most records of one import (openapi.yaml).
 pub const MAX_RECORDS: u64 = 10_000;
@@ -22,6 +27,8 @@ const MAX_LISTED: usize = 1_000;
 pub struct LineValidator<'a> {
     schema: &'a Schema,
     tenant: &'a str,
+    /// Makes flat records of lines that are none.
+    converter: Option<Converter>,
     /// The first valid line of every id that a client chose.
     lines_of_ids: HashMap<RecordId, u64>,
 }
@@ -35,8 +42,18 @@ pub struct ValidLine {
 
 impl<'a> LineValidator<'a> {
     #[must_use]
-    pub fn new(schema: &'a Schema, tenant: &'a TenantId) -> Self {
-        Self { schema, tenant: tenant.as_str(), lines_of_ids: HashMap::new() }
+    pub fn new(schema: &'a Schema, tenant: &'a TenantId, format: ImportFormat) -> Self {
+        let converter = match format {
+            ImportFormat::Flat => None,
+            ImportFormat::Fhir { unmapped, .. } => Some(Converter::new(schema.resource_type(), unmapped)),
+        };
+        Self { schema, tenant: tenant.as_str(), converter, lines_of_ids: HashMap::new() }
+    }
+
+    /// What was lost of the valid lines so far.
+    #[must_use]
+    pub fn losses(&self) -> LostElements {
+        self.converter.as_ref().map(|converter| converter.losses.clone()).unwrap_or_default()
     }
 
     /// The record of a line; one without an id gets what `derive` makes.
@@ -46,7 +63,18 @@ impl<'a> LineValidator<'a> {
         bytes: &[u8],
         derive: impl FnOnce() -> RecordId,
     ) -> Result<ValidLine, Vec<Violation>> {
-        self.schema.scan(bytes).and_then(|record| self.accept(number, record, derive))
+        let Some(mut converter) = self.converter.take() else {
+            return self.schema.scan(bytes).and_then(|record| self.accept(number, record, derive));
+        };
+        let validated = converter.convert(bytes).and_then(|lost| {
+            let scanned = self.schema.scan(&converter.flat);
+            let valid = scanned.and_then(|record| self.accept(number, record, derive));
+            let valid = valid.map_err(|violations| converter.with_elements(violations))?;
+            converter.losses.add(&lost);
+            Ok(valid)
+        });
+        self.converter = Some(converter);
+        validated
     }
 
     fn accept(
@@ -78,13 +106,15 @@ pub struct Validation {
     pub violations: Vec<LineViolation>,
     /// All violations counted.
     pub violation_count: u64,
+    /// What the valid ones lose.
+    pub losses: LostElements,
 }
 
 impl Validation {
     /// Validates every line of the data as an import into the tenant would, and stores nothing.
     #[must_use]
-    pub fn of(schema: &Schema, tenant: &TenantId, data: &[u8]) -> Self {
-        let mut validator = LineValidator::new(schema, tenant);
+    pub fn of(schema: &Schema, tenant: &TenantId, format: ImportFormat, data: &[u8]) -> Self {
+        let mut validator = LineValidator::new(schema, tenant, format);
         let mut validation = Self::default();
         let mut splitter = LineSplitter::new(MAX_LINE);
         splitter.push(data);
@@ -97,6 +127,7 @@ impl Validation {
             };
             validation.add(number, validated.err());
         }
+        validation.losses = validator.losses();
         validation
     }
 
@@ -116,3 +147,6 @@ impl Validation {
 fn any_id() -> RecordId {
     RecordId::from(Uuid::nil())
 }
+
+#[cfg(test)]
+mod tests;

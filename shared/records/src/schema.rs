@@ -83,6 +83,13 @@ impl ResourceType {
     pub fn schema(self) -> Result<Schema, SchemaError> {
         Schema::compile(self, self.source())
     }
+
+    /// What holds for every line of the type, whatever shape its records have: the rules of JSON, of `resourceType`, `id`
+    /// and `meta`.
+    #[must_use]
+    pub fn open_schema(self) -> Schema {
+        Schema { resource_type: self, root: ObjectRule::default() }
+    }
 }
 
 impl Schema {

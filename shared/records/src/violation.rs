@@ -45,6 +45,10 @@ pub enum ViolationCode {
     Maximum,
     /// The string does not have the wanted format.
     Format,
+    /// A FHIR resource says that it was entered in error.
+    EnteredInError,
+    /// An element that changes what a FHIR resource means would be lost.
+    ModifierLost,
     /// The record has more violations than are reported.
     #[serde(rename = "more_faults")]
     MoreViolations,

@@ -74,7 +74,11 @@ impl Fixture {
     fn import_job(&self, requests: u64) -> Job {
         let key = ObjectKey::upload(&self.partition, &UploadId::new(self.now, self.ids.random()));
         let source = ImportSource::Upload { key, etag: "\"tag\"".to_owned(), month_limit: None };
-        self.job(requests, false, JobSpec::Import { resource_type: ResourceType::Patient, source })
+        self.job(
+            requests,
+            false,
+            JobSpec::Import { resource_type: ResourceType::Patient, source, format: model::ImportFormat::Flat },
+        )
     }
 
     fn job(&self, requests: u64, counted: bool, spec: JobSpec) -> Job {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use api::{ExportRequest, ImportData, ImportRequest};
 use engine::{Delivery, JobWorker};
 use model::{
-    Compression, Event, ExportSpec, FileLayout, ImportSource, Job, JobId, JobResult, JobSpec, LeaseRequest, Month,
-    NewJob, ObjectKey, Plan, Pool, Principal, RecordFormat, Report, Reservation, ResultFile, Scope, Settlement, Tenant,
-    Token,
+    Compression, Event, ExportSpec, FileLayout, ImportFormat, ImportSource, Job, JobId, JobResult, JobSpec,
+    LeaseRequest, Month, NewJob, ObjectKey, Plan, Pool, Principal, RecordFormat, Report, Reservation, ResultFile,
+    Scope, Settlement, Tenant, Token,
 };
 use ports::{Acceptance, AcceptanceStore, JobStore, UsageStore};
 use records::ResourceType;
@@ -33,7 +33,7 @@ pub fn patients(count: usize) -> String {
 #[must_use]
 pub fn import_of(resource_type: ResourceType, data: &str) -> ImportRequest {
     let data = ImportData::Inline { ndjson: data.to_owned().into(), lines: data.lines().count() as u64 };
-    ImportRequest { resource_type, data, label: None, idempotency: None }
+    ImportRequest { resource_type, data, format: ImportFormat::Flat, label: None, idempotency: None }
 }
 
 /// An export of one type, whole, to one plain file.
@@ -144,7 +144,7 @@ pub fn an_export() -> JobSpec {
 #[must_use]
 pub fn an_import() -> JobSpec {
     let source = ImportSource::Inline { key: ObjectKey::import(&test_partition(), &job_id()) };
-    JobSpec::Import { resource_type: ResourceType::Patient, source }
+    JobSpec::Import { resource_type: ResourceType::Patient, source, format: ImportFormat::Flat }
 }
 
 /// A worker acquires the job, under the first token.

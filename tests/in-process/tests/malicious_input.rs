@@ -134,7 +134,16 @@ async fn import(content: impl Fn() -> (u64, Pieces) + Send + Sync + 'static) -> 
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), "{}\n");
     let data = ImportData::Upload(upload);
     let id = service
-        .begin(&who, ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None })
+        .begin(
+            &who,
+            ImportRequest {
+                resource_type: ResourceType::Patient,
+                data,
+                format: model::ImportFormat::Flat,
+                label: None,
+                idempotency: None,
+            },
+        )
         .await;
     let objects = Arc::new(Malicious { content: Box::new(content), parts: AtomicU32::new(0), size: AtomicU64::new(0) });
     let multipart = Arc::clone(&objects);

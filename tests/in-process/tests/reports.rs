@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use api::ImportRequest;
 use engine::{Delivery, ImportWorker};
 use in_process::Service;
-use in_process::jobs::{deliver, patients, report};
+use in_process::jobs::{caller, deliver, import_of, patients, report};
 use in_process::network::{Fate, Network, Operation};
-use model::{Job, JobResult, Report};
+use model::{ImportFormat, Job, JobResult, Plan, Report};
+use records::ResourceType;
 
 /// A report's text; its lines, bytes and hash are as the job tells.
 fn text(service: &Service, job: &Job, of: Report) -> String {
@@ -46,6 +48,32 @@ async fn the_same_id_twice_in_a_batch_is_stored_once_and_told() {
     let lines = service.exported().await;
     assert!(lines.iter().any(|line| line.contains("First")));
     assert!(lines.iter().any(|line| line.contains("Late")), "an invalid line does not take the id");
+}
+
+/// Resources become records and come back as they were; what records have no member for is told without its values.
+#[tokio::test(start_paused = true)]
+async fn an_import_of_resources_tells_what_records_have_no_member_for() {
+    let service = Service::start().await;
+    let jane = r#"{"resourceType":"Patient","id":"a","name":[{"use":"official","family":"Doe","given":["Jane"]}],"birthDate":"1990-01-15"}"#;
+    let wrong = r#"{"resourceType":"Patient","gender":"female"}"#;
+    let format = ImportFormat::Fhir { unmapped: fhir::Unmapped::Keep, mapping_version: fhir::MAPPING_VERSION };
+    let import = ImportRequest { format, ..import_of(ResourceType::Patient, &format!("{jane}\n{wrong}\n")) };
+    let id = service.begin(&caller(Plan::Pro), import).await;
+    service.work().await;
+    let job = service.job(&id).await;
+    assert_eq!((job.progress().succeeded, job.progress().failed), (1, 1));
+    assert_eq!(
+        text(&service, &job, Report::Losses),
+        "{\"resourceType\":\"Patient\",\"element\":\"name.use\",\"records\":1,\"kept\":true,\"modifier\":false}\n"
+    );
+    assert_eq!(rejected(&service, &job), format!("{wrong}\n"), "the line is as it came");
+    assert!(errors(&service, &job).contains("lastName: Required (name.family)"));
+    let stored = service.exported().await;
+    assert!(stored[0].contains(r#""firstName":"Jane""#) && stored[0].contains(r#""x-fhir""#), "{stored:?}");
+    // Of flat records nothing is lost, and there is no such report.
+    let id = service.begin_import("{\"firstName\":\"J\",\"lastName\":\"D\"}").await;
+    service.work().await;
+    assert!(report(&service.job(&id).await, Report::Losses).is_none());
 }
 
 #[tokio::test(start_paused = true)]

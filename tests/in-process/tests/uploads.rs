@@ -30,6 +30,7 @@ fn import_of(upload: UploadId) -> ImportRequest {
     ImportRequest {
         resource_type: ResourceType::Patient,
         data: ImportData::Upload(upload),
+        format: model::ImportFormat::Flat,
         label: None,
         idempotency: None,
     }
@@ -196,7 +197,13 @@ async fn an_exactly_full_month_refuses_an_upload_s_import_before_it_begins() {
         service.memory.count_month(&who.partition.tenant, Pool::Shared, &month).await.unwrap();
     }
     let data = ImportData::Upload(upload);
-    let import = ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None };
+    let import = ImportRequest {
+        resource_type: ResourceType::Patient,
+        data,
+        format: model::ImportFormat::Flat,
+        label: None,
+        idempotency: None,
+    };
     let refused = service.import_starter().start(&who, &import).await;
     assert!(matches!(refused, Err(AcceptJobError::MonthFull)), "{refused:?}");
 }

@@ -221,6 +221,7 @@ impl Kind {
                 Request::Import(ImportRequest {
                     resource_type: ResourceType::Patient,
                     data,
+                    format: model::ImportFormat::Flat,
                     label: None,
                     idempotency: None,
                 })

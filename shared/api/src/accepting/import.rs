@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{ImportSource, JobId, JobSpec, Label, MAX_UPLOAD_BYTES, ObjectKey, Principal, Upload, UploadId};
+use model::{
+    ImportFormat, ImportSource, JobId, JobSpec, Label, MAX_UPLOAD_BYTES, ObjectKey, Principal, Upload, UploadId,
+};
 use ports::{ObjectHead, ObjectStore, PortError};
 use records::ResourceType;
 
@@ -16,6 +18,7 @@ pub struct ImportRequest {
     /// The type of every record.
     pub resource_type: ResourceType,
     pub data: ImportData,
+    pub format: ImportFormat,
     pub label: Option<Label>,
     pub idempotency: Idempotency,
 }
@@ -67,19 +70,19 @@ struct ImportDrafter<'a> {
 #[async_trait]
 impl Drafter for ImportDrafter<'_> {
     async fn draft(&self, job_id: &JobId, month_limit: Option<u64>) -> Result<Draft, AcceptJobError> {
-        let (who, ImportRequest { resource_type, data, label, .. }) = (self.who, self.request);
-        let (resource_type, label) = (*resource_type, label.clone());
+        let (who, ImportRequest { resource_type, data, format, label, .. }) = (self.who, self.request);
+        let (resource_type, format, label) = (*resource_type, *format, label.clone());
         match data {
             ImportData::Inline { lines, .. } => {
                 let source = ImportSource::Inline { key: ObjectKey::import(&who.partition, job_id) };
-                let spec = JobSpec::Import { resource_type, source };
+                let spec = JobSpec::Import { resource_type, source, format };
                 Ok(Draft { spec, label, total: *lines, requests: *lines, upload: None })
             }
             ImportData::Upload(upload) => {
                 let ObjectHead { etag, .. } = self.starter.check_upload(who, upload).await?;
                 let key = ObjectKey::upload(&who.partition, upload);
                 let source = ImportSource::Upload { key, etag, month_limit };
-                let spec = JobSpec::Import { resource_type, source };
+                let spec = JobSpec::Import { resource_type, source, format };
                 Ok(Draft { spec, label, total: 0, requests: 0, upload: Some(upload.clone()) })
             }
         }

@@ -1,9 +1,11 @@
 //! From bytes to groups: lines are framed, validated, and put together for writing.
 
-use model::{JobId, LineValidator, LineViolation, MAX_INLINE_VIOLATIONS, MAX_LINE, Partition, Progress, ValidLine};
+use model::{
+    ImportFormat, Job, JobId, LineValidator, LineViolation, MAX_INLINE_VIOLATIONS, MAX_LINE, Progress, ValidLine,
+};
 use ndjson::{Frame, LineSplitter};
 use ports::{MAX_GROUP, MAX_GROUP_BYTES};
-use records::{RecordId, Schema, StoredLine, Violation};
+use records::{RecordId, ResourceType, Schema, StoredLine, Violation};
 use uuid::Uuid;
 
 use super::reports::Reports;
@@ -36,10 +38,11 @@ pub(super) struct BatchReader<'a> {
 }
 
 impl<'a> BatchReader<'a> {
-    pub(super) fn new(schema: &'a Schema, partition: &'a Partition, job: &'a JobId, reports: Reports) -> Self {
+    pub(super) fn new(schema: &'a Schema, format: ImportFormat, job: &'a Job, reports: Reports) -> Self {
         let account = Account {
-            validator: LineValidator::new(schema, &partition.tenant),
-            job,
+            validator: LineValidator::new(schema, &job.partition().tenant, format),
+            resource_type: schema.resource_type(),
+            job: job.id(),
             violations: Vec::new(),
             violation_count: 0,
             progress: Progress::default(),
@@ -101,7 +104,8 @@ impl<'a> BatchReader<'a> {
 
     /// The outcome of the whole import, once all groups have been taken out.
     pub(super) fn into_outcome(self) -> Outcome {
-        let Account { violations, violation_count, progress, reports, .. } = self.account;
+        let Account { validator, resource_type, violations, violation_count, progress, mut reports, .. } = self.account;
+        reports.lost(validator.losses().lines(resource_type));
         let progress = Progress { total: progress.processed, ..progress };
         Outcome { violations, violation_count, progress, reports }
     }
@@ -121,6 +125,7 @@ pub(super) struct Outcome {
 /// What became of every line so far.
 struct Account<'a> {
     validator: LineValidator<'a>,
+    resource_type: ResourceType,
     job: &'a JobId,
     violations: Vec<LineViolation>,
     violation_count: u64,

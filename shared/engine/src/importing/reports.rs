@@ -1,8 +1,8 @@
-//! The three reports of an import, written while it reads and beside its writes.
+//! The reports of an import, written while it reads and beside its writes.
 
 use std::sync::Arc;
 
-use model::{ChunkSize, Compression, FailureReason, LineViolation, ObjectKey, Report, ResultFile, Token};
+use model::{ChunkSize, Compression, FailureReason, LineViolation, LossLine, ObjectKey, Report, ResultFile, Token};
 use ports::{ObjectStore, PortError};
 use records::Violation;
 use serde::Serialize;
@@ -132,6 +132,7 @@ impl ReportsEnd<'_> {
 pub(super) struct Reports {
     errors: ReportFile,
     rejected: ReportFile,
+    losses: ReportFile,
     results: ReportFile,
 }
 
@@ -142,11 +143,12 @@ impl Reports {
             let file = FileWriter::new(objects, guard, name, CHUNK_SIZE, Compression::None, MAX_CONCURRENCY);
             ReportFile { report, file, line: Vec::new() }
         };
-        Self { errors: file(Report::Errors), rejected: file(Report::Rejected), results: file(Report::Results) }
+        let (errors, rejected) = (file(Report::Errors), file(Report::Rejected));
+        Self { errors, rejected, losses: file(Report::Losses), results: file(Report::Results) }
     }
 
-    fn files(&mut self) -> [&mut ReportFile; 3] {
-        [&mut self.errors, &mut self.rejected, &mut self.results]
+    fn files(&mut self) -> [&mut ReportFile; 4] {
+        [&mut self.errors, &mut self.rejected, &mut self.losses, &mut self.results]
     }
 
     /// A line that is stored: `created` under an id of ours, or `stored` under the client's, where created
@@ -162,6 +164,11 @@ impl Reports {
         for LineViolation { line, violation } in violations {
             self.errors.push_line(&ErrorLine { index: line - 1, line: *line, violation });
         }
+    }
+
+    /// What the stored records have lost, once all lines were read.
+    pub(super) fn lost(&mut self, lines: impl Iterator<Item = LossLine>) {
+        lines.for_each(|line| self.losses.push_line(&line));
     }
 
     /// Bytes of a skipped line; the last ones end it.
@@ -195,13 +202,13 @@ impl Reports {
 
     /// Whether any of them has chunks.
     pub(super) fn are_chunked(&self) -> bool {
-        [&self.errors, &self.rejected, &self.results].iter().any(|file| file.file.is_chunked())
+        [&self.errors, &self.rejected, &self.losses, &self.results].iter().any(|file| file.file.is_chunked())
     }
 
-    /// Makes the reports whole; those of rejected lines only when there are any.
+    /// Makes the reports whole; those of rejected lines and of losses only when there are any.
     pub(super) async fn finish(self, end: &ReportsEnd<'_>) -> Result<Vec<ResultFile>, WorkError> {
         let mut files = Vec::new();
-        for file in [self.errors, self.rejected, self.results] {
+        for file in [self.errors, self.rejected, self.losses, self.results] {
             if file.file.appended() > 0 || matches!(file.report, Report::Results) {
                 files.push(file.finish(end).await?);
             }

@@ -128,12 +128,14 @@ pub enum Report {
     Errors,
     /// The rejected lines, byte for byte.
     Rejected,
+    /// Elements of FHIR that flat records have no member for.
+    Losses,
     /// What became of every line.
     Results,
 }
 
 impl Report {
-    const ALL: [Self; 3] = [Self::Errors, Self::Rejected, Self::Results];
+    const ALL: [Self; 4] = [Self::Errors, Self::Rejected, Self::Losses, Self::Results];
 
     /// The report of that name.
     #[must_use]
@@ -146,6 +148,7 @@ impl Report {
         match self {
             Self::Errors => "errors.ndjson",
             Self::Rejected => "rejected.ndjson",
+            Self::Losses => "losses.ndjson",
             Self::Results => "results.ndjson",
         }
     }

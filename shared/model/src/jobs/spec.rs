@@ -2,6 +2,7 @@
 
 use std::slice;
 
+use fhir::Unmapped;
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub enum JobSpec {
     Import {
         resource_type: ResourceType,
         source: ImportSource,
+        #[serde(default)]
+        format: ImportFormat,
     },
     Export(ExportSpec),
 }
@@ -44,6 +47,18 @@ pub enum RecordFormat {
     Flat,
     /// FHIR R4 resources, made by this version of the mapping.
     Fhir { mapping_version: u32 },
+}
+
+/// What the lines of a batch are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ImportFormat {
+    /// The service's own flat JSON.
+    #[default]
+    Flat,
+    /// FHIR R4 resources, and what becomes of elements that the flat record has no member for. The mapping is that of when the
+    /// job was started: a worker of another version goes on with its own.
+    Fhir { unmapped: Unmapped, mapping_version: u32 },
 }
 
 impl RecordFormat {

@@ -49,7 +49,13 @@ fn check(world: &World, job: &Job, lines: u64, valid: u64) {
 pub(crate) async fn start(world: &mut World) -> (JobId, u64, u64) {
     let (data, lines, valid) = batch(world);
     let data = ImportData::Inline { ndjson: data.into(), lines };
-    let import = ImportRequest { resource_type: ResourceType::Patient, data, label: None, idempotency: None };
+    let import = ImportRequest {
+        resource_type: ResourceType::Patient,
+        data,
+        format: model::ImportFormat::Flat,
+        label: None,
+        idempotency: None,
+    };
     (world.start(Call::Import(import)).await, lines, valid)
 }
 
@@ -73,8 +79,13 @@ pub(crate) async fn of_an_upload(world: &mut World) {
     let key = ObjectKey::upload(&world.partition, &upload);
     world.memory.put_object(&key, data.clone());
     let data_of_call = ImportData::Upload(upload);
-    let import =
-        ImportRequest { resource_type: ResourceType::Patient, data: data_of_call, label: None, idempotency: None };
+    let import = ImportRequest {
+        resource_type: ResourceType::Patient,
+        data: data_of_call,
+        format: model::ImportFormat::Flat,
+        label: None,
+        idempotency: None,
+    };
     let id = world.start(Call::Import(import)).await;
     let is_changed = world.draw(5) == 0;
     if is_changed {

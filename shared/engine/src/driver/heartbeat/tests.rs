@@ -58,7 +58,7 @@ fn import(now: Timestamp) -> Job {
     Job::new(NewJob {
         partition,
         id,
-        spec: JobSpec::Import { resource_type: ResourceType::Patient, source },
+        spec: JobSpec::Import { resource_type: ResourceType::Patient, source, format: model::ImportFormat::Flat },
         label: None,
         total: 10,
         counted: true,

@@ -8,7 +8,7 @@ use crate::files::ObjectKey;
 use crate::ids::{JobId, Partition};
 use crate::jobs::Settlement;
 use crate::jobs::{ExportCheckpoint, ExportPlan};
-use crate::jobs::{ExportSpec, FileLayout, ImportSource, JobSpec, NewJob, RecordFormat, Reservation};
+use crate::jobs::{ExportSpec, FileLayout, ImportFormat, ImportSource, JobSpec, NewJob, RecordFormat, Reservation};
 use crate::limits::{Month, Pool};
 
 fn at(second: i64) -> Timestamp {
@@ -21,7 +21,7 @@ fn partition() -> Partition {
 
 fn new_import() -> Job {
     let source = ImportSource::Inline { key: ObjectKey::import(&partition(), &JobId::new(at(0), 1)) };
-    job_of(JobSpec::Import { resource_type: records::ResourceType::Patient, source })
+    job_of(JobSpec::Import { resource_type: records::ResourceType::Patient, source, format: ImportFormat::Flat })
 }
 
 fn new_export() -> Job {
