@@ -23,6 +23,8 @@ export type {
   ImportRequest,
   ImportResources,
   ImportUpload,
+  ValidateRecords,
   ValidateRequest,
+  ValidateResources,
 } from './start.js';
 export type * from './types.js';

@@ -78,17 +78,27 @@ export interface ExportRequest {
 }
 
 /** What to validate: records, or FHIR R4 resources. */
-export type ValidateRequest<T extends ResourceType = ResourceType> = {
+export type ValidateRequest<T extends ResourceType = ResourceType> = ValidateRecords<T> | ValidateResources<T>;
+
+/** A validation of records. */
+export interface ValidateRecords<T extends ResourceType = ResourceType> {
   /** The type of all records. */
   resourceType: T;
-} & (
-  | {
-      /** 1 to 10,000 records, of 33,554,432 bytes at most; gzipped they have to fit into 4,500,000 bytes. */
-      data: ImportData<ImportableRecord<T>>;
-      format?: 'flat';
-    }
-  | { data: ImportData; format: 'fhir'; unmapped?: Unmapped }
-);
+  /** 1 to 10,000 records, of 33,554,432 bytes at most; gzipped they have to fit into 4,500,000 bytes. */
+  data: ImportData<ImportableRecord<T>>;
+  format?: 'flat';
+}
+
+/** A validation of FHIR R4 resources. */
+export interface ValidateResources<T extends ResourceType = ResourceType> {
+  /** The type of all resources. */
+  resourceType: T;
+  /** 1 to 10,000 resources, with the limits of records. */
+  data: ImportData;
+  format: 'fhir';
+  /** What becomes of elements that records have no member for. Default: `keep`. */
+  unmapped?: Unmapped;
+}
 
 /** The records of one import, read and ready to be sent: in the call itself, or by upload. */
 export interface Prepared {
@@ -109,7 +119,10 @@ export function startImport(
   return transport.call({ method: 'POST', path: '/v1/bulk/import', body, expected: isStartedJob }, options);
 }
 
-export async function prepare(request: ImportRecords | ImportResources, signal: AbortSignal | undefined): Promise<Prepared> {
+export async function prepare(
+  request: ImportRecords | ImportResources,
+  signal: AbortSignal | undefined,
+): Promise<Prepared> {
   const { resourceType, label, data, ...unknown } = request;
   const batch = await collect(data, MAX_TEXT_BODY, signal);
   const isSmall = batch.text !== undefined && fits({ ...unknown, resourceType, data: batch.text, label });

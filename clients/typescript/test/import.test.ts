@@ -268,6 +268,22 @@ describe('imports', () => {
     await assert.rejects(bulk.validate({ resourceType: 'Patient', data: gzip }), { code: 'INVALID_RECORD' });
   });
 
+  test('resources of FHIR are sent as they are, and an export may be of them', async () => {
+    const service = await start();
+    const { bulk } = service.client();
+    const resource = { resourceType: 'Patient', name: [{ family: 'Doe' }] };
+    await bulk.import({ resourceType: 'Patient', data: [resource], format: 'fhir', unmapped: 'drop' });
+    await bulk.export({ resourceTypes: ['Patient'], format: 'fhir' });
+    const [imported, exported] = service.api.requests.map((request) => JSON.parse(bodyOf(request)));
+    assert.deepEqual(imported, {
+      resourceType: 'Patient',
+      data: `${JSON.stringify(resource)}\n`,
+      format: 'fhir',
+      unmapped: 'drop',
+    });
+    assert.deepEqual(exported, { resourceTypes: ['Patient'], format: 'fhir' });
+  });
+
   test('an export sends dates in UTC and leaves out what is not given', async () => {
     const service = await start();
     const { bulk } = service.client();

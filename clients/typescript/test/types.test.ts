@@ -7,6 +7,7 @@ import {
   type CreatedUpload,
   type ExportRequest,
   type ImportRecords,
+  type ImportResources,
   type ImportUpload,
   type Issue,
   type Job,
@@ -21,7 +22,8 @@ import {
   type ResourceType,
   type ResponseMeta,
   type StartedJob,
-  type ValidateRequest,
+  type ValidateRecords,
+  type ValidateResources,
   type ValidationReport,
 } from '../src/index.js';
 
@@ -47,9 +49,9 @@ type Checks = [
   Agree<generated.CreatedUpload['data'], CreatedUpload>,
   Agree<Omit<generated.Meta, 'warnings'>, Omit<ResponseMeta, 'warnings'>>,
   Fits<generated.Issue, Issue>,
-  Same<keyof generated.ImportRequest, keyof ImportRecords | keyof ImportUpload>,
+  Same<keyof generated.ImportRequest, keyof ImportRecords | keyof ImportResources | keyof ImportUpload>,
   Same<keyof generated.ExportRequest, keyof ExportRequest>,
-  Same<keyof generated.ValidationRequest, keyof ValidateRequest>,
+  Same<keyof generated.ValidationRequest, keyof ValidateRecords | keyof ValidateResources>,
   Fits<RecordOf<'Patient'>, generated.Patient>,
 ];
 

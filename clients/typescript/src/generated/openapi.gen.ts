@@ -24,6 +24,18 @@ export type ImportRequest = unknown & {
      *
      */
     uploadId?: string;
+    /**
+     * What the lines are: records of this API (`flat`, also where it is not given), or FHIR R4 resources of the type (`fhir`),
+     * which are made records of first. A resource that was entered in error is `entered_in_error`.
+     *
+     */
+    format?: 'flat' | 'fhir';
+    /**
+     * With `fhir`: elements that records have no member for are kept in the member `x-fhir` (`keep`, also where it is not
+     * given), or left out (`drop`; what changes the meaning of a resource is then `modifier_lost`).
+     *
+     */
+    unmapped?: 'keep' | 'drop';
     label?: Label;
 };
 
@@ -65,6 +77,18 @@ export type ValidationRequest = {
      *
      */
     data: string;
+    /**
+     * What the lines are: records of this API (`flat`, also where it is not given), or FHIR R4 resources of the type (`fhir`),
+     * which are made records of first. A resource that was entered in error is `entered_in_error`.
+     *
+     */
+    format?: 'flat' | 'fhir';
+    /**
+     * With `fhir`: elements that records have no member for are kept in the member `x-fhir` (`keep`, also where it is not
+     * given), or left out (`drop`; what changes the meaning of a resource is then `modifier_lost`).
+     *
+     */
+    unmapped?: 'keep' | 'drop';
 };
 
 export type UploadRequest = {
@@ -124,8 +148,35 @@ export type ValidatedBatch = {
         errors: Array<JobError>;
         errorCount: number;
         errorsTruncated: boolean;
+        /**
+         * Of FHIR resources; absent where nothing is lost.
+         */
+        losses?: Array<LostElement>;
     };
     meta: Meta;
+};
+
+/**
+ * An element of FHIR that records have no member for, over all lines. It holds no value.
+ */
+export type LostElement = {
+    resourceType: ResourceType;
+    /**
+     * Without indices; `(other)` stands for names that FHIR has not.
+     */
+    element: string;
+    /**
+     * Records that have lost it.
+     */
+    records: number;
+    /**
+     * Whether it is kept in `x-fhir`.
+     */
+    kept: boolean;
+    /**
+     * Whether it changes what a record means.
+     */
+    modifier: boolean;
 };
 
 export type LimitsAnswer = {
@@ -220,6 +271,10 @@ export type ListedJob = {
      * With `format`: which mapping to FHIR made them.
      */
     mappingVersion?: number;
+    /**
+     * Of a completed import with `format`: lines of `losses.ndjson`, each a `LostElement`.
+     */
+    lostElements?: number;
     createdAt: string;
     startedAt?: string;
     completedAt?: string;
@@ -305,7 +360,7 @@ export type JobError = {
     /**
      * Of a record: `blank_line`, `invalid_json`, `not_an_object`, `too_large`, `duplicate_member`,
      * `resource_type_mismatch`, `invalid_id`, `duplicate_id`, `required`, `type`, `enum`, `max_length`, `min_length`,
-     * `max_items`, `min_items`, `minimum`, `maximum`, `format`, `more_faults`. Of a failed job: `attempts_exhausted`,
+     * `max_items`, `min_items`, `minimum`, `maximum`, `format`, `entered_in_error`, `modifier_lost`, `more_faults`. Of a failed job: `attempts_exhausted`,
      * `too_old`, `source_missing`, `upload_changed`, `too_many_records`, `upload_too_large`, `upload_unreadable`,
      * `monthly_quota_exceeded`, `export_too_large`, `file_lost`, `mapping_changed`, `internal_error`, `cancelled`.
      *
