@@ -97,6 +97,7 @@ check: $(VENV)/ready ## Check format, lints, docs, template, workflows, dependen
 	$(VENV)/bin/cfn-lint --region us-east-1 -- template.yaml
 	$(VENV)/bin/jactionlint --shellcheck= --pyflakes=
 	@$(PYTHON) local/dependencies.py
+	@for part in bench fuzz; do cargo metadata --locked --format-version 1 --manifest-path $$part/Cargo.toml >/dev/null || exit 1; done
 	@$(VENV)/bin/python local/api_page.py --check
 	@$(TYPESCRIPT) check
 

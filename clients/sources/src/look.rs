@@ -189,23 +189,3 @@ fn table_delimiter(text: &str) -> Option<&'static str> {
         [',', ';', '|'].into_iter().any(is_divided).then_some("csv")
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn utf_16_shows_itself() {
-        for (bytes, expected) in [
-            (b"\xFF\xFEa\0".as_slice(), Some("UTF-16LE")),
-            (b"\xFE\xFF\0a", Some("UTF-16BE")),
-            (b"a\0,\0b\0\n\0", Some("UTF-16LE")),
-            (b"\0a\0,\0b\0\n", Some("UTF-16BE")),
-            (b"\xEF\xBB\xBFa", None),
-            (b"a,b\n", None),
-            (b"", None),
-        ] {
-            assert_eq!(shown_encoding(bytes).map(Encoding::name), expected, "{bytes:?}");
-        }
-    }
-}

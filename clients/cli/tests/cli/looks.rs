@@ -73,15 +73,19 @@ fn utf_16_zstd_delimiters_and_what_stands_before_the_header_are_read() {
     let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     bench.write("marked.csv", [b"\xFF\xFE".as_slice(), &utf16].concat());
     bench.write("plain.csv", utf16);
+    let other: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    bench.write("marked-be.csv", [b"\xFE\xFF".as_slice(), &other].concat());
+    bench.write("plain-be.csv", other);
     bench.write(
         "packed.csv.zst",
         ruzstd::encoding::compress_to_vec(text.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest),
     );
-    for (state, file) in ["marked.csv", "plain.csv", "packed.csv.zst"].into_iter().enumerate() {
+    let files = ["marked.csv", "plain.csv", "marked-be.csv", "plain-be.csv", "packed.csv.zst"];
+    for (state, file) in files.into_iter().enumerate() {
         bench.run(&["import", "Patient", file, "--state", &state.to_string()]).ends(0);
     }
     assert!(bench.stub.state().records.values().all(|(line, _)| line.contains("José") && line.contains("Müller")));
-    assert_eq!(bench.stub.state().records.len(), 3);
+    assert_eq!(bench.stub.state().records.len(), 5);
     // Some writers of tapes and disks fill the last block up.
     bench.write("filled.csv.gz", [gzip(text.as_bytes()), vec![0; 512]].concat());
     bench.run(&["validate", "Patient", "filled.csv.gz"]).ends(0).says("1 valid");

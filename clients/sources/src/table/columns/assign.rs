@@ -1,0 +1,311 @@
+//! The map's rules, one after the other, held against the type.
+
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
+use records::Schema;
+
+use super::super::convert::dotted;
+use super::super::dates::{Dates, Years};
+use super::super::fields::{Kind, Leaf, NoField, Step, no_field};
+use super::super::map::{FieldRule, Lined, Map, Rule, Scalar, When};
+use super::super::translate::{Numbers, Rest, Translation, write_value};
+use super::{Fill, Origin, SAME, trimmed};
+use crate::names::nearest;
+
+/// No number of a record is longer.
+const MAX_PAD: usize = 64;
+
+/// The work of assigning.
+pub(super) struct Assign<'a> {
+    pub(super) schema: &'a Schema,
+    pub(super) headers: &'a [String],
+    pub(super) map: &'a Map,
+    pub(super) zone: Option<TimeZone>,
+    pub(super) numbers: Numbers,
+    pub(super) fills: Vec<Fill>,
+}
+
+impl Assign<'_> {
+    /// The fields that are made of several columns or of none; returns the columns that were used.
+    pub(super) fn fields(&mut self) -> Result<BTreeSet<usize>, String> {
+        let map = self.map;
+        // What is not there is left out already.
+        let is_needed = |rules: &Vec<Rule>| !rules.iter().all(Rule::is_only_drop);
+        for (header, Lined { line, .. }) in map.columns.iter().filter(|(_, rules)| is_needed(&rules.of)) {
+            self.position(header, *line)?;
+        }
+        let mut used = BTreeSet::new();
+        for (field, Lined { line, of }) in &map.fields {
+            let wrong = |problem: &str| map.wrong(*line, &format!("{field}: {problem}"));
+            let leaf = self.leaf(field, *line)?;
+            match of {
+                FieldRule::Constant(text) => {
+                    if text.is_empty() {
+                        return Err(wrong("an empty constant is no value"));
+                    }
+                    self.check_value(&leaf, text).map_err(|problem| map.wrong(*line, &problem))?;
+                    let translation = Translation { trim: false, ..Translation::default() };
+                    self.fills.push(Fill {
+                        column: None,
+                        from: Origin::Constant(text.clone()),
+                        leaf,
+                        translation,
+                        is_mapped: true,
+                        only_with: None,
+                    });
+                }
+                FieldRule::Made(rule) => {
+                    if rule.to.is_some() || rule.split.is_some() || rule.when.is_some() || rule.drop.is_some() {
+                        return Err(wrong("to, split, when and drop are for columns"));
+                    }
+                    let (names, is_joined) = match (&rule.join, &rule.first_of) {
+                        (Some(join), None) if !join.is_empty() => (join, true),
+                        (None, Some(first_of)) if !first_of.is_empty() => (first_of, false),
+                        _ => return Err(wrong("join, or firstOf, must name the columns that it is made of")),
+                    };
+                    if !is_joined && (rule.with.is_some() || rule.all.is_some()) {
+                        return Err(wrong("with and all are for join"));
+                    }
+                    if is_joined
+                        && rule.hash == Some(true)
+                        && names.len() > 1
+                        && rule.with.as_deref().unwrap_or("").is_empty()
+                    {
+                        return Err(wrong("hash of several columns needs with, or different records get one id"));
+                    }
+                    if is_joined && rule.trim.is_some() {
+                        return Err(wrong("trim is for columns: what is joined is always trimmed"));
+                    }
+                    let columns =
+                        names.iter().map(|header| self.position(header, *line)).collect::<Result<Vec<_>, _>>()?;
+                    used.extend(columns.iter().copied());
+                    let translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
+                    let (from, between) = if is_joined {
+                        let (with, all) = (rule.with.clone().unwrap_or_default(), rule.all.unwrap_or(false));
+                        (Origin::Join { columns, with, all }, " + ")
+                    } else {
+                        (Origin::FirstOf(columns), " or ")
+                    };
+                    let column = Some(names.join(between));
+                    let only_with = self.only_with(rule, &leaf, *line)?;
+                    self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    /// Where a column that the map names stands in the file.
+    fn position(&self, header: &str, line: usize) -> Result<usize, String> {
+        if let Some(at) = self.headers.iter().position(|known| known == header) {
+            return Ok(at);
+        }
+        let near = nearest(header, self.headers.iter().map(String::as_str));
+        let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+        Err(self.map.wrong(line, &format!("the map's column \"{header}\" is not in the file{hint}")))
+    }
+
+    /// The field that a map names. It must be one, whatever is done with unknown columns.
+    fn leaf(&self, to: &str, line: usize) -> Result<Leaf, String> {
+        Leaf::resolve(self.schema, to).map_err(|reason| match reason {
+            NoField::Unknown => self.map.wrong(line, &no_field(self.schema, to)),
+            NoField::Because(reason) => self.map.wrong(line, &reason),
+        })
+    }
+
+    /// A column that no rule is for.
+    pub(super) fn plain(&mut self, at: usize, header: &str, leaf: Leaf) {
+        let settings = &self.map.settings;
+        let numbers = self.numbers;
+        let translation = Translation { trim: settings.trim.unwrap_or(true), numbers, ..Translation::default() };
+        self.fills.push(Fill {
+            column: Some(header.to_owned()),
+            from: Origin::Column(at),
+            leaf,
+            translation,
+            is_mapped: false,
+            only_with: None,
+        });
+    }
+
+    /// What the map says of a column.
+    pub(super) fn column(
+        &mut self,
+        at: usize,
+        header: &str,
+        Lined { line, of: rules }: &Lined<Vec<Rule>>,
+    ) -> Result<(), String> {
+        let map = self.map;
+        let wrong = |problem: &str| map.wrong(*line, &format!("column \"{header}\": {problem}"));
+        let covers = |cells: When| rules.iter().any(|rule| rule.when.is_none_or(|when| when == cells));
+        for rule in rules {
+            if rule.join.is_some() || rule.with.is_some() || rule.all.is_some() || rule.first_of.is_some() {
+                return Err(wrong("join, with, all and firstOf are for [fields]"));
+            }
+            if rule.drop.is_some() {
+                return if rule.is_only_drop() && rules.len() == 1 {
+                    Ok(())
+                } else {
+                    Err(wrong("drop stands alone, as { drop = true }"))
+                };
+            }
+            let own = vec![header.to_owned()];
+            let targets = rule.to.as_ref().map_or(&own, |targets| &targets.0);
+            for (number, to) in targets.iter().enumerate() {
+                if targets.iter().take(number).any(|earlier| earlier == to) {
+                    return Err(wrong(&format!("to names {to} twice")));
+                }
+                let leaf = self.leaf(to, *line).map_err(|problem| match rule.to {
+                    Some(_) => problem,
+                    None => format!("{problem}; name the field with to, or drop the column"),
+                })?;
+                let mut translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
+                translation.rest = match rule.when {
+                    Some(When::Number) if !covers(When::Text) => Rest::Refused,
+                    Some(When::Text) if !covers(When::Number) => Rest::Refused,
+                    _ => Rest::Empty,
+                };
+                let from = match &rule.split {
+                    Some(separator) if separator.is_empty() => {
+                        return Err(wrong("split must name what stands between the pieces"));
+                    }
+                    Some(separator) => {
+                        Origin::Piece { column: at, separator: separator.clone(), at: number, of: targets.len() }
+                    }
+                    None => Origin::Column(at),
+                };
+                let only_with = self.only_with(rule, &leaf, *line)?;
+                let column = Some(header.to_owned());
+                self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
+            }
+        }
+        Ok(())
+    }
+
+    /// The field without which a rule gives no value to another.
+    fn only_with(&self, rule: &Rule, leaf: &Leaf, line: usize) -> Result<Option<Vec<Step>>, String> {
+        let Some(field) = &rule.only_with else { return Ok(None) };
+        let path = self.leaf(field, line)?.path;
+        if path == leaf.path {
+            return Err(self.map.wrong(line, &format!("onlyWith: {field} is the field itself")));
+        }
+        Ok(Some(path))
+    }
+
+    /// What becomes of a text, checked against the field.
+    fn translation(&self, rule: &Rule, leaf: &Leaf) -> Result<Translation, String> {
+        let formats = match (&rule.format, &rule.formats) {
+            (Some(_), Some(_)) => return Err("format and formats are two names for one thing".to_owned()),
+            (Some(format), None) => vec![format.clone()],
+            (None, Some(formats)) if formats.is_empty() => return Err("formats must name at least one".to_owned()),
+            (None, formats) => formats.clone().unwrap_or_default(),
+        };
+        let years = match (rule.century, rule.pivot) {
+            (Some(_), Some(_)) => return Err("century and pivot exclude each other".to_owned()),
+            (Some(century), None) if century % 100 == 0 && (1800..=2000).contains(&century) => {
+                Some(Years::Century(century))
+            }
+            (Some(_), None) => return Err("century must be 1800, 1900 or 2000".to_owned()),
+            (None, Some(pivot)) if pivot < 100 => Some(Years::Pivot(pivot)),
+            (None, Some(_)) => return Err("pivot must be a year of two digits, 0 to 99".to_owned()),
+            (None, None) => None,
+        };
+        if years.is_some() && formats.is_empty() {
+            return Err("century and pivot are for a format with years of two digits (%y)".to_owned());
+        }
+        if rule.values.is_some() && !formats.is_empty() {
+            return Err("values and format exclude each other".to_owned());
+        }
+        if rule.values.is_none() && (rule.otherwise.is_some() || rule.ignore_case.is_some()) {
+            return Err("otherwise and ignoreCase are for values".to_owned());
+        }
+        let hash = rule.hash.unwrap_or(false);
+        if leaf.kind != Kind::Text && (rule.prefix.is_some() || hash || !formats.is_empty()) {
+            return Err("prefix, hash and format are for text, and the field is none".to_owned());
+        }
+        let numbers = Numbers {
+            decimal: rule.decimal.or(self.numbers.decimal),
+            thousands: rule.thousands.or(self.numbers.thousands),
+        };
+        if numbers.contradicts_itself() {
+            return Err(SAME.to_owned());
+        }
+        let is_of_numbers = matches!(leaf.kind, Kind::Number(_)) || rule.when.is_some();
+        if !is_of_numbers && (rule.decimal.is_some() || rule.thousands.is_some()) {
+            return Err("decimal and thousands are for numbers, and for when".to_owned());
+        }
+        if rule.trim == Some(false) && (leaf.kind != Kind::Text || !formats.is_empty()) {
+            return Err(
+                "trim = false is for texts: numbers, true and false, and dates are read without blanks".to_owned()
+            );
+        }
+        if rule.pad.is_some() && (leaf.kind != Kind::Text || !formats.is_empty()) {
+            return Err("pad is for digits in a text".to_owned());
+        }
+        if rule.pad.is_some_and(|pad| !(1..=MAX_PAD).contains(&pad)) {
+            return Err(format!("pad must be 1 to {MAX_PAD}"));
+        }
+        let translation = Translation {
+            trim: rule.trim.or(self.map.settings.trim).unwrap_or(true),
+            when: rule.when,
+            rest: Rest::Empty,
+            values: rule
+                .values
+                .as_ref()
+                .map(|values| values.iter().map(|(from, Scalar(to))| (from.clone(), to.clone())).collect()),
+            ignore_case: rule.ignore_case.unwrap_or(false),
+            otherwise: rule.otherwise.as_ref().map(|Scalar(to)| to.clone()),
+            dates: if formats.is_empty() {
+                None
+            } else {
+                Some(Dates::parse(&formats, leaf.format, years, self.zone.as_ref())?)
+            },
+            prefix: rule.prefix.clone(),
+            hash,
+            nulls: trimmed(rule.nulls.as_deref().unwrap_or_default())?,
+            numbers,
+            pad: rule.pad.unwrap_or(0),
+        };
+        translation.check_values()?;
+        if !hash {
+            for text in translation.targets() {
+                self.check_value(leaf, &format!("{}{text}", translation.prefix.as_deref().unwrap_or_default()))?;
+            }
+        }
+        Ok(translation)
+    }
+
+    /// Whether the type takes a value that the map itself names.
+    fn check_value(&self, leaf: &Leaf, text: &str) -> Result<(), String> {
+        let mut record = Vec::new();
+        let mut pointer = String::new();
+        for step in &leaf.path {
+            match step {
+                Step::Member(name) => {
+                    record.push(b'{');
+                    // Writing to a Vec cannot fail, and a string always serialises.
+                    let _ = serde_json::to_writer(&mut record, name);
+                    record.push(b':');
+                    pointer = format!("{pointer}/{name}");
+                }
+                Step::Item(_) => {
+                    record.push(b'[');
+                    pointer.push_str("/0");
+                }
+            }
+        }
+        if let Some(rule) = write_value(leaf.kind, Numbers::default(), text, &mut record) {
+            return Err(format!("{}: {rule}", dotted(&leaf.path)));
+        }
+        for step in leaf.path.iter().rev() {
+            record.push(if matches!(step, Step::Member(_)) { b'}' } else { b']' });
+        }
+        let violations = self.schema.scan(&record).err().unwrap_or_default();
+        match violations.into_iter().find(|violation| violation.path == pointer) {
+            // The map's own value: it is no patient's.
+            Some(violation) => Err(format!("{}, and the map says \"{text}\"", violation.message)),
+            None => Ok(()),
+        }
+    }
+}
