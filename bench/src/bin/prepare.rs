@@ -51,13 +51,25 @@ async fn main() -> Result<(), Error> {
             let key = ObjectKey::import(&partition, &id);
             aws.objects(std::env::var("BUCKET")?).put(&partition, &key, data.into()).await?;
             let source = ImportSource::Inline { key };
-            (JobSpec::Import { resource_type: resource_type.parse()?, source, format: model::ImportFormat::Flat }, u64::try_from(lines)?)
+            (
+                JobSpec::Import { resource_type: resource_type.parse()?, source, format: model::ImportFormat::Flat },
+                u64::try_from(lines)?,
+            )
         }
         [export @ ("export" | "export-gzip"), resource_type, since @ ..] => {
             let since = since.first().map(|since| since.parse()).transpose()?;
             let compression = if *export == "export" { Compression::None } else { Compression::Gzip };
             let (resource_types, files) = (vec![resource_type.parse()?], FileLayout::Single);
-            (JobSpec::Export(ExportSpec { resource_types, since, files, compression, format: RecordFormat::Flat }), 0)
+            (
+                JobSpec::Export(ExportSpec {
+                    resource_types,
+                    since,
+                    files,
+                    compression,
+                    format: model::RecordFormat::Flat,
+                }),
+                0,
+            )
         }
         _ => return Err("usage: prepare import <type> <file> | prepare export[-gzip] <type> [<since>]".into()),
     };
