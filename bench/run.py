@@ -456,7 +456,9 @@ def lines(table: Table) -> None:
     command = ["cargo", "bench", "--locked", "--manifest-path", "bench/Cargo.toml", "--target-dir", str(RELEASE.parent), "--bench", "lines", "--", "^frame, validate, store/observation", "--noplot"]
     if QUICK:
         command += ["--warm-up-time", "1", "--measurement-time", "2"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    # Criterion writes where the environment says, and does not know cargo's option.
+    environment = os.environ | {"CARGO_TARGET_DIR": str(RELEASE.parent)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     target = RELEASE.parent / "criterion" / "frame, validate, store"
     speeds = {}
     for directory in target.iterdir():

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fhir::Unmapped;
 use records::ResourceType;
 use sources::{Format, UnknownColumns};
 use transfer::{Duplicates, MaxRejected};
@@ -11,6 +12,7 @@ use crate::exit::usage;
 use crate::output::{DEFAULT_PROFILE, OutputFormat, quoted};
 use crate::values::{
     TypeOrFolder, TypeParser, delimiter, duplicates, duration, export_label, format, label, since, unknown_columns,
+    unmapped,
 };
 
 /// Imports, exports and validates clinical records through the bulk API.
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     /// Prints the records that files become, one JSON object a line: to look at what a map does. Nothing leaves the machine.
     #[command(after_long_help = MAP_FILE)]
     Convert(Convert),
+    /// Makes records of FHIR's own resources, to be imported, and says what is lost. Nothing leaves the machine.
+    Fhir(Fhir),
     /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, an export, or exports.
     #[command(after_long_help = MAP_FILE)]
     Import(Import),
@@ -242,6 +246,19 @@ pub(crate) struct Convert {
     /// Print so many records at most.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fhir {
+    /// NDJSON of resources of any types, or Bundles; plain, gzip or zstd. Of a folder all files that end in .json or .ndjson.
+    #[arg(value_name = "FILE|DIR", required = true, value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// A new folder: records/ with a file for each type, losses.ndjson, unsupported.ndjson and refused.ndjson.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// What becomes of elements that records have no member for: keep them in x-fhir, or drop them.
+    #[arg(long, value_name = "keep|drop", default_value = "keep", value_parser = unmapped)]
+    pub(crate) unmapped: Unmapped,
 }
 
 /// What is read.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use fhir::Unmapped;
 use records::ResourceType;
 use sources::{Format, UnknownColumns};
 use transfer::Duplicates;
@@ -130,6 +131,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number.parse().map_err(|_| "must be a number with s, m, h or d, as 90m or 6h".to_owned())?;
     let time = number.checked_mul(seconds).map(Duration::from_secs).filter(|time| *time <= LONGEST);
     time.ok_or_else(|| "must be at most 365d".to_owned())
+}
+
+/// What becomes of elements of FHIR that records have no member for.
+pub(crate) fn unmapped(text: &str) -> Result<Unmapped, String> {
+    match text {
+        "keep" => Ok(Unmapped::Keep),
+        "drop" => Ok(Unmapped::Drop),
+        _ => Err("must be keep or drop".to_owned()),
+    }
 }
 
 #[cfg(test)]

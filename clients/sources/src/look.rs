@@ -147,14 +147,14 @@ fn check_json(text: &str, line: &str, is_whole: bool) -> anyhow::Result<()> {
             && text.chars().filter(|c| !c.is_whitespace()).take(24).eq(r#"{"resourceType":"Bundle""#.chars()));
     if is_bundle {
         return Err(unusable(
-            "it is a FHIR Bundle, and the records here are ClinikAPI's flat JSON, one a line (clinik-bulk types lists the \
-             fields): its resources have to be converted first",
+            "it is a FHIR Bundle, and the records here are ClinikAPI's flat JSON, one a line: clinik-bulk fhir FILE --out DIR \
+             makes records of its resources",
         ));
     }
     if record.as_ref().is_some_and(is_fhir) {
         return Err(unusable(
-            "it holds FHIR's own resources, and the records here are ClinikAPI's flat JSON (clinik-bulk types lists the \
-             fields): they have to be converted first, by a program of your own",
+            "it holds FHIR's own resources, and the records here are ClinikAPI's flat JSON: clinik-bulk fhir FILE --out DIR \
+             makes records of them",
         ));
     }
     if is_over_lines {

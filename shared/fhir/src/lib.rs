@@ -4,9 +4,11 @@
 //! whatever is in it: what the table does not carry travels as text in an extension. A foreign resource becomes a flat
 //! record that keeps what the flat members do not say in `x-fhir`, so that it becomes the same resource again.
 
+mod bundle;
 mod extras;
 mod ids;
 mod losses;
+mod lost;
 mod moments;
 mod node;
 mod path;
@@ -17,8 +19,10 @@ mod resource;
 mod table;
 mod write;
 
+pub use bundle::{Entry, entries};
 pub use ids::to_fhir as id_to_fhir;
 pub use losses::{EnteredInError, Loss, Losses};
+pub use lost::{LossLine, LostElements, told};
 pub use node::{Members, Node, NotJson};
 pub use references::{Referred, references};
 pub use resource::{MAPPING_VERSION, Read, Unmapped, from_fhir, read_fhir, to_fhir, write_fhir};

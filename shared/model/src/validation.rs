@@ -12,7 +12,7 @@ use crate::jobs::{ImportFormat, LineViolation};
 mod converter;
 
 use converter::Converter;
-pub use converter::{LossLine, LostElements};
+pub use fhir::{LossLine, LostElements};
 
 /// The most records of one import (openapi.yaml).
 pub const MAX_RECORDS: u64 = 10_000;

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 mod commands;
 mod drafts;
 mod exports;
+mod fhir;
 mod folders;
 mod imports;
 mod kills;

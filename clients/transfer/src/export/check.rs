@@ -102,7 +102,7 @@ pub(crate) fn restorable(folder: &Path, manifest: &Manifest) -> Result<()> {
     }
     if let Some(format) = &manifest.format {
         return Err(unusable(format!(
-            "{} holds records as {format}, and import takes flat ones: import an export without --format",
+            "{} holds records as {format}, and import takes flat ones: clinik-bulk fhir makes them",
             folder.display()
         )));
     }

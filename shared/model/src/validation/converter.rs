@@ -1,22 +1,7 @@
-//! FHIR resources as flat records, and what is lost on the way.
+//! FHIR resources as flat records.
 
-use std::collections::BTreeMap;
-
-use fhir::{EnteredInError, Unmapped, element_of};
+use fhir::{EnteredInError, LostElements, Unmapped, element_of, told};
 use records::{ResourceType, Schema, Violation, ViolationCode};
-use serde::Serialize;
-
-/// More elements than this are counted together: a resource may have any names.
-const MAX_ELEMENTS: usize = 1_000;
-
-/// The longest name that is told; FHIR's own are shorter.
-const MAX_NAME: usize = 64;
-
-/// The longest path that is told.
-const MAX_PATH: usize = 256;
-
-/// Stands for names that FHIR has not.
-const OTHER: &str = "(other)";
 
 /// Makes flat records of a batch's lines.
 pub(super) struct Converter {
@@ -31,7 +16,7 @@ pub(super) struct Converter {
 
 impl Converter {
     pub(super) fn new(resource_type: ResourceType, unmapped: Unmapped) -> Self {
-        let losses = LostElements { is_kept: unmapped == Unmapped::Keep, ..LostElements::default() };
+        let losses = LostElements::new(unmapped);
         Self { resource_type, unmapped, json: resource_type.open_schema(), flat: Vec::new(), losses }
     }
 
@@ -67,73 +52,4 @@ impl Converter {
         }
         violations
     }
-}
-
-/// A line of `losses.ndjson`. It holds no value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LossLine {
-    pub resource_type: ResourceType,
-    /// As `identifier.value`.
-    pub element: String,
-    /// Records that have lost it.
-    pub records: u64,
-    /// Whether it is kept in `x-fhir`.
-    pub kept: bool,
-    /// Whether it changes what a record means.
-    pub modifier: bool,
-}
-
-/// Elements of FHIR that flat records have no member for, over all records.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LostElements {
-    /// Records that have lost an element, and whether it changes what one means.
-    elements: BTreeMap<String, (u64, bool)>,
-    is_kept: bool,
-}
-
-impl LostElements {
-    /// Adds what a record has lost.
-    fn count(&mut self, element: String, modifier: bool) {
-        let has_room = self.elements.len() < MAX_ELEMENTS || self.elements.contains_key(&element);
-        let name = if has_room { element } else { OTHER.to_owned() };
-        let (records, is_modifier) = self.elements.entry(name).or_default();
-        *records += 1;
-        *is_modifier |= modifier;
-    }
-
-    pub(super) fn add(&mut self, lost: &fhir::Losses) {
-        let mut of_record: BTreeMap<String, bool> = BTreeMap::new();
-        for (element, loss) in lost.iter() {
-            *of_record.entry(told(element)).or_default() |= loss.modifier;
-        }
-        for (element, modifier) in of_record {
-            self.count(element, modifier);
-        }
-    }
-
-    /// A line for each element, in the order of their names.
-    pub fn lines(&self, resource_type: ResourceType) -> impl Iterator<Item = LossLine> {
-        self.elements.iter().map(move |(element, (records, modifier))| LossLine {
-            resource_type,
-            element: element.clone(),
-            records: *records,
-            kept: self.is_kept,
-            modifier: *modifier,
-        })
-    }
-}
-
-/// A path as it may be told: names that FHIR could have, and no other, which might be anything.
-fn told(path: &str) -> String {
-    let is_name = |name: &str| {
-        let name = name.strip_prefix('_').unwrap_or(name);
-        name.len() <= MAX_NAME
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    if path.len() > MAX_PATH {
-        return OTHER.to_owned();
-    }
-    path.split('.').map(|name| if is_name(name) { name } else { OTHER }).collect::<Vec<_>>().join(".")
 }
