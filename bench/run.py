@@ -474,6 +474,25 @@ def lines(table: Table) -> None:
               speeds["ours"] >= 800 and speeds["ours"] >= 0.75 * speeds["grammar"])
 
 
+def fhir(table: Table) -> None:
+    """Goal 14: Criterion's mean for a thousand records."""
+    resources = WORK / "resources.ndjson"
+    command = ["cargo", "bench", "--locked", "--manifest-path", "bench/Cargo.toml", "--target-dir", str(RELEASE.parent), "--bench", "fhir", "--", "--noplot"]
+    environment = os.environ | {"CARGO_TARGET_DIR": str(RELEASE.parent), "FHIR_OUT": str(resources)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+
+    def microseconds(case: str) -> float:
+        estimates = RELEASE.parent / "criterion" / "fhir" / case / "new" / "estimates.json"
+        return json.loads(estimates.read_text())["mean"]["point_estimate"] / 1_000_000
+
+    peer = subprocess.run([ROOT / ".venv/bin/python", "bench/peers/python/fhir_peer.py", resources], cwd=ROOT, check=True, capture_output=True, text=True)
+    python = float(peer.stdout)
+    write, read = microseconds("write"), microseconds("read")
+    table.add("14", "a record of 730 bytes as a FHIR resource, read back on the way", f"{write:.1f} µs", "≤ 15 µs", "", write <= 15)
+    table.add("14", "the same, beside Python's fhir.resources, which reads and writes alone", f"{write:.1f} µs", f"{python:.1f} µs", f"1/{python / write:.1f}", None)
+    table.add("14", "the resource as a record, losses counted", f"{read:.1f} µs", f"{python:.1f} µs, the same", f"1/{python / read:.1f}", None)
+
+
 def accept(table: Table) -> None:
     """What a start function takes for a body of 2 MB: CPU, and memory beyond that of small calls."""
     endpoint = Endpoint()
@@ -549,7 +568,7 @@ class NoSlot(BaseHTTPRequestHandler):
         rate = {"limit": 5, "remaining": 0, "resetSeconds": 3600}
         batch = {"maxRecords": 10_000, "maxBodyBytes": 4_500_000, "maxUploadBytes": 104_857_600}
         month = {"limit": None, "used": 0, "remaining": None, "resetAt": "2100-01-01T00:00:00Z"}
-        limits = {"plan": "enterprise", "environment": "test", "bulkOperations": rate, "requestsPerMinute": rate,
+        limits = {"tenantId": "bench", "plan": "enterprise", "environment": "test", "bulkOperations": rate, "requestsPerMinute": rate,
                   "requestsPerMonth": month, "batch": batch}
         self.answer(200, {"data": limits, "meta": {"requestId": "req_bench"}})
 
@@ -646,7 +665,7 @@ def machine() -> str:
 
 STEPS = {
     "import-and-export": import_and_export, "memory": memory, "cold-start": cold_start, "units": units, "since": since,
-    "throttled": throttled, "faults": faults, "readers": readers, "lines": lines, "accept": accept,
+    "throttled": throttled, "faults": faults, "readers": readers, "lines": lines, "fhir": fhir, "accept": accept,
     "accept-to-completed": accept_to_completed, "command-line": command_line, "cores": cores, "zips": zips,
 }
 
