@@ -33,7 +33,7 @@ pub fn patients(count: usize) -> String {
 #[must_use]
 pub fn import_of(resource_type: ResourceType, data: &str) -> ImportRequest {
     let data = ImportData::Inline { ndjson: data.to_owned().into(), lines: data.lines().count() as u64 };
-    ImportRequest { resource_type, data, format: ImportFormat::Flat, label: None, idempotency: None }
+    ImportRequest::new(resource_type, data)
 }
 
 /// An export of one type, whole, to one plain file.

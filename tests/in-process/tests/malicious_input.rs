@@ -133,18 +133,7 @@ async fn import(content: impl Fn() -> (u64, Pieces) + Send + Sync + 'static) -> 
     let (upload, _) = service.uploader().create(&who, 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), "{}\n");
     let data = ImportData::Upload(upload);
-    let id = service
-        .begin(
-            &who,
-            ImportRequest {
-                resource_type: ResourceType::Patient,
-                data,
-                format: model::ImportFormat::Flat,
-                label: None,
-                idempotency: None,
-            },
-        )
-        .await;
+    let id = service.begin(&who, ImportRequest::new(ResourceType::Patient, data)).await;
     let objects = Arc::new(Malicious { content: Box::new(content), parts: AtomicU32::new(0), size: AtomicU64::new(0) });
     let multipart = Arc::clone(&objects);
     let worker = ImportWorker { objects, multipart, ..service.import_worker() };

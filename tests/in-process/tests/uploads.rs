@@ -27,13 +27,7 @@ fn pro() -> Principal {
 }
 
 fn import_of(upload: UploadId) -> ImportRequest {
-    ImportRequest {
-        resource_type: ResourceType::Patient,
-        data: ImportData::Upload(upload),
-        format: model::ImportFormat::Flat,
-        label: None,
-        idempotency: None,
-    }
+    ImportRequest::new(ResourceType::Patient, ImportData::Upload(upload))
 }
 
 /// Uploads a batch and starts its import; the limit of the month is what the plan says.
@@ -197,13 +191,7 @@ async fn an_exactly_full_month_refuses_an_upload_s_import_before_it_begins() {
         service.memory.count_month(&who.partition.tenant, Pool::Shared, &month).await.unwrap();
     }
     let data = ImportData::Upload(upload);
-    let import = ImportRequest {
-        resource_type: ResourceType::Patient,
-        data,
-        format: model::ImportFormat::Flat,
-        label: None,
-        idempotency: None,
-    };
+    let import = ImportRequest::new(ResourceType::Patient, data);
     let refused = service.import_starter().start(&who, &import).await;
     assert!(matches!(refused, Err(AcceptJobError::MonthFull)), "{refused:?}");
 }

@@ -218,13 +218,7 @@ impl Kind {
             Self::ImportOfUpload => {
                 let upload = service.uploaded(&lines()).await;
                 let data = ImportData::Upload(upload);
-                Request::Import(ImportRequest {
-                    resource_type: ResourceType::Patient,
-                    data,
-                    format: model::ImportFormat::Flat,
-                    label: None,
-                    idempotency: None,
-                })
+                Request::Import(ImportRequest::new(ResourceType::Patient, data))
             }
             Self::Export => Request::Export(export_of(ResourceType::Patient)),
         }

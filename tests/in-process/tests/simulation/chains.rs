@@ -17,13 +17,7 @@ async fn start_import(world: &mut World, number: u64) {
         .map(|line| format!("{{\"id\":\"r-{}\",\"firstName\":\"J\",\"lastName\":\"D{number}\"}}\n", (line * 7) % 130))
         .collect();
     let data = ImportData::Inline { ndjson: data.into(), lines };
-    let import = ImportRequest {
-        resource_type: ResourceType::Patient,
-        data,
-        format: model::ImportFormat::Flat,
-        label: None,
-        idempotency: None,
-    };
+    let import = ImportRequest::new(ResourceType::Patient, data);
     world.start(Call::Import(import)).await;
 }
 

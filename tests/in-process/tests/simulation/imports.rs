@@ -49,13 +49,7 @@ fn check(world: &World, job: &Job, lines: u64, valid: u64) {
 pub(crate) async fn start(world: &mut World) -> (JobId, u64, u64) {
     let (data, lines, valid) = batch(world);
     let data = ImportData::Inline { ndjson: data.into(), lines };
-    let import = ImportRequest {
-        resource_type: ResourceType::Patient,
-        data,
-        format: model::ImportFormat::Flat,
-        label: None,
-        idempotency: None,
-    };
+    let import = ImportRequest::new(ResourceType::Patient, data);
     (world.start(Call::Import(import)).await, lines, valid)
 }
 
@@ -79,13 +73,7 @@ pub(crate) async fn of_an_upload(world: &mut World) {
     let key = ObjectKey::upload(&world.partition, &upload);
     world.memory.put_object(&key, data.clone());
     let data_of_call = ImportData::Upload(upload);
-    let import = ImportRequest {
-        resource_type: ResourceType::Patient,
-        data: data_of_call,
-        format: model::ImportFormat::Flat,
-        label: None,
-        idempotency: None,
-    };
+    let import = ImportRequest::new(ResourceType::Patient, data_of_call);
     let id = world.start(Call::Import(import)).await;
     let is_changed = world.draw(5) == 0;
     if is_changed {
