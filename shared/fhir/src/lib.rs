@@ -5,11 +5,13 @@
 //! record that keeps what the flat members do not say in `x-fhir`, so that it becomes the same resource again.
 
 mod bundle;
+mod converter;
 mod extras;
 mod ids;
 mod losses;
 mod lost;
 mod moments;
+mod names;
 mod node;
 mod path;
 mod primitive;
@@ -19,10 +21,12 @@ mod resource;
 mod table;
 mod write;
 
-pub use bundle::{Entry, entries};
+pub use bundle::{Entry, entries, unresolved};
+pub use converter::Converter;
 pub use ids::to_fhir as id_to_fhir;
 pub use losses::{EnteredInError, Loss, Losses};
-pub use lost::{LossLine, LostElements, told};
+pub use lost::{LossLine, LostElements};
+pub use names::resource_type;
 pub use node::{Members, Node, NotJson};
 pub use references::{Referred, references};
 pub use resource::{MAPPING_VERSION, Read, Unmapped, from_fhir, read_fhir, to_fhir, write_fhir};

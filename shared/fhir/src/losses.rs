@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::names;
 use crate::node::{Members, Node};
 use crate::path::{Step, is_form_of, is_own};
 use crate::read::Reader;
 use crate::table::{Rule, TypeTable};
+
+/// More elements than this of one resource are counted together.
+const MAX_ELEMENTS: usize = 1_000;
 
 /// The elements that were not read, by their path without indices: `identifier.value`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,21 +37,27 @@ impl Losses {
         let mut losses = Self::default();
         let mut written = HashSet::new();
         for (name, element) in fresh.iter() {
-            each_leaf(name, element, &mut |path, leaf| {
+            each_leaf(names::element(name), element, &mut |path, leaf| {
                 written.insert((path.to_owned(), leaf.to_json()));
             });
         }
         for (name, element) in resource.iter().filter(|(name, _)| !is_own(name)) {
-            each_leaf(name, element, &mut |path, leaf| {
+            // A concept without a code says what it means by its text alone.
+            let mut has_code = false;
+            each_leaf("", element, &mut |path, _| {
+                has_code |= path.is_empty() || path.rsplit('.').next() == Some("code");
+            });
+            each_leaf(names::element(name), element, &mut |path, leaf| {
                 let modifier = is_modifier(of, path);
                 let is_renamed = modifier && reader.has_renamed(leaf);
                 let is_read = reader.has_read(leaf) && !is_renamed;
                 if is_read || written.contains(&(path.to_owned(), leaf.to_json())) {
                     return;
                 }
-                let loss = losses.0.entry(path.to_owned()).or_default();
+                let has_room = losses.0.len() < MAX_ELEMENTS || losses.0.contains_key(path);
+                let loss = losses.0.entry(if has_room { path } else { names::OTHER }.to_owned()).or_default();
                 loss.leaves += 1;
-                loss.modifier |= modifier && changes_meaning(path, leaf);
+                loss.modifier |= modifier && changes_meaning(path, leaf, has_code);
             });
         }
         losses
@@ -79,7 +89,7 @@ const ERROR: &str = "entered-in-error";
 pub(crate) fn refuse_error(of: &TypeTable, resource: &Members) -> Result<(), EnteredInError> {
     let mut found = None;
     for (name, element) in resource.iter() {
-        each_leaf(name, element, &mut |path, leaf| {
+        each_leaf(names::element(name), element, &mut |path, leaf| {
             if leaf.as_text() == Some(ERROR) && is_modifier(of, path) && !knows_error(of, path) {
                 found.get_or_insert_with(|| path.to_owned());
             }
@@ -99,7 +109,7 @@ fn knows_error(of: &TypeTable, name: &str) -> bool {
 }
 
 /// What changes the meaning in every type: what a quantity is compared with, and what others say of an element.
-const MODIFIERS: [&str; 3] = ["comparator", "implicitRules", "modifierExtension"];
+const MODIFIERS: [&str; 4] = ["comparator", "implicitRules", "modifierExtension", "use"];
 
 /// Whether a leaf belongs to one of the type's modifiers; `deceased[x]` is all that begin so.
 fn is_modifier(of: &TypeTable, path: &str) -> bool {
@@ -114,13 +124,16 @@ fn is_modifier(of: &TypeTable, path: &str) -> bool {
 }
 
 /// Of a code its display says nothing more, and what is so anyway is no change.
-fn changes_meaning(path: &str, leaf: &Node) -> bool {
+fn changes_meaning(path: &str, leaf: &Node, has_code: bool) -> bool {
     let last = path.rsplit('.').next().unwrap_or_default();
-    let is_usual = match leaf {
-        Node::Bool(value) => *value == (last == "active"),
-        _ => false,
-    };
-    !is_usual && !matches!(last, "display" | "text" | "system" | "version" | "userSelected")
+    match (last, leaf) {
+        (_, Node::Bool(value)) => *value != (last == "active"),
+        // That a name or an address is the old one changes what it says; that it is the official one does not.
+        ("use", leaf) => matches!(leaf.as_text(), Some("old" | "temp")),
+        ("display" | "text", _) => !has_code,
+        ("system" | "version" | "userSelected", _) => false,
+        _ => true,
+    }
 }
 
 /// Every primitive below an element, with its path.
@@ -128,7 +141,7 @@ fn each_leaf(path: &str, element: &Node, see: &mut dyn FnMut(&str, &Node)) {
     match element {
         Node::List(items) => items.iter().for_each(|item| each_leaf(path, item, see)),
         Node::Object(members) => {
-            members.iter().for_each(|(name, member)| each_leaf(&format!("{path}.{name}"), member, see));
+            members.iter().for_each(|(name, member)| each_leaf(&names::below(path, name), member, see));
         }
         leaf => see(path, leaf),
     }

@@ -6,19 +6,11 @@ use records::ResourceType;
 use serde::Serialize;
 
 use crate::losses::Losses;
+use crate::names::OTHER;
 use crate::resource::Unmapped;
 
 /// More elements than this are counted together: a resource may have any names.
 const MAX_ELEMENTS: usize = 1_000;
-
-/// The longest name that is told; FHIR's own are shorter.
-const MAX_NAME: usize = 64;
-
-/// The longest path that is told.
-const MAX_PATH: usize = 256;
-
-/// Stands for names that FHIR has not.
-const OTHER: &str = "(other)";
 
 /// A line of `losses.ndjson`. It holds no value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,22 +41,18 @@ impl LostElements {
         Self { elements: BTreeMap::new(), is_kept: unmapped == Unmapped::Keep }
     }
 
-    fn count(&mut self, element: String, modifier: bool) {
-        let has_room = self.elements.len() < MAX_ELEMENTS || self.elements.contains_key(&element);
-        let name = if has_room { element } else { OTHER.to_owned() };
-        let (records, is_modifier) = self.elements.entry(name).or_default();
+    fn count(&mut self, element: &str, modifier: bool) {
+        let has_room = self.elements.len() < MAX_ELEMENTS || self.elements.contains_key(element);
+        let name = if has_room { element } else { OTHER };
+        let (records, is_modifier) = self.elements.entry(name.to_owned()).or_default();
         *records += 1;
         *is_modifier |= modifier;
     }
 
     /// Adds what a record has lost.
     pub fn add(&mut self, lost: &Losses) {
-        let mut of_record: BTreeMap<String, bool> = BTreeMap::new();
         for (element, loss) in lost.iter() {
-            *of_record.entry(told(element)).or_default() |= loss.modifier;
-        }
-        for (element, modifier) in of_record {
-            self.count(element, modifier);
+            self.count(element, loss.modifier);
         }
     }
 
@@ -78,19 +66,4 @@ impl LostElements {
             modifier: *modifier,
         })
     }
-}
-
-/// A path as it may be told: names that FHIR could have, and no other, which might be anything.
-#[must_use]
-pub fn told(path: &str) -> String {
-    let is_name = |name: &str| {
-        let name = name.strip_prefix('_').unwrap_or(name);
-        name.len() <= MAX_NAME
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    if path.len() > MAX_PATH {
-        return OTHER.to_owned();
-    }
-    path.split('.').map(|name| if is_name(name) { name } else { OTHER }).collect::<Vec<_>>().join(".")
 }

@@ -161,6 +161,8 @@ fn read_with<'a>(reader: &mut Reader<'a>, of: &'static TypeTable, resource: &'a 
             let mut members = members.iter();
             if let (Some((name, value)), None) = (members.next(), members.next())
                 && name != "resourceType"
+                // What is kept stands in the resource itself: no export writes it so.
+                && !(name == KEPT && value.as_object().is_some())
             {
                 flat.set(name, value.clone());
             }

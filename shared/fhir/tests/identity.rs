@@ -199,6 +199,12 @@ fn hostile_resources_take_neither_a_stack_nor_hours() {
     let items = vec![r#"{"linkId":"1"}"#; 30_000].join(",");
     let items = object(&format!(r#"{{"resourceType":"QuestionnaireResponse","status":"completed","item":[{items}]}}"#));
     assert!(from_fhir(ResourceType::QuestionnaireResponse, &items, Unmapped::Keep).unwrap().is_ok());
+    // Half a megabyte of a name would be told once for each member below it.
+    let below: Vec<_> = (0..40_000).map(|number| format!(r#""b{number}":0"#)).collect();
+    let name = "a".repeat(500_000);
+    let long = object(&format!(r#"{{"resourceType":"Patient","{name}":{{{}}}}}"#, below.join(",")));
+    let losses = from_fhir(ResourceType::Patient, &long, Unmapped::Keep).unwrap().unwrap().losses;
+    assert!(losses.iter().map(|(path, _)| path.len()).sum::<usize>() < 100, "{losses:?}");
 }
 
 #[test]

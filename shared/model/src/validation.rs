@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use fhir::Converter;
 use ndjson::{Frame, LineSplitter};
 use records::{Record, RecordId, Schema, StoredLine, Violation};
 use uuid::Uuid;
@@ -9,9 +10,6 @@ use uuid::Uuid;
 use crate::ids::TenantId;
 use crate::jobs::{ImportFormat, LineViolation};
 
-mod converter;
-
-use converter::Converter;
 pub use fhir::{LossLine, LostElements};
 
 /// The most records of one import (openapi.yaml).

@@ -5,30 +5,26 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use fhir::{EnteredInError, Entry, LossLine, LostElements, Unmapped};
+use fhir::{Converter, Entry, LossLine, Node, Unmapped};
 use records::ResourceType;
+use serde::de::IgnoredAny;
 use serde_json::json;
-use sources::Source;
+use sources::{Source, SourceViolation};
+use transfer::Manifest;
 use transfer::files::{self, PartialFile};
 
 use crate::cli::Fhir;
 use crate::exit::{Exit, usage};
 use crate::output::{Output, OutputFormat};
 
-/// What a name of a type that nobody knows is shown as: a member may hold anything.
-const OTHER: &str = "(other)";
-
 /// The folder of the records, to be imported.
 const RECORDS: &str = "records";
-
-/// Types whose counts are shown by name at most.
-const MAX_TYPES: usize = 200;
 
 pub(super) fn fhir(arguments: &Fhir, output: &Output) -> Result<Exit> {
     let Fhir { files: named, out, unmapped } = arguments;
     let mut paths = Vec::new();
     for path in named {
-        if path.is_dir() { paths.extend(resources_of(path)?) } else { paths.push(path.clone()) }
+        if path.is_dir() { paths.extend(resources_of(path, output)?) } else { paths.push(path.clone()) }
     }
     // Before a folder is made for nothing.
     for path in paths.iter().filter(|path| path.as_os_str() != "-") {
@@ -46,15 +42,24 @@ pub(super) fn fhir(arguments: &Fhir, output: &Output) -> Result<Exit> {
     converting.end(output)
 }
 
-/// The files of a folder that hold resources.
-fn resources_of(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files of a folder that hold resources; what is passed over is told.
+fn resources_of(folder: &Path, output: &Output) -> Result<Vec<PathBuf>> {
+    let manifest = Manifest::load(folder)?;
+    if manifest.as_ref().is_some_and(|manifest| manifest.format.is_none()) {
+        return Err(usage(format!("{} is an export of records, not of FHIR: import it as it is", folder.display())));
+    }
     let mut found = Vec::new();
     for path in files::entries(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let plain = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(&name);
-        let is_ours = matches!(plain, "manifest.json" | "export.json" | "deleted.ndjson") || plain.starts_with('.');
-        if path.is_file() && !is_ours && [".json", ".ndjson", ".jsonl"].iter().any(|ending| plain.ends_with(ending)) {
+        // Every bulk export has a list of its files; of ours, what was deleted is no list of resources.
+        let is_list = plain == "manifest.json"
+            || manifest.is_some() && matches!(plain, "export.json" | "deleted.ndjson")
+            || plain.starts_with('.');
+        if path.is_file() && !is_list && [".json", ".ndjson", ".jsonl"].iter().any(|ending| plain.ends_with(ending)) {
             found.push(path);
+        } else {
+            output.say(&format!("note: {} is not read", files::shown(&path)));
         }
     }
     if found.is_empty() {
@@ -63,21 +68,29 @@ fn resources_of(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The records of a type.
+struct OfType {
+    converter: Converter,
+    file: Option<PartialFile>,
+    records: u64,
+}
+
 /// What becomes of the resources.
 struct Converting<'a> {
     out: &'a Path,
     unmapped: Unmapped,
-    records: BTreeMap<ResourceType, (PartialFile, LostElements, u64)>,
+    types: BTreeMap<ResourceType, OfType>,
     /// Resources that have no records here, and those that may not become any.
     unsupported: Option<PartialFile>,
     refused: Option<PartialFile>,
     /// How many of each type have no records here.
     strangers: BTreeMap<String, u64>,
     refusals: u64,
-    /// What was written, so that a resource that stands in several Bundles becomes one record.
+    /// Resources with an id that were written, so that one that stands in several Bundles becomes one record.
     seen: HashSet<[u8; 32]>,
     repeated: u64,
-    line: Vec<u8>,
+    /// References that lead nowhere, in what was written.
+    unresolved: u64,
 }
 
 impl<'a> Converting<'a> {
@@ -85,94 +98,84 @@ impl<'a> Converting<'a> {
         Self {
             out,
             unmapped,
-            records: BTreeMap::new(),
+            types: BTreeMap::new(),
             unsupported: None,
             refused: None,
             strangers: BTreeMap::new(),
             refusals: 0,
             seen: HashSet::new(),
             repeated: 0,
-            line: Vec::new(),
+            unresolved: 0,
         }
     }
 
     /// Reads a file: NDJSON of resources or Bundles, or one of them over many lines.
     fn read(&mut self, path: &Path, output: &Output) -> Result<()> {
         let mut reader = BufReader::new(Source::open(path)?.reader);
-        let mut line = Vec::new();
-        let mut number = 0;
+        let (mut line, mut number, mut is_first) = (Vec::new(), 0, true);
         loop {
             line.clear();
             if reader.read_until(b'\n', &mut line).context("read source")? == 0 {
                 return Ok(());
             }
             number += 1;
-            let text = std::str::from_utf8(&line).unwrap_or_default().trim().trim_start_matches('\u{feff}');
-            if text.is_empty() && line.iter().all(u8::is_ascii_whitespace) {
+            if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match fhir::entries(text) {
-                Ok(entries) => entries.into_iter().try_for_each(|entry| self.take(path, number, entry, output))?,
-                // A document that is written over many lines.
-                Err(_) if number == 1 && text.starts_with('{') => {
-                    reader.read_to_end(&mut line).context("read source")?;
-                    let whole = std::str::from_utf8(&line).unwrap_or_default().trim_start_matches('\u{feff}');
-                    let entries = fhir::entries(whole)
-                        .ok()
-                        .context("it is no FHIR JSON: neither a resource or Bundle a line, nor one document")?;
-                    return entries
-                        .into_iter()
-                        .zip(1..)
-                        .try_for_each(|(entry, number)| self.take(path, number, entry, output));
+            let text = text_of(&line);
+            match text.map(fhir::entries) {
+                Some(Ok(entries)) => {
+                    entries.into_iter().try_for_each(|entry| self.take(path, number, &entry, output))?;
                 }
-                Err(_) => self.refuse(path, number, text.as_bytes(), "invalid_json", "it is no JSON object", output)?,
+                _ if is_first && text.is_some_and(is_cut_off) => {
+                    reader.read_to_end(&mut line).context("read source")?;
+                    let entries = text_of(&line)
+                        .and_then(|whole| fhir::entries(whole).ok())
+                        .context("It is no FHIR JSON: neither a resource or Bundle a line, nor one document")?;
+                    let mut entries = entries.iter().zip(1..);
+                    return entries.try_for_each(|(entry, number)| self.take(path, number, entry, output));
+                }
+                _ => self.refuse(path, number, &line, "invalid_json", "It is no JSON object", output)?,
             }
+            is_first = false;
         }
     }
 
-    fn take(
-        &mut self,
-        path: &Path,
-        number: u64,
-        Entry { resource_type, resource }: Entry,
-        output: &Output,
-    ) -> Result<()> {
-        let name = resource_type.unwrap_or_default();
-        let Ok(known) = name.parse::<ResourceType>() else {
-            let is_name = (3..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic());
-            let has_room = self.strangers.len() < MAX_TYPES || self.strangers.contains_key(&name);
-            let shown = if is_name && has_room { name } else { OTHER.to_owned() };
-            *self.strangers.entry(shown).or_default() += 1;
-            return push(&mut self.unsupported, &self.out.join("unsupported.ndjson"), resource.as_bytes());
-        };
-        let losses = match fhir::read_fhir(known, resource.as_bytes(), self.unmapped, &mut self.line) {
-            None => {
-                return self.refuse(path, number, resource.as_bytes(), "invalid_json", "it is no JSON object", output);
-            }
-            Some(Err(EnteredInError { element })) => {
-                let element = fhir::told(&element);
-                let rule = format!("{element}: Must not be entered-in-error: it would become a record that counts");
-                return self.refuse(path, number, resource.as_bytes(), "entered_in_error", &rule, output);
-            }
-            Some(Ok(losses)) => losses,
-        };
-        if let Some(element) = losses.modifier().filter(|_| self.unmapped == Unmapped::Drop) {
-            let rule = format!("{}: Changes what the record means, and the record cannot say it", fhir::told(element));
-            return self.refuse(path, number, resource.as_bytes(), "modifier_lost", &rule, output);
+    fn take(&mut self, path: &Path, number: u64, entry: &Entry, output: &Output) -> Result<()> {
+        let resource = entry.resource.as_bytes();
+        if entry.is_deletion {
+            let rule = "The Bundle deletes this resource: it becomes no record, and an import deletes none";
+            return self.refuse(path, number, resource, "deletion", rule, output);
         }
-        let hash = files::sha256(&self.line);
-        if !self.seen.insert(hash) {
+        let name = entry.resource_type.as_deref().unwrap_or_default();
+        let Ok(known) = name.parse::<ResourceType>() else {
+            *self.strangers.entry(fhir::resource_type(name).to_owned()).or_default() += 1;
+            return push(&mut self.unsupported, &self.out.join("unsupported.ndjson"), resource);
+        };
+        let of_type = self.types.entry(known).or_insert_with(|| OfType {
+            converter: Converter::new(known, self.unmapped),
+            file: None,
+            records: 0,
+        });
+        let losses = match of_type.converter.convert(resource) {
+            Ok(losses) => losses,
+            Err(violations) => {
+                let first = violations.into_iter().next().map(SourceViolation::from).context("no rule was told")?;
+                return self.refuse(path, number, resource, &first.code, &first.message, output);
+            }
+        };
+        if entry.id.is_some() && !self.seen.insert(hash_of(&entry.resource)) {
             self.repeated += 1;
             return Ok(());
         }
-        if !self.records.contains_key(&known) {
-            let file = PartialFile::create(&self.out.join(RECORDS).join(format!("{known}.ndjson")))?;
-            self.records.insert(known, (file, LostElements::new(self.unmapped), 0));
-        }
-        let (file, lost, count) = self.records.get_mut(&known).context("file of the type")?;
-        lost.add(&losses);
-        *count += 1;
-        file.write_all(&self.line).and_then(|()| file.write_all(b"\n")).context("write records")
+        let file = match &mut of_type.file {
+            Some(file) => file,
+            file => file.insert(PartialFile::create(&self.out.join(RECORDS).join(format!("{known}.ndjson")))?),
+        };
+        of_type.converter.losses.add(&losses);
+        of_type.records += 1;
+        self.unresolved += fhir::unresolved(&entry.resource);
+        file.write_all(&of_type.converter.flat).and_then(|()| file.write_all(b"\n")).context("write records")
     }
 
     fn refuse(
@@ -196,10 +199,11 @@ impl<'a> Converting<'a> {
     /// Makes the files whole, and says what came of it.
     fn end(self, output: &Output) -> Result<Exit> {
         let (mut losses, mut counts) = (Vec::<LossLine>::new(), BTreeMap::new());
-        for (resource_type, (file, lost, count)) in self.records {
+        for (resource_type, OfType { converter, file, records }) in self.types {
+            let Some(file) = file else { continue };
             file.publish()?;
-            losses.extend(lost.lines(resource_type));
-            counts.insert(resource_type.as_str(), count);
+            losses.extend(converter.losses.lines(resource_type));
+            counts.insert(resource_type.as_str(), records);
         }
         for file in [self.unsupported, self.refused].into_iter().flatten() {
             file.publish()?;
@@ -216,7 +220,7 @@ impl<'a> Converting<'a> {
         let exit = if is_whole { Exit::Done } else { Exit::Rejected };
         output.event_or_document(
             &json!({"event": "summary", "records": counts, "repeated": self.repeated, "refused": self.refusals,
-            "unsupported": self.strangers, "losses": losses, "folder": folder, "exitCode": exit.code()}),
+            "unsupported": self.strangers, "unresolvedReferences": self.unresolved, "losses": losses, "folder": folder, "exitCode": exit.code()}),
         )?;
         if output.format() == OutputFormat::Text {
             for (resource_type, count) in &counts {
@@ -233,6 +237,9 @@ impl<'a> Converting<'a> {
             if self.repeated > 0 {
                 output.say(&format!("{} resources stood there again, and are written once", self.repeated));
             }
+            if self.unresolved > 0 {
+                output.say(&format!("{} references lead nowhere: they name no type and id", self.unresolved));
+            }
             if self.refusals > 0 {
                 output.say(&format!("{} refused, in refused.ndjson", self.refusals));
             }
@@ -240,6 +247,22 @@ impl<'a> Converting<'a> {
         }
         Ok(exit)
     }
+}
+
+/// A text without the mark that some programs begin one with; `None` where it is no UTF-8.
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().map(|text| text.trim().trim_start_matches('\u{feff}'))
+}
+
+/// Whether a JSON text goes on behind its end, as the first line of a document over many lines.
+fn is_cut_off(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
+}
+
+/// The same resource has the same one, however it is indented.
+fn hash_of(resource: &str) -> [u8; 32] {
+    Node::parse(resource)
+        .map_or_else(|_| files::sha256(resource.as_bytes()), |node| files::sha256(node.to_json().as_bytes()))
 }
 
 /// Adds a line to a file that begins with its first.

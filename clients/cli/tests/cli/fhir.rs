@@ -32,11 +32,12 @@ fn a_folder_from_another_system_goes_in_by_two_commands() {
     let said = run(bare(bench.folder.path(), &["fhir", "from", "--out", "to"]));
     said.ends(3)
         .says("from/mixed.ndjson:1: verificationStatus.coding.code: Must not be entered-in-error")
-        .says("from/mixed.ndjson:3: it is no JSON object [invalid_json]")
+        .says("from/mixed.ndjson:3: It is no JSON object [invalid_json]")
         .says("no records here for Procedure: 2 resources, in unsupported.ndjson")
         .says("lost: Patient identifier.value: 2 records, kept in x-fhir")
         .says("Patient: 3 records")
         .says("stood there again")
+        .says("note: from/readme.txt is not read")
         .says("clinik-bulk import to/records");
     assert!(!said.err.contains("Xyzzy") && !said.err.contains("Doe"), "{}", said.err);
     assert_eq!(bench.read("to/unsupported.ndjson").lines().count(), 2);
@@ -73,6 +74,42 @@ fn what_is_dropped_is_said_and_what_would_change_the_meaning_is_refused() {
     bench.write("empty/x.txt", "");
     run(bare(bench.folder.path(), &["fhir", "empty", "--out", "two"])).ends(2).says("no files that end in");
     assert!(!bench.path("two").exists());
+    bench.write(
+        "flat/manifest.json",
+        r#"{"version": 2, "jobId": "j", "transactionTime": "t", "url": "u", "tenantId": "t", "environment": "live",
+        "resourceTypes": [], "createdAt": "t", "records": 0, "files": []}"#,
+    );
+    run(bare(bench.folder.path(), &["fhir", "flat", "--out", "two"])).ends(2).says("not of FHIR");
     bench.write("broken.json", "{\n \"resourceType\": \"Patient\",\n");
     run(bare(bench.folder.path(), &["fhir", "broken.json", "--out", "two"])).ends(1).says("no FHIR JSON");
+}
+
+#[test]
+fn what_only_looks_the_same_is_kept_and_what_a_bundle_deletes_is_told() {
+    let bench = Bench::new();
+    // Without ids, and apart in what records do not say.
+    let measured = |comment: &str| {
+        json!({"resourceType": "Observation", "status": "final", "code": {"text": "Weight"},
+        "extension": [{"url": "urn:x", "valueString": comment}]})
+    };
+    bench.write("o.ndjson", lines(&[measured("a"), measured("b"), measured("b")]));
+    let mut second = patient("p1");
+    second["identifier"][0]["value"] = json!("other");
+    let twice = "{\"resourceType\":\"Patient\",\"id\":\"p2\",\"gender\":\"male\",\"gender\":\"female\"}\n";
+    bench.write("p.ndjson", lines(&[patient("p1"), second]) + twice);
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [
+        {"fullUrl": "https://x.example/Patient/p9", "request": {"method": "DELETE", "url": "Patient/p9"}},
+        {"resource": {"resourceType": "Task", "id": "t", "status": "draft", "for": {"reference": "urn:uuid:nobody"}}},
+        {"resource": {"resourceType": "JaneDoe"}}]});
+    bench.write("b.json", serde_json::to_string_pretty(&bundle).unwrap());
+    let command = ["fhir", "o.ndjson", "p.ndjson", "b.json", "--out", "to", "--unmapped", "drop"];
+    let said = run(bare(bench.folder.path(), &command));
+    said.ends(3)
+        .says("Observation: 3 records")
+        .says("Patient: 2 records")
+        .says("p.ndjson:3: Duplicate member name [duplicate_member]")
+        .says("b.json:1: The Bundle deletes this resource")
+        .says("no records here for (other): 1 resources")
+        .says("1 references lead nowhere");
+    assert!(!said.err.contains("JaneDoe"), "{}", said.err);
 }

@@ -1,42 +1,52 @@
-//! FHIR resources as flat records.
+//! Lines of FHIR resources as flat records: those that are one, and what is wrong with the others.
 
-use fhir::{EnteredInError, LostElements, Unmapped, element_of, told};
 use records::{ResourceType, Schema, Violation, ViolationCode};
 
-/// Makes flat records of a batch's lines.
-pub(super) struct Converter {
+use crate::losses::{EnteredInError, Losses};
+use crate::lost::LostElements;
+use crate::resource::{Unmapped, read_fhir};
+use crate::table::element_of;
+
+/// Makes flat records of lines, each a resource of one type.
+pub struct Converter {
     resource_type: ResourceType,
     unmapped: Unmapped,
     /// What every line must be, before it is converted.
     json: Schema,
     /// The flat record of the line in hand.
-    pub(super) flat: Vec<u8>,
-    pub(super) losses: LostElements,
+    pub flat: Vec<u8>,
+    /// What the records that are taken have lost; who takes one adds it.
+    pub losses: LostElements,
 }
 
 impl Converter {
-    pub(super) fn new(resource_type: ResourceType, unmapped: Unmapped) -> Self {
+    #[must_use]
+    pub fn new(resource_type: ResourceType, unmapped: Unmapped) -> Self {
         let losses = LostElements::new(unmapped);
         Self { resource_type, unmapped, json: resource_type.open_schema(), flat: Vec::new(), losses }
     }
 
     /// Makes the flat record of a line. Returns what it loses.
-    pub(super) fn convert(&mut self, line: &[u8]) -> Result<fhir::Losses, Vec<Violation>> {
+    ///
+    /// # Errors
+    /// When the line is no JSON as a line of records must be, no resource of the type, or means what a record cannot say. The flat
+    /// record is not yet held against its type's rules.
+    pub fn convert(&mut self, line: &[u8]) -> Result<Losses, Vec<Violation>> {
         self.json.scan(line)?;
         let refused = |code, element: &str, rule: &str| vec![Violation::of_line(code, &format!("{element}: {rule}"))];
-        let read = fhir::read_fhir(self.resource_type, line, self.unmapped, &mut self.flat);
+        let read = read_fhir(self.resource_type, line, self.unmapped, &mut self.flat);
         let not_read = || vec![Violation::of_line(ViolationCode::InvalidJson, "Invalid JSON")];
         let lost = read.ok_or_else(not_read)?.map_err(|EnteredInError { element }| {
             refused(
                 ViolationCode::EnteredInError,
-                &told(&element),
+                &element,
                 "Must not be entered-in-error: it would become a record that counts",
             )
         })?;
         match lost.modifier().filter(|_| self.unmapped == Unmapped::Drop) {
             Some(element) => Err(refused(
                 ViolationCode::ModifierLost,
-                &told(element),
+                element,
                 "Changes what the record means, and the record cannot say it; unmapped keep keeps it",
             )),
             None => Ok(lost),
@@ -44,7 +54,8 @@ impl Converter {
     }
 
     /// Violations of the flat record, with the elements that they are about.
-    pub(super) fn with_elements(&self, mut violations: Vec<Violation>) -> Vec<Violation> {
+    #[must_use]
+    pub fn with_elements(&self, mut violations: Vec<Violation>) -> Vec<Violation> {
         for violation in &mut violations {
             if let Some(element) = element_of(self.resource_type, &violation.path) {
                 violation.message = format!("{} ({element})", violation.message);
