@@ -277,7 +277,7 @@ describe('imports', () => {
     const [imported, exported] = service.api.requests.map((request) => JSON.parse(bodyOf(request)));
     assert.deepEqual(imported, {
       resourceType: 'Patient',
-      data: `${JSON.stringify(resource)}\n`,
+      data: JSON.stringify(resource),
       format: 'fhir',
       unmapped: 'drop',
     });
