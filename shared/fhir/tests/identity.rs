@@ -250,3 +250,14 @@ fn what_changes_the_meaning_is_told_or_refused() {
         lost.iter().filter(|(_, loss)| loss.modifier).map(|(element, _)| element).eq(["active", "deceasedDateTime"])
     );
 }
+
+#[test]
+fn that_a_name_is_the_old_one_changes_what_it_says() {
+    let loses_meaning = |used: &str| {
+        let name =
+            format!(r#"{{"resourceType":"Patient","name":[{{"use":"{used}","family":"Doe","given":["Jane"]}}]}}"#);
+        let read = from_fhir(ResourceType::Patient, &object(&name), Unmapped::Drop).unwrap().unwrap();
+        read.losses.modifier().is_some()
+    };
+    assert_eq!(["official", "old", "temp"].map(loses_meaning), [false, true, true]);
+}
