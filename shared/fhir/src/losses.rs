@@ -1,5 +1,6 @@
 //! What of a foreign resource the flat members do not say.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 
 use crate::names;
@@ -42,10 +43,13 @@ impl Losses {
             });
         }
         for (name, element) in resource.iter().filter(|(name, _)| !is_own(name)) {
-            // A concept without a code says what it means by its text alone.
-            let mut has_code = false;
-            each_leaf("", element, &mut |path, _| {
-                has_code |= path.is_empty() || path.rsplit('.').next() == Some("code");
+            // A concept without a code says what it means by its text alone. Few elements are asked for it.
+            let has_code = LazyCell::new(|| {
+                let mut found = false;
+                each_leaf("", element, &mut |path, _| {
+                    found |= path.is_empty() || path.rsplit('.').next() == Some("code");
+                });
+                found
             });
             each_leaf(names::element(name), element, &mut |path, leaf| {
                 let modifier = is_modifier(of, path);
@@ -57,7 +61,7 @@ impl Losses {
                 let has_room = losses.0.len() < MAX_ELEMENTS || losses.0.contains_key(path);
                 let loss = losses.0.entry(if has_room { path } else { names::OTHER }.to_owned()).or_default();
                 loss.leaves += 1;
-                loss.modifier |= modifier && changes_meaning(path, leaf, has_code);
+                loss.modifier |= modifier && changes_meaning(path, leaf, || *has_code);
             });
         }
         losses
@@ -124,13 +128,13 @@ fn is_modifier(of: &TypeTable, path: &str) -> bool {
 }
 
 /// Of a code its display says nothing more, and what is so anyway is no change.
-fn changes_meaning(path: &str, leaf: &Node, has_code: bool) -> bool {
+fn changes_meaning(path: &str, leaf: &Node, has_code: impl Fn() -> bool) -> bool {
     let last = path.rsplit('.').next().unwrap_or_default();
     match (last, leaf) {
         (_, Node::Bool(value)) => *value != (last == "active"),
         // That a name or an address is the old one changes what it says; that it is the official one does not.
         ("use", leaf) => matches!(leaf.as_text(), Some("old" | "temp")),
-        ("display" | "text", _) => !has_code,
+        ("display" | "text", _) => !has_code(),
         ("system" | "version" | "userSelected", _) => false,
         _ => true,
     }

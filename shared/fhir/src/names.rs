@@ -1,4 +1,5 @@
 //! The names that FHIR R4 has: of elements, and of resource types. They alone are told, since a member's name may be anything.
+//! The lists are those of HL7's JSON schema for R4, which `local/test-fhir.py` compares.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;

@@ -346,8 +346,7 @@ fn same_as(path: &str) -> Option<&'static Object> {
 }
 
 /// The element that a flat member is, by the member's JSON pointer: `name.family` for `/lastName`.
-#[must_use]
-pub fn element_of(resource_type: ResourceType, pointer: &str) -> Option<String> {
+pub(crate) fn element_of(resource_type: ResourceType, pointer: &str) -> Option<String> {
     let mut fields = &table().types.get(&resource_type)?.fields[..];
     let mut names = Vec::new();
     for member in pointer.split('/').skip(1).filter(|step| step.parse::<usize>().is_err()) {

@@ -168,14 +168,11 @@ impl<'a> Converting<'a> {
             self.repeated += 1;
             return Ok(());
         }
-        let file = match &mut of_type.file {
-            Some(file) => file,
-            file => file.insert(PartialFile::create(&self.out.join(RECORDS).join(format!("{known}.ndjson")))?),
-        };
+        let path = self.out.join(RECORDS).join(format!("{known}.ndjson"));
         of_type.converter.losses.add(&losses);
         of_type.records += 1;
         self.unresolved += fhir::unresolved(&entry.resource);
-        file.write_all(&of_type.converter.flat).and_then(|()| file.write_all(b"\n")).context("write records")
+        push(&mut of_type.file, &path, &of_type.converter.flat)
     }
 
     fn refuse(
@@ -272,6 +269,7 @@ fn push(file: &mut Option<PartialFile>, path: &Path, line: &[u8]) -> Result<()> 
         file => file.insert(PartialFile::create(path)?),
     };
     // On one line, whatever it was: a document may be written over many.
-    let flat: Vec<u8> = line.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
-    file.write_all(&flat).and_then(|()| file.write_all(b"\n")).with_context(|| format!("write {}", path.display()))
+    let mut parts = line.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let written = parts.try_for_each(|part| file.write_all(part));
+    written.and_then(|()| file.write_all(b"\n")).with_context(|| format!("write {}", path.display()))
 }
