@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPY = ROOT / "target" / "mutants"
 MUTANTS = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())["mutant"]
 
-CARGO = ["cargo", "test", "--quiet", "--locked", "--no-fail-fast"]
+CARGO = ["cargo", "test", "--quiet", "--locked"]
 # By name: what runs, and what it says once its tests have begun.
 SUITES = {
     "engine": ([*CARGO, "--package", "engine", "--package", "in-process", "--lib", "--test", "simulation", "--test", "flows"],
