@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fhir::Unmapped;
 use records::ResourceType;
-use sources::{Format, UnknownColumns};
+use sources::Format;
+use tables::UnknownColumns;
 use transfer::{Duplicates, MaxRejected};
 
 use crate::exit::usage;
@@ -114,8 +115,6 @@ pub(crate) enum Command {
     /// Prints the records that files become, one JSON object a line: to look at what a map does. Nothing leaves the machine.
     #[command(after_long_help = MAP_FILE)]
     Convert(Convert),
-    /// Makes records of FHIR's own resources, to be imported, and says what is lost. Nothing leaves the machine.
-    Fhir(Fhir),
     /// Imports files, or a folder: TYPE FILE…, or DIR with Patient.ndjson, Observation.csv.gz …, an export, or exports.
     #[command(after_long_help = MAP_FILE)]
     Import(Import),
@@ -180,13 +179,16 @@ pub(crate) struct Reading {
     /// Which of several records with one id is imported, over all files.
     #[arg(long, value_parser = duplicates(), default_value = "first")]
     pub(crate) duplicates: Duplicates,
+    /// What becomes of elements of FHIR that records have no member for.
+    #[arg(long, value_parser = unmapped(), default_value = "keep")]
+    pub(crate) unmapped: Unmapped,
 }
 
 impl Reading {
     /// What is said of columns needs columns.
     pub(crate) fn check_formats(&self, mut formats: impl Iterator<Item = Format>) -> anyhow::Result<()> {
         let is_said = self.map.is_some() || self.unknown != UnknownColumns::Error || self.delimiter.is_some();
-        if is_said && formats.all(|format| format == Format::Ndjson) {
+        if is_said && !formats.any(Format::is_table) {
             return Err(usage("--map, --unknown and --delimiter are for CSV and TSV"));
         }
         Ok(())
@@ -195,11 +197,12 @@ impl Reading {
     /// As a run keeps it: a later `resume` may begin in another folder.
     pub(crate) fn for_run(&self) -> anyhow::Result<transfer::Reading> {
         Ok(transfer::Reading {
-            map: self.map.as_deref().map(transfer::files::absolute).transpose()?,
+            map: self.map.as_deref().map(files::absolute).transpose()?,
             encoding: self.encoding.clone(),
             delimiter: self.delimiter,
             unknown: self.unknown,
             duplicates: self.duplicates,
+            unmapped: self.unmapped,
         })
     }
 }
@@ -248,23 +251,10 @@ pub(crate) struct Convert {
     pub(crate) limit: Option<u64>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Fhir {
-    /// NDJSON of resources of any types, or Bundles; plain, gzip or zstd. Of a folder all files that end in .json or .ndjson.
-    #[arg(value_name = "FILE|DIR", required = true, value_hint = clap::ValueHint::AnyPath)]
-    pub(crate) files: Vec<PathBuf>,
-    /// A new folder: records/ with a file for each type, losses.ndjson, unsupported.ndjson and refused.ndjson.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-    /// What becomes of elements that records have no member for: keep them in x-fhir, or drop them.
-    #[arg(long, value_name = "keep|drop", default_value = "keep", value_parser = unmapped)]
-    pub(crate) unmapped: Unmapped,
-}
-
 /// What is read.
 #[derive(Debug, Args)]
 pub(crate) struct What {
-    /// The type of the records, or one folder with the files of several types.
+    /// The type of the records, or one folder with the files of several types. With --format fhir: files and folders alone.
     #[arg(value_name = "TYPE|DIR", value_parser = TypeOrFolder, hide_possible_values = true)]
     first: PathBuf,
     /// The files of the type; - is stdin.
@@ -277,9 +267,9 @@ impl What {
         std::iter::once(&self.first).chain(&self.files).cloned().collect()
     }
 
-    /// The folder, where it is one.
-    pub(crate) fn folder(&self) -> Option<&PathBuf> {
-        self.files.is_empty().then_some(&self.first)
+    /// The folders among it.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.all().into_iter().filter(|path| path.is_dir())
     }
 }
 
@@ -383,7 +373,7 @@ pub(crate) struct Export {
     /// Files compressed with gzip.
     #[arg(long)]
     pub(crate) gzip: bool,
-    /// What the records look like. FHIR has one file for each type; import takes flat ones.
+    /// What the records look like. FHIR has one file for each type; import takes it with the same option.
     #[arg(long, value_enum, default_value_t = ExportFormat::Flat)]
     pub(crate) format: ExportFormat,
     /// A label for the job: up to 64 of A-Za-z0-9 ._:-, never patients' data.

@@ -8,7 +8,6 @@ use crate::output::Output;
 
 mod convert;
 mod export;
-mod fhir;
 mod import;
 mod jobs;
 mod login;
@@ -17,6 +16,7 @@ mod offline;
 mod resume;
 mod retry;
 mod shell;
+mod show;
 mod types;
 mod validate;
 
@@ -30,7 +30,6 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit> {
         Command::Map(arguments) => map::map(arguments, output),
         Command::Validate(arguments) => validate::validate(arguments, output),
         Command::Convert(arguments) => convert::convert(arguments, output),
-        Command::Fhir(arguments) => fhir::fhir(arguments, output),
         Command::Import(arguments) => import::import(arguments, global, output),
         Command::Resume(arguments) => resume::resume(arguments, global, output),
         Command::Status { state } => resume::status(state, output),

@@ -1,8 +1,9 @@
 //! The exit codes, and the failures that carry them.
 
 use clinikapi::{ApiError, BuildError, InvalidKey};
+use sources::Unusable;
 pub(crate) use sources::unusable as usage;
-use sources::{RowError, Unusable};
+use tables::RowError;
 pub(crate) use transfer::Failure;
 
 /// How a command ended.

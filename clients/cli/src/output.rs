@@ -12,10 +12,10 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use clinikapi::ApiError;
+use files::FolderLock;
 use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Value, json};
-use transfer::files::{self, FolderLock};
 
 use crate::exit::{self, Exit};
 

@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use transfer::Summary;
+use fhir::LossLine;
+use transfer::{FhirPlan, Summary};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
@@ -78,13 +79,29 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
         .map(|violation| {
             let column = violation.column.clone().unwrap_or_default();
             let (code, path) = (violation.code.clone(), violation.path.clone());
-            vec![violation.resource_type.to_string(), column, path, code, thousands(violation.count)]
+            vec![
+                violation.resource_type.map_or_else(String::new, |of| of.to_string()),
+                column,
+                path,
+                code,
+                thousands(violation.count),
+            ]
         })
         .collect();
     rows(page, "Violations", &["Type", "Column", "Field", "Rule", "#Count"], &violations)?;
     if !summary.warnings.is_empty() {
         let warnings: Vec<_> = summary.warnings.iter().map(|warning| vec![warning.to_string()]).collect();
         rows(page, "To look at", &[""], &warnings)?;
+    }
+    if let Some(FhirPlan { unsupported, losses, .. }) = &summary.fhir {
+        let lost = losses.iter().map(|LossLine { resource_type, element, records, kept, modifier }| {
+            let kept = if *kept { "kept in x-fhir" } else { "left out" };
+            let meaning = if *modifier { "changes the meaning" } else { "" };
+            vec![resource_type.to_string(), element.clone(), kept.to_owned(), meaning.to_owned(), thousands(*records)]
+        });
+        rows(page, "Lost of FHIR", &["Type", "Element", "", "", "#Records"], &lost.collect::<Vec<_>>())?;
+        let without: Vec<_> = unsupported.iter().map(|(name, count)| vec![name.clone(), thousands(*count)]).collect();
+        rows(page, "No records here for", &["Type", "#Resources"], &without)?;
     }
     let jobs: Vec<_> = summary
         .jobs

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fhir::Unmapped;
 use records::ResourceType;
-use sources::{Format, UnknownColumns};
+use sources::Format;
+use tables::UnknownColumns;
 use transfer::Duplicates;
 
 /// A resource type. Completions know them all; an unknown one names the nearest.
@@ -80,6 +81,14 @@ pub(crate) fn unknown_columns() -> impl TypedValueParser<Value = UnknownColumns>
     one_of(UnknownColumns::ALL)
 }
 
+/// What becomes of elements of FHIR that records have no member for.
+pub(crate) fn unmapped() -> impl TypedValueParser<Value = Unmapped> {
+    one_of([
+        (Unmapped::Keep, "keep", "Keep them in x-fhir"),
+        (Unmapped::Drop, "drop", "Leave them out, and refuse resources whose meaning that would change"),
+    ])
+}
+
 /// One of these choices, each with its name and what it means.
 fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     choices: [(T, &'static str, &'static str); N],
@@ -131,15 +140,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number.parse().map_err(|_| "must be a number with s, m, h or d, as 90m or 6h".to_owned())?;
     let time = number.checked_mul(seconds).map(Duration::from_secs).filter(|time| *time <= LONGEST);
     time.ok_or_else(|| "must be at most 365d".to_owned())
-}
-
-/// What becomes of elements of FHIR that records have no member for.
-pub(crate) fn unmapped(text: &str) -> Result<Unmapped, String> {
-    match text {
-        "keep" => Ok(Unmapped::Keep),
-        "drop" => Ok(Unmapped::Drop),
-        _ => Err("must be keep or drop".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub enum Doubt {
     NumberAsText,
     /// A quoted cell that may be several rows.
     SwallowedRows,
+    /// A reference of a resource that names no type and id.
+    LeadsNowhere,
 }
 
 impl Doubt {
@@ -30,6 +32,7 @@ impl Doubt {
             Self::Ancient => "dates before 1850",
             Self::Future => "dates in the future",
             Self::SwallowedRows => "go over lines and hold as many delimiters as a row: a stray quote would do that",
+            Self::LeadsNowhere => "lead nowhere: they name no type and id, or an address that is not there",
             Self::NumberAsText => {
                 "texts that look like numbers (a map's decimal and thousands say how a file writes them)"
             }

@@ -1,6 +1,5 @@
 //! What a file is, as far as its name and the caller say.
 
-use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -19,42 +18,23 @@ pub enum Format {
     Csv,
     /// Columns under a header, with tabs.
     Tsv,
-}
-
-/// What to do with a column that the type does not define.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UnknownColumns {
-    /// Refuse the file.
-    Error,
-    /// Keep it as a member with text.
-    Keep,
-    /// Leave it out.
-    Drop,
+    /// FHIR's own resources.
+    Fhir,
 }
 
 impl Format {
     /// Every format, its name, and what it is.
-    pub const ALL: [(Self, &str, &str); 3] = [
+    pub const ALL: [(Self, &str, &str); 4] = [
         (Self::Ndjson, "ndjson", "One JSON object a line"),
         (Self::Csv, "csv", "Columns under a header, with commas, semicolons or another delimiter"),
         (Self::Tsv, "tsv", "Columns under a header, with tabs"),
+        (Self::Fhir, "fhir", "FHIR R4 resources of any types: NDJSON, Bundles, or folders of them (see docs/fhir.md)"),
     ];
-}
 
-impl UnknownColumns {
-    /// Every choice, its name, and what it means.
-    pub const ALL: [(Self, &str, &str); 3] = [
-        (Self::Error, "error", "Refuse the file"),
-        (Self::Keep, "keep", "Keep it as a member with text"),
-        (Self::Drop, "drop", "Leave it out"),
-    ];
-}
-
-impl fmt::Display for UnknownColumns {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.into_iter().find(|(choice, ..)| choice == self).map_or("", |(_, name, _)| name);
-        formatter.write_str(name)
+    /// Whether its records are rows.
+    #[must_use]
+    pub fn is_table(self) -> bool {
+        matches!(self, Self::Csv | Self::Tsv)
     }
 }
 

@@ -109,6 +109,11 @@ pub(crate) fn check_text(first: &str, is_whole: bool, format: Format) -> anyhow:
     }
     let line = text.lines().next().unwrap_or_default();
     match format {
+        // Its reader knows entries from lines, and tells of what is neither.
+        Format::Fhir => match table_delimiter(text).filter(|_| !text.starts_with('{')) {
+            Some(_) => Err(unusable("it looks like a table, and FHIR is JSON")),
+            None => Ok(()),
+        },
         Format::Ndjson if text.starts_with('[') => {
             Err(unusable("it is one JSON array, and NDJSON is one record a line: jq -c '.[]' FILE > FILE.ndjson"))
         }
@@ -147,14 +152,14 @@ fn check_json(text: &str, line: &str, is_whole: bool) -> anyhow::Result<()> {
             && text.chars().filter(|c| !c.is_whitespace()).take(24).eq(r#"{"resourceType":"Bundle""#.chars()));
     if is_bundle {
         return Err(unusable(
-            "it is a FHIR Bundle, and the records here are ClinikAPI's flat JSON, one a line: clinik-bulk fhir FILE --out DIR \
-             makes records of its resources",
+            "it is a FHIR Bundle, and the records here are ClinikAPI's flat JSON, one a line: add --format fhir \
+             (and no type) to read its resources",
         ));
     }
     if record.as_ref().is_some_and(is_fhir) {
         return Err(unusable(
-            "it holds FHIR's own resources, and the records here are ClinikAPI's flat JSON: clinik-bulk fhir FILE --out DIR \
-             makes records of them",
+            "it holds FHIR's own resources, and the records here are ClinikAPI's flat JSON: add --format fhir \
+             (and no type) to read them",
         ));
     }
     if is_over_lines {

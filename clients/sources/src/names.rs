@@ -13,86 +13,16 @@ pub fn resource_type(name: &str) -> Result<ResourceType, String> {
 /// The name most like this one, if any is.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    best(0.75, known.map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate)))
+    most_like(0.75, known.map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase()), candidate)))
 }
 
-/// The field that a heading most likely means: `CITY` and `address_city` are `address.city`.
-pub(crate) fn nearest_field<'a>(heading: &str, fields: &'a [String]) -> Option<&'a str> {
-    let heading = words(heading);
-    best(0.82, fields.iter().map(|field| (likeness(&heading, field), field.as_str())))
-}
-
-fn best<'a>(least: f64, candidates: impl Iterator<Item = (f64, &'a str)>) -> Option<&'a str> {
+/// The candidate with the highest likeness that is above `least`.
+pub fn most_like<'a>(least: f64, candidates: impl Iterator<Item = (f64, &'a str)>) -> Option<&'a str> {
     candidates
         .filter(|(likeness, _)| *likeness > least)
         // Of equal ones the first: it is the shorter way into the record, or the required one.
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, candidate)| candidate)
-}
-
-/// What headings are called for short.
-const SHORT: [(&str, &str); 17] = [
-    ("mrn", "patientid"),
-    ("pid", "patientid"),
-    ("patno", "patientid"),
-    ("patnr", "patientid"),
-    ("patientnumber", "patientid"),
-    ("dob", "birthdate"),
-    ("dateofbirth", "birthdate"),
-    ("sex", "gender"),
-    ("fname", "firstname"),
-    ("givenname", "firstname"),
-    ("lname", "lastname"),
-    ("surname", "lastname"),
-    ("familyname", "lastname"),
-    ("zip", "postalcode"),
-    ("zipcode", "postalcode"),
-    ("town", "city"),
-    ("mail", "email"),
-];
-
-/// How like a heading is to a field, from 0 to 1. The last part of a path says what the field is, and its parents what it is
-/// of: a heading that names only the last part is like it, less so below a list, whose entries are somebody else's.
-pub(crate) fn likeness(heading: &[String], field: &str) -> f64 {
-    let written = heading.concat();
-    let known = SHORT.iter().find(|(short, _)| *short == written);
-    let heading_text = known.map_or(written, |(_, long)| (*long).to_owned());
-    let parts: Vec<String> = field.split('.').map(|part| words(part).concat()).collect();
-    if heading_text == parts.concat() {
-        return 1.0;
-    }
-    let whole = strsim::jaro_winkler(&heading_text, &parts.concat());
-    let Some(last) = parts.last().filter(|last| last.len() > 2) else { return whole };
-    let of_list = field.contains('[') && !field.ends_with(']');
-    let is_named = heading_text == *last;
-    let ends_so = heading.len() > 1 && heading.last() == Some(last);
-    let like = match (is_named, ends_so, parts.len()) {
-        (true, _, 2..) if of_list => 0.85,
-        (true, _, 2..) => 0.97,
-        // Whose it is, the words before it say: perhaps another one's.
-        (_, true, 1) => 0.83,
-        _ => 0.0,
-    };
-    // What is only like the whole path, and not its last part, is another field.
-    let whole = if parts.len() > 1 && of_list { whole - 0.1 } else { whole };
-    whole.max(like)
-}
-
-/// The words of a name in small letters: of `patientId`, `PATIENT_ID`, `patient id` and `address[0].city`.
-pub(crate) fn words(name: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut before = ' ';
-    for c in name.chars() {
-        if c.is_alphabetic() {
-            let is_new = !before.is_alphabetic() || (c.is_uppercase() && before.is_lowercase());
-            match words.last_mut().filter(|_| !is_new) {
-                Some(word) => word.extend(c.to_lowercase()),
-                None => words.push(c.to_lowercase().collect()),
-            }
-        }
-        before = c;
-    }
-    words
 }
 
 #[cfg(test)]
@@ -103,26 +33,5 @@ mod tests {
     fn an_unknown_type_names_the_nearest() {
         assert!(resource_type("patient").unwrap_err().contains("Patient"));
         assert!(resource_type("zzz").unwrap_err().contains("types"));
-    }
-
-    #[test]
-    fn a_heading_leads_to_the_field_that_it_means() {
-        let schema = ResourceType::Patient.schema().unwrap();
-        let fields = crate::all_columns(&schema);
-        for (heading, field) in [
-            ("CITY", "address.city"),
-            ("address_city", "address.city"),
-            ("birthdate", "birthDate"),
-            ("BIRTH_DATE", "birthDate"),
-            ("First", "firstName"),
-            ("last name", "lastName"),
-            ("E-Mail", "email"),
-        ] {
-            assert_eq!(nearest_field(heading, &fields), Some(field), "{heading}");
-        }
-        for heading in ["shoe", "Status", "Mother Name", "Doctor Email"] {
-            let near = nearest_field(heading, &fields);
-            assert!(near.is_none_or(|near| near == "email"), "{heading}: {near:?}");
-        }
     }
 }

@@ -9,14 +9,12 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 use ndjson::InflatingReader;
-use records::Schema;
 use sha2::{Digest, Sha256};
 
 use crate::format::Format;
 #[cfg(test)]
 use crate::format::encoding;
 use crate::look::{self, Packing};
-use crate::table::{Effects, TableOptions, check_header};
 use crate::unusable::unusable;
 use crate::zstd::ZstdReader;
 
@@ -124,14 +122,14 @@ fn first_bytes<R: Read>(mut reader: R, count: u64) -> io::Result<(Vec<u8>, impl 
     Ok((first.clone(), Cursor::new(first).chain(reader)))
 }
 
-/// What can be said of a source before it is read: that it can be opened, what it is, and that the header of a table and
-/// its map fit the type. Returns what the map's settings do, where that can be told. Nothing is taken from stdin.
-pub fn check_source(
+/// What can be said of a source before it is read: that it can be opened, what it is, and what `head` finds in its first
+/// lines, where they can be looked at. Nothing is taken from stdin.
+pub fn check_source<T>(
     path: &Path,
     format: Format,
     encoding: Option<&'static Encoding>,
-    table: Option<(&TableOptions<'_>, &Schema)>,
-) -> Result<Option<Effects>> {
+    head: impl FnOnce(&mut dyn Read) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     if path == Path::new("-") {
         let mut stdin = io::stdin().lock();
         let first = stdin.fill_buf().context("read stdin")?;
@@ -139,7 +137,7 @@ pub fn check_source(
             return Ok(None);
         }
         // A line that is cut off says nothing.
-        let lines = memchr::memrchr(b'\n', first).and_then(|end| first.get(..=end)).unwrap_or_default();
+        let mut lines = memchr::memrchr(b'\n', first).and_then(|end| first.get(..=end)).unwrap_or_default();
         let count = memchr::memchr_iter(b'\n', lines.trim_ascii()).count();
         // A pipe may bring a header alone, or a part of it.
         let is_open = memchr::memchr_iter(b'"', lines).count() % 2 == 1;
@@ -147,14 +145,13 @@ pub fn check_source(
             return Ok(None);
         }
         look::check_text(&String::from_utf8_lossy(lines), false, format)?;
-        return table.map(|(options, schema)| check_header(lines, options, schema)).transpose();
+        return head(&mut lines);
     }
     if !path.is_file() {
         // What is read of a pipe is gone.
         return std::fs::metadata(path).map(|_| None).map_err(|error| unusable(format!("cannot be opened: {error}")));
     }
-    let source = Source::open(path)?.text(encoding, format)?;
-    table.map(|(options, schema)| check_header(source.reader, options, schema)).transpose()
+    head(&mut Source::open(path)?.text(encoding, format)?.reader)
 }
 
 struct Counted<R> {

@@ -29,6 +29,14 @@ pub struct SourceViolation {
     pub column: Option<String>,
 }
 
+impl SourceViolation {
+    /// One of a whole record.
+    #[must_use]
+    pub fn of_record(code: &str, message: &str) -> Self {
+        Self { code: code.to_owned(), path: String::new(), message: message.to_owned(), column: None }
+    }
+}
+
 impl From<Violation> for SourceViolation {
     fn from(violation: Violation) -> Self {
         Self { code: code_name(violation.code), path: violation.path, message: violation.message, column: None }
@@ -76,6 +84,15 @@ pub trait Sink {
         violations: &[SourceViolation],
     ) -> Result<()>;
 
+    /// Text that no record is made of, as it came, and why. No other method hears of it.
+    fn refused(
+        &mut self,
+        line: u64,
+        resource_type: Option<ResourceType>,
+        text: &[u8],
+        violations: &[SourceViolation],
+    ) -> Result<()>;
+
     /// A record with a doubtful value in this field.
     fn doubtful(&mut self, line: u64, resource_type: ResourceType, field: &str, doubt: Doubt);
 }
@@ -95,7 +112,7 @@ impl Validator {
     }
 
     /// Hands a valid record on, and tells of what can hardly be meant.
-    pub(crate) fn accept(&self, line: u64, id: Option<RecordId>, record: &[u8], sink: &mut dyn Sink) -> Result<Taken> {
+    pub fn accept(&self, line: u64, id: Option<RecordId>, record: &[u8], sink: &mut dyn Sink) -> Result<Taken> {
         let taken = sink.valid(line, self.resource_type, id, record)?;
         if taken == Taken::In {
             for (field, doubt) in self.dates.find(&self.schema, record) {

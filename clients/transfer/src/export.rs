@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sources::unusable;
 
+use crate::VERSION;
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
-use crate::files::{self, VERSION};
 use crate::patience::{self, Patience, ask_thrice, is_not_found};
 
 pub(crate) mod check;

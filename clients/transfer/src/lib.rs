@@ -5,7 +5,6 @@ mod batch;
 mod events;
 mod export;
 mod failure;
-pub mod files;
 mod fingerprint;
 mod patience;
 mod plan;
@@ -19,12 +18,14 @@ pub use export::{
     new_folder, newest, write_sums,
 };
 pub use failure::Failure;
-pub use files::VERSION;
 pub use patience::Patience;
 pub use plan::{
-    BatchPlan, BuildInput, Duplicates, Findings, ImportRequest, MaxRejected, Plan, Reading, SourcePlan, SourceRequest,
-    Sources, Warning, build, check_sources, resolve_sources, source_name,
+    BatchPlan, BuildInput, Duplicates, FhirPlan, Findings, ImportRequest, MaxRejected, Plan, Reading, SourcePlan,
+    SourceRequest, Sources, Warning, build, check_sources, resolve_sources, source_name,
 };
 pub use run::{Driver, Memory, Stop, Waiting, may_begin_anew};
 pub use state::{BatchState, JobFailure, Journal, StateFolder};
 pub use summary::{Figures, Summary, summarise};
+
+/// The version of the files that runs and exports keep.
+pub const VERSION: u32 = 6;

@@ -1,16 +1,17 @@
 //! What an import will do: its sources read once, cut into batches, validated and compressed on the way.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Result;
+use fhir::LossLine;
 use jiff::Timestamp;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
 use sources::{Doubt, Format, unusable};
 
-use crate::files;
 use crate::state::{Journal, StateFolder};
 
 mod build;
@@ -95,6 +96,20 @@ pub struct Plan {
     /// What is no error, and can hardly be meant.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// What is to be said of FHIR's resources, if there were any.
+    #[serde(default)]
+    pub fhir: Option<FhirPlan>,
+}
+
+/// What no records were made of, and what is lost of those that were. It holds no value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FhirPlan {
+    /// Resources that were refused, in `refused.ndjson`, and lines that are none.
+    pub refused: u64,
+    /// How many of each type that has no records, in `unsupported.ndjson`.
+    pub unsupported: BTreeMap<String, u64>,
+    pub losses: Vec<LossLine>,
 }
 
 /// Records with a doubtful value in a field, and where the first one stands.

@@ -14,10 +14,10 @@ use sources::SourceViolation;
 
 use crate::batch::Place;
 use crate::export::Owner;
-use crate::files::{self, PartialFile};
-use crate::plan::{ImportRequest, MaxRejected, Plan, Warning, source_name};
+use crate::plan::{FhirPlan, ImportRequest, MaxRejected, Plan, Warning, source_name};
 use crate::run::{ResultLine, batch_label};
 use crate::state::{BatchState, HeldRecord, Journal, LineMap, StateFolder};
+use files::PartialFile;
 
 /// Where a run stands. It holds no value of a record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct Summary {
     /// What is no error, and can hardly be meant.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// What became of FHIR's resources, if there were any.
+    #[serde(default)]
+    pub fhir: Option<FhirPlan>,
     pub planned_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
@@ -128,7 +131,9 @@ pub struct JobSummary {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ViolationCount {
-    pub resource_type: ResourceType,
+    /// Of a text that is no resource nobody knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_type: Option<ResourceType>,
     pub code: String,
     pub path: String,
     /// As the file calls it.
@@ -143,7 +148,8 @@ pub struct ViolationCount {
 struct ErrorLine<'a> {
     file: &'a str,
     line: u64,
-    resource_type: ResourceType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_type: Option<ResourceType>,
     #[serde(flatten)]
     violation: &'a SourceViolation,
 }
@@ -219,6 +225,7 @@ pub fn summarise(
         jobs,
         violations: merged.violations,
         warnings: plan.warnings.clone(),
+        fhir: plan.fhir.clone(),
         planned_at: plan.created_at,
         started_at,
         ended_at,
@@ -239,7 +246,7 @@ struct Merge<'a> {
     ids: PartialFile,
     rejected: BTreeMap<ResourceType, (PathBuf, PartialFile)>,
     files: Vec<FileSummary>,
-    violations: BTreeMap<(ResourceType, String, String, Option<String>), u64>,
+    violations: BTreeMap<(Option<ResourceType>, String, String, Option<String>), u64>,
 }
 
 struct Merged {
@@ -276,6 +283,7 @@ impl<'a> Merge<'a> {
         for resource_type in ResourceType::ALL {
             self.held(*resource_type)?;
         }
+        self.violations_of(None, &self.folder.refusals())?;
         for (batch, state) in self.plan.batches.iter().zip(journal.states()) {
             match state {
                 BatchState::Collected { .. } => self.collected(batch.number, batch.resource_type)?,
@@ -324,10 +332,16 @@ impl<'a> Merge<'a> {
             return Ok(());
         }
         self.rejected_lines(resource_type, &records)?;
-        each_line(&self.folder.held(resource_type, "violations"), |held: HeldRecord| {
-            held.violations.iter().try_for_each(|violation| {
-                self.error(Place { source: held.source, line: held.line }, resource_type, violation)
-            })
+        self.violations_of(Some(resource_type), &self.folder.held(resource_type, "violations"))
+    }
+
+    fn violations_of(&mut self, resource_type: Option<ResourceType>, path: &Path) -> Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        each_line(path, |held: HeldRecord| {
+            let (place, of) = (Place { source: held.source, line: held.line }, resource_type.or(held.resource_type));
+            held.violations.iter().try_for_each(|violation| self.error(place, of, violation))
         })
     }
 
@@ -348,7 +362,9 @@ impl<'a> Merge<'a> {
         })?;
         let errors = self.folder.reported(number, "errors");
         if errors.exists() {
-            each_line(&errors, |error: ReportedError| self.error(place(error.line)?, resource_type, &error.violation))?;
+            each_line(&errors, |error: ReportedError| {
+                self.error(place(error.line)?, Some(resource_type), &error.violation)
+            })?;
         }
         let rejected = self.folder.reported(number, "rejected");
         if rejected.exists() { self.rejected_lines(resource_type, &rejected) } else { Ok(()) }
@@ -365,7 +381,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    fn error(&mut self, place: Place, resource_type: ResourceType, violation: &SourceViolation) -> Result<()> {
+    fn error(&mut self, place: Place, resource_type: Option<ResourceType>, violation: &SourceViolation) -> Result<()> {
         // Items of an array count as one place: `contact/0/phone` and `contact/1/phone` are the same mistake.
         let steps = violation
             .path

@@ -21,7 +21,8 @@ pub fn to_fhir(id: &str) -> String {
 }
 
 /// The id that was written so.
-pub(crate) fn from_fhir(id: &str) -> String {
+#[must_use]
+pub fn from_fhir(id: &str) -> String {
     id.replace(UNDERSCORE, "_")
 }
 

@@ -23,7 +23,7 @@ mod write;
 
 pub use bundle::{Entry, entries, unresolved};
 pub use converter::Converter;
-pub use ids::to_fhir as id_to_fhir;
+pub use ids::{from_fhir as id_from_fhir, to_fhir as id_to_fhir};
 pub use losses::{EnteredInError, Loss, Losses};
 pub use lost::{LossLine, LostElements};
 pub use names::resource_type;

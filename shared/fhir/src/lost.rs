@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use records::ResourceType;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::losses::Losses;
 use crate::names::OTHER;
@@ -13,7 +13,7 @@ use crate::resource::Unmapped;
 const MAX_ELEMENTS: usize = 1_000;
 
 /// A line of `losses.ndjson`. It holds no value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LossLine {
     pub resource_type: ResourceType,

@@ -18,7 +18,7 @@ pub(super) fn convert(arguments: &Convert, output: &Output) -> Result<Exit> {
     let mut records = Records { left: arguments.limit.unwrap_or(u64::MAX), out: BufWriter::new(io::stdout()) };
     let plan = look_at(&arguments.what, &arguments.reading, false, &mut records, output)?;
     output::written(records.out.into_inner().map(|_| ()).map_err(io::IntoInnerError::into_error))?;
-    super::import::show_sources(&plan, output);
+    super::show::sources(&plan, output);
     if plan.rejected() > 0 {
         output.say("what is wrong with the rejected records: clinik-bulk validate says it");
     }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clinikapi::{Client, JobStatus};
+use files::FolderLock;
 use records::ResourceType;
 use serde_json::{Value, json};
-use transfer::files::{self, FolderLock};
 use transfer::{ExportState, Exporter, Manifest, Owner, StateFolder};
 
 use crate::cli::{Export, ExportFormat, Global};

@@ -7,14 +7,15 @@ use anyhow::{Context, Result};
 use clinikapi::{Client, Limits};
 use serde_json::json;
 use transfer::{
-    BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, Sources, StateFolder, Stop, Summary, files,
+    BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, Sources, StateFolder, Stop, Summary,
     resolve_sources, source_name, summarise,
 };
 
+use super::show;
 use crate::cli::{Acting, Global, Import, Reading, Waiting};
 use crate::exit::{Exit, Failure, usage};
-use crate::output::{Output, OutputFormat, error_value};
-use crate::progress::{Progress, megabytes};
+use crate::output::{Output, error_value};
+use crate::progress::Progress;
 use crate::settings::Settings;
 
 pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Result<Exit> {
@@ -60,16 +61,16 @@ pub(super) fn check_tenant(begun: &Owner, now: &Owner) -> Result<()> {
 
 /// A folder that is imported holds what it holds, also afterwards: the run's own folder lies elsewhere.
 fn check_state(arguments: &Import) -> Result<()> {
-    let Some(folder) = arguments.what.folder() else { return Ok(()) };
     let state = arguments.acting.state.clone().unwrap_or_else(|| PathBuf::from("state"));
     let beside = std::path::absolute(&state).ok().and_then(|state| state.parent().map(Path::to_owned));
-    let (beside, folder) = (beside.and_then(|beside| beside.canonicalize().ok()), folder.canonicalize().ok());
-    match (beside, folder) {
-        (Some(beside), Some(folder)) if beside.starts_with(&folder) => Err(usage(
+    let Some(beside) = beside.and_then(|beside| beside.canonicalize().ok()) else { return Ok(()) };
+    if arguments.what.folders().filter_map(|folder| folder.canonicalize().ok()).any(|folder| beside.starts_with(folder))
+    {
+        return Err(usage(
             "the state folder would lie in the folder that is imported: name another place with --state, or change into one",
-        )),
-        _ => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 /// A backup goes back to whom it is of, unless somebody says otherwise.
@@ -188,8 +189,8 @@ fn dry_run(arguments: &Import, sources: Sources, global: &Global, output: &Outpu
         has_references: false,
     })?;
     progress.finish();
-    show_plan(&plan, limits.as_ref(), output);
-    output.event_or_document(&plan_event(&plan, limits.as_ref()))?;
+    show::plan(&plan, limits.as_ref(), output);
+    output.event_or_document(&show::plan_event(&plan, limits.as_ref()))?;
     if plan.rejected() > 0 {
         output.say("what is wrong with the rejected records: clinik-bulk validate says it");
     }
@@ -226,8 +227,8 @@ impl Run<'_> {
             has_references: false,
         })?;
         plan.store(self.folder)?;
-        show_plan(&plan, limits, self.output);
-        self.output.event(&plan_event(&plan, limits))?;
+        show::plan(&plan, limits, self.output);
+        self.output.event(&show::plan_event(&plan, limits))?;
         if request.owner.environment == "live" && !request.confirmed {
             if !yes {
                 self.progress.suspend(|| confirm(&plan, self.folder, self.output))?;
@@ -293,7 +294,7 @@ impl Run<'_> {
                 members.insert("error".to_owned(), error_value(error));
             }
         }
-        say_summary(summary, self.output);
+        show::summary(summary, self.output);
         self.output.event_or_document(&document)?;
         failure.map_or(Ok(exit), Err)
     }
@@ -311,114 +312,6 @@ fn failed_jobs(summary: &Summary) -> anyhow::Error {
         jobs.join(", ")
     ))
     .into()
-}
-
-/// The figures, for people.
-pub(super) fn say_summary(summary: &Summary, output: &Output) {
-    output.say(&summary.figures().to_string());
-    for violation in summary.violations.iter().take(10) {
-        let column = violation.column.as_ref().map(|column| format!("column \"{column}\" ")).unwrap_or_default();
-        output.say(&format!(
-            "  {} × {} {column}{} [{}]",
-            violation.count, violation.resource_type, violation.path, violation.code
-        ));
-    }
-    let folder = files::shown(&summary.folder);
-    if summary.rejected > 0 && summary.rejected_files.is_empty() {
-        output.say("which records were rejected cannot be told: the reports of a job are gone");
-    } else if summary.rejected > 0 && !summary.finished {
-        // How to go on is said once, and that is another command.
-        output.say(&format!("what is wrong with the rejected records stands in {folder}/errors.ndjson"));
-    } else if summary.rejected > 0 {
-        let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
-        output.say(&format!(
-            "what is wrong stands in {folder}/errors.ndjson; fix the records in {} (as the service reads them: a map is \
-             not applied again) and run: {}",
-            files.join(", "),
-            output.next("retry", &summary.folder)
-        ));
-        let rows = StateFolder::open(&summary.folder).and_then(|folder| folder.all_rejected_rows()).unwrap_or_default();
-        for path in rows {
-            output.say(&format!("rejected rows as they came, each with what is wrong: {}", files::shown(&path)));
-        }
-    }
-    output.say(&format!("report: {}", files::shown(&summary.folder.join("report.html"))));
-}
-
-/// What was read, file by file, and what is no error and can hardly be meant.
-pub(super) fn show_sources(plan: &Plan, output: &Output) {
-    for source in &plan.sources {
-        let left_out = if source.left_out > 0 { format!(", {} left out", source.left_out) } else { String::new() };
-        let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
-        output.say(&format!(
-            "{}: {} records, {} rejected{left_out}{blank} ({})",
-            files::shown(Path::new(&source_name(&source.path))),
-            source.records,
-            source.rejected,
-            megabytes(source.bytes)
-        ));
-    }
-    for warning in &plan.warnings {
-        output.say(&format!("note: {warning}"));
-    }
-    if plan.without_id() > 0 {
-        output.say(&format!(
-            "note: {} records have no id and get one from the service: imported again, they are stored again",
-            plan.without_id()
-        ));
-    }
-}
-
-fn show_plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
-    if output.format() != OutputFormat::Text {
-        return;
-    }
-    show_sources(plan, output);
-    let month = limits.and_then(|limits| limits.requests_per_month.remaining);
-    if let Some(left) = month.filter(|left| *left < plan.to_send()) {
-        output.warn(&format!(
-            "the month has {left} requests left, and every record takes one: the import will stop there until the next month"
-        ));
-    }
-    if plan.deleted > 0 {
-        output.warn(&format!(
-            "the exports name {} records as deleted: lines from before that are left out; what of them this tenant has already \
-             stays, and its operator deletes it",
-            plan.deleted
-        ));
-    }
-    let jobs = plan.batches.len();
-    output.say(&format!(
-        "plan: {} records in {} {}{}",
-        plan.to_send(),
-        jobs,
-        if jobs == 1 { "job" } else { "jobs" },
-        hours(plan, limits)
-    ));
-}
-
-/// How long it takes at the tenant's limit.
-fn hours(plan: &Plan, limits: Option<&Limits>) -> String {
-    let Some(limits) = limits else { return String::new() };
-    let operations = &limits.bulk_operations;
-    let (Some(limit), Some(remaining)) = (operations.limit.filter(|limit| *limit > 0), operations.remaining) else {
-        return ", without an hourly limit".to_owned();
-    };
-    let jobs = plan.batches.len() as u64;
-    if jobs <= remaining {
-        return format!(", all within this hour ({remaining} of {limit} operations left)");
-    }
-    let hours = (jobs - remaining).div_ceil(limit);
-    format!(", about {hours} h at {limit} operations an hour ({remaining} left now)")
-}
-
-fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
-    let operations = limits.map(|limits| &limits.bulk_operations);
-    json!({"event": "plan", "run": plan.run, "records": plan.read(), "rejected": plan.rejected(),
-        "leftOut": plan.left_out(), "deleted": plan.deleted, "withoutId": plan.without_id(), "warnings": plan.warnings, "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
-        "recordsLeftThisMonth": limits.and_then(|limits| limits.requests_per_month.remaining),
-        "operationsPerHour": operations.and_then(|operations| operations.limit),
-        "operationsLeft": operations.and_then(|operations| operations.remaining)})
 }
 
 /// Asks on the terminal, once a run.

@@ -32,8 +32,8 @@ pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
     let settings = Settings { url: url.clone(), origin, key: key.clone() };
     let (limits, _) = settings.limits(&settings.client(output)?)?;
     let path = profile::store(&global.profile, &url, &key)?;
-    if !transfer::files::is_private(&path)? {
-        output.warn(&format!("others may read {}: its file system knows no modes", transfer::files::shown(&path)));
+    if !files::is_private(&path)? {
+        output.warn(&format!("others may read {}: its file system knows no modes", files::shown(&path)));
     }
     output.say(&format!(
         "profile {}: a {} key of plan {} and tenant {}, kept in {}",

@@ -4,8 +4,9 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use sources::{Format, Source, draft_map, encoding, format_of};
-use transfer::{files, source_name};
+use sources::{Format, Source, encoding, format_of};
+use tables::draft_map;
+use transfer::source_name;
 
 use crate::cli::MapArguments;
 use crate::exit::{Exit, usage};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde_json::json;
 use transfer::{
-    BatchState, ExportState, Figures, ImportRequest, Journal, Manifest, Plan, SourcePlan, StateFolder, Summary, files,
+    BatchState, ExportState, Figures, ImportRequest, Journal, Manifest, Plan, SourcePlan, StateFolder, Summary,
     source_name,
 };
 
@@ -31,7 +31,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let request = ImportRequest::load(&folder.request())?;
     if let Some(summary) = finished(&folder)? {
         output.say("the import has finished");
-        import::say_summary(&summary, output);
+        super::show::summary(&summary, output);
         output.event_or_document(&summary)?;
         let too_many = summary.max_rejected.is_exceeded(summary.rejected, summary.read);
         return Ok(if too_many { Exit::Rejected } else { Exit::Done });

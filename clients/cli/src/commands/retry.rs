@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use sources::UnknownColumns;
+use tables::UnknownColumns;
 use transfer::{
-    BatchPlan, BatchState, Duplicates, ImportRequest, Journal, Plan, StateFolder, Summary, files, may_begin_anew,
+    BatchPlan, BatchState, Duplicates, ImportRequest, Journal, Plan, StateFolder, Summary, may_begin_anew,
     resolve_sources,
 };
 
@@ -47,6 +47,9 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     if summary.rejected_files.is_empty() {
         return Err(usage(match summary.rejected {
             0 => "the import has rejected nothing",
+            _ if folder.refused().exists() || folder.unsupported().exists() => {
+                "what was refused is no records yet: fix the resources in refused.ndjson, and import that with --format fhir"
+            }
             _ => "which records were rejected cannot be told: the reports of a job are gone",
         }));
     }
@@ -69,6 +72,7 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         delimiter: None,
         unknown: UnknownColumns::Error,
         duplicates: Duplicates::First,
+        unmapped: fhir::Unmapped::Keep,
     };
     let of = import::Retried { first: folder.path(), owner: &first.owner };
     let run = import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false, of: Some(of) };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use records::{Member, NumberKind, ResourceType, Shape};
 use serde_json::{Value, json};
-use sources::all_columns;
+use tables::all_columns;
 
 use crate::exit::Exit;
 use crate::output::{self, Output};

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 use sources::SourceViolation;
-use transfer::{Findings, Plan, files};
+use transfer::{Findings, Plan};
 
 use super::offline::look_at;
 use crate::cli::Validate;
@@ -72,7 +72,7 @@ impl<'a> Printer<'a> {
         let blank_rows: u64 = plan.sources.iter().map(|source| source.blank_rows).sum();
         let figures = json!({"totalRecords": read, "validRecords": read - invalid, "invalidRecords": invalid,
             "leftOut": plan.left_out(), "blankRows": blank_rows, "withoutId": plan.without_id(),
-            "missingReferences": missing, "errorCount": violations, "warnings": plan.warnings});
+            "missingReferences": missing, "errorCount": violations, "warnings": plan.warnings, "fhir": plan.fhir});
         let with = |more: Value| {
             let members = [figures, more].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
             Value::Object(members.collect())
@@ -86,7 +86,7 @@ impl<'a> Printer<'a> {
                 if violations > limit {
                     output.say(&format!("… and {} violations more", violations - limit));
                 }
-                super::import::show_sources(plan, output);
+                super::show::sources(plan, output);
                 let blank = if blank_rows > 0 { format!(", {blank_rows} empty rows") } else { String::new() };
                 output.say(&format!("{read} records: {} valid, {invalid} invalid{blank}", read - invalid));
                 if missing > 0 {

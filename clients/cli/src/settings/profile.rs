@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clinikapi::Key;
+use files::FolderLock;
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml_edit::{DocumentMut, Item, Table, value};
-use transfer::files::{self, FolderLock};
 
 use crate::exit::usage;
 

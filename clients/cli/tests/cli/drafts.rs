@@ -1,7 +1,7 @@
 //! Maps to begin with: what a file tells is proposed, what it does not is asked, and nobody's name is shown.
 
 use records::ResourceType;
-use sources::draft_map;
+use tables::draft_map;
 
 fn draft(text: &str) -> String {
     draft_map(text.as_bytes(), None, ResourceType::Patient).unwrap()

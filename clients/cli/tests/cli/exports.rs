@@ -433,7 +433,7 @@ fn an_export_as_fhir_has_files_by_type_and_a_chain_of_its_own() {
     let manifest: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["format"], "fhir");
-    bench.import(&["fhir"]).ends(2).says("holds records as fhir, and import takes flat ones: clinik-bulk fhir");
+    bench.import(&["fhir"]).ends(2).says("is an export of records as FHIR: add --format fhir");
     // The newest of the folder is of another format.
     bench
         .run(&["export", "Patient", "--out", "out", "--format", "fhir", "--since-last"])

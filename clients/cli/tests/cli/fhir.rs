@@ -1,6 +1,7 @@
-//! FHIR's own resources become records that are imported, and what is lost is said.
+//! FHIR's own resources are imported, and what is lost is said before anything is sent.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{Bench, bare, run};
 
@@ -14,7 +15,7 @@ fn patient(id: &str) -> Value {
 }
 
 #[test]
-fn a_folder_from_another_system_goes_in_by_two_commands() {
+fn a_folder_from_another_system_goes_in_by_one_command() {
     let bench = Bench::new();
     // As a bulk export has it, as a search answers, and as Synthea writes a patient: with addresses of the Bundle alone.
     bench.write("from/Patient.ndjson", lines(&[patient("p1"), patient("p2")]));
@@ -29,26 +30,39 @@ fn a_folder_from_another_system_goes_in_by_two_commands() {
     let wrong = json!({"resourceType": "Condition", "verificationStatus": {"coding": [{"code": "entered-in-error"}]}});
     bench.write("from/mixed.ndjson", lines(&[wrong, bundle.clone()]) + "not json\n");
     bench.write("from/readme.txt", "nothing");
-    let said = run(bare(bench.folder.path(), &["fhir", "from", "--out", "to"]));
+    let said = bench.run(&["validate", "--format", "fhir", "from", "--references"]);
     said.ends(3)
-        .says("from/mixed.ndjson:1: verificationStatus.coding.code: Must not be entered-in-error")
-        .says("from/mixed.ndjson:3: It is no JSON object [invalid_json]")
-        .says("no records here for Procedure: 2 resources, in unsupported.ndjson")
+        .prints("from/mixed.ndjson:1: verificationStatus.coding.code: Must not be entered-in-error")
+        .prints("from/mixed.ndjson:3: It is no JSON object [invalid_json]")
+        .prints("There are no records for Procedure [unsupported_type]")
+        .says("no records here for Procedure: 2 resources")
         .says("lost: Patient identifier.value: 2 records, kept in x-fhir")
-        .says("Patient: 3 records")
-        .says("stood there again")
-        .says("note: from/readme.txt is not read")
-        .says("clinik-bulk import to/records");
+        .says("12 records: 8 valid, 4 invalid")
+        .says("from/mixed.ndjson: 6 records, 3 rejected, 3 left out")
+        .says("note: from/readme.txt is not read");
     assert!(!said.err.contains("Xyzzy") && !said.err.contains("Doe"), "{}", said.err);
-    assert_eq!(bench.read("to/unsupported.ndjson").lines().count(), 2);
-    assert_eq!(bench.read("to/refused.ndjson").lines().count(), 2);
-    let losses = bench.read("to/losses.ndjson");
-    assert!(losses.contains(
-        r#"{"resourceType":"Patient","element":"identifier.value","records":2,"kept":true,"modifier":false}"#
-    ));
-    assert!(!losses.contains("Xyzzy"), "{losses}");
-    bench.run(&["validate", "to/records", "--references"]).ends(0).says("4 records: 4 valid");
-    bench.import(&["to/records"]).ends(0).says("4 read = 4 stored");
+    let said = bench.import(&["--format", "fhir", "from", "--max-rejected", "4"]);
+    said.ends(0)
+        .says("lost: Patient identifier.value: 2 records, kept in x-fhir")
+        .says("12 read = 4 stored + 4 rejected + 4 left out")
+        .says("state/refused.ndjson and unsupported.ndjson");
+    assert!(!said.err.contains("Xyzzy") && !said.err.contains("Doe"), "{}", said.err);
+    assert_eq!(bench.read("state/unsupported.ndjson").lines().count(), 2);
+    assert_eq!(bench.read("state/refused.ndjson").lines().count(), 2);
+    let errors = bench.read("state/errors.ndjson");
+    assert!(
+        errors.contains(r#"mixed.ndjson","line":1,"resourceType":"Condition","code":"entered_in_error""#),
+        "{errors}"
+    );
+    assert_eq!(errors.lines().count(), 4);
+    let summary: Value = serde_json::from_str(&bench.read("state/summary.json")).unwrap();
+    let lost = json!({"resourceType": "Patient", "element": "identifier.value", "records": 2, "kept": true, "modifier": false});
+    assert!(summary["fhir"]["losses"].as_array().unwrap().contains(&lost), "{summary}");
+    assert!(bench.read("state/report.html").contains("identifier.value"));
+    for file in ["state/errors.ndjson", "state/summary.json", "state/report.html"] {
+        assert!(!bench.read(file).contains("Xyzzy"), "{file}");
+    }
+    bench.run(&["retry", "state"]).ends(2).says("import that with --format fhir");
     let state = bench.stub.state();
     let stored =
         |of: &str, id: &str| serde_json::from_str::<Value>(&state.records[&(of.to_owned(), id.to_owned())].0).unwrap();
@@ -63,25 +77,45 @@ fn what_is_dropped_is_said_and_what_would_change_the_meaning_is_refused() {
     let mut dead = patient("p1");
     dead["deceasedDateTime"] = json!("2020-02-03");
     bench.write("p.ndjson", lines(&[dead, patient("p2")]));
-    let command = ["fhir", "p.ndjson", "--out", "to", "--unmapped", "drop", "--output", "json"];
-    let said = run(bare(bench.folder.path(), &command));
-    let told = said.ends(3).json();
-    assert_eq!((&told["records"], &told["refused"]), (&json!({"Patient": 1}), &json!(1)), "{told}");
-    assert!(told["losses"].as_array().unwrap().iter().all(|loss| loss["kept"] == false), "{told}");
-    assert!(!bench.read("to/records/Patient.ndjson").contains("x-fhir"));
-    run(bare(bench.folder.path(), &["fhir", "p.ndjson", "--out", "to"])).ends(2).says("is not empty");
-    run(bare(bench.folder.path(), &["fhir", "missing", "--out", "two"])).ends(2).says("missing");
+    let command = ["validate", "--format", "fhir", "p.ndjson", "--unmapped", "drop", "--output", "json"];
+    let told = run(bare(bench.folder.path(), &command)).ends(3).json();
+    assert_eq!((&told["validRecords"], &told["fhir"]["refused"]), (&json!(1), &json!(1)), "{told}");
+    assert_eq!(told["errors"][0]["code"], "modifier_lost", "{told}");
+    assert!(told["fhir"]["losses"].as_array().unwrap().iter().all(|loss| loss["kept"] == false), "{told}");
+    let printed = run(bare(bench.folder.path(), &["convert", "--format", "fhir", "p.ndjson", "--unmapped", "drop"]));
+    assert!(printed.ends(3).out.contains(r#""lastName":"Doe""#) && !printed.out.contains("x-fhir"), "{}", printed.out);
+    let tries = |what: &[&str]| run(bare(bench.folder.path(), &[&["validate", "--format", "fhir"], what].concat()));
+    tries(&["missing"]).ends(2).says("missing");
+    tries(&["Patient", "p.ndjson"]).ends(2).says("resources name their types");
     bench.write("empty/x.txt", "");
-    run(bare(bench.folder.path(), &["fhir", "empty", "--out", "two"])).ends(2).says("no files that end in");
-    assert!(!bench.path("two").exists());
+    tries(&["empty"]).ends(2).says("name files of resources");
     bench.write(
         "flat/manifest.json",
         r#"{"version": 2, "jobId": "j", "transactionTime": "t", "url": "u", "tenantId": "t", "environment": "live",
-        "resourceTypes": [], "createdAt": "t", "records": 0, "files": []}"#,
+        "resourceTypes": ["Patient"], "createdAt": "t", "records": 0, "files": []}"#,
     );
-    run(bare(bench.folder.path(), &["fhir", "flat", "--out", "two"])).ends(2).says("not of FHIR");
+    tries(&["flat"]).ends(2).says("as NDJSON: leave --format out");
     bench.write("broken.json", "{\n \"resourceType\": \"Patient\",\n");
-    run(bare(bench.folder.path(), &["fhir", "broken.json", "--out", "two"])).ends(1).says("no FHIR JSON");
+    tries(&["broken.json"]).ends(1).says("no FHIR JSON");
+    bench.write("table.json", "id,name\n1,2\n");
+    tries(&["table.json"]).ends(2).says("looks like a table");
+}
+
+#[test]
+fn messages_name_the_element_and_what_was_refused_goes_in_once_it_is_mended() {
+    let bench = Bench::new();
+    let mut nameless = patient("p1");
+    nameless["name"] = json!([{"text": "Jane"}]);
+    bench.write("p.ndjson", lines(&[nameless, patient("p2")]));
+    bench.import(&["--format", "fhir", "p.ndjson"]).ends(3).says("2 read = 1 stored + 1 rejected");
+    let errors = bench.read("state/errors.ndjson");
+    assert!(errors.contains("Required (name.given)") && !errors.contains("Jane"), "{errors}");
+    let mended = bench.read("state/refused.ndjson").replace(r#""text":"Jane""#, r#""family":"Doe","given":["Jane"]"#);
+    bench.write("state/refused.ndjson", mended);
+    bench
+        .run(&["import", "--format", "fhir", "state/refused.ndjson", "--state", "again"])
+        .ends(0)
+        .says("1 read = 1 stored");
 }
 
 #[test]
@@ -89,7 +123,7 @@ fn what_only_looks_the_same_is_kept_and_what_a_bundle_deletes_is_told() {
     let bench = Bench::new();
     // Without ids, and apart in what records do not say.
     let measured = |comment: &str| {
-        json!({"resourceType": "Observation", "status": "final", "code": {"text": "Weight"},
+        json!({"resourceType": "Observation", "status": "final", "code": {"text": "Weight"}, "subject": {"reference": "Patient/p1"},
         "extension": [{"url": "urn:x", "valueString": comment}]})
     };
     bench.write("o.ndjson", lines(&[measured("a"), measured("b"), measured("b")]));
@@ -99,17 +133,73 @@ fn what_only_looks_the_same_is_kept_and_what_a_bundle_deletes_is_told() {
     bench.write("p.ndjson", lines(&[patient("p1"), second]) + twice);
     let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [
         {"fullUrl": "https://x.example/Patient/p9", "request": {"method": "DELETE", "url": "Patient/p9"}},
-        {"resource": {"resourceType": "Task", "id": "t", "status": "draft", "for": {"reference": "urn:uuid:nobody"}}},
+        {"resource": {"resourceType": "Task", "id": "t", "status": "draft", "intent": "order", "for": {"reference": "urn:uuid:nobody"}}},
         {"resource": {"resourceType": "JaneDoe"}}]});
     bench.write("b.json", serde_json::to_string_pretty(&bundle).unwrap());
-    let command = ["fhir", "o.ndjson", "p.ndjson", "b.json", "--out", "to", "--unmapped", "drop"];
+    let command = ["validate", "--format", "fhir", "o.ndjson", "p.ndjson", "b.json", "--unmapped", "drop"];
     let said = run(bare(bench.folder.path(), &command));
     said.ends(3)
-        .says("Observation: 3 records")
-        .says("Patient: 2 records")
-        .says("p.ndjson:3: Duplicate member name [duplicate_member]")
-        .says("b.json:1: The Bundle deletes this resource")
+        .says("o.ndjson: 3 records, 0 rejected")
+        .says("p.ndjson: 3 records, 2 rejected")
+        .prints("p.ndjson:2: id: Same as in line 1 [duplicate_id]")
+        .prints("p.ndjson:3: Duplicate member name [duplicate_member]")
+        .prints("b.json:1: The Bundle deletes this resource")
         .says("no records here for (other): 1 resources")
-        .says("1 references lead nowhere");
+        .says("Task references: 1 lead nowhere");
     assert!(!said.err.contains("JaneDoe"), "{}", said.err);
+}
+
+/// An export as FHIR that holds these files, as the command writes it.
+fn export(bench: &Bench, day: u32, since: Option<u32>, files: &[(&str, &[Value])]) {
+    let folder = format!("out/{day}");
+    let moment = |day: u32| format!("2026-01-{day:02}T00:00:00Z");
+    let listed = files.iter().map(|(name, of)| {
+        let text = lines(of);
+        bench.write(&format!("{folder}/{name}"), &text);
+        let (hash, bytes) = (base16ct::lower::encode_string(&Sha256::digest(&text)), text.len());
+        let of_type = name.split_once('.').map(|(stem, _)| stem).filter(|stem| *stem != "deleted");
+        json!({"name": name, "resourceType": of_type, "records": of.len(), "bytes": bytes, "sha256": hash, "url": null})
+    });
+    let listed: Vec<_> = listed.collect();
+    let records = files.iter().filter(|(name, _)| *name != "deleted.ndjson").map(|(_, of)| of.len()).sum::<usize>();
+    let manifest = json!({"version": 2, "jobId": format!("job-{day}"), "url": bench.stub.url, "tenantId": "clinic", "environment": "test",
+        "resourceTypes": ["Patient"], "since": since.map(moment), "transactionTime": moment(day), "createdAt": moment(day),
+        "completedAt": moment(day), "format": "fhir", "mappingVersion": 1, "records": records, "files": listed});
+    bench.write(&format!("{folder}/manifest.json"), manifest.to_string());
+}
+
+#[test]
+fn a_chain_of_exports_as_fhir_is_restored() {
+    let bench = Bench::new();
+    let at = |id: &str, day: u32, family: &str| {
+        let mut patient = patient(id);
+        patient["meta"] = json!({"lastUpdated": format!("2026-01-{day:02}T00:00:00Z")});
+        patient["name"][0]["family"] = json!(family);
+        patient
+    };
+    export(
+        &bench,
+        10,
+        None,
+        &[("Patient.ndjson", &[at("pat.-1", 9, "Old"), at("p2", 9, "Gone"), at("p3", 9, "Stays")])],
+    );
+    let deleted = json!({"resourceType": "Patient", "id": "p2", "deletedAt": "2026-01-11T00:00:00Z"});
+    export(&bench, 12, Some(10), &[("Patient.ndjson", &[at("pat.-1", 11, "New")]), ("deleted.ndjson", &[deleted])]);
+    bench.import(&["out"]).ends(2).says("as FHIR: add --format fhir");
+    bench.import(&["--format", "fhir", "out"]).ends(0).says("4 read = 2 stored + 0 rejected + 2 left out");
+    let state = bench.stub.state();
+    let ids: Vec<_> = state.records.keys().map(|(_, id)| id.as_str()).collect();
+    assert_eq!(ids, ["p3", "pat_1"]);
+    assert!(state.records[&("Patient".to_owned(), "pat_1".to_owned())].0.contains("New"));
+}
+
+#[test]
+fn a_deletion_is_of_the_id_that_the_record_has_here() {
+    let bench = Bench::new();
+    let mut gone = patient("pat.-1");
+    gone["meta"] = json!({"lastUpdated": "2026-01-09T00:00:00Z"});
+    export(&bench, 10, None, &[("Patient.ndjson", &[gone, patient("p2")])]);
+    let deleted = json!({"resourceType": "Patient", "id": "pat.-1", "deletedAt": "2026-01-11T00:00:00Z"});
+    export(&bench, 12, Some(10), &[("deleted.ndjson", &[deleted])]);
+    bench.import(&["--format", "fhir", "out"]).ends(0).says("2 read = 1 stored + 0 rejected + 1 left out");
 }

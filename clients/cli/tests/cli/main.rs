@@ -72,6 +72,12 @@ impl Said {
         assert!(self.err.contains(text), "no {text:?} in {}", self.err);
         self
     }
+
+    #[track_caller]
+    fn prints(&self, text: &str) -> &Self {
+        assert!(self.out.contains(text), "no {text:?} in {}", self.out);
+        self
+    }
 }
 
 /// Runs a prepared command.

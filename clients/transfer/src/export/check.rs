@@ -7,12 +7,11 @@ use anyhow::Result;
 use clinikapi::{Job, JobFile};
 use jiff::Timestamp;
 use serde_json::Value;
-use sources::unusable;
+use sources::{Format, unusable};
 
 use super::manifest::{self, Manifest};
 use super::{DELETED, STATE_FILE, SUMS};
 use crate::failure::Failure;
-use crate::files;
 
 /// Whether a completed job is the export that this body asked for. What it says goes into the manifest, and by that a backup is
 /// restored and gone on with.
@@ -94,17 +93,20 @@ pub fn damaged(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     Ok(damaged)
 }
 
-/// Whether a complete export can be imported: its manifest adds up, and names all that is in its folder.
-pub(crate) fn restorable(folder: &Path, manifest: &Manifest) -> Result<()> {
+/// Whether a complete export can be imported: its manifest adds up, and names all that is in its folder. `format` is what its
+/// records are said to be.
+pub(crate) fn restorable(folder: &Path, manifest: &Manifest, format: Option<Format>) -> Result<()> {
     let path = folder.join(manifest::FILE);
     if manifest.resource_types.is_empty() {
         return Err(Failure::Mismatch(format!("{}: resourceTypes is empty", path.display())).into());
     }
-    if let Some(format) = &manifest.format {
-        return Err(unusable(format!(
-            "{} holds records as {format}, and import takes flat ones: clinik-bulk fhir makes them",
-            folder.display()
-        )));
+    let how = match (&manifest.format, format) {
+        (Some(_), Some(Format::Fhir)) | (None, None | Some(Format::Ndjson)) => None,
+        (Some(_), _) => Some("as FHIR: add --format fhir"),
+        (None, _) => Some("as NDJSON: leave --format out"),
+    };
+    if let Some(how) = how {
+        return Err(unusable(format!("{} is an export of records {how}", folder.display())));
     }
     let held = records(&manifest.files);
     if held != manifest.records {

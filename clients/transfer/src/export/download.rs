@@ -10,7 +10,6 @@ use clinikapi::{ApiError, Client, Download, DownloadError, JobFile};
 use super::lines::{Counted, FileLines};
 use crate::events::Events;
 use crate::failure::Failure;
-use crate::files;
 use crate::patience::Patience;
 
 const CHUNK: usize = 1 << 17;

@@ -9,8 +9,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sources::unusable;
 
-use crate::files;
-
 /// The manifest's name.
 pub(crate) const FILE: &str = "manifest.json";
 const VERSION: u32 = 2;

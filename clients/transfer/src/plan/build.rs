@@ -8,17 +8,17 @@ use encoding_rs::Encoding;
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use sources::{
-    Doubt, Effects, Format, Map, Maps, Sink, Source, SourceViolation, TableOptions, Taken, Types, Validator,
-    read_ndjson, read_table, unusable,
+    Doubt, Format, Resources, Sink, Source, SourceViolation, Taken, Types, Validator, read_ndjson, unusable,
 };
+use tables::{Effects, Map, Maps, TableOptions, check_header, read_table};
 
 use super::history::History;
 use super::ids::{LastIds, References};
 use super::request::{Duplicates, Reading, SourceRequest};
-use super::{Plan, SourcePlan, Sources, source_name};
+use super::{FhirPlan, Plan, SourcePlan, Sources, source_name};
+use crate::VERSION;
 use crate::batch::Place;
 use crate::events::{Events, Stage};
-use crate::files::{self, VERSION};
 use crate::state::StateFolder;
 
 mod planner;
@@ -69,7 +69,7 @@ impl<'a> Opened<'a> {
     /// The map of a source that is a table. One for other types, or for other files, says nothing of it.
     fn map(&self, source: &SourceRequest) -> Result<Option<&Map>> {
         let (Some(maps), Some(resource_type)) = (&self.maps, source.resource_type) else { return Ok(None) };
-        if source.format == Format::Ndjson {
+        if !source.format.is_table() {
             return Ok(None);
         }
         match maps.of(resource_type, &source.path) {
@@ -111,13 +111,11 @@ pub fn check_sources(from: &Sources, reading: &Reading) -> Result<Vec<String>> {
         let SourceRequest { path, format, resource_type, .. } = source;
         let check = || {
             let encoding = opened.encoding(source)?;
-            match resource_type.filter(|_| *format != Format::Ndjson) {
-                Some(resource_type) => {
-                    let schema = resource_type.schema()?;
-                    sources::check_source(path, *format, encoding, Some((&opened.table(source)?, &schema)))
-                }
-                None => sources::check_source(path, *format, encoding, None),
-            }
+            let table = resource_type.filter(|_| format.is_table());
+            sources::check_source(path, *format, encoding, |lines| match table {
+                Some(of) => check_header(lines, &opened.table(source)?, &of.schema()?).map(Some),
+                None => Ok(None),
+            })
         };
         let effect = check().with_context(|| shown_name(path))?;
         effects.extend(opened.map(source)?.map(|map| (map, effect)));
@@ -134,9 +132,11 @@ pub fn check_sources(from: &Sources, reading: &Reading) -> Result<Vec<String>> {
         // What a pipe will bring nobody knows.
         of_map.map_or(Ok(()), |effects| map.check_effects(&effects))?;
     }
-    let tables = from.files().filter(|source| source.format != Format::Ndjson);
+    let tables = from.files().filter(|source| source.format.is_table());
     let tables: Vec<_> = tables.filter_map(|source| Some((source.resource_type?, source.path.as_path()))).collect();
-    Ok(opened.maps.as_ref().map(|maps| maps.unused(&tables)).unwrap_or_default())
+    let mut notes = opened.maps.as_ref().map(|maps| maps.unused(&tables)).unwrap_or_default();
+    notes.extend(from.passed_over.iter().map(|path| format!("{} is not read", files::shown(path))));
+    Ok(notes)
 }
 
 /// Reads all sources, and makes the plan of them.
@@ -156,14 +156,15 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
     match LastIds::needed(from, reading.duplicates) {
         Some(mut last) => {
             events.begin(Stage::Reading, total * 2);
+            let mut resources = Resources::new(reading.unmapped);
             for (at, source) in from.sources.iter().enumerate() {
                 if !last.is_for(source) {
                     planner.digests.push(None);
                     continue;
                 }
                 let mut places = LastPlaces { at, source, history: &planner.history, last: &mut last };
-                let read =
-                    read_source(&opened, source, &mut places, &mut |_| {}).with_context(|| shown_name(&source.path))?;
+                let read = read_source(&opened, source, &mut resources, &mut places, &mut |_| {})
+                    .with_context(|| shown_name(&source.path))?;
                 planner.digests.push(Some(read.digest.0));
             }
             planner.last = Some(last);
@@ -171,17 +172,23 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         None => events.begin(Stage::Reading, total),
     }
     let deleted = planner.history.deleted();
-    let mut sources = Vec::new();
-    let read = read_all(&opened, from, &mut planner, &mut sources, events);
+    let (mut sources, mut resources) = (Vec::new(), Resources::new(reading.unmapped));
+    let read = read_all(&opened, from, &mut planner, &mut resources, &mut sources, events);
+    let fhir = from.sources.iter().any(|source| source.format == Format::Fhir).then(|| FhirPlan {
+        refused: planner.refused,
+        unsupported: resources.unsupported().clone(),
+        losses: resources.losses(),
+    });
     let (batches, warnings) = planner.finish(read)?;
     let created_at = Timestamp::now();
-    Ok(Plan { version: VERSION, run: run.to_owned(), created_at, sources, deleted, batches, warnings })
+    Ok(Plan { version: VERSION, run: run.to_owned(), created_at, sources, deleted, batches, warnings, fhir })
 }
 
 fn read_all(
     opened: &Opened<'_>,
     from: &Sources,
     planner: &mut Planner<'_>,
+    resources: &mut Resources,
     sources: &mut Vec<SourcePlan>,
     events: &dyn Events,
 ) -> Result<()> {
@@ -189,7 +196,8 @@ fn read_all(
     for (at, source) in from.sources.iter().enumerate() {
         planner.begin_source(at);
         let mut seen = |bytes| events.advance(before + bytes);
-        let read = read_source(opened, source, planner, &mut seen).with_context(|| shown_name(&source.path))?;
+        let read =
+            read_source(opened, source, resources, planner, &mut seen).with_context(|| shown_name(&source.path))?;
         let (sha256, bytes) = read.digest;
         before += bytes;
         source.verify(&sha256, read.records).with_context(|| shown_name(&source.path))?;
@@ -205,7 +213,7 @@ fn read_all(
             sha256,
             records: read.records,
             rejected: planner.rejected,
-            left_out: planner.left_out,
+            left_out: planner.left_out + read.repeated,
             blank_rows: read.blank_rows,
         });
     }
@@ -215,6 +223,8 @@ fn read_all(
 /// What a source was.
 struct Read {
     records: u64,
+    /// Resources that were there before.
+    repeated: u64,
     blank_rows: u64,
     digest: (String, u64),
 }
@@ -223,29 +233,34 @@ struct Read {
 fn read_source(
     opened: &Opened<'_>,
     source: &SourceRequest,
+    resources: &mut Resources,
     sink: &mut dyn Sink,
     seen: &mut dyn FnMut(u64),
 ) -> Result<Read> {
     let mut open = Source::open_hashed(&source.path)?.text(opened.encoding(source)?, source.format)?;
     let mut reader = std::mem::replace(&mut open.reader, Box::new(std::io::empty()));
     let mut seen = || seen(open.bytes());
-    let (records, blank_rows) = match (source.format, source.resource_type) {
+    let (records, repeated, blank_rows) = match (source.format, source.resource_type) {
         (Format::Ndjson, resource_type) => {
             let mut types = match resource_type {
                 Some(resource_type) => Types::One(Validator::of(resource_type)?),
                 None => Types::Named(HashMap::new()),
             };
-            (read_ndjson(&mut reader, &mut types, sink, &mut seen)?, 0)
+            (read_ndjson(&mut reader, &mut types, sink, &mut seen)?, 0, 0)
+        }
+        (Format::Fhir, _) => {
+            let count = resources.read(&mut reader, sink, &mut seen)?;
+            (count.records, count.repeated, 0)
         }
         (_, resource_type) => {
             let resource_type = resource_type.context("a table needs its type")?;
             let options = opened.table(source)?;
             let count = read_table(&mut reader, &options, &Validator::of(resource_type)?, sink, &mut seen)?;
-            (count.records, count.blank)
+            (count.records, 0, count.blank)
         }
     };
     drop(reader);
-    Ok(Read { records, blank_rows, digest: open.digest() })
+    Ok(Read { records, repeated, blank_rows, digest: open.digest() })
 }
 
 /// Notes where every id is last: of exports among all records, else among the valid ones.
@@ -290,6 +305,10 @@ impl Sink for LastPlaces<'_> {
     }
 
     fn rejected_row(&mut self, _: &[&[u8]], _: &[&[u8]], _: u8, _: &[SourceViolation]) -> Result<()> {
+        Ok(())
+    }
+
+    fn refused(&mut self, _: u64, _: Option<ResourceType>, _: &[u8], _: &[SourceViolation]) -> Result<()> {
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::files::PartialFile;
+use files::PartialFile;
 
 /// Pieces that wait for the thread, at most.
 const QUEUE: usize = 16;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use serde::Deserialize;
-use sources::Source;
+use sources::{Format, Source};
 
 use super::request::{SourceRequest, Sources};
 use super::source_name;
@@ -63,9 +63,12 @@ impl History {
             let line = line.context("read deletions")?;
             lines += 1;
             // An error of serde_json would show the line.
-            let Ok(DeletionLine { resource_type, id, deleted_at }) = serde_json::from_str(&line) else {
+            let Ok(DeletionLine { resource_type, mut id, deleted_at }) = serde_json::from_str(&line) else {
                 anyhow::bail!("line {lines} names no deleted record");
             };
+            if file.format == Format::Fhir {
+                id = RecordId::try_from(fhir::id_from_fhir(id.as_str())).unwrap_or(id);
+            }
             let known = self.deleted.entry((resource_type, id)).or_insert(deleted_at);
             *known = deleted_at.max(*known);
         }

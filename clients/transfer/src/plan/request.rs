@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use fhir::Unmapped;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
-use sources::{Format, UnknownColumns, format_of, unusable};
+use sources::{Format, format_of, unusable};
+use tables::UnknownColumns;
 
 use super::MaxRejected;
 use crate::export::{self, Link, Manifest, Owner};
 use crate::failure::Failure;
-use crate::files;
 
 /// An import as it was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct Reading {
     pub delimiter: Option<u8>,
     pub unknown: UnknownColumns,
     pub duplicates: Duplicates,
+    /// What becomes of elements of FHIR that records have no member for.
+    #[serde(default)]
+    pub unmapped: Unmapped,
 }
 
 impl Reading {
@@ -54,6 +58,7 @@ impl Reading {
         delimiter: None,
         unknown: UnknownColumns::Error,
         duplicates: Duplicates::First,
+        unmapped: Unmapped::Keep,
     };
 }
 
@@ -85,6 +90,9 @@ pub struct Sources {
     /// Exports among them were made at the same time: which version of a record is newer, its lines tell.
     #[serde(default)]
     pub overlap: bool,
+    /// Files of a folder that are not read.
+    #[serde(default, skip_serializing)]
+    pub passed_over: Vec<PathBuf>,
 }
 
 impl Sources {
@@ -133,6 +141,7 @@ pub struct Expected {
 /// Finds the files that are meant. `is_incomplete`: a chain of exports may have gaps.
 pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: bool) -> Result<Sources> {
     match what {
+        _ if format == Some(Format::Fhir) => resources(what, is_incomplete),
         [folder] if folder.is_dir() => folder_sources(folder, format, is_incomplete),
         [one] => Err(unusable(format!("{}: name a folder, or a type and its files", one.display()))),
         [resource_type, files @ ..] => {
@@ -158,10 +167,47 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: 
             let deletions = deletions_beside(&sources)?;
             // Each by itself, whatever it is a part of: the newest version of a record counts.
             let overlap = sources.iter().filter(|source| source.expected.is_some()).count() > 1;
-            Ok(Sources { sources, deletions, overlap })
+            Ok(Sources { sources, deletions, overlap, passed_over: Vec::new() })
         }
         [] => Err(unusable("name a folder, or a type and its files")),
     }
+}
+
+/// Files of FHIR's resources of any types, and folders of them; an export as FHIR, or a chain of such.
+fn resources(what: &[PathBuf], is_incomplete: bool) -> Result<Sources> {
+    if let [folder] = what
+        && folder.is_dir()
+        && (Manifest::load(folder)?.is_some() || export::first_within(folder)?.is_some())
+    {
+        return folder_sources(folder, Some(Format::Fhir), is_incomplete);
+    }
+    let mut found = Sources::default();
+    for path in what {
+        if path.to_str().is_some_and(|name| sources::resource_type(name).is_ok()) && !path.exists() {
+            return Err(unusable(format!(
+                "{}: resources name their types: name files or folders alone",
+                path.display()
+            )));
+        }
+        let all = if path.is_dir() { files::entries(path)? } else { vec![path.clone()] };
+        for file in all {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            let name = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(&name);
+            // Every bulk export has a list of its files.
+            let is_resources = name != "manifest.json"
+                && !export::is_hidden(&file)
+                && [".json", ".ndjson", ".jsonl"].iter().any(|ending| name.ends_with(ending));
+            if file.is_dir() || (path.is_dir() && !is_resources) {
+                found.passed_over.push(file);
+            } else {
+                found.sources.push(of_manifest(file_source(absolute(&file)?, None, Some(Format::Fhir)))?);
+            }
+        }
+    }
+    if found.sources.is_empty() {
+        return Err(unusable("name files of resources, or folders with files that end in .json or .ndjson"));
+    }
+    Ok(found)
 }
 
 /// A file that is imported, as it is written down.
@@ -188,7 +234,7 @@ fn folder_sources(folder: &Path, format: Option<Format>, is_incomplete: bool) ->
                 within.display()
             )));
         }
-        export::check::restorable(&folder, &manifest)?;
+        export::check::restorable(&folder, &manifest, format)?;
         if manifest.since.is_some() && !is_incomplete {
             return Err(unusable(format!(
                 "{} holds only what changed since a moment: name the folder with the exports before it, or add --incomplete to \
@@ -209,7 +255,7 @@ fn folder_sources(folder: &Path, format: Option<Format>, is_incomplete: bool) ->
                 folder.display()
             )));
         }
-        chain.iter().try_for_each(|(link, manifest)| export::check::restorable(link, manifest))?;
+        chain.iter().try_for_each(|(link, manifest)| export::check::restorable(link, manifest, format))?;
         return of_chain(&export::restorable(chain, is_incomplete)?);
     }
     let mut sources = Vec::new();
@@ -286,7 +332,7 @@ fn of_chain(links: &[Link]) -> Result<Sources> {
     let overlap = export::overlap(links);
     let files = links.iter().map(link_sources).collect::<Result<Vec<_>>>()?.concat();
     let (deletions, sources) = files.into_iter().partition(is_deletions);
-    Ok(Sources { sources, deletions, overlap })
+    Ok(Sources { sources, deletions, overlap, passed_over: Vec::new() })
 }
 
 /// What the exports of files that are named by themselves say was deleted meanwhile.
@@ -318,7 +364,8 @@ fn link_sources(Link { folder, manifest, replaced }: &Link) -> Result<Vec<Source
         let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
         let path = folder.join(&file.name);
         let owner = Some(manifest.owner.clone());
-        Ok(SourceRequest { path, resource_type, format: Format::Ndjson, expected, owner, skip: skip.clone() })
+        let format = if manifest.format.is_some() { Format::Fhir } else { Format::Ndjson };
+        Ok(SourceRequest { path, resource_type, format, expected, owner, skip: skip.clone() })
     };
     manifest.files.iter().map(source).collect()
 }
@@ -343,7 +390,7 @@ impl ImportRequest {
     pub fn load(path: &Path) -> Result<Self> {
         let request: Self = files::read_json(path)?;
         anyhow::ensure!(
-            request.version == files::VERSION,
+            request.version == crate::VERSION,
             "{} was written by another version of clinik-bulk: go on with that one",
             path.display()
         );

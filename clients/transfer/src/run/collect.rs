@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::export::download;
 use crate::failure::Failure;
-use crate::files::PartialFile;
 use crate::patience::ask_thrice;
 use crate::plan::BatchPlan;
 use crate::state::StateFolder;
+use files::PartialFile;
 
 /// A line of the service's results.
 #[derive(Debug, Deserialize, Serialize)]

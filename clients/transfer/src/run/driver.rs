@@ -11,7 +11,6 @@ use super::collect::{check_counts, collect};
 use super::start::Start;
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
-use crate::files;
 use crate::patience::{Patience, in_words, is_not_found, job, tell, tell_of_slot};
 use crate::plan::{BatchPlan, ImportRequest, Plan};
 use crate::state::{BatchState, JobFailure, Journal, StateFolder, Step};

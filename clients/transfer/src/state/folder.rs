@@ -9,8 +9,8 @@ use records::ResourceType;
 use serde_json::Value;
 use sources::unusable;
 
-use crate::files::{self, FolderLock};
 use crate::fingerprint::Fingerprint;
+use files::FolderLock;
 
 /// What a plan and its reports are kept in.
 const INNER: [&str; 3] = ["batches", "results", "held"];
@@ -68,7 +68,7 @@ impl StateFolder {
     fn is_of_a_run(&self) -> bool {
         let request: Value = files::read_json(&self.request()).unwrap_or_default();
         let has = |name: &str| request.get(name).is_some();
-        request.get("version").and_then(Value::as_u64) == Some(files::VERSION.into()) && has("run") && has("sources")
+        request.get("version").and_then(Value::as_u64) == Some(crate::VERSION.into()) && has("run") && has("sources")
     }
 
     /// Whether a new run may take the place of the one that is here: nothing was sent of it, and what it has read can be
@@ -136,7 +136,9 @@ impl StateFolder {
 
     /// Throws away what an earlier plan has left: a new one begins in empty folders.
     pub(crate) fn clear(&self) -> Result<()> {
-        files::remove(&self.plan())?;
+        for path in [self.plan(), self.refused(), self.unsupported()] {
+            files::remove(&path)?;
+        }
         if self.path.join(ROWS).exists() {
             std::fs::remove_dir_all(self.path.join(ROWS)).context("empty the state folder")?;
         }
@@ -247,6 +249,24 @@ impl StateFolder {
     #[must_use]
     pub fn rejected_sums(&self) -> PathBuf {
         self.path.join("rejected.json")
+    }
+
+    /// FHIR's resources that were refused, as they came.
+    #[must_use]
+    pub fn refused(&self) -> PathBuf {
+        self.path.join("refused.ndjson")
+    }
+
+    /// FHIR's resources of types that have no records, as they came.
+    #[must_use]
+    pub fn unsupported(&self) -> PathBuf {
+        self.path.join("unsupported.ndjson")
+    }
+
+    /// What is wrong with both.
+    #[must_use]
+    pub(crate) fn refusals(&self) -> PathBuf {
+        self.path.join("held").join("refused.violations.ndjson")
     }
 
     /// Records that were never sent: `records` or `violations`.

@@ -2,22 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
-use sources::{SourceViolation, rejected_header, rejected_row};
+use sources::SourceViolation;
+use tables::{rejected_header, rejected_row};
 
 use super::StateFolder;
 use crate::batch::Place;
-use crate::files::PartialFile;
+use files::PartialFile;
 
 /// What is wrong with one record.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HeldRecord {
     pub source: usize,
     pub line: u64,
+    /// Where the file that it stands in does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_type: Option<ResourceType>,
     pub violations: Vec<SourceViolation>,
 }
 
@@ -27,6 +31,8 @@ pub(crate) struct HeldRecords {
     files: BTreeMap<ResourceType, Files>,
     /// Rows of the table in hand as they came. Sources are read one after the other, and there may be many.
     rows: Option<(usize, PartialFile)>,
+    /// What no records are made of, by its path.
+    texts: BTreeMap<PathBuf, PartialFile>,
 }
 
 struct Files {
@@ -37,7 +43,7 @@ struct Files {
 impl HeldRecords {
     #[expect(clippy::unnecessary_wraps, reason = "creating is fallible by nature")]
     pub(crate) fn create(folder: &StateFolder) -> Result<Self> {
-        Ok(Self { folder: folder.clone(), files: BTreeMap::new(), rows: None })
+        Ok(Self { folder: folder.clone(), files: BTreeMap::new(), rows: None, texts: BTreeMap::new() })
     }
 
     fn of(&mut self, resource_type: ResourceType) -> Result<&mut Files> {
@@ -64,10 +70,36 @@ impl HeldRecords {
         place: Place,
         violations: &[SourceViolation],
     ) -> Result<()> {
-        let held = HeldRecord { source: place.source, line: place.line, violations: violations.to_vec() };
-        let mut line = serde_json::to_vec(&held)?;
-        line.push(b'\n');
+        let line = line_of(place, None, violations)?;
         self.of(resource_type)?.violations.write_all(&line).context("write violations")
+    }
+
+    /// A text that no record is made of.
+    pub(crate) fn refused(
+        &mut self,
+        is_unsupported: bool,
+        place: Place,
+        resource_type: Option<ResourceType>,
+        text: &[u8],
+        violations: &[SourceViolation],
+    ) -> Result<()> {
+        let path = if is_unsupported { self.folder.unsupported() } else { self.folder.refused() };
+        // On one line, whatever it was: a document may be written over many.
+        let mut line: Vec<_> = text.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
+        line.push(b'\n');
+        self.text(path, &line)?;
+        self.text(self.folder.refusals(), &line_of(place, resource_type, violations)?)
+    }
+
+    fn text(&mut self, path: PathBuf, line: &[u8]) -> Result<()> {
+        let file = match self.texts.entry(path) {
+            std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let file = PartialFile::create(new.key())?;
+                new.insert(file)
+            }
+        };
+        file.write_all(line).context("write refused resources")
     }
 
     /// A row of a table as it came, and what is wrong with it.
@@ -97,10 +129,18 @@ impl HeldRecords {
         if let Some((_, rows)) = self.rows {
             rows.publish()?;
         }
+        self.texts.into_values().try_for_each(PartialFile::publish)?;
         for files in self.files.into_values() {
             files.records.publish()?;
             files.violations.publish()?;
         }
         Ok(())
     }
+}
+
+fn line_of(place: Place, resource_type: Option<ResourceType>, violations: &[SourceViolation]) -> Result<Vec<u8>> {
+    let Place { source, line } = place;
+    let mut text = serde_json::to_vec(&HeldRecord { source, line, resource_type, violations: violations.to_vec() })?;
+    text.push(b'\n');
+    Ok(text)
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::batch::Place;
-use crate::files;
 
 /// Where each line of a batch comes from: runs of neighbouring lines.
 #[derive(Debug, Default, PartialEq, Eq)]

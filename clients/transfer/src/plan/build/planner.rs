@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use records::{RecordId, ResourceType};
-use sources::{Doubt, Sink, Source, SourceViolation, Taken, unusable};
+use sources::{Doubt, Sink, Source, SourceViolation, Taken, UNSUPPORTED, unusable};
 
 use super::super::compress::Compressor;
 use super::super::history::History;
@@ -14,7 +14,6 @@ use super::super::request::SourceRequest;
 use super::super::{BatchPlan, Sources, Warning, source_name};
 use super::{Findings, shown_name};
 use crate::batch::{OpenBatch, Place};
-use crate::files;
 use crate::fingerprint::Fingerprint;
 use crate::state::{HeldRecords, LineMap, StateFolder};
 
@@ -70,6 +69,8 @@ pub(super) struct Planner<'a> {
     warnings: BTreeMap<(ResourceType, String, Doubt), (u64, Place)>,
     /// Rejected records of the source in hand.
     pub(super) rejected: u64,
+    /// Texts of all sources that no record is made of, but for those of types that have none.
+    pub(super) refused: u64,
     /// Lines of it that are no part of what is imported.
     pub(super) left_out: u64,
     /// Bytes of its records.
@@ -104,6 +105,7 @@ impl<'a> Planner<'a> {
             findings,
             warnings: BTreeMap::new(),
             rejected: 0,
+            refused: 0,
             left_out: 0,
             bytes: 0,
             sizes: Vec::new(),
@@ -139,9 +141,8 @@ impl<'a> Planner<'a> {
     fn passes(&mut self, place: Place, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) -> Taken {
         // Hashing takes as long as validating does, and only a retry compares.
         if !self.unchanged.is_empty() && self.unchanged.contains(&Fingerprint::of_json(record)) {
-            let message = "The line is as it was when it was rejected".to_owned();
-            let code = "unchanged".to_owned();
-            return Taken::Rejected(SourceViolation { code, path: String::new(), message, column: None });
+            let message = "The line is as it was when it was rejected";
+            return Taken::Rejected(SourceViolation::of_record("unchanged", message));
         }
         let Some(source) = self.sources.get(place.source) else { return Taken::In };
         if self.history.leaves_out(source, resource_type, id, record) {
@@ -320,6 +321,30 @@ impl Sink for Planner<'_> {
         match (&mut self.held, path) {
             (Some(held), Some(path)) => held.row((self.source, path), header, row, delimiter, violations),
             _ => Ok(()),
+        }
+    }
+
+    fn refused(
+        &mut self,
+        line: u64,
+        resource_type: Option<ResourceType>,
+        text: &[u8],
+        violations: &[SourceViolation],
+    ) -> Result<()> {
+        self.rejected += 1;
+        self.bytes += text.len() as u64;
+        let is_unsupported = violations.iter().any(|violation| violation.code == UNSUPPORTED);
+        self.refused += u64::from(!is_unsupported);
+        if let Some(findings) = &mut self.findings {
+            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
+            findings.rejected(file, line, violations)?;
+        }
+        match &mut self.held {
+            Some(held) => {
+                let place = Place { source: self.source, line };
+                held.refused(is_unsupported, place, resource_type, text, violations)
+            }
+            None => Ok(()),
         }
     }
 

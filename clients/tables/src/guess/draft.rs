@@ -8,7 +8,7 @@ use records::{ResourceType, Schema, Shape};
 use super::super::VIOLATIONS_COLUMN;
 use super::super::fields::{Kind, Leaf};
 use super::look::{Look, Written, has_time};
-use crate::names::words;
+use crate::headings::words;
 
 /// A guess that is worth more than a suggestion.
 const SURE: f64 = 0.9;

@@ -1,14 +1,12 @@
-//! CSV and TSV: rows become records by the type's own rules.
+//! CSV and TSV: rows become records by the type's own rules, with or without a map, which this drafts, too. Knows no
+//! network and prints nothing.
 
 use std::io::Read;
 
 use anyhow::Result;
 use records::Schema;
 
-use crate::doubt::Doubt;
-use crate::format::UnknownColumns;
-use crate::unusable::unusable;
-use crate::validation::{Sink, SourceViolation, Taken, Validator};
+use sources::{Doubt, Sink, SourceViolation, Taken, Validator, unusable};
 
 mod columns;
 mod convert;
@@ -16,17 +14,20 @@ mod dates;
 mod fields;
 mod guess;
 mod headers;
+mod headings;
 mod map;
 mod rejects;
 mod rows;
 mod translate;
 mod tree;
+mod unknown;
 
 pub use fields::all_columns;
 pub use guess::draft_map;
 pub use map::{Effects, Map, Maps};
 pub use rejects::{rejected_header, rejected_row};
 pub use rows::RowError;
+pub use unknown::UnknownColumns;
 
 use columns::Columns;
 use convert::Converter;
@@ -88,7 +89,7 @@ fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) 
 }
 
 /// Checks whether a table's header and its map fit the type, and tells what the map's settings do. Reads no further.
-pub(crate) fn check_header(reader: impl Read, options: &TableOptions<'_>, schema: &Schema) -> Result<Effects> {
+pub fn check_header(reader: impl Read, options: &TableOptions<'_>, schema: &Schema) -> Result<Effects> {
     read_header(reader, options, schema).map(|header| header.effects)
 }
 

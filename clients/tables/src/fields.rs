@@ -2,7 +2,7 @@
 
 use records::{Member, NumberKind, Schema, Shape};
 
-use crate::names::nearest_field;
+use crate::headings::nearest_field;
 
 /// The most items that a column may name in an array.
 const MAX_INDEX: usize = 999;

@@ -10,8 +10,8 @@ use super::map::When;
 use super::rows::Cells;
 use super::translate::{Numbers, Outcome, looks_like_number, write_string, write_value};
 use super::tree::Node;
-use crate::doubt::Doubt;
-use crate::validation::SourceViolation;
+use sources::Doubt;
+use sources::SourceViolation;
 
 /// How rows of a file become records.
 pub(super) struct Converter {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::{FieldRule, Lined, Map, Rule, Scalar, Settings, Targets};
-use crate::names::nearest;
+use sources::nearest;
 
 /// The maps of a file.
 pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {

@@ -8,7 +8,7 @@ use super::fields::{Kind, Leaf, NoField, Step, no_field};
 use super::headers::check_headers;
 use super::map::{Effects, Lined, Map, Settings};
 use super::translate::{Numbers, Translation};
-use crate::format::UnknownColumns;
+use super::unknown::UnknownColumns;
 
 mod assign;
 
@@ -175,7 +175,7 @@ fn check_required(schema: &Schema, fills: &[Fill]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::fields::all_columns;
+    use crate::fields::all_columns;
     use records::ResourceType;
 
     fn assign(headers: &[&str]) -> Result<Columns, String> {

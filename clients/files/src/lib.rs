@@ -9,14 +9,11 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use sources::unusable;
 
-/// The version of the files that runs and exports keep.
-pub const VERSION: u32 = 6;
-
 /// The folder's or file's owner alone may use it.
 const PRIVATE_FOLDER: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 /// What keeps other processes out of a folder.
-pub(crate) const LOCK: &str = ".clinik-bulk.lock";
+pub const LOCK: &str = ".clinik-bulk.lock";
 /// What others than the owner may do.
 const OTHERS: u32 = 0o077;
 
@@ -54,7 +51,7 @@ fn create_private(path: &Path) -> Result<File> {
 
 /// Opens a part of a file that an earlier try has left, or begins one. What others may read, and what is no plain file, is
 /// not gone on with.
-pub(crate) fn open_partial(path: &Path) -> Result<File> {
+pub fn open_partial(path: &Path) -> Result<File> {
     let context = || format!("create {}", path.display());
     let is_ours = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.is_file() && metadata.permissions().mode() & OTHERS == 0,
@@ -243,7 +240,7 @@ pub fn digest(path: &Path) -> Result<(String, u64)> {
 }
 
 /// The SHA-256 of all that there is to read, in hex, and its bytes.
-pub(crate) fn digest_of(mut reader: impl Read) -> io::Result<(String, u64)> {
+pub fn digest_of(mut reader: impl Read) -> io::Result<(String, u64)> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = 0;

@@ -9,8 +9,8 @@ use encoding_rs::Encoding;
 use records::ResourceType;
 use serde::Deserialize;
 
-use crate::format::encoding;
-use crate::unusable::unusable;
+use sources::encoding;
+use sources::unusable;
 
 mod read;
 

@@ -10,8 +10,8 @@ use super::check_text;
 use super::fields::{Leaf, all_columns};
 use super::headers::check_headers;
 use super::rows::Rows;
-use crate::names::{likeness, words};
-use crate::unusable::unusable;
+use crate::headings::{likeness, words};
+use sources::unusable;
 
 mod draft;
 mod look;

@@ -11,7 +11,7 @@ use super::super::fields::{Kind, Leaf, NoField, Step, no_field};
 use super::super::map::{FieldRule, Lined, Map, Rule, Scalar, When};
 use super::super::translate::{Numbers, Rest, Translation, write_value};
 use super::{Fill, Origin, SAME, trimmed};
-use crate::names::nearest;
+use sources::nearest;
 
 /// No number of a record is longer.
 const MAX_PAD: usize = 64;

@@ -1,0 +1,144 @@
+//! What a plan and a summary say, for people and as documents.
+
+use std::path::Path;
+
+use clinikapi::Limits;
+use fhir::LossLine;
+use records::ResourceType;
+use serde_json::json;
+use transfer::{FhirPlan, Plan, StateFolder, Summary, source_name};
+
+use crate::output::{Output, OutputFormat};
+use crate::progress::megabytes;
+
+/// The figures, for people.
+pub(super) fn summary(summary: &Summary, output: &Output) {
+    output.say(&summary.figures().to_string());
+    for violation in summary.violations.iter().take(10) {
+        let column = violation.column.as_ref().map(|column| format!("column \"{column}\"")).unwrap_or_default();
+        let of = violation.resource_type.map(ResourceType::as_str).unwrap_or_default();
+        let place = [of, &column, &violation.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        output.say(&format!("  {} × {} [{}]", violation.count, place.join(" "), violation.code));
+    }
+    let folder = files::shown(&summary.folder);
+    let unread = summary.fhir.as_ref().map_or(0, |fhir| fhir.refused + fhir.unsupported.values().sum::<u64>());
+    if unread > 0 {
+        output.say(&format!(
+            "resources that no records were made of: {folder}/refused.ndjson and unsupported.ndjson, and why in errors.ndjson; \
+             whoever fixes the first imports it with --format fhir"
+        ));
+    }
+    let rejected = summary.rejected - unread;
+    if rejected > 0 && summary.rejected_files.is_empty() {
+        output.say("which records were rejected cannot be told: the reports of a job are gone");
+    } else if rejected > 0 && !summary.finished {
+        // How to go on is said once, and that is another command.
+        output.say(&format!("what is wrong with the rejected records stands in {folder}/errors.ndjson"));
+    } else if rejected > 0 {
+        let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
+        output.say(&format!(
+            "what is wrong stands in {folder}/errors.ndjson; fix the records in {} (as the service reads them: a map is \
+             not applied again) and run: {}",
+            files.join(", "),
+            output.next("retry", &summary.folder)
+        ));
+        let rows = StateFolder::open(&summary.folder).and_then(|folder| folder.all_rejected_rows()).unwrap_or_default();
+        for path in rows {
+            output.say(&format!("rejected rows as they came, each with what is wrong: {}", files::shown(&path)));
+        }
+    }
+    output.say(&format!("report: {}", files::shown(&summary.folder.join("report.html"))));
+}
+
+/// What was read, file by file, and what is no error and can hardly be meant.
+pub(super) fn sources(plan: &Plan, output: &Output) {
+    for source in &plan.sources {
+        let left_out = if source.left_out > 0 { format!(", {} left out", source.left_out) } else { String::new() };
+        let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
+        output.say(&format!(
+            "{}: {} records, {} rejected{left_out}{blank} ({})",
+            files::shown(Path::new(&source_name(&source.path))),
+            source.records,
+            source.rejected,
+            megabytes(source.bytes)
+        ));
+    }
+    for warning in &plan.warnings {
+        output.say(&format!("note: {warning}"));
+    }
+    if let Some(fhir) = &plan.fhir {
+        of_fhir(fhir, output);
+    }
+    if plan.without_id() > 0 {
+        output.say(&format!(
+            "note: {} records have no id and get one from the service: imported again, they are stored again",
+            plan.without_id()
+        ));
+    }
+}
+
+/// What is lost of FHIR's resources, and which have no records.
+fn of_fhir(FhirPlan { unsupported, losses, .. }: &FhirPlan, output: &Output) {
+    // What changes the meaning first: of hundreds of lines people read the first.
+    let (modifiers, others): (Vec<_>, Vec<_>) = losses.iter().partition(|loss| loss.modifier);
+    for LossLine { resource_type, element, records, kept, modifier } in modifiers.into_iter().chain(others) {
+        let kept = if *kept { "kept in x-fhir" } else { "left out" };
+        let meaning = if *modifier { "; it changes what a record means: look at these" } else { "" };
+        output.say(&format!("lost: {resource_type} {element}: {records} records, {kept}{meaning}"));
+    }
+    for (name, count) in unsupported {
+        output.say(&format!("no records here for {name}: {count} resources"));
+    }
+}
+
+pub(super) fn plan(plan: &Plan, limits: Option<&Limits>, output: &Output) {
+    if output.format() != OutputFormat::Text {
+        return;
+    }
+    sources(plan, output);
+    let month = limits.and_then(|limits| limits.requests_per_month.remaining);
+    if let Some(left) = month.filter(|left| *left < plan.to_send()) {
+        output.warn(&format!(
+            "the month has {left} requests left, and every record takes one: the import will stop there until the next month"
+        ));
+    }
+    if plan.deleted > 0 {
+        output.warn(&format!(
+            "the exports name {} records as deleted: lines from before that are left out; what of them this tenant has already \
+             stays, and its operator deletes it",
+            plan.deleted
+        ));
+    }
+    let jobs = plan.batches.len();
+    output.say(&format!(
+        "plan: {} records in {} {}{}",
+        plan.to_send(),
+        jobs,
+        if jobs == 1 { "job" } else { "jobs" },
+        hours(plan, limits)
+    ));
+}
+
+/// How long it takes at the tenant's limit.
+fn hours(plan: &Plan, limits: Option<&Limits>) -> String {
+    let Some(limits) = limits else { return String::new() };
+    let operations = &limits.bulk_operations;
+    let (Some(limit), Some(remaining)) = (operations.limit.filter(|limit| *limit > 0), operations.remaining) else {
+        return ", without an hourly limit".to_owned();
+    };
+    let jobs = plan.batches.len() as u64;
+    if jobs <= remaining {
+        return format!(", all within this hour ({remaining} of {limit} operations left)");
+    }
+    let hours = (jobs - remaining).div_ceil(limit);
+    format!(", about {hours} h at {limit} operations an hour ({remaining} left now)")
+}
+
+pub(super) fn plan_event(plan: &Plan, limits: Option<&Limits>) -> serde_json::Value {
+    let operations = limits.map(|limits| &limits.bulk_operations);
+    json!({"event": "plan", "run": plan.run, "records": plan.read(), "rejected": plan.rejected(),
+        "leftOut": plan.left_out(), "deleted": plan.deleted, "withoutId": plan.without_id(), "warnings": plan.warnings, "fhir": plan.fhir, "toSend": plan.to_send(), "jobs": plan.batches.len(), "sources": plan.sources, "batches": plan.batches,
+        "recordsLeftThisMonth": limits.and_then(|limits| limits.requests_per_month.remaining),
+        "operationsPerHour": operations.and_then(|operations| operations.limit),
+        "operationsLeft": operations.and_then(|operations| operations.remaining)})
+}

@@ -1,0 +1,175 @@
+//! FHIR's own resources, of any types: NDJSON of them or of Bundles, or one document over many lines. They become records.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead, BufReader, Read};
+
+use anyhow::{Context, Result};
+use fhir::{Converter, Entry, LossLine, Node, Unmapped};
+use records::{ResourceType, Violation};
+use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
+
+use crate::doubt::Doubt;
+use crate::validation::{MAX_LINE, Sink, SourceViolation, Taken, Validator};
+
+/// A Bundle, or a document over many lines, may be this long: it is read whole.
+const MAX_DOCUMENT: u64 = 1 << 30;
+
+/// The code of a resource whose type has no records.
+pub const UNSUPPORTED: &str = "unsupported_type";
+
+/// What a type's resources become records by.
+struct OfType {
+    converter: Converter,
+    validator: Validator,
+}
+
+/// Reads resources, file after file, and keeps what is known of all of them.
+pub struct Resources {
+    unmapped: Unmapped,
+    types: BTreeMap<ResourceType, OfType>,
+    /// How many of each type have no records here.
+    unsupported: BTreeMap<String, u64>,
+    /// Resources with an id that were taken: one that stands in several Bundles becomes one record.
+    seen: HashSet<[u8; 32]>,
+}
+
+/// What a file of resources held.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ResourceCount {
+    /// Resources, whatever became of them, and lines that are none.
+    pub records: u64,
+    /// Resources that were there before, the same in everything.
+    pub repeated: u64,
+}
+
+impl Resources {
+    #[must_use]
+    pub fn new(unmapped: Unmapped) -> Self {
+        Self { unmapped, types: BTreeMap::new(), unsupported: BTreeMap::new(), seen: HashSet::new() }
+    }
+
+    /// How many resources of each type that has no records there were.
+    #[must_use]
+    pub fn unsupported(&self) -> &BTreeMap<String, u64> {
+        &self.unsupported
+    }
+
+    /// What was lost, over all records that were taken.
+    #[must_use]
+    pub fn losses(&self) -> Vec<LossLine> {
+        let of = |(resource_type, of_type): (&ResourceType, &OfType)| {
+            of_type.converter.losses.lines(*resource_type).collect::<Vec<_>>()
+        };
+        self.types.iter().flat_map(of).collect()
+    }
+
+    /// Reads a file. The line of a resource in a document over many lines is the number of its entry. `seen` hears of every line.
+    pub fn read(&mut self, reader: impl Read, sink: &mut dyn Sink, mut seen: impl FnMut()) -> Result<ResourceCount> {
+        let mut reader = BufReader::with_capacity(1 << 17, reader);
+        let (mut line, mut number, mut count) = (Vec::new(), 0, ResourceCount::default());
+        loop {
+            line.clear();
+            let read = (&mut reader).take(MAX_DOCUMENT).read_until(b'\n', &mut line).context("read source")?;
+            if read == 0 {
+                return Ok(count);
+            }
+            seen();
+            number += 1;
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let text = text_of(&line);
+            match text.map(fhir::entries) {
+                Some(Ok(entries)) => {
+                    entries.iter().try_for_each(|entry| self.take(number, entry, sink, &mut count))?;
+                }
+                _ if count.records == 0 && text.is_some_and(is_cut_off) => {
+                    (&mut reader).take(MAX_DOCUMENT).read_to_end(&mut line).context("read source")?;
+                    seen();
+                    let entries = text_of(&line).and_then(|whole| fhir::entries(whole).ok()).context(
+                        "it is no FHIR JSON: neither a resource or Bundle a line, nor one document of less than 1 GiB",
+                    )?;
+                    let mut entries = entries.iter().zip(1..);
+                    entries.try_for_each(|(entry, number)| self.take(number, entry, sink, &mut count))?;
+                    return Ok(count);
+                }
+                _ => {
+                    count.records += 1;
+                    let violation = SourceViolation::of_record("invalid_json", "It is no JSON object");
+                    sink.refused(number, None, line.trim_ascii_end(), &[violation])?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, line: u64, entry: &Entry, sink: &mut dyn Sink, count: &mut ResourceCount) -> Result<()> {
+        let resource = entry.resource.as_bytes();
+        count.records += 1;
+        if entry.is_deletion {
+            let rule = "The Bundle deletes this resource: it becomes no record, and an import deletes none";
+            return sink.refused(line, None, resource, &[SourceViolation::of_record("deletion", rule)]);
+        }
+        let name = entry.resource_type.as_deref().unwrap_or_default();
+        let Ok(resource_type) = name.parse::<ResourceType>() else {
+            let name = fhir::resource_type(name);
+            *self.unsupported.entry(name.to_owned()).or_default() += 1;
+            let rule = format!("There are no records for {name}");
+            return sink.refused(line, None, resource, &[SourceViolation::of_record(UNSUPPORTED, &rule)]);
+        };
+        if resource.len() > MAX_LINE {
+            return sink.refused(line, Some(resource_type), resource, &[Violation::too_large(MAX_LINE).into()]);
+        }
+        let OfType { converter, validator } = match self.types.entry(resource_type) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => new.insert(OfType {
+                converter: Converter::new(resource_type, self.unmapped),
+                validator: Validator::of(resource_type)?,
+            }),
+        };
+        let told =
+            |violations: Vec<Violation>| -> Vec<_> { violations.into_iter().map(SourceViolation::from).collect() };
+        let losses = match converter.convert(resource) {
+            Ok(losses) => losses,
+            Err(violations) => return sink.refused(line, Some(resource_type), resource, &told(violations)),
+        };
+        let id = match validator.check(&converter.flat) {
+            Ok(id) => id,
+            Err(_) if sink.leaves_out(line, resource_type, &converter.flat) => return Ok(()),
+            Err(violations) => {
+                return sink.refused(line, Some(resource_type), resource, &told(converter.with_elements(violations)));
+            }
+        };
+        if entry.id.is_some() && !self.seen.insert(hash_of(&entry.resource)) {
+            count.repeated += 1;
+            return Ok(());
+        }
+        match validator.accept(line, id, &converter.flat, sink)? {
+            Taken::In => {
+                converter.losses.add(&losses);
+                if fhir::unresolved(&entry.resource) > 0 {
+                    sink.doubtful(line, resource_type, "references", Doubt::LeadsNowhere);
+                }
+                Ok(())
+            }
+            Taken::LeftOut => Ok(()),
+            Taken::Rejected(violation) => sink.refused(line, Some(resource_type), resource, &[violation]),
+        }
+    }
+}
+
+/// A text without the mark that some programs begin one with; `None` where it is no UTF-8.
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().map(|text| text.trim().trim_start_matches('\u{feff}'))
+}
+
+/// Whether a JSON text goes on behind its end, as the first line of a document over many lines.
+fn is_cut_off(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
+}
+
+/// The same resource has the same one, however it is indented.
+fn hash_of(resource: &str) -> [u8; 32] {
+    let json = Node::parse(resource).map_or_else(|_| resource.to_owned(), |node| node.to_json());
+    Sha256::digest(json.as_bytes()).into()
+}
