@@ -15,6 +15,8 @@ pub struct Converter {
     json: Schema,
     /// The flat record of the line in hand.
     pub flat: Vec<u8>,
+    /// An element of the line in hand that is of another version of FHIR.
+    of_other_version: Option<String>,
     /// What the records that are taken have lost; who takes one adds it.
     pub losses: LostElements,
 }
@@ -23,7 +25,14 @@ impl Converter {
     #[must_use]
     pub fn new(resource_type: ResourceType, unmapped: Unmapped) -> Self {
         let losses = LostElements::new(unmapped);
-        Self { resource_type, unmapped, json: resource_type.open_schema(), flat: Vec::new(), losses }
+        Self {
+            resource_type,
+            unmapped,
+            json: resource_type.open_schema(),
+            flat: Vec::new(),
+            of_other_version: None,
+            losses,
+        }
     }
 
     /// Makes the flat record of a line. Returns what it loses.
@@ -43,6 +52,7 @@ impl Converter {
                 "Must not be entered-in-error: it would become a record that counts",
             )
         })?;
+        self.of_other_version = lost.of_other_version().map(str::to_owned);
         match lost.modifier().filter(|_| self.unmapped == Unmapped::Drop) {
             Some(element) => Err(refused(
                 ViolationCode::ModifierLost,
@@ -53,13 +63,16 @@ impl Converter {
         }
     }
 
-    /// Violations of the flat record, with the elements that they are about.
+    /// Violations of the flat record, with the elements that they are about, and why it may be that they are missing.
     #[must_use]
     pub fn with_elements(&self, mut violations: Vec<Violation>) -> Vec<Violation> {
         for violation in &mut violations {
             if let Some(element) = element_of(self.resource_type, &violation.path) {
                 violation.message = format!("{} ({element})", violation.message);
             }
+        }
+        if let (Some(other), Some(violation)) = (&self.of_other_version, violations.first_mut()) {
+            violation.message = format!("{}; R4 is read, and it does not have {other}", violation.message);
         }
         violations
     }

@@ -3,6 +3,8 @@
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 
+use records::ResourceType;
+
 use crate::names;
 use crate::node::{Members, Node};
 use crate::path::{Step, is_form_of, is_own};
@@ -34,7 +36,13 @@ pub struct EnteredInError {
 
 impl Losses {
     /// What `reader` has not read of a resource, but for what stands in `fresh`, too: the same record, as it would be exported.
-    pub(crate) fn of(reader: &Reader<'_>, of: &TypeTable, resource: &Members, fresh: &Members) -> Self {
+    pub(crate) fn of(
+        reader: &Reader<'_>,
+        resource_type: ResourceType,
+        of: &TypeTable,
+        resource: &Members,
+        fresh: &Members,
+    ) -> Self {
         let mut losses = Self::default();
         let mut written = HashSet::new();
         for (name, element) in fresh.iter() {
@@ -51,7 +59,7 @@ impl Losses {
                 });
                 found
             });
-            each_leaf(names::element(name), element, &mut |path, leaf| {
+            each_leaf(names::top(resource_type, name), element, &mut |path, leaf| {
                 let modifier = is_modifier(of, path);
                 let is_renamed = modifier && reader.has_renamed(leaf);
                 let is_read = reader.has_read(leaf) && !is_renamed;
@@ -61,7 +69,9 @@ impl Losses {
                 let has_room = losses.0.len() < MAX_ELEMENTS || losses.0.contains_key(path);
                 let loss = losses.0.entry(if has_room { path } else { names::OTHER }.to_owned()).or_default();
                 loss.leaves += 1;
-                loss.modifier |= modifier && changes_meaning(path, leaf, || *has_code);
+                loss.modifier |= modifier
+                    && changes_meaning(path, leaf, || *has_code)
+                    && (path.rsplit('.').next() != Some("use") || is_of_read(reader, element, leaf) != Some(false));
             });
         }
         losses
@@ -78,10 +88,30 @@ impl Losses {
         self.iter().find(|(_, loss)| loss.modifier).map(|(path, _)| path)
     }
 
+    /// An element of STU3 or R5 that R4 has not, if there is one.
+    #[must_use]
+    pub fn of_other_version(&self) -> Option<&str> {
+        self.iter().map(|(path, _)| path).find(|path| names::is_of_other_version(path))
+    }
+
     /// Whether nothing is lost.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Whether anything was read of the object that a leaf is a member of; `None` where the leaf is not found.
+fn is_of_read(reader: &Reader<'_>, element: &Node, leaf: &Node) -> Option<bool> {
+    match element {
+        Node::List(items) => items.iter().find_map(|item| is_of_read(reader, item, leaf)),
+        Node::Object(members) if members.iter().any(|(_, member)| std::ptr::eq(member, leaf)) => {
+            let mut is_read = false;
+            each_leaf("", element, &mut |_, leaf| is_read |= reader.has_read(leaf));
+            Some(is_read)
+        }
+        Node::Object(members) => members.iter().find_map(|(_, member)| is_of_read(reader, member, leaf)),
+        _ => None,
     }
 }
 

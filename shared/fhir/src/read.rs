@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         let entries = |name: &str| from.get(name).map(Node::entries).unwrap_or_default();
         let found: Vec<&'a Node> = match step {
             Step::Element(name) => from.get(name).into_iter().collect(),
-            Step::First(name) => entries(name).first().into_iter().collect(),
+            Step::First(name) => current(entries(name).iter()).into_iter().collect(),
             Step::Each(name) => {
                 let is_claimed = |entry: &&Node| except.iter().any(|selector| is_selected(entry, selector));
                 // Of those that a selector claims the first one is read there.
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
                 each
             }
             Step::Selected { name, selector } => {
-                entries(name).iter().find(|entry| is_selected(entry, selector)).into_iter().collect()
+                current(entries(name).iter().filter(|entry| is_selected(entry, selector))).into_iter().collect()
             }
             Step::Extension { url, each } => {
                 let is_meant = |entry: &&Node| entry.get("url").and_then(Node::as_text) == Some(url);
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Forgets what was read since there were `count` leaves.
-    fn forget(&mut self, count: usize) {
+    pub(crate) fn forget(&mut self, count: usize) {
         for leaf in self.newest.drain(count.min(self.newest.len())..) {
             self.read.remove(&leaf);
         }
@@ -270,7 +270,10 @@ impl<'a> Reader<'a> {
     fn reference(&mut self, rule: &Reference, element: &'a Node) -> Option<Node> {
         let reference = element.get("reference").and_then(Node::as_text).filter(|text| !text.starts_with('#'));
         if let Some(reference) = reference {
-            self.text_of(element, "reference");
+            // Which version was meant, the record does not say.
+            if !reference.contains(HISTORY) {
+                self.text_of(element, "reference");
+            }
             return Some(Node::Text(flat_reference(rule, reference)));
         }
         if let Some(value) = element.get("identifier").and_then(|identifier| self.text_of(identifier, "value")) {
@@ -296,6 +299,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The uses of names, addresses and numbers that are taken where there is no other.
+const PAST: [&str; 4] = ["old", "maiden", "nickname", "anonymous"];
+
+/// The first entry that holds now, else the first: a flat record has one name, and it must not be the one of before.
+fn current<'a>(entries: impl Iterator<Item = &'a Node> + Clone) -> Option<&'a Node> {
+    let is_past = |entry: &&Node| entry.get("use").and_then(Node::as_text).is_some_and(|of| PAST.contains(&of));
+    entries.clone().find(|entry| !is_past(entry)).or_else(|| entries.into_iter().next())
+}
+
 fn is_selected(entry: &Node, selector: &str) -> bool {
     let Some(wanted) = table().selectors.get(selector).and_then(Node::as_object) else { return false };
     wanted.iter().all(|(name, value)| match value.get("refersTo").and_then(Node::as_text) {
@@ -307,12 +319,15 @@ fn is_selected(entry: &Node, selector: &str) -> bool {
     })
 }
 
+/// What stands between the id of a reference and its version.
+const HISTORY: &str = "/_history/";
+
 /// The type and the id of a relative reference.
 fn type_and_id(reference: &str) -> Option<(&str, &str)> {
     let (of, id) = reference.split_once('/')?;
     let is_type = of.starts_with(|c: char| c.is_ascii_uppercase()) && of.bytes().all(|byte| byte.is_ascii_alphabetic());
     // A version behind it says which state was meant; the record has one.
-    let id = id.split_once("/_history/").map_or(id, |(id, _)| id);
+    let id = id.split_once(HISTORY).map_or(id, |(id, _)| id);
     (is_type && !id.is_empty() && !id.contains('/')).then_some((of, id))
 }
 

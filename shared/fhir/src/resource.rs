@@ -107,7 +107,7 @@ pub fn from_fhir(
     let mut flat = read_with(&mut reader, of, resource);
     flat.set("resourceType", Node::text(resource_type.as_str()));
     let fresh = to_fhir(resource_type, &flat)?;
-    let losses = Losses::of(&reader, of, resource, &fresh);
+    let losses = Losses::of(&reader, resource_type, of, resource, &fresh);
     if unmapped == Unmapped::Keep {
         let kept = kept(of, &fresh, resource);
         if !kept.is_empty() {
@@ -151,11 +151,10 @@ fn read_with<'a>(reader: &mut Reader<'a>, of: &'static TypeTable, resource: &'a 
     for (name, value) in reader.members(of).iter() {
         flat.set(name, value.clone());
     }
+    let mut is_replaced = false;
     for extension in member_extensions(resource) {
         let Some(leaf) = extension.get("valueString") else { continue };
         let Some(text) = leaf.as_text() else { continue };
-        reader.mark(leaf);
-        extension.get("url").into_iter().for_each(|url| reader.mark(url));
         if let Ok(Node::Object(members)) = Node::parse(&format!("{{{text}}}")) {
             // One member each, as they are written: more, or another type, is nobody's export.
             let mut members = members.iter();
@@ -164,9 +163,17 @@ fn read_with<'a>(reader: &mut Reader<'a>, of: &'static TypeTable, resource: &'a 
                 // What is kept stands in the resource itself: no export writes it so.
                 && !(name == KEPT && value.as_object().is_some())
             {
+                is_replaced |= flat.get(name).is_some_and(|read| read != value);
                 flat.set(name, value.clone());
             }
         }
+    }
+    if is_replaced {
+        // Which elements said something else nobody knows: what is not written again counts as lost.
+        reader.forget(0);
+    }
+    for extension in member_extensions(resource) {
+        ["url", "valueString"].iter().filter_map(|name| extension.get(name)).for_each(|leaf| reader.mark(leaf));
     }
     flat
 }

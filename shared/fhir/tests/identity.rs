@@ -6,7 +6,7 @@ mod random;
 
 use std::collections::BTreeSet;
 
-use fhir::{Members, Node, Unmapped, from_fhir, to_fhir};
+use fhir::{Converter, Members, Node, Unmapped, from_fhir, to_fhir};
 use proptest::prelude::*;
 use random::{number, record, text};
 use records::ResourceType;
@@ -260,4 +260,52 @@ fn that_a_name_is_the_old_one_changes_what_it_says() {
         read.losses.modifier().is_some()
     };
     assert_eq!(["official", "old", "temp"].map(loses_meaning), [false, true, true]);
+}
+
+#[test]
+fn what_holds_now_is_read_before_what_held_once() {
+    let patient = object(
+        r#"{"resourceType":"Patient","name":[{"use":"old","family":"Miller","given":["J"]},{"use":"official","family":"Doe","given":["Jane"]}],
+        "telecom":[{"system":"phone","value":"0815","use":"old"},{"system":"phone","value":"4711"}]}"#,
+    );
+    let read = from_fhir(ResourceType::Patient, &patient, Unmapped::Keep).unwrap().unwrap();
+    let text = |name: &str| read.flat.get(name).map(Node::to_json).unwrap_or_default();
+    assert_eq!([text("lastName"), text("firstName"), text("phone")], ["\"Doe\"", "\"Jane\"", "\"4711\""]);
+    assert_eq!(read.losses.modifier(), None, "an old name beside the one that is read changes nothing");
+    assert!(read.losses.iter().any(|(element, _)| element == "name.family"));
+    assert_eq!(to_fhir(ResourceType::Patient, &read.flat).unwrap(), patient, "nothing is lost on the way back");
+}
+
+#[test]
+fn the_version_of_a_reference_is_told_as_lost() {
+    let visit = |of: &str| {
+        let text =
+            format!(r#"{{"resourceType":"Encounter","status":"finished","subject":{{"reference":"Patient/p1{of}"}}}}"#);
+        let read = from_fhir(ResourceType::Encounter, &object(&text), Unmapped::Drop).unwrap().unwrap();
+        assert_eq!(read.flat.get("patientId").unwrap().to_json(), "\"p1\"");
+        read.losses.iter().any(|(element, _)| element == "subject.reference")
+    };
+    assert_eq!([visit(""), visit("/_history/3")], [false, true]);
+}
+
+#[test]
+fn what_a_member_as_text_replaces_is_told_as_lost() {
+    let url = "https://clinikapi.com/fhir/StructureDefinition/member";
+    let forged = object(&format!(
+        r#"{{"resourceType":"Patient","gender":"male","birthDate":"1990-01-15","extension":[{{"url":"{url}","valueString":"\"gender\":\"female\""}}]}}"#
+    ));
+    let read = from_fhir(ResourceType::Patient, &forged, Unmapped::Drop).unwrap().unwrap();
+    assert_eq!(read.flat.get("gender").unwrap().to_json(), "\"female\"");
+    assert_eq!(read.losses.iter().map(|(element, _)| element).collect::<Vec<_>>(), ["gender"]);
+}
+
+#[test]
+fn another_version_of_fhir_is_told_by_its_elements() {
+    let mut converter = Converter::new(ResourceType::Encounter, Unmapped::Keep);
+    let visit = br#"{"resourceType":"Encounter","status":"completed","class":[{"text":"x"}],"actualPeriod":{"start":"2020-01-01"}}"#;
+    let losses = converter.convert(visit).unwrap();
+    assert!(losses.iter().any(|(element, _)| element == "actualPeriod (R5).start"), "{losses:?}");
+    let violations = ResourceType::Encounter.schema().unwrap().scan(&converter.flat).err().unwrap();
+    let told = converter.with_elements(violations);
+    assert!(told[0].message.ends_with("; R4 is read, and it does not have actualPeriod (R5).start"), "{told:?}");
 }
