@@ -7,6 +7,7 @@ local/test-api.sh
 .venv/bin/python local/test-fhir.py
 .venv/bin/python local/test-exports.py
 .venv/bin/python local/test-migration.py
+.venv/bin/python local/test-foreign.py
 .venv/bin/python local/test-versions.py
 .venv/bin/python local/drill.py
 .venv/bin/python local/test-broken.py

@@ -18,7 +18,6 @@ import json
 import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -28,6 +27,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
+
+from clinic import Clinic
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENTS, VISITS, RESULTS, SYNTHEA = 300, 600, 1_000, 100
@@ -339,39 +340,15 @@ def of_synthea(resource_type: str, row: dict[str, str]) -> dict:
 # The run.
 
 
-class Clinic:
-    """A tenant, and the command line as its migration engineer calls it."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        admin, tenant = os.environ["CLINIK_BULK_ADMIN"], f"migration-{uuid.uuid4().hex[:8]}"
-        operate = lambda *arguments: subprocess.run([admin, "--output", "json", *arguments], check=True, stdout=subprocess.PIPE).stdout  # noqa: E731
-        operate("tenant", "create", tenant, "--plan", "enterprise", "--bulk-operations-per-hour", "1000")
-        made = json.loads(operate("key", "create", tenant, "--environment", "test"))
-        names = {"CLINIKAPI_BASE_URL": os.environ["API_URL"], "CLINIKAPI_SECRET_KEY": made["key"], "XDG_CONFIG_HOME": str(folder)}
-        self.environment = os.environ | names
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        command = [os.environ["CLINIK_BULK"], *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-        if done.returncode != code:
-            raise SystemExit(f"{arguments}: exit code {done.returncode}, not {code}: {done.stderr[-2000:]}")
-        return done.stdout
-
-    def write(self, name: str, content: bytes) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-    def stored(self, types: list[str]) -> dict[str, dict[str, dict]]:
-        self.run("export", ",".join(types), "--per-type", "--gzip", "--out", "out", "--quiet")
-        found: dict[str, dict[str, dict]] = {name: {} for name in types}
-        for file in self.folder.glob("out/*/*.ndjson.gz"):
-            for line in gzip.open(file, "rt", encoding="utf-8"):
-                record = json.loads(line, parse_float=Decimal, parse_int=Decimal)
-                name, _ = record.pop("resourceType"), record.pop("meta")
-                found[name][record["id"]] = record
-        return found
+def stored(clinic: Clinic, types: list[str]) -> dict[str, dict[str, dict]]:
+    clinic.run("export", ",".join(types), "--per-type", "--gzip", "--out", "out", "--quiet")
+    found: dict[str, dict[str, dict]] = {name: {} for name in types}
+    for file in clinic.folder.glob("out/*/*.ndjson.gz"):
+        for line in gzip.open(file, "rt", encoding="utf-8"):
+            record = json.loads(line, parse_float=Decimal, parse_int=Decimal)
+            name, _ = record.pop("resourceType"), record.pop("meta")
+            found[name][record["id"]] = record
+    return found
 
 
 def compare(found: dict[str, dict[str, dict]], expected: dict[str, dict[str, dict]]) -> int:
@@ -447,7 +424,7 @@ def main() -> None:
         for part in (dirty(clinic, dice, times), of_synthea_files(clinic, dice, times)):
             for name, records in part.items():
                 expected.setdefault(name, {}).update(records)
-        count = compare(clinic.stored(sorted(expected)), expected)
+        count = compare(stored(clinic, sorted(expected)), expected)
     print(f"migrations: {count} records of eight tables are stored as another converter makes them (SEED={seed})")
 
 
