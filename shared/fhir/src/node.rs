@@ -1,5 +1,6 @@
 //! JSON as a tree in which a number is its text: `1.10` stays `1.10`, and 30 digits stay 30 digits.
 
+use compact_str::CompactString;
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -12,9 +13,9 @@ pub enum Node {
     /// `true` or `false`
     Bool(bool),
     /// A number, as it is written.
-    Number(String),
-    /// A string, unescaped.
-    Text(String),
+    Number(CompactString),
+    /// A string, unescaped. Most are short, and live in it.
+    Text(CompactString),
     /// An array.
     List(Vec<Node>),
     /// An object, its members in their order.
@@ -23,7 +24,7 @@ pub enum Node {
 
 /// The members of an object, in their order, which says nothing. Of a name that comes twice the last one counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Members(IndexMap<String, Node>);
+pub struct Members(IndexMap<CompactString, Node, foldhash::quality::RandomState>);
 
 /// As deep as records may be nested: what is deeper would cost a stack.
 const MAX_DEPTH: usize = 128;
@@ -38,28 +39,10 @@ impl Node {
     /// # Errors
     /// When it is no JSON, or nested more deeply than a record may be.
     pub fn parse(text: &str) -> Result<Self, NotJson> {
-        if is_too_deep(text) { Err(NotJson) } else { Self::read(text) }
-    }
-
-    fn read(text: &str) -> Result<Self, NotJson> {
-        let text = text.trim_ascii();
-        match text.as_bytes().first() {
-            Some(b'{') => {
-                let members: IndexMap<String, &RawValue> = serde_json::from_str(text).map_err(|_| NotJson)?;
-                let read = |(name, raw): (String, &RawValue)| Ok((name, Self::read(raw.get())?));
-                members.into_iter().map(read).collect::<Result<_, _>>().map(|members| Self::Object(Members(members)))
-            }
-            Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| NotJson)?;
-                items.into_iter().map(|raw| Self::read(raw.get())).collect::<Result<_, _>>().map(Self::List)
-            }
-            Some(b'"') => serde_json::from_str(text).map(Self::Text).map_err(|_| NotJson),
-            Some(b't' | b'f') => serde_json::from_str(text).map(Self::Bool).map_err(|_| NotJson),
-            Some(b'n') => serde_json::from_str(text).map(|()| Self::Null).map_err(|_| NotJson),
-            _ => serde_json::from_str::<&RawValue>(text)
-                .map(|raw| Self::Number(raw.get().to_owned()))
-                .map_err(|_| NotJson),
-        }
+        // Read once for its grammar, and once for what is in it.
+        let raw: &RawValue = serde_json::from_str(text).map_err(|_| NotJson)?;
+        let mut reader = JsonReader { rest: raw.get(), depth: 0 };
+        reader.value()
     }
 
     /// Writes it as JSON on one line.
@@ -104,13 +87,13 @@ impl Node {
     }
 
     /// A string.
-    pub(crate) fn text(text: impl Into<String>) -> Self {
+    pub fn text(text: impl Into<CompactString>) -> Self {
         Self::Text(text.into())
     }
 
     /// An object of these members.
     pub(crate) fn object<const N: usize>(members: [(&str, Self); N]) -> Self {
-        Self::Object(Members(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
+        Self::Object(Members(members.into_iter().map(|(name, value)| (name.into(), value)).collect()))
     }
 
     pub(crate) fn as_text(&self) -> Option<&str> {
@@ -145,9 +128,18 @@ impl Node {
     }
 }
 
-impl FromIterator<(String, Node)> for Members {
-    fn from_iter<I: IntoIterator<Item = (String, Node)>>(members: I) -> Self {
-        Self(members.into_iter().collect())
+impl<N: Into<CompactString>> FromIterator<(N, Node)> for Members {
+    fn from_iter<I: IntoIterator<Item = (N, Node)>>(members: I) -> Self {
+        Self(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
+
+impl IntoIterator for Members {
+    type Item = (CompactString, Node);
+    type IntoIter = indexmap::map::IntoIter<CompactString, Node>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -172,8 +164,8 @@ impl Members {
     }
 
     /// Sets a member, in its old place if it is there.
-    pub(crate) fn set(&mut self, name: &str, value: Node) {
-        self.0.insert(name.to_owned(), value);
+    pub(crate) fn set(&mut self, name: impl Into<CompactString>, value: Node) {
+        self.0.insert(name.into(), value);
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Node> {
@@ -182,23 +174,102 @@ impl Members {
 
     /// The member, made by `new` if it is not there.
     pub(crate) fn entry(&mut self, name: &str, new: impl FnOnce() -> Node) -> &mut Node {
-        self.0.entry(name.to_owned()).or_insert_with(new)
+        self.0.entry(name.into()).or_insert_with(new)
     }
 }
 
-fn is_too_deep(text: &str) -> bool {
-    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
-    text.bytes().any(|byte| {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_text => is_escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => depth += 1,
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
+/// Reads what is known to be JSON, but for the escapes in its strings.
+struct JsonReader<'a> {
+    rest: &'a str,
+    depth: usize,
+}
+
+impl<'a> JsonReader<'a> {
+    fn value(&mut self) -> Result<Node, NotJson> {
+        self.skip_space();
+        Ok(match self.rest.as_bytes().first() {
+            Some(b'{') => {
+                let mut members = Members::default();
+                self.list('}', |reader| {
+                    let name = reader.text()?;
+                    reader.skip(':')?;
+                    members.0.insert(name, reader.value()?);
+                    Ok(())
+                })?;
+                Node::Object(members)
+            }
+            Some(b'[') => {
+                let mut items = Vec::new();
+                self.list(']', |reader| {
+                    items.push(reader.value()?);
+                    Ok(())
+                })?;
+                Node::List(items)
+            }
+            Some(b'"') => Node::Text(self.text()?),
+            _ => {
+                let end = self.rest.find(|c: char| matches!(c, ',' | ']' | '}') || c.is_ascii_whitespace());
+                match self.take(end.unwrap_or(self.rest.len()))? {
+                    "null" => Node::Null,
+                    "true" => Node::Bool(true),
+                    "false" => Node::Bool(false),
+                    number => Node::Number(number.into()),
+                }
+            }
+        })
+    }
+
+    /// What stands between an opening bracket and `end`, with commas between.
+    fn list(&mut self, end: char, mut item: impl FnMut(&mut Self) -> Result<(), NotJson>) -> Result<(), NotJson> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(NotJson);
         }
-        depth > MAX_DEPTH
-    })
+        self.take(1)?;
+        self.skip_space();
+        while !self.rest.starts_with(end) {
+            item(self)?;
+            self.skip_space();
+            if self.rest.starts_with(',') {
+                self.skip(',')?;
+                self.skip_space();
+            }
+        }
+        self.depth -= 1;
+        self.skip(end)
+    }
+
+    fn text(&mut self) -> Result<CompactString, NotJson> {
+        let bytes = self.rest.as_bytes();
+        let ends = memchr::memchr2_iter(b'"', b'\\', bytes).skip(1);
+        let mut skipped = 0;
+        for at in ends {
+            match bytes.get(at) {
+                _ if at < skipped => {}
+                Some(b'"') if skipped == 0 => return Ok(self.take(at + 1)?.trim_matches('"').into()),
+                Some(b'"') => return serde_json::from_str::<String>(self.take(at + 1)?).map(Into::into).map_err(|_| NotJson),
+                // Whatever is escaped, it ends nothing.
+                _ => skipped = at + 2,
+            }
+        }
+        Err(NotJson)
+    }
+
+    fn skip_space(&mut self) {
+        self.rest = self.rest.trim_ascii_start();
+    }
+
+    fn skip(&mut self, what: char) -> Result<(), NotJson> {
+        self.skip_space();
+        self.rest = self.rest.strip_prefix(what).ok_or(NotJson)?;
+        Ok(())
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a str, NotJson> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(NotJson)?;
+        self.rest = rest;
+        Ok(taken)
+    }
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {

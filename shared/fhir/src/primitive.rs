@@ -1,9 +1,10 @@
 //! FHIR's primitive types: the form of each (<https://hl7.org/fhir/R4/datatypes.html>), and values between the flat record and
 //! them.
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
-use regex_lite::Regex;
+use compact_str::{CompactString, format_compact};
 
 use crate::node::Node;
 use crate::table::Copy;
@@ -11,6 +12,11 @@ use crate::table::Copy;
 /// Whether a text may be a FHIR string: not empty, no white space around it (XML's readers drop it), and none in it but
 /// space, tab, CR and LF. FHIR's own pattern knows no control characters either.
 pub(crate) fn is_string(text: &str) -> bool {
+    // Nearly every text is one of these, and they need no look at letters.
+    let is_plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if text.bytes().all(is_plain) {
+        return !text.is_empty() && !text.starts_with(' ') && !text.ends_with(' ');
+    }
     let is_allowed =
         |c: char| matches!(c, ' ' | '\t' | '\r' | '\n') || !(c.is_whitespace() || c.is_control() || c == '\u{feff}');
     !text.is_empty() && text.trim() == text && text.chars().all(is_allowed)
@@ -21,6 +27,7 @@ fn has_form(kind: &str, text: &str) -> bool {
     if !is_string(text) {
         return false;
     }
+    let mut front = Front(text.as_bytes());
     match kind {
         "string" | "markdown" => true,
         "code" => {
@@ -29,11 +36,14 @@ fn has_form(kind: &str, text: &str) -> bool {
         }
         "uri" | "url" | "canonical" => !text.contains([' ', '\t', '\r', '\n']),
         "id" => is_id(text),
-        "date" => forms().date.is_match(text) && is_real_date(text),
-        "dateTime" => forms().date_time.is_match(text) && is_real_date(text),
-        "instant" => forms().instant.is_match(text) && is_real_date(text),
-        "time" => forms().time.is_match(text),
-        "base64Binary" => forms().base64.is_match(text),
+        "date" => front.date().is_some() && front.is_at_end(),
+        "dateTime" | "instant" => {
+            let parts = front.date();
+            let is_day = kind == "dateTime" && parts.is_some() && front.is_at_end();
+            is_day || (parts == Some(3) && front.has(b'T') && front.clock() && front.zone() && front.is_at_end())
+        }
+        "time" => front.clock() && front.is_at_end(),
+        "base64Binary" => is_base64(text),
         _ => false,
     }
 }
@@ -44,54 +54,79 @@ pub(crate) fn is_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
-struct Forms {
-    date: Regex,
-    date_time: Regex,
-    instant: Regex,
-    time: Regex,
-    base64: Regex,
-    decimal: Regex,
-    integer: Regex,
-}
+/// Reads dates and times from the front of a text.
+struct Front<'a>(&'a [u8]);
 
-/// As the specification has them, anchored.
-fn forms() -> &'static Forms {
-    static FORMS: OnceLock<Forms> = OnceLock::new();
-    FORMS.get_or_init(|| {
-        let year = "([0-9]([0-9]([0-9][1-9]|[1-9]0)|[1-9]00)|[1-9]000)";
-        let month = "(0[1-9]|1[0-2])";
-        let day = "(0[1-9]|[1-2][0-9]|3[0-1])";
-        let clock = "([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]+)?";
-        let zone = "(Z|(\\+|-)((0[0-9]|1[0-3]):[0-5][0-9]|14:00))";
-        let regex = |text: &str| match Regex::new(text) {
-            Ok(regex) => regex,
-            // A test uses every one of them.
-            Err(error) => unreachable!("{error}"),
-        };
-        Forms {
-            date: regex(&format!("^{year}(-{month}(-{day})?)?$")),
-            date_time: regex(&format!("^{year}(-{month}(-{day}(T{clock}{zone})?)?)?$")),
-            instant: regex(&format!("^{year}-{month}-{day}T{clock}{zone}$")),
-            time: regex(&format!("^{clock}$")),
-            base64: regex("^([0-9a-zA-Z+/]{4})*([0-9a-zA-Z+/]{2}==|[0-9a-zA-Z+/]{3}=)?$"),
-            decimal: regex("^-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?$"),
-            integer: regex("^(0|-?[1-9][0-9]*)$"),
+impl Front<'_> {
+    /// A number of so many digits, if it is one of these.
+    fn number(&mut self, digits: usize, of: RangeInclusive<u32>) -> Option<u32> {
+        let (head, rest) = self.0.split_at_checked(digits)?;
+        let digit = |byte: u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
+        let number = head.iter().try_fold(0, |number, byte| Some(number * 10 + digit(*byte)?))?;
+        self.0 = rest;
+        of.contains(&number).then_some(number)
+    }
+
+    fn has(&mut self, byte: u8) -> bool {
+        let rest = self.0.strip_prefix(&[byte]);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
+    }
+
+    /// A year, month or day that exists; how many of the three are said.
+    fn date(&mut self) -> Option<u8> {
+        let year = self.number(4, 1..=9999)?;
+        if !self.has(b'-') {
+            return Some(1);
         }
-    })
+        let month = self.number(2, 1..=12)?;
+        if !self.has(b'-') {
+            return Some(2);
+        }
+        let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let days = match month {
+            2 if is_leap => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        self.number(2, 1..=days).map(|_| 3)
+    }
+
+    fn clock(&mut self) -> bool {
+        let is_read = self.number(2, 0..=23).is_some()
+            && self.has(b':')
+            && self.number(2, 0..=59).is_some()
+            && self.has(b':')
+            && self.number(2, 0..=60).is_some();
+        let has_fraction = is_read && self.has(b'.');
+        let mut digits = 0;
+        while has_fraction && self.number(1, 0..=9).is_some() {
+            digits += 1;
+        }
+        is_read && has_fraction == (digits > 0)
+    }
+
+    fn zone(&mut self) -> bool {
+        if self.has(b'Z') {
+            return true;
+        }
+        let is_signed = self.has(b'+') || self.has(b'-');
+        let hours = self.number(2, 0..=14);
+        let minutes = if self.has(b':') { self.number(2, 0..=59) } else { None };
+        is_signed && hours.zip(minutes).is_some_and(|(hours, minutes)| hours < 14 || minutes == 0)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
-/// Whether the day exists: the form alone lets 30 February through.
-fn is_real_date(text: &str) -> bool {
-    let number = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<u32>().ok());
-    let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return true };
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 if is_leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    day <= days
+/// Whether a text has the form of a base64 text.
+fn is_base64(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    text.len().is_multiple_of(4) && text.len() - body.len() <= 2 && body.bytes().all(is_digit)
 }
 
 /// Whether a type is written as a JSON number.
@@ -99,17 +134,16 @@ fn is_number(kind: &str) -> bool {
     matches!(kind, "decimal" | "integer" | "positiveInt" | "unsignedInt")
 }
 
-/// Whether a number has the form and the bounds of its type.
+/// Whether a number has the form and the bounds of its type. FHIR's decimals have the form of JSON's numbers.
 fn number_fits(kind: &str, text: &str) -> bool {
-    let forms = forms();
     if kind == "decimal" {
         // FHIR asks for eighteen digits; beyond them others read another number.
         let mantissa = text.split(['e', 'E']).next().unwrap_or_default().trim_start_matches(['-', '0', '.']);
         let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
         let is_finite = text.parse::<f64>().is_ok_and(f64::is_finite);
-        return digits <= 18 && is_finite && forms.decimal.is_match(text);
+        return digits <= 18 && is_finite;
     }
-    let Some(number) = text.parse::<i64>().ok().filter(|_| forms.integer.is_match(text)) else { return false };
+    let Some(number) = text.parse::<i64>().ok().filter(|_| text != "-0") else { return false };
     let least = match kind {
         "positiveInt" => 1,
         "unsignedInt" => 0,
@@ -125,21 +159,21 @@ impl Copy {
         match value {
             Node::Bool(_) if kind == "boolean" => Some(value.clone()),
             Node::Number(text) if is_number(kind) => {
-                let text = if self.map.is_empty() { shifted(text, self.shift)? } else { self.map.get(text)?.clone() };
+                let text = if self.map.is_empty() { shifted(text, self.shift)? } else { self.map.get(text.as_str())?.into() };
                 let is_in = self.is_between(&text) && number_fits(kind, &text);
                 is_in.then_some(Node::Number(text))
             }
             Node::Text(text) => {
-                let text = if self.map.is_empty() { text.as_str() } else { self.map.get(text)? };
+                let text = if self.map.is_empty() { text.as_str() } else { self.map.get(text.as_str())? };
                 let text = match kind {
-                    "date" if has_form("dateTime", text) => text.get(..10).unwrap_or(text).to_owned(),
-                    "time" if text.len() == 5 => format!("{text}:00"),
-                    _ => text.to_owned(),
+                    "date" if has_form("dateTime", text) => Cow::Borrowed(text.get(..10).unwrap_or(text)),
+                    "time" if text.len() == 5 => Cow::Owned(format!("{text}:00")),
+                    _ => Cow::Borrowed(text),
                 };
-                let is_known = (self.options.is_empty() || self.options.contains(&text))
+                let is_known = (self.options.is_empty() || self.options.iter().any(|known| *known == text))
                     && self.codes.as_ref().is_none_or(|codes| codes.has(&text))
                     && self.pattern.as_ref().is_none_or(|pattern| pattern.fits(&text));
-                (is_known && has_form(kind, &text)).then_some(Node::Text(text))
+                (is_known && has_form(kind, &text)).then(|| Node::text(text))
             }
             _ => None,
         }
@@ -153,17 +187,17 @@ impl Copy {
                 let text = if self.map.is_empty() {
                     shifted(text, -self.shift)?
                 } else {
-                    self.map.iter().find(|(_, written)| *written == text)?.0.clone()
+                    self.map.iter().find(|(_, written)| *written == text)?.0.into()
                 };
                 Some(Node::Number(text))
             }
             Node::Text(text) => {
                 let text = if self.map.is_empty() {
-                    self.from.get(text).unwrap_or(text)
+                    self.from.get(text.as_str()).map_or(text.as_str(), String::as_str)
                 } else {
                     self.map.iter().find(|(_, written)| *written == text)?.0
                 };
-                let is_known = self.options.is_empty() || self.options.contains(text);
+                let is_known = self.options.is_empty() || self.options.iter().any(|known| known == text);
                 is_known.then(|| Node::text(text))
             }
             Node::Null | Node::List(_) | Node::Object(_) => None,
@@ -177,9 +211,9 @@ impl Copy {
 }
 
 /// A number with its decimal point moved to the right, in its text: no digit is lost.
-fn shifted(text: &str, by: i32) -> Option<String> {
+fn shifted(text: &str, by: i32) -> Option<CompactString> {
     if by == 0 {
-        return Some(text.to_owned());
+        return Some(text.into());
     }
     if text.contains(['e', 'E']) {
         return None;
@@ -200,7 +234,7 @@ fn shifted(text: &str, by: i32) -> Option<String> {
     };
     // Zeros at the end of a whole number are no decimals: 100 percent are 1, and 25.0 are 0.250.
     let moved = if text.contains('.') { moved.as_str() } else { shortest(&moved) };
-    Some(format!("{sign}{moved}"))
+    Some(format_compact!("{sign}{moved}"))
 }
 
 /// A number without zeros that say nothing.
@@ -241,6 +275,11 @@ mod tests {
             ("code", "a b"),
             ("id", "a.-b"),
             ("base64Binary", "QUJD"),
+            ("base64Binary", "QQ=="),
+            ("dateTime", "0001"),
+            ("dateTime", "2024-02"),
+            ("dateTime", "2024-02-29T00:00:00-13:59"),
+            ("instant", "2024-02-29T10:00:00.1234567890123Z"),
             ("string", "x  y"),
         ] {
             assert!(has_form(kind, text), "{kind} {text}");
@@ -252,6 +291,17 @@ mod tests {
             ("dateTime", "2024-01-01T10:00Z"),
             ("instant", "2024-01-01"),
             ("time", "24:00:00"),
+            ("time", "10:00:00."),
+            ("time", "10:00:61"),
+            ("date", "2024-1-01"),
+            ("date", "2024-"),
+            ("date", "2024-13"),
+            ("date", "2024-01-01T"),
+            ("dateTime", "2024-02T10:00:00Z"),
+            ("dateTime", "2024-02-29T10:00:00+14:01"),
+            ("dateTime", "2024-02-29T10:00:00Z0"),
+            ("base64Binary", "QQ="),
+            ("base64Binary", "Q==="),
             ("code", " a"),
             ("code", "a  b"),
             ("id", "a_b"),

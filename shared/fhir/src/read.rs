@@ -173,13 +173,13 @@ impl<'a> Reader<'a> {
                     self.mark(leaf);
                 }
                 let text = words.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(" ");
-                (!text.is_empty()).then_some(Node::Text(text))
+                (!text.is_empty()).then_some(Node::text(text))
             }
-            Rule::Narrative => self.text_of(element, "div").map(|div| Node::Text(without_tags(div))),
+            Rule::Narrative => self.text_of(element, "div").map(|div| Node::text(without_tags(div))),
             Rule::Base64 => {
                 let text = String::from_utf8(STANDARD.decode(element.as_text()?).ok()?).ok()?;
                 self.mark(element);
-                Some(Node::Text(text))
+                Some(Node::text(text))
             }
             Rule::Object(rule) => self.object(rule, element),
         }
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
             if let Some(system) = system.filter(|system| system.as_text() == Some(&rule.system)) {
                 self.mark(system);
             }
-            return Some(Node::Text(code));
+            return Some(Node::text(code));
         }
         let read_before = self.newest.len();
         let text = match element.get("coding") {
@@ -274,7 +274,7 @@ impl<'a> Reader<'a> {
             if !reference.contains(HISTORY) {
                 self.text_of(element, "reference");
             }
-            return Some(Node::Text(flat_reference(rule, reference)));
+            return Some(Node::text(flat_reference(rule, reference)));
         }
         if let Some(value) = element.get("identifier").and_then(|identifier| self.text_of(identifier, "value")) {
             return Some(Node::text(value));

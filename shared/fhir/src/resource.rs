@@ -42,8 +42,8 @@ pub fn to_fhir(resource_type: ResourceType, flat: &Members) -> Option<Members> {
     let of = table().types.get(&resource_type)?;
     let mut resource = head_to_fhir(resource_type, flat);
     let elements = write::elements(of, flat);
-    for (name, value) in with_kept(of, flat, elements).iter() {
-        resource.set(name, value.clone());
+    for (name, value) in with_kept(of, flat, elements) {
+        resource.set(name, value);
     }
     add_rest(of, flat, &mut resource);
     Some(resource)
@@ -121,7 +121,7 @@ fn head_to_fhir(resource_type: ResourceType, flat: &Members) -> Members {
     let mut resource = Members::default();
     resource.set("resourceType", Node::text(resource_type.as_str()));
     if let Some(id) = flat.get("id").and_then(Node::as_text) {
-        resource.set("id", Node::Text(ids::to_fhir(id)));
+        resource.set("id", Node::text(ids::to_fhir(id)));
     }
     if let Some(meta) = flat.get("meta").and_then(Node::as_object) {
         let mut carried = Members::default();
@@ -143,13 +143,13 @@ fn read_back(of: &'static TypeTable, resource: &Members) -> Members {
 fn read_with<'a>(reader: &mut Reader<'a>, of: &'static TypeTable, resource: &'a Members) -> Members {
     let mut flat = Members::default();
     if let Some(id) = resource.get("id").and_then(Node::as_text) {
-        flat.set("id", Node::Text(ids::from_fhir(id)));
+        flat.set("id", Node::text(ids::from_fhir(id)));
     }
     if let Some(meta) = resource.get("meta") {
         flat.set("meta", meta.clone());
     }
-    for (name, value) in reader.members(of).iter() {
-        flat.set(name, value.clone());
+    for (name, value) in reader.members(of) {
+        flat.set(name, value);
     }
     let mut is_replaced = false;
     for extension in member_extensions(resource) {
@@ -219,7 +219,7 @@ fn member_extension(name: &str, value: &Node) -> Node {
             let _ = write!(text, "\\u{:04x}", u32::from(c));
         }
     }
-    Node::object([("url", Node::text(MEMBER)), ("valueString", Node::Text(text))])
+    Node::object([("url", Node::text(MEMBER)), ("valueString", Node::text(text))])
 }
 
 /// The foreign elements that a fresh export would not write just so, with those that they stand or fall with; `null` for
@@ -270,7 +270,7 @@ fn with_kept(of: &'static TypeTable, flat: &Members, elements: Members) -> Membe
     let put = |into: &mut Members, (group, kept): (&&str, &Vec<(&str, Option<Node>)>)| {
         for (name, element) in kept {
             match element {
-                Some(element) => into.set(name, element.clone()),
+                Some(element) => into.set(*name, element.clone()),
                 None => drop(into.remove(name)),
             }
         }

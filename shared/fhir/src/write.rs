@@ -107,8 +107,8 @@ fn below(node: &mut Node, rest: &[Step], element: Node) -> bool {
 fn merge(node: &mut Node, element: Node) {
     match (node, element) {
         (Node::Object(members), Node::Object(more)) => {
-            for (name, value) in more.iter() {
-                members.set(name, value.clone());
+            for (name, value) in more {
+                members.set(name, value);
             }
         }
         (node, element) => *node = element,
@@ -136,7 +136,7 @@ fn element(rule: &Rule, value: &Node) -> Option<Node> {
         Rule::Reference(rule) => reference(rule, value.as_text()?),
         Rule::Words => Some(Node::List(vec![string(value)?])),
         Rule::Narrative => narrative(value.as_text()?),
-        Rule::Base64 => Some(Node::Text(STANDARD.encode(value.as_text().filter(|text| !text.is_empty())?))),
+        Rule::Base64 => Some(Node::text(STANDARD.encode(value.as_text().filter(|text| !text.is_empty())?))),
         Rule::Object(rule) => object(rule, value.as_object()?),
     }
 }
@@ -185,7 +185,7 @@ fn reference(rule: &Reference, text: &str) -> Option<Node> {
     if !is_string(text) {
         return None;
     }
-    let to = |reference: String| Some(Node::object([("reference", Node::Text(reference))]));
+    let to = |reference: String| Some(Node::object([("reference", Node::text(reference))]));
     if is_absolute(text) {
         return to(text.to_owned());
     }
@@ -211,7 +211,7 @@ fn narrative(text: &str) -> Option<Node> {
     }
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let div = format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><pre>{escaped}</pre></div>");
-    Some(Node::object([("status", Node::text("additional")), ("div", Node::Text(div))]))
+    Some(Node::object([("status", Node::text("additional")), ("div", Node::text(div))]))
 }
 
 fn object(rule: &Object, value: &Members) -> Option<Node> {

@@ -66,10 +66,10 @@ fn changed(node: &Node, turns: &mut impl Iterator<Item = (u8, Node)>) -> Option<
 fn foreign(of: Members) -> BoxedStrategy<Members> {
     let leaf = || {
         prop_oneof![
-            text().prop_map(Node::Text),
-            number().prop_map(Node::Number),
+            text().prop_map(Node::text),
+            number().prop_map(|number| Node::Number(number.into())),
             any::<bool>().prop_map(Node::Bool),
-            text().prop_map(|text| Node::List(vec![Node::Text(text)])),
+            text().prop_map(|text| Node::List(vec![Node::text(text)])),
         ]
     };
     proptest::collection::vec((0..24_u8, leaf()), 200)

@@ -52,15 +52,15 @@ fn value(shape: Shape<'_>, depth: u32) -> BoxedStrategy<Node> {
     let mut kinds: Vec<BoxedStrategy<Node>> = Vec::new();
     if shape.is_string() {
         kinds.push(match shape.options() {
-            Some(options) => proptest::sample::select(options.to_vec()).prop_map(Node::Text).boxed(),
-            None => text().prop_map(Node::Text).boxed(),
+            Some(options) => proptest::sample::select(options.to_vec()).prop_map(Node::text).boxed(),
+            None => text().prop_map(Node::text).boxed(),
         });
     }
     match shape.number() {
         Some(NumberKind::Integer) => {
-            kinds.push((-3..200_i32).prop_map(|number| Node::Number(number.to_string())).boxed());
+            kinds.push((-3..200_i32).prop_map(|number| Node::Number(number.to_string().into())).boxed());
         }
-        Some(NumberKind::Number) => kinds.push(number().prop_map(Node::Number).boxed()),
+        Some(NumberKind::Number) => kinds.push(number().prop_map(|number| Node::Number(number.into())).boxed()),
         None => {}
     }
     if shape.is_boolean() {
@@ -101,7 +101,7 @@ pub(crate) fn record(resource_type: ResourceType, schema: &Schema) -> BoxedStrat
     (members, text(), proptest::option::of(text()))
         .prop_map(move |(members, id, ward)| {
             let own = [("resourceType", Some(resource_type.as_str().to_owned())), ("id", Some(id)), ("x-ward", ward)];
-            let own = own.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Node::Text(text?))));
+            let own = own.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Node::text(text?))));
             own.chain(members.iter().map(|(name, value)| (name.to_owned(), value.clone()))).collect()
         })
         .boxed()
