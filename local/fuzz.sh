@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # Coverage and sanitizer are flags that rustc calls unstable: allowed, so that the pinned toolchain serves.
 export RUSTC_BOOTSTRAP=1
-for target in framing records bodies ids; do
+for target in framing records bodies ids fhir; do
     echo "fuzzing $target"
     learned="$PWD/fuzz/learned/$target"
     mkdir -p "$learned"

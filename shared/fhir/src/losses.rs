@@ -44,34 +44,42 @@ impl Losses {
         fresh: &Members,
     ) -> Self {
         let mut losses = Self::default();
-        let mut written = HashSet::new();
-        for (name, element) in fresh.iter() {
-            each_leaf(names::element(name), element, &mut |path, leaf| {
-                written.insert((path.to_owned(), leaf.to_json()));
-            });
-        }
+        // Of a resource that somebody else wrote not much is unread.
+        let written = LazyCell::new(|| {
+            let mut written = HashSet::new();
+            for (name, element) in fresh.iter() {
+                each_leaf(Place::of(names::element(name)), element, &mut |place, leaf| {
+                    written.insert((place.path(), leaf.to_json()));
+                });
+            }
+            written
+        });
         for (name, element) in resource.iter().filter(|(name, _)| !is_own(name)) {
             // A concept without a code says what it means by its text alone. Few elements are asked for it.
             let has_code = LazyCell::new(|| {
                 let mut found = false;
-                each_leaf("", element, &mut |path, _| {
-                    found |= path.is_empty() || path.rsplit('.').next() == Some("code");
-                });
+                each_leaf(Place::of(""), element, &mut |place, _| found |= matches!(place.name, "" | "code"));
                 found
             });
-            each_leaf(names::top(resource_type, name), element, &mut |path, leaf| {
-                let modifier = is_modifier(of, path);
-                let is_renamed = modifier && reader.has_renamed(leaf);
-                let is_read = reader.has_read(leaf) && !is_renamed;
-                if is_read || written.contains(&(path.to_owned(), leaf.to_json())) {
+            each_leaf(Place::of(names::top(resource_type, name)), element, &mut |place, leaf| {
+                let (is_read, is_renamed) = (reader.has_read(leaf), reader.has_renamed(leaf));
+                if is_read && !is_renamed {
                     return;
                 }
-                let has_room = losses.0.len() < MAX_ELEMENTS || losses.0.contains_key(path);
-                let loss = losses.0.entry(if has_room { path } else { names::OTHER }.to_owned()).or_default();
+                let path = place.path();
+                let modifier = is_modifier(of, &path);
+                let key = (path, leaf.to_json());
+                if (is_read && !modifier) || written.contains(&key) {
+                    return;
+                }
+                let (path, _) = key;
+                let is_meant = modifier
+                    && changes_meaning(place.name, leaf, || *has_code)
+                    && (place.name != "use" || is_of_read(reader, element, leaf) != Some(false));
+                let has_room = losses.0.len() < MAX_ELEMENTS || losses.0.contains_key(&path);
+                let loss = losses.0.entry(if has_room { path } else { names::OTHER.to_owned() }).or_default();
                 loss.leaves += 1;
-                loss.modifier |= modifier
-                    && changes_meaning(path, leaf, || *has_code)
-                    && (path.rsplit('.').next() != Some("use") || is_of_read(reader, element, leaf) != Some(false));
+                loss.modifier |= is_meant;
             });
         }
         losses
@@ -107,7 +115,7 @@ fn is_of_read(reader: &Reader<'_>, element: &Node, leaf: &Node) -> Option<bool> 
         Node::List(items) => items.iter().find_map(|item| is_of_read(reader, item, leaf)),
         Node::Object(members) if members.iter().any(|(_, member)| std::ptr::eq(member, leaf)) => {
             let mut is_read = false;
-            each_leaf("", element, &mut |_, leaf| is_read |= reader.has_read(leaf));
+            each_leaf(Place::of(""), element, &mut |_, leaf| is_read |= reader.has_read(leaf));
             Some(is_read)
         }
         Node::Object(members) => members.iter().find_map(|(_, member)| is_of_read(reader, member, leaf)),
@@ -123,9 +131,9 @@ const ERROR: &str = "entered-in-error";
 pub(crate) fn refuse_error(of: &TypeTable, resource: &Members) -> Result<(), EnteredInError> {
     let mut found = None;
     for (name, element) in resource.iter() {
-        each_leaf(names::element(name), element, &mut |path, leaf| {
-            if leaf.as_text() == Some(ERROR) && is_modifier(of, path) && !knows_error(of, path) {
-                found.get_or_insert_with(|| path.to_owned());
+        each_leaf(Place::of(names::element(name)), element, &mut |place, leaf| {
+            if leaf.as_text() == Some(ERROR) && found.is_none() {
+                found = Some(place.path()).filter(|path| is_modifier(of, path) && !knows_error(of, path));
             }
         });
     }
@@ -158,10 +166,9 @@ fn is_modifier(of: &TypeTable, path: &str) -> bool {
 }
 
 /// Of a code its display says nothing more, and what is so anyway is no change.
-fn changes_meaning(path: &str, leaf: &Node, has_code: impl Fn() -> bool) -> bool {
-    let last = path.rsplit('.').next().unwrap_or_default();
-    match (last, leaf) {
-        (_, Node::Bool(value)) => *value != (last == "active"),
+fn changes_meaning(name: &str, leaf: &Node, has_code: impl Fn() -> bool) -> bool {
+    match (name, leaf) {
+        (_, Node::Bool(value)) => *value != (name == "active"),
         // That a name or an address is the old one changes what it says; that it is the official one does not.
         ("use", leaf) => matches!(leaf.as_text(), Some("old" | "temp")),
         ("display" | "text", _) => !has_code(),
@@ -170,13 +177,36 @@ fn changes_meaning(path: &str, leaf: &Node, has_code: impl Fn() -> bool) -> bool
     }
 }
 
-/// Every primitive below an element, with its path.
-fn each_leaf(path: &str, element: &Node, see: &mut dyn FnMut(&str, &Node)) {
-    match element {
-        Node::List(items) => items.iter().for_each(|item| each_leaf(path, item, see)),
-        Node::Object(members) => {
-            members.iter().for_each(|(name, member)| each_leaf(&names::below(path, name), member, see));
+/// Where an element stands. Its path is put together where it is told, which is seldom.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    name: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(name: &'a str) -> Self {
+        Self { parent: None, name }
+    }
+
+    /// As `identifier.value`.
+    fn path(&self) -> String {
+        match self.parent {
+            Some(parent) => names::below(parent.path(), self.name),
+            None => self.name.to_owned(),
         }
-        leaf => see(path, leaf),
+    }
+}
+
+/// Every primitive below an element, with its place.
+fn each_leaf(place: Place<'_>, element: &Node, see: &mut dyn FnMut(Place<'_>, &Node)) {
+    match element {
+        Node::List(items) => items.iter().for_each(|item| each_leaf(place, item, see)),
+        Node::Object(members) => {
+            for (name, member) in members.iter() {
+                each_leaf(Place { parent: Some(&place), name }, member, see);
+            }
+        }
+        leaf => see(place, leaf),
     }
 }

@@ -49,8 +49,12 @@ pub fn resource_type(name: &str) -> &str {
 }
 
 /// The path of a member below another one, of bounded length.
-pub(crate) fn below(path: &str, name: &str) -> String {
-    if path.len() > MAX_PATH { path.to_owned() } else { format!("{path}.{}", element(name)) }
+pub(crate) fn below(mut path: String, name: &str) -> String {
+    if path.len() <= MAX_PATH {
+        path.push('.');
+        path.push_str(element(name));
+    }
+    path
 }
 
 #[cfg(test)]
@@ -72,7 +76,7 @@ mod tests {
         );
         assert_eq!((resource_type("Procedure"), resource_type("JaneDoe")), ("Procedure", OTHER));
         assert!(ResourceType::ALL.iter().all(|known| resource_type(known.as_str()) == known.as_str()));
-        let long = (0..10_000).fold("name".to_owned(), |path, _| below(&path, "extension"));
+        let long = (0..10_000).fold("name".to_owned(), |path, _| below(path, "extension"));
         assert!(long.len() < MAX_PATH + 70);
     }
 }

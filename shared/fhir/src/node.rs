@@ -247,7 +247,9 @@ impl<'a> JsonReader<'a> {
             match bytes.get(at) {
                 _ if at < skipped => {}
                 Some(b'"') if skipped == 0 => return Ok(self.take(at + 1)?.trim_matches('"').into()),
-                Some(b'"') => return serde_json::from_str::<String>(self.take(at + 1)?).map(Into::into).map_err(|_| NotJson),
+                Some(b'"') => {
+                    return serde_json::from_str::<String>(self.take(at + 1)?).map(Into::into).map_err(|_| NotJson);
+                }
                 // Whatever is escaped, it ends nothing.
                 _ => skipped = at + 2,
             }

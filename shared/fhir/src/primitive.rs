@@ -159,7 +159,8 @@ impl Copy {
         match value {
             Node::Bool(_) if kind == "boolean" => Some(value.clone()),
             Node::Number(text) if is_number(kind) => {
-                let text = if self.map.is_empty() { shifted(text, self.shift)? } else { self.map.get(text.as_str())?.into() };
+                let text =
+                    if self.map.is_empty() { shifted(text, self.shift)? } else { self.map.get(text.as_str())?.into() };
                 let is_in = self.is_between(&text) && number_fits(kind, &text);
                 is_in.then_some(Node::Number(text))
             }

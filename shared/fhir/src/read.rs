@@ -15,7 +15,7 @@ use crate::table::{Code, CodeForm, Field, Object, Other, Place, Reference, Rule,
 pub(crate) struct Reader<'a> {
     resource: Option<&'a Members>,
     /// Leaves, by where they lie.
-    read: HashSet<*const Node>,
+    read: HashSet<*const Node, foldhash::fast::RandomState>,
     /// The same in their order, so that the newest can be forgotten.
     newest: Vec<*const Node>,
     /// Of these the ones that were read as another code.

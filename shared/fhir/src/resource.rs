@@ -1,5 +1,6 @@
 //! Whole resources: the record's head, what the table does not carry, and what is kept of foreign resources.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -40,13 +41,19 @@ pub const MAPPING_VERSION: u32 = 1;
 #[must_use]
 pub fn to_fhir(resource_type: ResourceType, flat: &Members) -> Option<Members> {
     let of = table().types.get(&resource_type)?;
+    let mut resource = carried(resource_type, of, flat);
+    add_rest(of, flat, &mut resource);
+    Some(resource)
+}
+
+/// What of a record the table carries, and what is kept of a foreign resource.
+fn carried(resource_type: ResourceType, of: &'static TypeTable, flat: &Members) -> Members {
     let mut resource = head_to_fhir(resource_type, flat);
     let elements = write::elements(of, flat);
     for (name, value) in with_kept(of, flat, elements) {
         resource.set(name, value);
     }
-    add_rest(of, flat, &mut resource);
-    Some(resource)
+    resource
 }
 
 /// Writes a record's line as a resource's, behind what `out` holds.
@@ -106,7 +113,8 @@ pub fn from_fhir(
     let mut reader = Reader::of(resource);
     let mut flat = read_with(&mut reader, of, resource);
     flat.set("resourceType", Node::text(resource_type.as_str()));
-    let fresh = to_fhir(resource_type, &flat)?;
+    // What travels as text is no element of the resource.
+    let fresh = carried(resource_type, of, &flat);
     let losses = Losses::of(&reader, resource_type, of, resource, &fresh);
     if unmapped == Unmapped::Keep {
         let kept = kept(of, &fresh, resource);
@@ -225,24 +233,26 @@ fn member_extension(name: &str, value: &Node) -> Node {
 /// The foreign elements that a fresh export would not write just so, with those that they stand or fall with; `null` for
 /// those that it would write and that were not there.
 fn kept(of: &TypeTable, fresh: &Members, resource: &Members) -> Members {
-    let element = |from: &Members, name: &str| from.get(name).and_then(|element| foreign_element(name, element));
+    fn element<'a>(from: &'a Members, name: &str) -> Option<Cow<'a, Node>> {
+        from.get(name).and_then(|element| foreign_element(name, element))
+    }
     let names = || resource.iter().chain(fresh.iter()).map(|(name, _)| name).filter(|name| !is_own(name));
     let differing = names().filter(|name| element(resource, name) != element(fresh, name));
     let groups: HashSet<_> = differing.map(|name| group_of(of, name)).collect();
     names()
         .filter(|name| groups.contains(group_of(of, name)))
-        .map(|name| (name.to_owned(), element(resource, name).unwrap_or(Node::Null)))
+        .map(|name| (name, element(resource, name).map_or(Node::Null, Cow::into_owned)))
         .collect()
 }
 
 /// An element without what only travels in it.
-fn foreign_element(name: &str, element: &Node) -> Option<Node> {
+fn foreign_element<'a>(name: &str, element: &'a Node) -> Option<Cow<'a, Node>> {
     match element {
         Node::List(items) if name == "extension" => {
             let others: Vec<_> = items.iter().filter(|item| !is_member(item)).cloned().collect();
-            (!others.is_empty()).then_some(Node::List(others))
+            (!others.is_empty()).then_some(Cow::Owned(Node::List(others)))
         }
-        element => Some(element.clone()),
+        element => Some(Cow::Borrowed(element)),
     }
 }
 
@@ -253,10 +263,13 @@ fn group_of<'a>(of: &'a TypeTable, name: &'a str) -> &'a str {
     choices.find(|choice| is_form_of(name, choice)).unwrap_or(name)
 }
 
+/// The elements that stand or fall together; `None` for one that was not there.
+type Group<'a> = Vec<(&'a str, Option<Cow<'a, Node>>)>;
+
 /// Puts kept elements in the place of those that were written, unless a member has been changed since.
 fn with_kept(of: &'static TypeTable, flat: &Members, elements: Members) -> Members {
     let Some(kept) = flat.get(KEPT).and_then(Node::as_object) else { return elements };
-    let mut groups: IndexMap<&str, Vec<(&str, Option<Node>)>> = IndexMap::new();
+    let mut groups: IndexMap<&str, Group<'_>> = IndexMap::new();
     for (name, element) in kept.iter().filter(|(name, _)| !is_own(name)) {
         let element = if *element == Node::Null { None } else { foreign_element(name, element) };
         groups.entry(group_of(of, name)).or_default().push((name, element));
@@ -267,10 +280,10 @@ fn with_kept(of: &'static TypeTable, flat: &Members, elements: Members) -> Membe
         let names = flat.iter().chain(back.iter()).map(|(name, _)| name.to_owned());
         names.filter(|name| flat.get(name) != back.get(name)).collect::<HashSet<_>>()
     };
-    let put = |into: &mut Members, (group, kept): (&&str, &Vec<(&str, Option<Node>)>)| {
+    let put = |into: &mut Members, (group, kept): (&&str, &Group<'_>)| {
         for (name, element) in kept {
             match element {
-                Some(element) => into.set(*name, element.clone()),
+                Some(element) => into.set(*name, Node::clone(element)),
                 None => drop(into.remove(name)),
             }
         }

@@ -151,3 +151,23 @@ fn no_crate_is_too_large_to_read() {
         assert!(lines <= MAX_LINES, "{}: {lines} lines", folder.display());
     }
 }
+
+/// What `profile.release.package` of a workspace says of each crate.
+fn optimised(workspace: &str) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(root().join(workspace).join("Cargo.toml")).unwrap();
+    let of_packages = text.split("[profile.release.package]").nth(1).unwrap().lines().skip(1);
+    let lines = of_packages.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(" = ")).map(|(name, how)| (name.to_owned(), how.to_owned())).collect()
+}
+
+#[test]
+fn what_is_measured_is_compiled_as_it_is_deployed() {
+    let lock = fs::read_to_string(root().join("bench/Cargo.lock")).unwrap();
+    let (deployed, measured) = (optimised(""), optimised("bench"));
+    let is_measured =
+        |name: &str| lock.contains(&format!("name = \"{}\"", name.trim_matches('"').split('@').next().unwrap()));
+    assert!(deployed.len() > 20 && measured.contains_key("fhir"));
+    for (name, how) in deployed.iter().filter(|(name, _)| is_measured(name)) {
+        assert_eq!(measured.get(name), Some(how), "{name} in bench/Cargo.toml");
+    }
+}

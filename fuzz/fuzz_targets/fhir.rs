@@ -1,0 +1,42 @@
+//! What is read of a JSON text is what `serde_json` reads, whatever a resource holds; a record is the same after it was a
+//! resource, and a resource after it was a record.
+#![no_main]
+
+use fhir::{Converter, Members, Node, Unmapped, from_fhir, to_fhir};
+use libfuzzer_sys::fuzz_target;
+use records::ResourceType;
+use serde_json::Value;
+
+/// An element that the service has no rules of its own for.
+fn elements(resource: &Members) -> Vec<(&str, &Node)> {
+    let mut elements: Vec<_> = resource.iter().filter(|(name, _)| !["resourceType", "id", "meta"].contains(name)).collect();
+    elements.sort_by_key(|(name, _)| *name);
+    elements
+}
+
+fuzz_target!(|input: (u8, &str)| {
+    let (which, text) = input;
+    let resource_type = ResourceType::ALL[usize::from(which) % ResourceType::ALL.len()];
+    if let Ok(value) = serde_json::from_str::<Value>(text)
+        && let Ok(node) = Node::parse(text)
+    {
+        assert_eq!(serde_json::from_str::<Value>(&node.to_json()).expect("JSON again"), value);
+    }
+    let _ = fhir::entries(text);
+    let _ = Converter::new(resource_type, Unmapped::Drop).convert(text.as_bytes());
+    let Ok(Node::Object(object)) = Node::parse(text) else { return };
+    // As a record of ours.
+    let members = object.iter().filter(|(name, _)| !["resourceType", "x-fhir"].contains(name));
+    let members = members.map(|(name, value)| (name, value.clone()));
+    let flat: Members = members.chain([("resourceType", Node::text(resource_type.as_str()))]).collect();
+    let resource = to_fhir(resource_type, &flat).expect("a type of the table");
+    // A record that says that it was entered in error is not read again.
+    if let Ok(read) = from_fhir(resource_type, &resource, Unmapped::Drop).expect("a type of the table") {
+        assert_eq!(read.flat, flat);
+    }
+    // As a resource of others.
+    if let Ok(read) = from_fhir(resource_type, &object, Unmapped::Keep).expect("a type of the table") {
+        let again = to_fhir(resource_type, &read.flat).expect("a type of the table");
+        assert_eq!(elements(&again), elements(&object));
+    }
+});
