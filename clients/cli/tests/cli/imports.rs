@@ -437,6 +437,9 @@ fn a_start_whose_key_is_forgotten_is_found_by_its_upload_and_then_by_its_label()
         if forgets_uploads {
             let uploads = std::mem::take(&mut bench.stub.state().uploads);
             bench.stub.state().forgotten_uploads = uploads;
+        } else {
+            // No label leads to it.
+            bench.stub.state().jobs[0].body["label"] = serde_json::Value::Null;
         }
         bench.run(&["resume", "state"]).ends(0);
         let state = bench.stub.state();
