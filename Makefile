@@ -53,7 +53,7 @@ quick: ## Pass the tests that need no stack.
 soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, mutants, outages of the clients, permissions, load, fuzzing.
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
-	SEEDS=10000 cargo test --workspace --locked --test simulation
+	SEEDS=10000 cargo test --package in-process --locked --test all simulation
 	OUTAGES=all cargo test --package clinik-bulk --locked --test cli outages
 	@$(VENV)/bin/python local/mutants.py
 	@$(LOCAL) exec -- $(VENV)/bin/python local/test-broken.py --hang

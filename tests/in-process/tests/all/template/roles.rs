@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::KEY;
-use crate::yaml::{TABLE_ARN, TABLES, Template, arn, listed, reference, table, texts};
+use super::KEY;
+use super::yaml::{TABLE_ARN, TABLES, Template, arn, listed, reference, table, texts};
 
 /// What a document allows: each action on each resource, as "action on resource".
 pub(crate) fn allowed(document: &Value) -> BTreeSet<String> {

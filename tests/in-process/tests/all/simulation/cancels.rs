@@ -9,8 +9,8 @@ use ports::JobStore;
 use records::ResourceType;
 use tokio::time::Instant;
 
-use crate::world::World;
-use crate::{exports, imports};
+use super::world::World;
+use super::{exports, imports};
 
 fn manager(world: &World) -> JobManager {
     let network = Arc::new(world.network.clone());

@@ -11,7 +11,7 @@ use in_process::{Service, test_partition};
 use model::JobId;
 use records::ResourceType;
 
-use crate::{deliver_for, worker_with};
+use super::{deliver_for, worker_with};
 
 #[tokio::test(start_paused = true)]
 async fn what_an_earlier_worker_had_begun_stays_charged() {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::yaml::{Template, document, texts};
+use super::yaml::{Template, document, texts};
 
-const DEPLOYING: &str = include_str!("../../../../docs/deploying.md");
-const SAMCONFIG: &str = include_str!("../../../../samconfig.toml");
+const DEPLOYING: &str = include_str!("../../../../../docs/deploying.md");
+const SAMCONFIG: &str = include_str!("../../../../../samconfig.toml");
 
 /// All names that a part of the template refers to.
 pub(crate) fn referred(part: &Value) -> BTreeSet<String> {
@@ -94,7 +94,7 @@ fn the_settings_of_sam_deploy_name_parameters_that_exist() {
 #[test]
 fn the_template_goes_through_a_bucket() {
     // CloudFormation takes 51,200 bytes in a call and 1,000,000 through a bucket.
-    let template = include_str!("../../../../template.yaml");
+    let template = include_str!("../../../../../template.yaml");
     assert!(template.len() < 500_000);
     assert!(SAMCONFIG.contains("resolve_s3 = true"));
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::worker_with;
+use super::worker_with;
 
 /// Workers of the service behind a network that is fair but for what a test does to it.
 fn networked(service: &Service, network: &Network) -> (ImportWorker, ExportWorker) {

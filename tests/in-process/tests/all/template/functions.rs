@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::yaml::{Template, alias, arn, document, reference, texts};
+use super::yaml::{Template, alias, arn, document, reference, texts};
 
 const PROCESSORS: [&str; 2] = ["RunExportFunction", "RunImportFunction"];
 

@@ -8,7 +8,7 @@ use model::{FailureReason, Job, JobId, JobState, ObjectKey, Report};
 use ports::UsageStore;
 use records::ResourceType;
 
-use crate::world::{Call, World};
+use super::world::{Call, World};
 
 /// Some lines, every seventh of which is invalid, and how many are valid.
 fn batch(world: &World) -> (String, u64, u64) {

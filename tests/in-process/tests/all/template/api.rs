@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::yaml::{Template, alias, arn, reference};
+use super::yaml::{Template, alias, arn, reference};
 
 /// The integration that a route leads to.
 fn target(route: &Value) -> String {

@@ -11,7 +11,7 @@ use model::{Compression, ExportSpec, FileLayout, Job, JobId, JobResult, JobSpec,
 use ports::Clock;
 use records::ResourceType;
 
-use crate::world::{CHUNK, Call, World};
+use super::world::{CHUNK, Call, World};
 
 /// Starts an export of patients and accounts, of which there are none.
 pub(crate) async fn start(world: &mut World, since: Option<Timestamp>) -> JobId {

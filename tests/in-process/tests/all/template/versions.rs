@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::functions::{all, is_api};
-use crate::parameters::referred;
-use crate::roles::allowed;
-use crate::yaml::{Template, arn, document, reference, texts};
+use super::functions::{all, is_api};
+use super::parameters::referred;
+use super::roles::allowed;
+use super::yaml::{Template, arn, document, reference, texts};
 
 #[test]
 fn whatever_calls_a_function_calls_its_alias() {

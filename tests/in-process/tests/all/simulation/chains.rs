@@ -8,8 +8,8 @@ use api::{ImportData, ImportRequest};
 use model::{JobResult, JobState, Stamp, transaction_time};
 use records::{RecordId, ResourceType, Unpacker};
 
-use crate::exports;
-use crate::world::{Call, World};
+use super::exports;
+use super::world::{Call, World};
 
 async fn start_import(world: &mut World, number: u64) {
     let lines = 1 + world.draw(120);

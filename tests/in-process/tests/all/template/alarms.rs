@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::yaml::{Template, document, reference, texts};
+use super::yaml::{Template, document, reference, texts};
 
-const RUNBOOK: &str = include_str!("../../../../RUNBOOK.md");
+const RUNBOOK: &str = include_str!("../../../../../RUNBOOK.md");
 
 fn alarms(template: &Template) -> BTreeSet<&str> {
     let kinds = ["AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"];
@@ -107,7 +107,7 @@ fn an_alarm_takes_ten_metrics_and_watches_one_result() {
 fn the_costs_count_every_metric_of_an_alarm() {
     let template = Template::new();
     let read: usize = template.of_type("AWS::CloudWatch::Alarm").into_values().map(|alarm| metrics(alarm).len()).sum();
-    let costs = include_str!("../../../../docs/costs.md");
+    let costs = include_str!("../../../../../docs/costs.md");
     assert!(
         costs.contains(&format!("| {read} metrics × 0.10 + 1 composite")),
         "docs/costs.md: alarms read {read} metrics"

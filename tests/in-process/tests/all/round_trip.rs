@@ -61,7 +61,7 @@ fn members(line: &str) -> Members {
 }
 
 async fn every_type_comes_back(own: &str) {
-    let facts: Value = serde_json::from_str(include_str!("../../../shared/records/tests/facts.json")).unwrap();
+    let facts: Value = serde_json::from_str(include_str!("../../../../shared/records/tests/facts.json")).unwrap();
     let service = Service::start().await;
     for resource_type in ResourceType::ALL {
         let sent: BTreeMap<_, _> =
