@@ -126,7 +126,7 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         state: PathBuf,
     },
-    /// Imports what was rejected, once it has been fixed: DIR/rejected.ndjson.
+    /// Imports what was rejected, once it has been fixed: DIR/rejected.ndjson, or of several types DIR/rejected/TYPE.ndjson.
     Retry(Retry),
     /// Exports records to a folder, or to stdout.
     Export(Export),

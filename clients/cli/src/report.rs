@@ -99,7 +99,12 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
             let meaning = if *modifier { "changes the meaning" } else { "" };
             vec![resource_type.to_string(), element.clone(), kept.to_owned(), meaning.to_owned(), thousands(*records)]
         });
-        rows(page, "Lost of FHIR", &["Type", "Element", "", "", "#Records"], &lost.collect::<Vec<_>>())?;
+        rows(
+            page,
+            "Elements of FHIR without a member",
+            &["Type", "Element", "", "", "#Records"],
+            &lost.collect::<Vec<_>>(),
+        )?;
         let without: Vec<_> = unsupported.iter().map(|(name, count)| vec![name.clone(), thousands(*count)]).collect();
         rows(page, "No records here for", &["Type", "#Resources"], &without)?;
     }

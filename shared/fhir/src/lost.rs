@@ -23,15 +23,15 @@ pub struct LossLine {
     pub records: u64,
     /// Whether it is kept in `x-fhir`.
     pub kept: bool,
-    /// Whether it changes what a record means.
+    /// Whether it changes what these records mean.
     pub modifier: bool,
 }
 
 /// Elements of FHIR that flat records have no member for, over all records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LostElements {
-    /// Records that have lost an element, and whether it changes what one means.
-    elements: BTreeMap<String, (u64, bool)>,
+    /// Records that have lost an element; those whose meaning it changes are counted by themselves.
+    elements: BTreeMap<(String, bool), u64>,
     is_kept: bool,
 }
 
@@ -42,11 +42,11 @@ impl LostElements {
     }
 
     fn count(&mut self, element: &str, modifier: bool) {
-        let has_room = self.elements.len() < MAX_ELEMENTS || self.elements.contains_key(element);
-        let name = if has_room { element } else { OTHER };
-        let (records, is_modifier) = self.elements.entry(name.to_owned()).or_default();
-        *records += 1;
-        *is_modifier |= modifier;
+        let mut key = (element.to_owned(), modifier);
+        if self.elements.len() >= MAX_ELEMENTS && !self.elements.contains_key(&key) {
+            key = (OTHER.to_owned(), modifier);
+        }
+        *self.elements.entry(key).or_default() += 1;
     }
 
     /// Adds what a record has lost.
@@ -56,9 +56,9 @@ impl LostElements {
         }
     }
 
-    /// A line for each element, in the order of their names.
+    /// A line for each element, in the order of their names; two for one that changes the meaning of some records alone.
     pub fn lines(&self, resource_type: ResourceType) -> impl Iterator<Item = LossLine> {
-        self.elements.iter().map(move |(element, (records, modifier))| LossLine {
+        self.elements.iter().map(move |((element, modifier), records)| LossLine {
             resource_type,
             element: element.clone(),
             records: *records,

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use records::ResourceType;
 use serde::{Deserialize, Serialize};
 use tables::UnknownColumns;
 use transfer::{
@@ -56,15 +57,15 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
     check_retried(&folder, output)?;
     if edited(&folder)?.is_empty() {
         let names: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
-        return Err(usage(format!("{} is as it was: fix the records first", names.join(", "))));
+        return Err(usage(format!("nothing has changed in {}: fix the records first", names.join(", "))));
     }
     let what = if summary.rejected_files.contains_key("rejected.ndjson") {
         let resource_type = rejected_type(&folder, &plan)?;
-        vec![PathBuf::from(resource_type), folder.rejected()]
+        vec![PathBuf::from(resource_type.as_str()), folder.rejected()]
     } else {
         vec![folder.rejected_folder()]
     };
-    warn_of_stored(&folder, &summary, output)?;
+    warn_of_stored(&folder, &plan, &summary, output)?;
     let reading = Reading {
         format: None,
         map: None,
@@ -94,26 +95,28 @@ fn over(folder: &StateFolder, request: &ImportRequest) -> Result<Option<(Plan, S
 }
 
 /// A rejected record may have the id of one that was stored, from another line: what is imported last stays.
-fn warn_of_stored(folder: &StateFolder, summary: &Summary, output: &Output) -> Result<()> {
+fn warn_of_stored(folder: &StateFolder, plan: &Plan, summary: &Summary, output: &Output) -> Result<()> {
     // Of the two lists the one that is kept in memory is that of the few.
     let mut rejected = BTreeSet::new();
     for name in summary.rejected_files.keys() {
-        each_id(&folder.path().join(name), |id| rejected.extend([id]))?;
+        // Of several types each has a file of its own.
+        let of = Path::new(name).file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        let of = of.map_or_else(|| rejected_type(folder, plan), Ok)?;
+        each_id(&folder.path().join(name), |_, id| rejected.extend([(of, id)]))?;
     }
     let mut stored = BTreeSet::new();
-    each_id(&folder.ids(), |id| stored.extend(rejected.take(&id)))?;
+    each_id(&folder.ids(), |of, id| stored.extend(of.and_then(|of| rejected.take(&(of, id)))))?;
     if !stored.is_empty() {
         output.warn(&format!(
-            "{} of the repaired records have ids under which the import has stored other lines: those of the same type are \
-             replaced now",
+            "{} of the rejected records have ids under which the import has stored other lines: these are replaced now",
             stored.len()
         ));
     }
     Ok(())
 }
 
-/// Every id in a file of JSON lines. Lines without one, and what is no JSON, are passed over.
-fn each_id(path: &Path, mut each: impl FnMut(String)) -> Result<()> {
+/// Every id in a file of JSON lines, with the type that its line names. Lines without one, and what is no JSON, are passed over.
+fn each_id(path: &Path, mut each: impl FnMut(Option<ResourceType>, String)) -> Result<()> {
     let context = || format!("read {}", path.display());
     if !path.exists() {
         return Ok(());
@@ -121,7 +124,8 @@ fn each_id(path: &Path, mut each: impl FnMut(String)) -> Result<()> {
     for line in BufReader::new(File::open(path).with_context(context)?).split(b'\n') {
         let record: serde_json::Value = serde_json::from_slice(&line.with_context(context)?).unwrap_or_default();
         if let Some(id) = record.get("id").and_then(serde_json::Value::as_str) {
-            each(id.to_owned());
+            let of = record.get("resourceType").and_then(serde_json::Value::as_str);
+            each(of.and_then(|of| of.parse().ok()), id.to_owned());
         }
     }
     Ok(())
@@ -152,9 +156,9 @@ fn check_retried(folder: &StateFolder, output: &Output) -> Result<()> {
 }
 
 /// The one type of the rejected records.
-fn rejected_type(folder: &StateFolder, plan: &Plan) -> Result<String> {
-    let held = records::ResourceType::ALL.iter().find(|known| folder.held(**known, "records").exists());
+fn rejected_type(folder: &StateFolder, plan: &Plan) -> Result<ResourceType> {
+    let held = ResourceType::ALL.iter().find(|known| folder.held(**known, "records").exists());
     let reported = || plan.batches.iter().find(|batch| folder.reported(batch.number, "rejected").exists());
     let found = held.copied().or_else(|| reported().map(|batch| batch.resource_type));
-    Ok(found.context("the type of the rejected records is not known")?.to_string())
+    found.context("the type of the rejected records is not known")
 }

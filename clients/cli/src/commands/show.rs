@@ -11,14 +11,22 @@ use transfer::{FhirPlan, Plan, StateFolder, Summary, source_name};
 use crate::output::{Output, OutputFormat};
 use crate::progress::megabytes;
 
+/// So many kinds of violations are listed, the most frequent first.
+const MAX_VIOLATIONS: usize = 10;
+/// So many lost elements that do not change a record's meaning are listed, the most frequent first.
+const MAX_LOSSES: usize = 20;
+
 /// The figures, for people.
 pub(super) fn summary(summary: &Summary, output: &Output) {
     output.say(&summary.figures().to_string());
-    for violation in summary.violations.iter().take(10) {
+    for violation in summary.violations.iter().take(MAX_VIOLATIONS) {
         let column = violation.column.as_ref().map(|column| format!("column \"{column}\"")).unwrap_or_default();
         let of = violation.resource_type.map(ResourceType::as_str).unwrap_or_default();
         let place = [of, &column, &violation.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
         output.say(&format!("  {} × {} [{}]", violation.count, place.join(" "), violation.code));
+    }
+    if summary.violations.len() > MAX_VIOLATIONS {
+        output.say(&format!("  … and {} kinds more, in report.html", summary.violations.len() - MAX_VIOLATIONS));
     }
     let folder = files::shown(&summary.folder);
     let unread = summary.fhir.as_ref().map_or(0, |fhir| fhir.refused + fhir.unsupported.values().sum::<u64>());
@@ -35,7 +43,7 @@ pub(super) fn summary(summary: &Summary, output: &Output) {
         // How to go on is said once, and that is another command.
         output.say(&format!("what is wrong with the rejected records stands in {folder}/errors.ndjson"));
     } else if rejected > 0 {
-        let files: Vec<_> = summary.rejected_files.keys().map(String::as_str).collect();
+        let files: Vec<_> = summary.rejected_files.keys().map(|name| format!("{folder}/{name}")).collect();
         output.say(&format!(
             "what is wrong stands in {folder}/errors.ndjson; fix the records in {} (as the service reads them: a map is \
              not applied again) and run: {}",
@@ -80,11 +88,17 @@ pub(super) fn sources(plan: &Plan, output: &Output) {
 /// What is lost of FHIR's resources, and which have no records.
 fn of_fhir(FhirPlan { unsupported, losses, .. }: &FhirPlan, output: &Output) {
     // What changes the meaning first: of hundreds of lines people read the first.
-    let (modifiers, others): (Vec<_>, Vec<_>) = losses.iter().partition(|loss| loss.modifier);
+    let (modifiers, mut others): (Vec<_>, Vec<_>) = losses.iter().partition(|loss| loss.modifier);
+    others.sort_by_key(|loss| std::cmp::Reverse(loss.records));
+    let more = others.len().saturating_sub(MAX_LOSSES);
+    others.truncate(MAX_LOSSES);
     for LossLine { resource_type, element, records, kept, modifier } in modifiers.into_iter().chain(others) {
         let kept = if *kept { "kept in x-fhir" } else { "left out" };
-        let meaning = if *modifier { "; it changes what a record means: look at these" } else { "" };
-        output.say(&format!("lost: {resource_type} {element}: {records} records, {kept}{meaning}"));
+        let meaning = if *modifier { "; it changes what they mean: --unmapped drop names them" } else { "" };
+        output.say(&format!("no member for {resource_type} {element}: {records} records, {kept}{meaning}"));
+    }
+    if more > 0 {
+        output.say(&format!("… and {more} elements more: --output json, and an import's report.html, list all"));
     }
     for (name, count) in unsupported {
         output.say(&format!("no records here for {name}: {count} resources"));

@@ -36,14 +36,14 @@ fn a_folder_from_another_system_goes_in_by_one_command() {
         .prints("from/mixed.ndjson:3: It is no JSON object [invalid_json]")
         .prints("There are no records for Procedure [unsupported_type]")
         .says("no records here for Procedure: 2 resources")
-        .says("lost: Patient identifier.value: 2 records, kept in x-fhir")
+        .says("no member for Patient identifier.value: 2 records, kept in x-fhir")
         .says("12 records: 8 valid, 4 invalid")
         .says("from/mixed.ndjson: 6 records, 3 rejected, 3 left out")
         .says("note: from/readme.txt is not read");
     assert!(!said.err.contains("Xyzzy") && !said.err.contains("Doe"), "{}", said.err);
     let said = bench.import(&["--format", "fhir", "from", "--max-rejected", "4"]);
     said.ends(0)
-        .says("lost: Patient identifier.value: 2 records, kept in x-fhir")
+        .says("no member for Patient identifier.value: 2 records, kept in x-fhir")
         .says("12 read = 4 stored + 4 rejected + 4 left out")
         .says("state/refused.ndjson and unsupported.ndjson");
     assert!(!said.err.contains("Xyzzy") && !said.err.contains("Doe"), "{}", said.err);
@@ -189,7 +189,7 @@ fn a_chain_of_exports_as_fhir_is_restored() {
     bench
         .import(&["--format", "fhir", "out"])
         .ends(0)
-        .says("lost: Patient identifier.value: 2 records")
+        .says("no member for Patient identifier.value: 2 records")
         .says("4 read = 2 stored + 0 rejected + 2 left out");
     let state = bench.stub.state();
     let ids: Vec<_> = state.records.keys().map(|(_, id)| id.as_str()).collect();

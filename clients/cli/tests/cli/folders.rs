@@ -104,7 +104,7 @@ fn reports_that_were_not_written_to_their_end_are_nobodys_edits() {
     bench.write("state/rejected.ndjson", rejected);
     bench.run(&["resume", "state"]).ends(3);
     assert!(!bench.path("state/rejected.json").exists());
-    bench.run(&["retry", "state", "--state", "again"]).ends(2).says("is as it was");
+    bench.run(&["retry", "state", "--state", "again"]).ends(2).says("nothing has changed in");
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn a_retry_is_for_what_has_ended_and_newer_records_stay() {
     bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\"}\n");
     bench.run(&["resume", "state"]).ends(3);
     bench.write("state/rejected.ndjson", "{\"id\":\"a\",\"firstName\":\"v2\",\"lastName\":\"x\"}\n");
-    bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 of the repaired records have ids");
+    bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 of the rejected records have ids");
     assert!(bench.stub.state().records[&("Patient".to_owned(), "a".to_owned())].0.contains("v2"));
     // A summary that is older than the last step is not the whole truth.
     let journal = bench.read("again/journal.ndjson");
@@ -500,6 +500,17 @@ fn a_download_completes_no_other_jobs_folder() {
     bench.write("p.ndjson", patients(1));
     bench.import(&["Patient", "p.ndjson"]).ends(0);
     bench.run(&["download", &first, "--out", "state"]).ends(2).says("another job");
+}
+
+#[test]
+fn an_id_is_of_its_type_also_where_rejected_records_have_one_that_was_stored() {
+    let bench = Bench::new();
+    bench.write("in/Patient.ndjson", "{\"id\":\"a\",\"firstName\":\"v1\",\"lastName\":\"x\"}\n{\"id\":\"b\"}\n");
+    bench.write("in/Person.ndjson", "{\"id\":\"a\",\"active\":7}\n");
+    bench.import(&["in"]).ends(3).says("state/rejected/Person.ndjson");
+    bench.write("state/rejected/Person.ndjson", "{\"id\":\"a\",\"active\":true}\n");
+    let said = bench.run(&["retry", "state", "--state", "again"]);
+    assert!(!said.err.contains("have ids under which"), "{}", said.err);
 }
 
 #[test]

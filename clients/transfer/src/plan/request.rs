@@ -143,7 +143,10 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: 
     match what {
         _ if format == Some(Format::Fhir) => resources(what, is_incomplete),
         [folder] if folder.is_dir() => folder_sources(folder, format, is_incomplete),
-        [one] => Err(unusable(format!("{}: name a folder, or a type and its files", one.display()))),
+        [one] => Err(unusable(format!(
+            "{}: name a folder, or a type and its files (of FHIR's own resources: --format fhir, and files alone)",
+            one.display()
+        ))),
         [resource_type, files @ ..] => {
             let name = resource_type.to_str().unwrap_or_default();
             let resource_type = sources::resource_type(name).map_err(|wrong| unusable(format!("{name}: {wrong}")))?;
@@ -267,7 +270,8 @@ fn folder_sources(folder: &Path, format: Option<Format>, is_incomplete: bool) ->
         let stem = name.split('.').next().unwrap_or_default();
         let (Ok(resource_type), Some(found)) = (stem.parse(), format_of(&path)) else {
             return Err(unusable(format!(
-                "{} is not named after a type and a format, as Patient.ndjson or Observation.csv.gz",
+                "{} is not named after a type and a format, as Patient.ndjson or Observation.csv.gz (FHIR's own resources may be \
+                 named as they like: --format fhir)",
                 path.display()
             )));
         };
