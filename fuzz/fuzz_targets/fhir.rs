@@ -7,9 +7,10 @@ use libfuzzer_sys::fuzz_target;
 use records::ResourceType;
 use serde_json::Value;
 
-/// An element that the service has no rules of its own for.
+/// The elements that the service has no rules of its own for. FHIR knows no element that is `null`.
 fn elements(resource: &Members) -> Vec<(&str, &Node)> {
-    let mut elements: Vec<_> = resource.iter().filter(|(name, _)| !["resourceType", "id", "meta"].contains(name)).collect();
+    let is_own = |name: &str| ["resourceType", "id", "meta"].contains(&name);
+    let mut elements: Vec<_> = resource.iter().filter(|(name, element)| !is_own(name) && **element != Node::Null).collect();
     elements.sort_by_key(|(name, _)| *name);
     elements
 }

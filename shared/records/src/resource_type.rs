@@ -9,7 +9,7 @@ macro_rules! resource_types {
     ($($name:ident),* $(,)?) => {
         /// A clinical record type, by its FHIR R4 name.
         ///
-        /// A type is added by adding its name here and its schema under `schemas/`.
+        /// CONTRIBUTING.md says what else a new type takes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[allow(missing_docs, reason = "each variant is documented by the FHIR type of its name")]
         pub enum ResourceType { $($name),* }

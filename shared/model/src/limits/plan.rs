@@ -1,4 +1,4 @@
-//! Plans, their limits, and the pools that calls are counted in (numbers: README, "Plans").
+//! Plans, their limits, and the pools that calls are counted in (numbers: README, "Calling it").
 
 use std::fmt;
 use std::str::FromStr;
