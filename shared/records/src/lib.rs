@@ -8,7 +8,6 @@
 mod decimal;
 mod format;
 mod id;
-mod names;
 mod packed;
 mod resource_type;
 mod scan;

@@ -3,11 +3,15 @@
 //! Only the keywords that the schemas use are read; any other is an error, so that a rule can never be
 //! written down without being enforced.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use crate::format::Format;
-use crate::names::{Found, Names};
 use crate::resource_type::ResourceType;
+
+/// The most members of an object: the scanner keeps those it has seen in the bits of a `u64`.
+const MAX_MEMBERS: usize = 64;
 
 const DEFINITIONS: &str = include_str!("../schemas/definitions.json");
 const DEFINITIONS_REF: &str = "definitions.json#/$defs/";
@@ -66,7 +70,8 @@ pub(crate) struct ArrayRule {
 #[derive(Debug, Default)]
 pub(crate) struct ObjectRule {
     pub(crate) members: Vec<MemberRule>,
-    names: Names,
+    /// Where each stands, by its name.
+    positions: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
     /// The required members, one bit each.
     pub(crate) required: u64,
 }
@@ -134,16 +139,15 @@ impl ObjectRule {
     /// The member of that name.
     #[inline]
     pub(crate) fn find(&self, name: &str) -> Option<(usize, &MemberRule)> {
-        let (index, certain) = match self.names.find(name) {
-            Found::No => return None,
-            Found::At(index) => (index, true),
-            Found::Perhaps(index) => (index, false),
-        };
-        self.members.get(index).filter(|member| certain || member.name == name).map(|member| (index, member))
+        let position = *self.positions.get(name)?;
+        self.members.get(position).map(|member| (position, member))
     }
 
     fn push(&mut self, member: MemberRule) -> Result<(), Unsupported> {
-        self.names.push(&member.name)?;
+        let position = self.members.len();
+        if position >= MAX_MEMBERS || self.positions.insert(member.name.as_str().into(), position).is_some() {
+            return Err(format!("properties: {} is too many or twice there", member.name));
+        }
         self.members.push(member);
         Ok(())
     }
