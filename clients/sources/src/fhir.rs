@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use crate::doubt::Doubt;
+use crate::unusable::unusable;
 use crate::validation::{MAX_LINE, Sink, SourceViolation, Taken, Validator};
 
 /// A Bundle, or a document over many lines, may be this long: it is read whole.
@@ -58,10 +59,7 @@ impl Resources {
     /// What was lost, over all records that were taken.
     #[must_use]
     pub fn losses(&self) -> Vec<LossLine> {
-        let of = |(resource_type, of_type): (&ResourceType, &OfType)| {
-            of_type.converter.losses.lines(*resource_type).collect::<Vec<_>>()
-        };
-        self.types.iter().flat_map(of).collect()
+        self.types.values().flat_map(|of_type| of_type.converter.losses()).collect()
     }
 
     /// Reads a file. The line of a resource in a document over many lines is the number of its entry. `seen` hears of every line.
@@ -82,16 +80,18 @@ impl Resources {
             let text = text_of(&line);
             match text.map(fhir::entries) {
                 Some(Ok(entries)) => {
-                    entries.iter().try_for_each(|entry| self.take(number, entry, sink, &mut count))?;
+                    let is_bundle = entries.len() > 1;
+                    for (entry, at) in entries.iter().zip(1..) {
+                        self.take((number, is_bundle.then_some(at)), entry, sink, &mut count)?;
+                    }
                 }
                 _ if count.records == 0 && text.is_some_and(is_cut_off) => {
                     (&mut reader).take(MAX_DOCUMENT).read_to_end(&mut line).context("read source")?;
                     seen();
-                    let entries = text_of(&line).and_then(|whole| fhir::entries(whole).ok()).context(
-                        "it is no FHIR JSON: neither a resource or Bundle a line, nor one document of less than 1 GiB",
-                    )?;
-                    let mut entries = entries.iter().zip(1..);
-                    entries.try_for_each(|(entry, number)| self.take(number, entry, sink, &mut count))?;
+                    let entries = text_of(&line).and_then(|whole| fhir::entries(whole).ok());
+                    for (entry, at) in entries.ok_or_else(|| no_document(&line))?.iter().zip(1..) {
+                        self.take((at, None), entry, sink, &mut count)?;
+                    }
                     return Ok(count);
                 }
                 _ => {
@@ -103,22 +103,40 @@ impl Resources {
         }
     }
 
-    fn take(&mut self, line: u64, entry: &Entry, sink: &mut dyn Sink, count: &mut ResourceCount) -> Result<()> {
+    /// Takes a resource that stands in a line, and perhaps in a Bundle there.
+    fn take(
+        &mut self,
+        (line, in_bundle): (u64, Option<u64>),
+        entry: &Entry,
+        sink: &mut dyn Sink,
+        count: &mut ResourceCount,
+    ) -> Result<()> {
         let resource = entry.resource.as_bytes();
         count.records += 1;
+        let of_bundle = |mut violation: SourceViolation| {
+            if let Some(at) = in_bundle {
+                violation.message = format!("{} (entry {at} of the Bundle)", violation.message);
+            }
+            violation
+        };
+        let of_record = |code: &str, rule: &str| [of_bundle(SourceViolation::of_record(code, rule))];
         if entry.is_deletion {
             let rule = "The Bundle deletes this resource: it becomes no record, and an import deletes none";
-            return sink.refused(line, None, resource, &[SourceViolation::of_record("deletion", rule)]);
+            return sink.refused(line, None, resource, &of_record("deletion", rule));
         }
         let name = entry.resource_type.as_deref().unwrap_or_default();
         let Ok(resource_type) = name.parse::<ResourceType>() else {
             let name = fhir::resource_type(name);
             *self.unsupported.entry(name.to_owned()).or_default() += 1;
-            let rule = format!("There are no records for {name}");
-            return sink.refused(line, None, resource, &[SourceViolation::of_record(UNSUPPORTED, &rule)]);
+            let rule = match name {
+                fhir::OTHER => "It names no resource type of FHIR R4".to_owned(),
+                known => format!("There are no records for {known}"),
+            };
+            return sink.refused(line, None, resource, &of_record(UNSUPPORTED, &rule));
         };
         if resource.len() > MAX_LINE {
-            return sink.refused(line, Some(resource_type), resource, &[Violation::too_large(MAX_LINE).into()]);
+            let too_large = of_bundle(Violation::too_large(MAX_LINE).into());
+            return sink.refused(line, Some(resource_type), resource, &[too_large]);
         }
         let OfType { converter, validator } = match self.types.entry(resource_type) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
@@ -127,12 +145,12 @@ impl Resources {
                 validator: Validator::of(resource_type)?,
             }),
         };
-        let told =
-            |violations: Vec<Violation>| -> Vec<_> { violations.into_iter().map(SourceViolation::from).collect() };
-        let losses = match converter.convert(resource) {
-            Ok(losses) => losses,
-            Err(violations) => return sink.refused(line, Some(resource_type), resource, &told(violations)),
+        let told = |violations: Vec<Violation>| -> Vec<_> {
+            violations.into_iter().map(|violation| of_bundle(violation.into())).collect()
         };
+        if let Err(violations) = converter.convert(resource) {
+            return sink.refused(line, Some(resource_type), resource, &told(violations));
+        }
         let id = match validator.check(&converter.flat) {
             Ok(id) => id,
             Err(_) if sink.leaves_out(line, resource_type, &converter.flat) => return Ok(()),
@@ -146,16 +164,30 @@ impl Resources {
         }
         match validator.accept(line, id, &converter.flat, sink)? {
             Taken::In => {
-                converter.losses.add(&losses);
+                converter.take();
                 if fhir::unresolved(&entry.resource) > 0 {
                     sink.doubtful(line, resource_type, "references", Doubt::LeadsNowhere);
                 }
                 Ok(())
             }
             Taken::LeftOut => Ok(()),
-            Taken::Rejected(violation) => sink.refused(line, Some(resource_type), resource, &[violation]),
+            // It is a record, and another one has its id: whoever wants it all the same gets it by `retry`, with a warning.
+            Taken::Rejected(violation) => {
+                sink.rejected_bytes(resource_type, &converter.flat, true)?;
+                sink.rejected(line, resource_type, &[of_bundle(violation)])
+            }
         }
     }
+}
+
+/// What is wrong with a document over many lines.
+fn no_document(document: &[u8]) -> anyhow::Error {
+    let wrong = match serde_json::from_slice::<IgnoredAny>(document) {
+        Err(error) if error.is_eof() => format!("it is cut off behind line {}", error.line()),
+        Err(error) => format!("it is no JSON in line {}, column {}", error.line(), error.column()),
+        Ok(_) => "it is no JSON object".to_owned(),
+    };
+    unusable(format!("{wrong}, and neither a resource or Bundle a line nor one document"))
 }
 
 /// A text without the mark that some programs begin one with; `None` where it is no UTF-8.

@@ -109,7 +109,10 @@ pub struct FhirPlan {
     pub refused: u64,
     /// How many of each type that has no records, in `unsupported.ndjson`.
     pub unsupported: BTreeMap<String, u64>,
+    /// What changes the meaning first, then what most records have lost.
     pub losses: Vec<LossLine>,
+    /// Files of the folders that were not read.
+    pub unread: Vec<String>,
 }
 
 /// Records with a doubtful value in a field, and where the first one stands.

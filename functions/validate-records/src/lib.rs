@@ -66,7 +66,7 @@ impl Endpoint for ValidateRecords {
             errors: violations.iter().map(JobError::from).collect(),
             error_count: violation_count,
             errors_truncated: violation_count > violations.len() as u64,
-            losses: losses.lines(resource_type).collect(),
+            losses,
         };
         Ok(Reply::new(StatusCode::OK, validated, Billing::Afterwards)?.warnings(unknown.warnings()))
     }

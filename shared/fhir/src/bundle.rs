@@ -72,7 +72,8 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, NotJson> {
         let is_deletion = request.and_then(|request| request.method).is_some_and(|method| method == "DELETE");
         let resource = match (resource, is_deletion) {
             (Some(resource), _) => resource.get(),
-            (None, true) => "{}",
+            // What is deleted, the entry says.
+            (None, true) => raw.get(),
             (None, false) => continue,
         };
         // What is no object is nobody's, and is told as that.
@@ -175,7 +176,7 @@ mod tests {
         let types: Vec<_> = found.iter().filter_map(|entry| entry.resource_type.as_deref()).collect();
         assert_eq!(types, ["Patient", "Encounter", "Observation", "Patient", "Task"]);
         let last = found.last().unwrap();
-        assert!(last.is_deletion && last.resource == "{}");
+        assert!(last.is_deletion && last.resource.contains("Patient/8"));
         assert!(found[0].resource.starts_with(r#"{"id":"aa","resourceType":"Patient""#), "{}", found[0].resource);
         assert!(found[0].resource.contains(r#""family":"urn:uuid:bb""#), "no reference");
         assert!(found[1].resource.contains(r#"{"reference" : "Patient/aa"}"#), "{}", found[1].resource);

@@ -3,7 +3,7 @@
 use records::{ResourceType, Schema, Violation, ViolationCode};
 
 use crate::losses::{EnteredInError, Losses};
-use crate::lost::LostElements;
+use crate::lost::{LossLine, LostElements};
 use crate::resource::{Unmapped, read_fhir};
 use crate::table::element_of;
 
@@ -15,10 +15,10 @@ pub struct Converter {
     json: Schema,
     /// The flat record of the line in hand.
     pub flat: Vec<u8>,
-    /// An element of the line in hand that is of another version of FHIR.
-    of_other_version: Option<String>,
-    /// What the records that are taken have lost; who takes one adds it.
-    pub losses: LostElements,
+    /// What the line in hand has that the flat record does not say.
+    pub lost: Losses,
+    /// The same of all records that were taken.
+    losses: LostElements,
 }
 
 impl Converter {
@@ -30,36 +30,45 @@ impl Converter {
             unmapped,
             json: resource_type.open_schema(),
             flat: Vec::new(),
-            of_other_version: None,
+            lost: Losses::default(),
             losses,
         }
     }
 
-    /// Makes the flat record of a line. Returns what it loses.
+    /// Counts what the line in hand loses: its record is taken.
+    pub fn take(&mut self) {
+        self.losses.add(&self.lost);
+    }
+
+    /// What the records have lost that were taken, an element a line.
+    pub fn losses(&self) -> impl Iterator<Item = LossLine> {
+        self.losses.lines(self.resource_type)
+    }
+
+    /// Makes the flat record of a line.
     ///
     /// # Errors
     /// When the line is no JSON as a line of records must be, no resource of the type, or means what a record cannot say. The flat
     /// record is not yet held against its type's rules.
-    pub fn convert(&mut self, line: &[u8]) -> Result<Losses, Vec<Violation>> {
+    pub fn convert(&mut self, line: &[u8]) -> Result<(), Vec<Violation>> {
         self.json.scan(line)?;
         let refused = |code, element: &str, rule: &str| vec![Violation::of_line(code, &format!("{element}: {rule}"))];
         let read = read_fhir(self.resource_type, line, self.unmapped, &mut self.flat);
         let not_read = || vec![Violation::of_line(ViolationCode::InvalidJson, "Invalid JSON")];
-        let lost = read.ok_or_else(not_read)?.map_err(|EnteredInError { element }| {
+        self.lost = read.ok_or_else(not_read)?.map_err(|EnteredInError { element }| {
             refused(
                 ViolationCode::EnteredInError,
                 &element,
                 "Must not be entered-in-error: it would become a record that counts",
             )
         })?;
-        self.of_other_version = lost.of_other_version().map(str::to_owned);
-        match lost.modifier().filter(|_| self.unmapped == Unmapped::Drop) {
+        match self.lost.modifier().filter(|_| self.unmapped == Unmapped::Drop) {
             Some(element) => Err(refused(
                 ViolationCode::ModifierLost,
                 element,
-                "Changes what the record means, and the record cannot say it; unmapped keep keeps it",
+                "Changes what the record means, and the record cannot say it; with unmapped as keep it is kept",
             )),
-            None => Ok(lost),
+            None => Ok(()),
         }
     }
 
@@ -68,10 +77,13 @@ impl Converter {
     pub fn with_elements(&self, mut violations: Vec<Violation>) -> Vec<Violation> {
         for violation in &mut violations {
             if let Some(element) = element_of(self.resource_type, &violation.path) {
-                violation.message = format!("{} ({element})", violation.message);
+                let below = format!("{element}.");
+                let is_there = self.lost.iter().any(|(path, _)| path == element || path.starts_with(&below));
+                let there = if is_there { ": what stands there is no value for it" } else { "" };
+                violation.message = format!("{} ({element}{there})", violation.message);
             }
         }
-        if let (Some(other), Some(violation)) = (&self.of_other_version, violations.first_mut()) {
+        if let (Some(other), Some(violation)) = (self.lost.of_other_version(), violations.first_mut()) {
             violation.message = format!("{}; R4 is read, and it does not have {other}", violation.message);
         }
         violations

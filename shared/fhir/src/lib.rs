@@ -26,7 +26,7 @@ pub use converter::Converter;
 pub use ids::{from_fhir as id_from_fhir, to_fhir as id_to_fhir};
 pub use losses::{EnteredInError, Loss, Losses};
 pub use lost::{LossLine, LostElements};
-pub use names::resource_type;
+pub use names::{OTHER, resource_type};
 pub use node::{Members, Node, NotJson};
 pub use references::{Referred, references};
 pub use resource::{MAPPING_VERSION, Read, Unmapped, from_fhir, read_fhir, to_fhir, write_fhir};

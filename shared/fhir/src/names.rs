@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use records::ResourceType;
 
 /// Stands for names that FHIR has not.
-pub(crate) const OTHER: &str = "(other)";
+pub const OTHER: &str = "(other)";
 
 /// The longest path that is told.
 const MAX_PATH: usize = 256;

@@ -39,4 +39,4 @@ pub use timings::{Timings, after, transaction_time};
 pub use uploads::{
     MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, OpenUploads, UPLOAD_LIFETIME, UPLOAD_MEMORY, URL_LIFETIME, Upload, UploadSlot,
 };
-pub use validation::{LineValidator, LossLine, LostElements, MAX_LINE, MAX_RECORDS, ValidLine, Validation};
+pub use validation::{LineValidator, LossLine, MAX_LINE, MAX_RECORDS, ValidLine, Validation};

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::ids::TenantId;
 use crate::jobs::{ImportFormat, LineViolation};
 
-pub use fhir::{LossLine, LostElements};
+pub use fhir::LossLine;
 
 /// The most records of one import (openapi.yaml).
 pub const MAX_RECORDS: u64 = 10_000;
@@ -50,8 +50,8 @@ impl<'a> LineValidator<'a> {
 
     /// What was lost of the valid lines so far.
     #[must_use]
-    pub fn losses(&self) -> LostElements {
-        self.converter.as_ref().map(|converter| converter.losses.clone()).unwrap_or_default()
+    pub fn losses(&self) -> Vec<LossLine> {
+        self.converter.iter().flat_map(Converter::losses).collect()
     }
 
     /// The record of a line; one without an id gets what `derive` makes.
@@ -64,11 +64,11 @@ impl<'a> LineValidator<'a> {
         let Some(mut converter) = self.converter.take() else {
             return self.schema.scan(bytes).and_then(|record| self.accept(number, record, derive));
         };
-        let validated = converter.convert(bytes).and_then(|lost| {
+        let validated = converter.convert(bytes).and_then(|()| {
             let scanned = self.schema.scan(&converter.flat);
             let valid = scanned.and_then(|record| self.accept(number, record, derive));
             let valid = valid.map_err(|violations| converter.with_elements(violations))?;
-            converter.losses.add(&lost);
+            converter.take();
             Ok(valid)
         });
         self.converter = Some(converter);
@@ -105,7 +105,7 @@ pub struct Validation {
     /// All violations counted.
     pub violation_count: u64,
     /// What the valid ones lose.
-    pub losses: LostElements,
+    pub losses: Vec<LossLine>,
 }
 
 impl Validation {

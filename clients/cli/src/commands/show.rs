@@ -23,7 +23,8 @@ pub(super) fn summary(summary: &Summary, output: &Output) {
         let column = violation.column.as_ref().map(|column| format!("column \"{column}\"")).unwrap_or_default();
         let of = violation.resource_type.map(ResourceType::as_str).unwrap_or_default();
         let place = [of, &column, &violation.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-        output.say(&format!("  {} × {} [{}]", violation.count, place.join(" "), violation.code));
+        let place = if place.is_empty() { String::new() } else { format!("{} ", place.join(" ")) };
+        output.say(&format!("  {} × {place}[{}]", violation.count, violation.code));
     }
     if summary.violations.len() > MAX_VIOLATIONS {
         output.say(&format!("  … and {} kinds more, in report.html", summary.violations.len() - MAX_VIOLATIONS));
@@ -87,16 +88,13 @@ pub(super) fn sources(plan: &Plan, output: &Output) {
 
 /// What is lost of FHIR's resources, and which have no records.
 fn of_fhir(FhirPlan { unsupported, losses, .. }: &FhirPlan, output: &Output) {
-    // What changes the meaning first: of hundreds of lines people read the first.
-    let (modifiers, mut others): (Vec<_>, Vec<_>) = losses.iter().partition(|loss| loss.modifier);
-    others.sort_by_key(|loss| std::cmp::Reverse(loss.records));
-    let more = others.len().saturating_sub(MAX_LOSSES);
-    others.truncate(MAX_LOSSES);
-    for LossLine { resource_type, element, records, kept, modifier } in modifiers.into_iter().chain(others) {
+    let listed = losses.iter().filter(|loss| loss.modifier).count() + MAX_LOSSES;
+    for LossLine { resource_type, element, records, kept, modifier } in losses.iter().take(listed) {
         let kept = if *kept { "kept in x-fhir" } else { "left out" };
         let meaning = if *modifier { "; it changes what they mean: --unmapped drop names them" } else { "" };
         output.say(&format!("no member for {resource_type} {element}: {records} records, {kept}{meaning}"));
     }
+    let more = losses.len().saturating_sub(listed);
     if more > 0 {
         output.say(&format!("… and {more} elements more: --output json, and an import's report.html, list all"));
     }

@@ -96,9 +96,50 @@ fn what_is_dropped_is_said_and_what_would_change_the_meaning_is_refused() {
     );
     tries(&["flat"]).ends(2).says("as NDJSON: leave --format out");
     bench.write("broken.json", "{\n \"resourceType\": \"Patient\",\n");
-    tries(&["broken.json"]).ends(1).says("no FHIR JSON");
+    tries(&["broken.json"]).ends(2).says("broken.json: it is cut off behind line 3");
     bench.write("table.json", "id,name\n1,2\n");
     tries(&["table.json"]).ends(2).says("looks like a table");
+}
+
+#[test]
+fn what_is_told_of_a_resource_leads_to_it() {
+    let bench = Bench::new();
+    let unknown = json!({"resourceType": "Observation", "status": "unknown", "code": {"text": "x"}, "subject": {"reference": "Patient/p1"}});
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"resource": patient("p1")}, {"resource": unknown},
+        {"request": {"method": "DELETE", "url": "Patient/p9"}}]});
+    bench.write("b.json", bundle.to_string());
+    bench.write("o.ndjson", "{\"file\":\"x\"}\n");
+    bench.import(&["--format", "fhir", "b.json", "o.ndjson"]).ends(3).says("  1 × [deletion]");
+    let errors = bench.read("state/errors.ndjson");
+    assert!(
+        errors.contains("status: Required (status: what stands there is no value for it) (entry 2 of the Bundle)"),
+        "{errors}"
+    );
+    assert!(errors.contains("(entry 3 of the Bundle)") && errors.contains("It names no resource type"), "{errors}");
+    assert!(bench.read("state/refused.ndjson").contains("Patient/p9"), "what is deleted");
+    // What an import has left is no export, and a folder in a folder would be passed over.
+    bench.run(&["import", "--format", "fhir", "state", "--dry-run"]).ends(2).says("is the state folder of an import");
+    bench.write("deep/in/p.ndjson", lines(&[patient("p1")]));
+    bench.run(&["import", "--format", "fhir", "deep", "--dry-run"]).ends(2).says("deep/in is a folder in a folder");
+    bench.write("flat/p.ndjson", lines(&[patient("p1")]));
+    bench.write("flat/notes.txt", "x");
+    let plan = bench.run(&["import", "--format", "fhir", "flat", "--dry-run", "--output", "json"]).ends(0).json();
+    assert!(plan["fhir"]["unread"][0].as_str().unwrap().ends_with("flat/notes.txt"), "{plan}");
+}
+
+#[test]
+fn a_resource_whose_id_another_has_replaces_it_only_when_somebody_says_so() {
+    let bench = Bench::new();
+    let mut other = patient("p1");
+    other["name"][0]["family"] = json!("Roe");
+    bench.write("p.ndjson", lines(&[patient("p1"), other]));
+    bench.import(&["--format", "fhir", "p.ndjson"]).ends(3).says("2 read = 1 stored + 1 rejected");
+    assert!(!bench.path("state/refused.ndjson").exists());
+    bench.run(&["retry", "state"]).ends(2).says("nothing has changed in rejected.ndjson");
+    let rejected = bench.read("state/rejected.ndjson");
+    assert!(rejected.contains(r#""lastName":"Roe""#), "{rejected}");
+    bench.write("state/rejected.ndjson", rejected.replace("Roe", "Poe"));
+    bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 of the rejected records have ids");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tables::UnknownColumns;
 use super::MaxRejected;
 use crate::export::{self, Link, Manifest, Owner};
 use crate::failure::Failure;
+use crate::state::StateFolder;
 
 /// An import as it was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,7 +92,7 @@ pub struct Sources {
     #[serde(default)]
     pub overlap: bool,
     /// Files of a folder that are not read.
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     pub passed_over: Vec<PathBuf>,
 }
 
@@ -193,6 +194,9 @@ fn resources(what: &[PathBuf], is_incomplete: bool) -> Result<Sources> {
             )));
         }
         let all = if path.is_dir() { files::entries(path)? } else { vec![path.clone()] };
+        if path.is_dir() && StateFolder::open(path).is_ok() {
+            return Err(unusable(format!("{} is the state folder of an import: name files in it", path.display())));
+        }
         for file in all {
             let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
             let name = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(&name);
@@ -200,7 +204,10 @@ fn resources(what: &[PathBuf], is_incomplete: bool) -> Result<Sources> {
             let is_resources = name != "manifest.json"
                 && !export::is_hidden(&file)
                 && [".json", ".ndjson", ".jsonl"].iter().any(|ending| name.ends_with(ending));
-            if file.is_dir() || (path.is_dir() && !is_resources) {
+            if path.is_dir() && file.is_dir() && !export::is_hidden(&file) {
+                return Err(unusable(format!("{} is a folder in a folder: name it by itself", file.display())));
+            }
+            if path.is_dir() && !is_resources {
                 found.passed_over.push(file);
             } else {
                 found.sources.push(of_manifest(file_source(absolute(&file)?, None, Some(Format::Fhir)))?);

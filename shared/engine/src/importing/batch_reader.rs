@@ -5,7 +5,7 @@ use model::{
 };
 use ndjson::{Frame, LineSplitter};
 use ports::{MAX_GROUP, MAX_GROUP_BYTES};
-use records::{RecordId, ResourceType, Schema, StoredLine, Violation};
+use records::{RecordId, Schema, StoredLine, Violation};
 use uuid::Uuid;
 
 use super::reports::Reports;
@@ -41,7 +41,6 @@ impl<'a> BatchReader<'a> {
     pub(super) fn new(schema: &'a Schema, format: ImportFormat, job: &'a Job, reports: Reports) -> Self {
         let account = Account {
             validator: LineValidator::new(schema, &job.partition().tenant, format),
-            resource_type: schema.resource_type(),
             job: job.id(),
             violations: Vec::new(),
             violation_count: 0,
@@ -104,8 +103,8 @@ impl<'a> BatchReader<'a> {
 
     /// The outcome of the whole import, once all groups have been taken out.
     pub(super) fn into_outcome(self) -> Outcome {
-        let Account { validator, resource_type, violations, violation_count, progress, mut reports, .. } = self.account;
-        reports.lost(validator.losses().lines(resource_type));
+        let Account { validator, violations, violation_count, progress, mut reports, .. } = self.account;
+        reports.lost(&validator.losses());
         let progress = Progress { total: progress.processed, ..progress };
         Outcome { violations, violation_count, progress, reports }
     }
@@ -125,7 +124,6 @@ pub(super) struct Outcome {
 /// What became of every line so far.
 struct Account<'a> {
     validator: LineValidator<'a>,
-    resource_type: ResourceType,
     job: &'a JobId,
     violations: Vec<LineViolation>,
     violation_count: u64,

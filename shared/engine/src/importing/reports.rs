@@ -167,8 +167,10 @@ impl Reports {
     }
 
     /// What the stored records have lost, once all lines were read.
-    pub(super) fn lost(&mut self, lines: impl Iterator<Item = LossLine>) {
-        lines.for_each(|line| self.losses.push_line(&line));
+    pub(super) fn lost(&mut self, lines: &[LossLine]) {
+        for line in lines {
+            self.losses.push_line(line);
+        }
     }
 
     /// Bytes of a skipped line; the last ones end it.
