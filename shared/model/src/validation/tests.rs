@@ -67,6 +67,11 @@ fn what_changes_the_meaning_is_kept_or_refuses_the_line() {
     assert_eq!((kept.valid, lost(&kept)), (2, vec![("deceasedDateTime".to_owned(), 2, true)]));
     let said = told(ResourceType::Patient, Unmapped::Drop, &dead);
     assert!(said.starts_with("modifier_lost  deceasedDateTime: Changes") && !said.contains("2020"), "{said}");
+    // Of those whom it changes nothing of, there are other lines.
+    let said = |dead: bool| format!("{JANE},\"deceasedBoolean\":{dead}}}");
+    let both = validated(ResourceType::Patient, Unmapped::Keep, &[&said(true), &said(false), &said(false)]);
+    let element = "deceasedBoolean".to_owned();
+    assert_eq!(lost(&both), [(element.clone(), 2, false), (element, 1, true)]);
     // That somebody is active and alive is no loss of meaning.
     assert_eq!(
         told(ResourceType::Patient, Unmapped::Drop, &format!("{JANE},\"active\":true,\"deceasedBoolean\":false}}")),
