@@ -287,7 +287,7 @@ fn operators_may_do_what_their_commands_do() {
 fn page(template: &Template) -> String {
     let mut page =
         "# Permissions\n\nWhat each function's role allows, as `template.yaml` has it: a test writes this page and \
-                    compares it. Logs and\ntraces, which every function may write, are left out.\n\n\
+                    compares it. Left out are\nlogs and traces, which every function may write, the key's permissions (`KeyPolicy`), the conditions of a permission, and what\noperators may (`OperatorPolicy`, `TenantsPolicy`, `ErasurePolicy`).\n\n\
                     | Function | Resource | May |\n|---|---|---|\n"
             .to_owned();
     for (role, allowed) in roles(template) {
