@@ -6,11 +6,13 @@ use clinikapi::Limits;
 use fhir::LossLine;
 use records::ResourceType;
 use serde_json::json;
-use transfer::{FhirPlan, Plan, StateFolder, Summary, source_name};
+use transfer::{FhirPlan, Plan, SourcePlan, StateFolder, Summary, source_name};
 
 use crate::output::{Output, OutputFormat};
 use crate::progress::megabytes;
 
+/// So many files are listed, whatever is in them.
+const MAX_FILES: usize = 20;
 /// So many kinds of violations are listed, the most frequent first.
 const MAX_VIOLATIONS: usize = 10;
 /// So many lost elements that do not change a record's meaning are listed, the most frequent first.
@@ -61,7 +63,12 @@ pub(super) fn summary(summary: &Summary, output: &Output) {
 
 /// What was read, file by file, and what is no error and can hardly be meant.
 pub(super) fn sources(plan: &Plan, output: &Output) {
-    for source in &plan.sources {
+    // Of many files those are listed of which there is something to say.
+    let is_told = |source: &&SourcePlan| {
+        plan.sources.len() <= MAX_FILES || source.rejected + source.left_out + source.blank_rows > 0
+    };
+    let (told, others): (Vec<_>, Vec<_>) = plan.sources.iter().partition(is_told);
+    for source in told {
         let left_out = if source.left_out > 0 { format!(", {} left out", source.left_out) } else { String::new() };
         let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
         output.say(&format!(
@@ -71,6 +78,10 @@ pub(super) fn sources(plan: &Plan, output: &Output) {
             source.rejected,
             megabytes(source.bytes)
         ));
+    }
+    if !others.is_empty() {
+        let records: u64 = others.iter().map(|source| source.records).sum();
+        output.say(&format!("{} other files: {records} records, 0 rejected", others.len()));
     }
     for warning in &plan.warnings {
         output.say(&format!("note: {warning}"));

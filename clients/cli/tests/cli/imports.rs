@@ -167,6 +167,20 @@ fn a_folder_of_types_is_imported_and_mended_type_by_type() {
 }
 
 #[test]
+fn of_many_files_those_are_listed_of_which_there_is_something_to_say() {
+    let bench = Bench::new();
+    let names: Vec<_> = (0..25).map(|number| format!("p{number}.ndjson")).collect();
+    for (number, name) in names.iter().enumerate() {
+        bench.write(name, format!("{{\"firstName\":\"A{number}\",\"lastName\":\"B\"}}\n"));
+    }
+    bench.write("p7.ndjson", "{}\n");
+    let arguments: Vec<_> = ["Patient", "--dry-run"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let said = bench.import(&arguments);
+    said.ends(3).says("p7.ndjson: 1 records, 1 rejected").says("24 other files: 24 records, 0 rejected");
+    assert!(!said.err.contains("p8.ndjson"), "{}", said.err);
+}
+
+#[test]
 fn a_dry_run_sends_nothing_and_leaves_nothing() {
     let bench = Bench::new();
     bench.write("p.ndjson", patients(25_000));
