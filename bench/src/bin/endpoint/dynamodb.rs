@@ -1,18 +1,19 @@
 //! Tables: items by partition and sort key, pages of 1 MiB, units by size as AWS bills them.
 
-use std::borrow::Cow;
 use std::collections::btree_map::Range as ItemRange;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::time::Instant;
 
 use hyper::StatusCode;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Answer, Limits, State};
+
+mod items;
+
+use items::{BatchGet, BatchWrite, Get, Item, Keys, NAMES, Put, Query, Transaction, WriteRequest};
 
 /// The most bytes of one page, and of one partition key's items in one answer to `BatchGetItem`.
 const PAGE: usize = 1 << 20;
@@ -29,9 +30,6 @@ const RECORDS: &str = "records";
 const JOBS: &str = "jobs";
 
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
-
-/// The attributes of records and change items.
-const NAMES: [&str; 7] = ["pk", "sk", "t", "b", "z", "n", "e"];
 
 #[derive(Default)]
 pub(super) struct Tables {
@@ -108,234 +106,6 @@ impl Bucket {
     fn may_read(&mut self, limits: &Limits, now: Instant) -> bool {
         limits.read_units <= 0.0 || *self.filled(limits.read_units, limits, now) > 0.0
     }
-}
-
-/// An item as it came.
-struct Item {
-    raw: Box<str>,
-    /// Where in it the values of [`NAMES`] stand; empty for those that it does not have.
-    values: [Range<usize>; NAMES.len()],
-    /// Names and values, as DynamoDB counts them.
-    size: usize,
-}
-
-impl Item {
-    fn new(raw: &RawValue) -> Option<Self> {
-        let raw = raw.get();
-        let attributes: Attributes<'_> = serde_json::from_str(raw).ok()?;
-        let found = attributes.values();
-        let values = found.map(|value| {
-            value.map_or(0..0, |value| {
-                let start = value.as_ptr() as usize - raw.as_ptr() as usize;
-                start..start + value.len()
-            })
-        });
-        let size = if attributes.b.is_some() || attributes.z.is_some() {
-            NAMES.iter().zip(found).filter_map(|(name, value)| Some(name.len() + size_of(value?))).sum()
-        } else {
-            // Items of maps, and others whose units nobody counts: about as much.
-            raw.len() * 4 / 5
-        };
-        Some(Self { raw: raw.into(), values, size })
-    }
-
-    fn value(&self, index: usize) -> Option<&str> {
-        self.raw.get(self.values.get(index)?.clone()).filter(|value| !value.is_empty())
-    }
-
-    fn is_change(&self) -> bool {
-        NAMES.iter().position(|name| *name == "n").and_then(|index| self.value(index)).is_some()
-    }
-
-    /// Appends the item, or what is projected of it.
-    fn write(&self, projection: Option<&[usize]>, text: &mut String) {
-        let Some(projection) = projection else {
-            text.push_str(&self.raw);
-            return;
-        };
-        let mut separator = '{';
-        for index in projection {
-            if let (Some(name), Some(value)) = (NAMES.get(*index), self.value(*index)) {
-                text.push(separator);
-                // Writing to a String cannot fail.
-                let _ = write!(text, r#""{name}":{value}"#);
-                separator = ',';
-            }
-        }
-        text.push_str(if separator == '{' { "{}" } else { "}" });
-    }
-}
-
-/// The values of [`NAMES`], types included.
-#[derive(Deserialize)]
-struct Attributes<'a> {
-    #[serde(borrow)]
-    pk: Option<&'a RawValue>,
-    #[serde(borrow)]
-    sk: Option<&'a RawValue>,
-    #[serde(borrow)]
-    t: Option<&'a RawValue>,
-    #[serde(borrow)]
-    b: Option<&'a RawValue>,
-    #[serde(borrow)]
-    z: Option<&'a RawValue>,
-    #[serde(borrow)]
-    n: Option<&'a RawValue>,
-    #[serde(borrow)]
-    e: Option<&'a RawValue>,
-}
-
-impl<'a> Attributes<'a> {
-    fn values(&self) -> [Option<&'a str>; NAMES.len()] {
-        [self.pk, self.sk, self.t, self.b, self.z, self.n, self.e].map(|value| value.map(RawValue::get))
-    }
-}
-
-/// A value of one of the three types that records have, as it stands in the JSON.
-#[derive(Deserialize)]
-struct Scalar<'a> {
-    #[serde(rename = "S", borrow)]
-    text: Option<&'a RawValue>,
-    #[serde(rename = "N", borrow)]
-    number: Option<&'a RawValue>,
-    #[serde(rename = "B", borrow)]
-    binary: Option<&'a RawValue>,
-}
-
-/// What a value counts
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
-fn size_of(value: &str) -> usize {
-    let Ok(scalar) = serde_json::from_str::<Scalar<'_>>(value) else { return value.len() };
-    let inner = |raw: &RawValue| raw.get().trim_matches('"').len();
-    match scalar {
-        Scalar { text: Some(text), .. } => text_length(text.get()),
-        Scalar { number: Some(number), .. } => inner(number).div_ceil(2) + 1,
-        Scalar { binary: Some(binary), .. } => {
-            let padding = binary.get().bytes().filter(|byte| *byte == b'=').count();
-            inner(binary) / 4 * 3 - padding
-        }
-        Scalar { .. } => value.len(),
-    }
-}
-
-/// The UTF-8 length of a JSON string without its quotes and escapes.
-fn text_length(quoted: &str) -> usize {
-    let mut bytes = quoted.bytes();
-    let mut length = 0;
-    while let Some(byte) = bytes.next() {
-        if byte == b'\\' && bytes.next() == Some(b'u') {
-            let digits = bytes.by_ref().take(4);
-            let code = digits.fold(0, |code, digit| code * 16 + char::from(digit).to_digit(16).unwrap_or(0));
-            length += match code {
-                0..0x80 => 1,
-                // Two halves of a pair make four bytes.
-                0x80..0x800 | 0xD800..=0xDFFF => 2,
-                _ => 3,
-            };
-        } else {
-            length += 1;
-        }
-    }
-    length - 2
-}
-
-#[derive(Default, Deserialize)]
-struct Text<'a> {
-    #[serde(rename = "S", borrow)]
-    text: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Keys<'a> {
-    #[serde(borrow)]
-    pk: Text<'a>,
-    #[serde(borrow, default)]
-    sk: Text<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Put<'a> {
-    #[serde(borrow)]
-    item: &'a RawValue,
-    table_name: Option<String>,
-    #[serde(default)]
-    expression_attribute_values: Value,
-}
-
-impl Put<'_> {
-    fn keys(&self) -> Option<Keys<'_>> {
-        serde_json::from_str(self.item.get()).ok()
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct WriteRequest<'a> {
-    #[serde(borrow)]
-    put_request: Put<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct BatchWrite<'a> {
-    #[serde(borrow)]
-    request_items: HashMap<String, Vec<WriteRequest<'a>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Transaction<'a> {
-    #[serde(borrow)]
-    transact_items: Vec<TransactItem<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TransactItem<'a> {
-    #[serde(borrow)]
-    put: Option<Put<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Get<'a> {
-    table_name: String,
-    #[serde(borrow)]
-    key: Keys<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct BatchGet<'a> {
-    #[serde(borrow)]
-    request_items: HashMap<String, Wanted<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Wanted<'a> {
-    #[serde(borrow)]
-    keys: Vec<&'a RawValue>,
-    projection_expression: Option<String>,
-    #[serde(default)]
-    consistent_read: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Query<'a> {
-    table_name: String,
-    select: Option<String>,
-    projection_expression: Option<String>,
-    #[serde(default)]
-    consistent_read: bool,
-    scan_index_forward: Option<bool>,
-    limit: Option<usize>,
-    #[serde(borrow)]
-    expression_attribute_values: HashMap<String, Text<'a>>,
-    #[serde(borrow)]
-    exclusive_start_key: Option<Keys<'a>>,
 }
 
 pub(super) fn answer(state: &mut State, operation: &str, body: &[u8]) -> Answer {
