@@ -56,10 +56,12 @@ impl Resources {
         &self.unsupported
     }
 
-    /// What was lost, over all records that were taken.
+    /// What was lost, over all records that were taken: what changes the meaning first, then what most of them have lost.
     #[must_use]
     pub fn losses(&self) -> Vec<LossLine> {
-        self.types.values().flat_map(|of_type| of_type.converter.losses()).collect()
+        let mut losses: Vec<_> = self.types.values().flat_map(|of_type| of_type.converter.losses()).collect();
+        losses.sort_by_key(|loss| (!loss.modifier, std::cmp::Reverse(loss.records)));
+        losses
     }
 
     /// Reads a file. The line of a resource in a document over many lines is the number of its entry. `seen` hears of every line.

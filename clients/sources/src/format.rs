@@ -38,12 +38,17 @@ impl Format {
     }
 }
 
+/// A file's name without what says how it is packed.
+#[must_use]
+pub fn unpacked_name(name: &str) -> &str {
+    [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(name)
+}
+
 /// The format that a file's name tells.
 #[must_use]
 pub fn format_of(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-    let name = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(&name);
-    match name.rsplit_once('.')?.1 {
+    match unpacked_name(&name).rsplit_once('.')?.1 {
         "ndjson" | "jsonl" => Some(Format::Ndjson),
         "csv" => Some(Format::Csv),
         "tsv" | "tab" => Some(Format::Tsv),

@@ -13,7 +13,7 @@ mod zstd;
 
 pub use doubt::Doubt;
 pub use fhir::{ResourceCount, Resources, UNSUPPORTED};
-pub use format::{Format, encoding, format_of};
+pub use format::{Format, encoding, format_of, unpacked_name};
 pub use names::{most_like, nearest, resource_type};
 pub use source::{Source, check_source};
 pub use unusable::{Unusable, unusable};

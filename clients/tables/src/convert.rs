@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use records::Violation;
+use sources::{Doubt, SourceViolation};
 
 use super::columns::{Columns, Fill, Origin};
 use super::fields::Step;
@@ -10,8 +11,6 @@ use super::map::When;
 use super::rows::Cells;
 use super::translate::{Numbers, Outcome, looks_like_number, write_string, write_value};
 use super::tree::Node;
-use sources::Doubt;
-use sources::SourceViolation;
 
 /// How rows of a file become records.
 pub(super) struct Converter {

@@ -5,13 +5,13 @@ use std::io::Read;
 
 use anyhow::Result;
 use records::{ResourceType, Schema};
+use sources::unusable;
 
 use super::check_text;
 use super::fields::{Leaf, all_columns};
 use super::headers::check_headers;
 use super::rows::Rows;
 use crate::headings::{likeness, words};
-use sources::unusable;
 
 mod draft;
 mod look;

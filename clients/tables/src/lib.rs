@@ -5,7 +5,6 @@ use std::io::Read;
 
 use anyhow::Result;
 use records::Schema;
-
 use sources::{Doubt, Sink, SourceViolation, Taken, Validator, unusable};
 
 mod columns;

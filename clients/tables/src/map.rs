@@ -8,9 +8,7 @@ use anyhow::{Context, Result};
 use encoding_rs::Encoding;
 use records::ResourceType;
 use serde::Deserialize;
-
-use sources::encoding;
-use sources::unusable;
+use sources::{encoding, unusable};
 
 mod read;
 

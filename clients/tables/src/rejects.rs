@@ -1,7 +1,8 @@
 //! Rejected rows as they came, each behind what is wrong with it: in front, it stands in one column whatever cells are missing.
 
-use super::VIOLATIONS_COLUMN;
 use sources::SourceViolation;
+
+use super::VIOLATIONS_COLUMN;
 
 /// How a file of rejected rows begins: a mark, since they are UTF-8 whatever encoding the source had; the delimiter, if it
 /// is one that nobody would find; and the header.

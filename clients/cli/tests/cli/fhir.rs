@@ -123,6 +123,8 @@ fn what_is_told_of_a_resource_leads_to_it() {
     bench.run(&["import", "--format", "fhir", "deep", "--dry-run"]).ends(2).says("deep/in is a folder in a folder");
     bench.write("flat/p.ndjson", lines(&[patient("p1")]));
     bench.write("flat/notes.txt", "x");
+    // Resources without ids would be stored twice.
+    bench.run(&["import", "--format", "fhir", "flat", "flat/p.ndjson"]).ends(2).says("p.ndjson is named twice");
     let plan = bench.run(&["import", "--format", "fhir", "flat", "--dry-run", "--output", "json"]).ends(0).json();
     assert!(plan["fhir"]["unread"][0].as_str().unwrap().ends_with("flat/notes.txt"), "{plan}");
 }

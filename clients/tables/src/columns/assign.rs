@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 use records::Schema;
+use sources::nearest;
 
 use super::super::convert::dotted;
 use super::super::dates::{Dates, Years};
@@ -11,7 +12,6 @@ use super::super::fields::{Kind, Leaf, NoField, Step, no_field};
 use super::super::map::{FieldRule, Lined, Map, Rule, Scalar, When};
 use super::super::translate::{Numbers, Rest, Translation, write_value};
 use super::{Fill, Origin, SAME, trimmed};
-use sources::nearest;
 
 /// No number of a record is longer.
 const MAX_PAD: usize = 64;

@@ -6,10 +6,10 @@ use std::fmt;
 use records::ResourceType;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
+use sources::nearest;
 use toml::Spanned;
 
 use super::{FieldRule, Lined, Map, Rule, Scalar, Settings, Targets};
-use sources::nearest;
 
 /// The maps of a file.
 pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {

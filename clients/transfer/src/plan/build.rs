@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use encoding_rs::Encoding;
-use fhir::LossLine;
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use sources::{
@@ -178,18 +177,12 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
     let fhir = from.sources.iter().any(|source| source.format == Format::Fhir).then(|| FhirPlan {
         refused: planner.refused,
         unsupported: resources.unsupported().clone(),
-        losses: in_order(resources.losses()),
+        losses: resources.losses(),
         unread: from.passed_over.iter().map(|path| path.display().to_string()).collect(),
     });
     let (batches, warnings) = planner.finish(read)?;
     let created_at = Timestamp::now();
     Ok(Plan { version: VERSION, run: run.to_owned(), created_at, sources, deleted, batches, warnings, fhir })
-}
-
-/// What changes the meaning first, then what most records have lost.
-fn in_order(mut losses: Vec<LossLine>) -> Vec<LossLine> {
-    losses.sort_by_key(|loss| (!loss.modifier, std::cmp::Reverse(loss.records)));
-    losses
 }
 
 fn read_all(

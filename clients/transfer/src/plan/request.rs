@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use fhir::Unmapped;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
-use sources::{Format, format_of, unusable};
+use sources::{Format, format_of, unpacked_name, unusable};
 use tables::UnknownColumns;
 
 use super::MaxRejected;
@@ -151,14 +151,11 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: 
         [resource_type, files @ ..] => {
             let name = resource_type.to_str().unwrap_or_default();
             let resource_type = sources::resource_type(name).map_err(|wrong| unusable(format!("{name}: {wrong}")))?;
-            let mut seen = BTreeSet::new();
+            let mut named = BTreeSet::new();
             let sources: Result<Vec<_>> = files
                 .iter()
                 .map(|path| {
-                    // By whatever name, and by links.
-                    if !seen.insert(std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
-                        return Err(unusable(format!("{} is named twice", path.display())));
-                    }
+                    check_once(path, &mut named)?;
                     of_manifest(file_source(absolute(path)?, Some(resource_type), format))
                 })
                 .collect();
@@ -185,7 +182,7 @@ fn resources(what: &[PathBuf], is_incomplete: bool) -> Result<Sources> {
     {
         return folder_sources(folder, Some(Format::Fhir), is_incomplete);
     }
-    let mut found = Sources::default();
+    let (mut found, mut named) = (Sources::default(), BTreeSet::new());
     for path in what {
         if path.to_str().is_some_and(|name| sources::resource_type(name).is_ok()) && !path.exists() {
             return Err(unusable(format!(
@@ -199,7 +196,7 @@ fn resources(what: &[PathBuf], is_incomplete: bool) -> Result<Sources> {
         }
         for file in all {
             let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            let name = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(&name);
+            let name = unpacked_name(&name);
             // Every bulk export has a list of its files.
             let is_resources = name != "manifest.json"
                 && !export::is_hidden(&file)
@@ -210,6 +207,7 @@ fn resources(what: &[PathBuf], is_incomplete: bool) -> Result<Sources> {
             if path.is_dir() && !is_resources {
                 found.passed_over.push(file);
             } else {
+                check_once(&file, &mut named)?;
                 found.sources.push(of_manifest(file_source(absolute(&file)?, None, Some(Format::Fhir)))?);
             }
         }
@@ -218,6 +216,14 @@ fn resources(what: &[PathBuf], is_incomplete: bool) -> Result<Sources> {
         return Err(unusable("name files of resources, or folders with files that end in .json or .ndjson"));
     }
     Ok(found)
+}
+
+/// Refuses a file that is among those that were named before, by whatever name, and by links.
+fn check_once(path: &Path, named: &mut BTreeSet<PathBuf>) -> Result<()> {
+    if named.insert(std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())) {
+        return Ok(());
+    }
+    Err(unusable(format!("{} is named twice", path.display())))
 }
 
 /// A file that is imported, as it is written down.

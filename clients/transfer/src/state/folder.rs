@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use records::ResourceType;
 use serde_json::Value;
-use sources::unusable;
+use sources::{unpacked_name, unusable};
 
 use crate::fingerprint::Fingerprint;
 use files::FolderLock;
@@ -121,7 +121,7 @@ impl StateFolder {
         let folder = self.path.join(ROWS);
         files::create_private_folder(&folder)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = [".gz", ".zst"].iter().find_map(|packed| name.strip_suffix(packed)).unwrap_or(&name);
+        let name = unpacked_name(&name);
         let name = if name == "-" { "stdin.csv" } else { name };
         let target = folder.join(name);
         let is_taken = target.exists() || files::partial(&target).exists();

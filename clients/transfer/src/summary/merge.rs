@@ -47,6 +47,7 @@ struct ReportedError {
     #[serde(flatten)]
     violation: SourceViolation,
 }
+
 pub(super) struct Merge<'a> {
     folder: &'a StateFolder,
     plan: &'a Plan,
