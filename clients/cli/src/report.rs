@@ -93,7 +93,7 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
         let warnings: Vec<_> = summary.warnings.iter().map(|warning| vec![warning.to_string()]).collect();
         rows(page, "To look at", &[""], &warnings)?;
     }
-    if let Some(FhirPlan { unsupported, losses, .. }) = &summary.fhir {
+    if let Some(FhirPlan { unsupported, losses, unread, .. }) = &summary.fhir {
         let lost = losses.iter().map(|LossLine { resource_type, element, records, kept, modifier }| {
             let kept = if *kept { "kept in x-fhir" } else { "left out" };
             let meaning = if *modifier { "changes the meaning" } else { "" };
@@ -107,6 +107,8 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
         )?;
         let without: Vec<_> = unsupported.iter().map(|(name, count)| vec![name.clone(), thousands(*count)]).collect();
         rows(page, "No records here for", &["Type", "#Resources"], &without)?;
+        let unread: Vec<_> = unread.iter().map(|file| vec![file.clone()]).collect();
+        rows(page, "Files that were not read", &[""], &unread)?;
     }
     let jobs: Vec<_> = summary
         .jobs

@@ -59,6 +59,7 @@ fn a_folder_from_another_system_goes_in_by_one_command() {
     let lost = json!({"resourceType": "Patient", "element": "identifier.value", "records": 2, "kept": true, "modifier": false});
     assert!(summary["fhir"]["losses"].as_array().unwrap().contains(&lost), "{summary}");
     assert!(bench.read("state/report.html").contains("identifier.value"));
+    assert!(bench.read("state/report.html").contains("from/readme.txt"), "what was not read");
     for file in ["state/errors.ndjson", "state/summary.json", "state/report.html"] {
         assert!(!bench.read(file).contains("Xyzzy"), "{file}");
     }
