@@ -3,24 +3,19 @@
 use std::sync::Arc;
 
 use api::{ExportStarter, JobAcceptor};
-use aws::Aws;
+use deployment::Deployment;
 use http::{Api, Middleware};
-use runtime::{Settings, SystemClock, SystemIds};
+use runtime::{SystemClock, SystemIds};
 use start_export::StartExport;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), http::Error> {
-    runtime::init_telemetry();
-    let mut settings = Settings::from_env();
-    let (jobs, keys) = (settings.required("JOBS_TABLE"), settings.required("API_KEYS_TABLE"));
-    let (usage_table, queue) = (settings.required("USAGE_TABLE"), settings.required("EXPORT_QUEUE_URL"));
-    let (timings, retention) = (settings.timings(), settings.retention());
-    let origins = settings.origins();
-    settings.check()?;
-    let aws = Aws::from_env().await;
-    let (jobs, usage) = (Arc::new(aws.jobs(jobs, usage_table.clone())), Arc::new(aws.usage(usage_table)));
-    let middleware = Middleware::new(Arc::new(aws.keys(keys)), usage.clone(), origins);
-    let (queue, clock, ids) = (Arc::new(aws.queue(queue)), Arc::new(SystemClock), Arc::new(SystemIds));
+    let mut deployment = Deployment::from_env().await;
+    let middleware = Middleware::new(deployment.keys(), deployment.usage(), deployment.settings.origins());
+    let (jobs, usage, queue) = (deployment.jobs(), deployment.usage(), deployment.exports());
+    let (timings, retention) = (deployment.settings.timings(), deployment.settings.retention());
+    deployment.check()?;
+    let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let acceptor = JobAcceptor { acceptances: jobs.clone(), jobs, usage, queue, clock, ids, timings, retention };
     let starter = ExportStarter { acceptor };
     http::serve(Api::new(middleware, StartExport { starter })).await

@@ -47,7 +47,11 @@ impl<'a> Settings<'a> {
     /// A text that must be there. Use it only after [`check`](Self::check) has passed.
     pub fn required(&mut self, name: &str) -> String {
         self.value(name).unwrap_or_else(|| {
-            self.problems.push(format!("{name} is not set"));
+            let problem = format!("{name} is not set");
+            // Several adapters may ask for the same one.
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
             String::new()
         })
     }
@@ -119,6 +123,7 @@ mod tests {
             "ORIGIN_SECRET_SHA256" => Some("secret".to_owned()),
             _ => None,
         });
+        settings.required("BUCKET");
         settings.required("BUCKET");
         settings.retention();
         settings.timings();
