@@ -6,7 +6,7 @@ use records::Violation;
 use sources::{Doubt, SourceViolation};
 
 use super::columns::{Columns, Fill, Origin};
-use super::fields::Step;
+use super::fields::{Step, dotted};
 use super::map::When;
 use super::rows::Cells;
 use super::translate::{Numbers, Outcome, looks_like_number, write_string, write_value};
@@ -348,18 +348,4 @@ impl Fill {
 
 fn cell(cells: &Cells, column: usize) -> &str {
     std::str::from_utf8(cells.get(column)).unwrap_or_default()
-}
-
-/// A path for people: `contact[0].phone`.
-pub(super) fn dotted(path: &[Step]) -> String {
-    let mut dotted = String::new();
-    for step in path {
-        // Writing to a String cannot fail.
-        let _ = match step {
-            Step::Member(name) if dotted.is_empty() => write!(dotted, "{name}"),
-            Step::Member(name) => write!(dotted, ".{name}"),
-            Step::Item(index) => write!(dotted, "[{index}]"),
-        };
-    }
-    dotted
 }

@@ -1,5 +1,7 @@
 //! The fields of a type, by their paths: what a cell can fill, and what is meant by a path that is none.
 
+use std::fmt::Write;
+
 use records::{Member, NumberKind, Schema, Shape};
 
 use crate::headings::nearest_field;
@@ -178,4 +180,18 @@ fn leaves(path: String, shape: Shape<'_>, all: &mut Vec<String>) {
             leaves(format!("{path}.{}", member.name()), member.shape(), all);
         }
     }
+}
+
+/// A path for people: `contact[0].phone`.
+pub(super) fn dotted(path: &[Step]) -> String {
+    let mut dotted = String::new();
+    for step in path {
+        // Writing to a String cannot fail.
+        let _ = match step {
+            Step::Member(name) if dotted.is_empty() => write!(dotted, "{name}"),
+            Step::Member(name) => write!(dotted, ".{name}"),
+            Step::Item(index) => write!(dotted, "[{index}]"),
+        };
+    }
+    dotted
 }

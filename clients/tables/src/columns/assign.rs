@@ -6,9 +6,8 @@ use jiff::tz::TimeZone;
 use records::Schema;
 use sources::nearest;
 
-use super::super::convert::dotted;
 use super::super::dates::{Dates, Years};
-use super::super::fields::{Kind, Leaf, NoField, Step, no_field};
+use super::super::fields::{Kind, Leaf, NoField, Step, dotted, no_field};
 use super::super::map::{FieldRule, Lined, Map, Rule, Scalar, When};
 use super::super::translate::{Numbers, Rest, Translation, write_value};
 use super::{Fill, Origin, SAME, trimmed};

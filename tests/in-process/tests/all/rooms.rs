@@ -34,7 +34,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// The code of a file outside tests and comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -89,7 +89,11 @@ fn imports(folder: &Path) -> Imports {
     let mut imports = Imports::new();
     for path in paths.iter().filter(|path| **path != root) {
         let room = room_of(path);
-        for place in code(path).split("crate::").skip(1) {
+        let code = code(path);
+        // As many steps up as the file is deep lead to the crate's root, too.
+        let up = "super::".repeat(path.strip_prefix(&src).unwrap().components().count());
+        let from_root = code.split("crate::").skip(1).chain(code.split(&up).skip(1));
+        for place in from_root {
             for named in first_words(place) {
                 let other = if rooms.contains(named) { Some(named) } else { handed_on.get(named).map(String::as_str) };
                 if let Some(other) = other.filter(|other| *other != room) {
