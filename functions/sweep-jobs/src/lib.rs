@@ -18,12 +18,16 @@ pub async fn serve(sweeper: Sweeper) -> Result<(), Error> {
     .await
 }
 
-/// One sweep. An error is one of the look-up; what is due stays so, and the next sweep finds it.
+/// One sweep. An error says that not all could be looked through; what is due stays so, and the next sweep finds it.
 pub async fn handle(sweeper: &Sweeper, deadline: Instant) -> Result<Swept, Error> {
-    let swept = sweeper.sweep(deadline).await?;
-    let Swept { redriven, errors, oldest_ms } = swept;
-    tracing::info!(redriven, errors, "swept");
-    tracing::info!(target: METRICS, sweeps = 1, jobs_redriven = redriven, sweep_errors = errors,
-        oldest_job_ms = oldest_ms);
+    let swept = sweeper.sweep(deadline).await;
+    let Swept { redriven, errors, failed_groups, oldest_ms } = swept;
+    tracing::info!(redriven, errors, failed_groups, "swept");
+    // Nothing is told that is not known: a sweep has looked at every group, and an age is that of the oldest of all.
+    let sweeps = (failed_groups == 0).then_some(1);
+    tracing::info!(target: METRICS, sweeps, jobs_redriven = redriven, sweep_errors = errors, oldest_job_ms = oldest_ms);
+    if failed_groups > 0 {
+        return Err(format!("{failed_groups} groups of jobs could not be swept").into());
+    }
     Ok(swept)
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Event, Job, JobId, JobSpec, KeyPrefix, Partition, Settlement};
+use jiff::Timestamp;
+use model::{Event, FailureReason, Job, JobId, JobSpec, JobState, KeyPrefix, Partition, Settlement};
 use ports::{
     Backoff, Clock, FileRemover, IdSource, JobStore, PortError, RetryPolicy, UpdateError, job_ended, remove_results,
 };
@@ -45,18 +46,27 @@ impl JobManager {
     /// The write follows a revision, like the worker's: of two ends one wins, and the month gets its share back once.
     pub async fn cancel(&self, partition: &Partition, id: &JobId) -> Result<Job, ManageJobError> {
         let mut races = Backoff::new(RACES, self.ids.as_ref());
+        // By when it ended: tries that may have had their effect, and whether a worker was at the job then.
+        let mut tried: Vec<(Option<Timestamp>, bool)> = Vec::new();
         loop {
             let now = self.clock.now();
-            let job = self.jobs.get(partition, id, now).await?.ok_or(ManageJobError::NotFound)?;
-            let Ok(cancelled) = job.apply(Event::Cancelled, now) else { return Ok(job) };
+            let Some(job) = self.look(&mut races, partition, id, now).await? else {
+                return Err(ManageJobError::NotFound);
+            };
+            let Ok(cancelled) = job.apply(Event::Cancelled, now) else {
+                // An earlier try whose answer was lost; its worker may have settled the job since.
+                if let JobState::Failed(FailureReason::Cancelled) = job.state()
+                    && let Some((_, is_leased)) = tried.iter().find(|(ended, _)| *ended == job.completed_at())
+                {
+                    self.cancelled(&job, *is_leased, now).await;
+                }
+                return Ok(job);
+            };
+            let is_leased = job.lease().is_some_and(|lease| lease.expires_at > now);
+            tried.push((cancelled.completed_at(), is_leased));
             match self.jobs.update(partition, &cancelled, &cancelled.settlement(&job)).await {
                 Ok(()) => {
-                    job_ended(&cancelled, now);
-                    // A live worker clears its files away itself, once it notices.
-                    if job.lease().is_none_or(|lease| lease.expires_at <= now) {
-                        let removing = remove_results(self.files.as_ref(), &cancelled);
-                        let _late = tokio::time::timeout(CLEAR_TIMEOUT, removing).await;
-                    }
+                    self.cancelled(&cancelled, is_leased, now).await;
                     return Ok(cancelled);
                 }
                 Err(UpdateError::Port(error)) if !error.is_transient() => return Err(error.into()),
@@ -69,13 +79,43 @@ impl JobManager {
         }
     }
 
+    /// The job as its owner sees it. A look that fails is a try.
+    async fn look(
+        &self,
+        races: &mut Backoff<'_>,
+        partition: &Partition,
+        id: &JobId,
+        now: Timestamp,
+    ) -> Result<Option<Job>, PortError> {
+        loop {
+            match self.jobs.get(partition, id, now).await {
+                Err(error) if error.is_transient() && races.wait().await => {}
+                found => return found,
+            }
+        }
+    }
+
+    /// What follows the write that cancels a job.
+    async fn cancelled(&self, job: &Job, is_leased: bool, now: Timestamp) {
+        job_ended(job, now);
+        // A live worker clears its files away itself, once it notices.
+        if !is_leased {
+            let removing = remove_results(self.files.as_ref(), job);
+            let _late = tokio::time::timeout(CLEAR_TIMEOUT, removing).await;
+        }
+    }
+
     /// Deletes a job that has ended: its files, its source, its item, in this order, so that it can be repeated. When a
     /// worker may still write something, the item stays, unseen, until that is cleared away too.
     pub async fn delete(&self, partition: &Partition, id: &JobId) -> Result<Job, ManageJobError> {
         let mut races = Backoff::new(RACES, self.ids.as_ref());
+        let mut tried = None;
         loop {
             let now = self.clock.now();
-            let job = self.jobs.get(partition, id, now).await?.ok_or(ManageJobError::NotFound)?;
+            let Some(job) = self.look(&mut races, partition, id, now).await? else {
+                // Gone by an earlier try whose answer was lost, or there never was one.
+                return tried.ok_or(ManageJobError::NotFound);
+            };
             if !job.has_ended() {
                 return Err(ManageJobError::NotFinished);
             }
@@ -85,15 +125,15 @@ impl JobManager {
             if let JobSpec::Import { source, .. } = job.spec() {
                 self.files.remove(partition, &KeyPrefix::of_source(source.key()), &[]).await?;
             }
-            let Ok(hidden) = job.apply(Event::Deleted, now) else {
-                self.jobs.delete(partition, id).await?;
-                return Ok(job);
+            let removed = match job.apply(Event::Deleted, now) {
+                Ok(hidden) => self.jobs.update(partition, &hidden, &Settlement::None).await,
+                Err(_nothing_is_left) => self.jobs.delete(partition, id).await.map_err(UpdateError::Port),
             };
-            match self.jobs.update(partition, &hidden, &Settlement::None).await {
+            match removed {
                 Ok(()) => return Ok(job),
-                Err(UpdateError::Port(error)) => return Err(error.into()),
-                // It was settled or cleared meanwhile.
-                Err(UpdateError::Conflict | UpdateError::MonthFull) => {}
+                Err(UpdateError::Port(error)) if !error.is_transient() => return Err(error.into()),
+                // It was settled or cleared meanwhile; or it is gone by this, and the answer was lost.
+                Err(UpdateError::Conflict | UpdateError::MonthFull | UpdateError::Port(_)) => tried = Some(job),
             }
             if !races.wait().await {
                 return Err(PortError::unavailable("delete job", "lost every race").into());

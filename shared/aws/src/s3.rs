@@ -34,9 +34,9 @@ const COMPLETE_TIMEOUT: Duration = Duration::from_mins(10);
 const COPY_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// For calls that S3 may work on for long, and sends white space meanwhile: the SDK would take a silence of 5 s for a
-/// broken connection.
+/// broken connection. That is the time of all attempts together: a worker reserves no more of its own.
 fn patient(timeout: Duration) -> Builder {
-    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(timeout).build();
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(timeout).operation_timeout(timeout).build();
     Builder::new().timeout_config(timeouts).stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 

@@ -10,8 +10,8 @@ use model::{
     cleared_at,
 };
 use ports::{
-    Backoff, Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, RetryPolicy, UpdateError, remove_leftovers,
-    remove_results, retry, send,
+    Backoff, Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, RetryPolicy, UpdateError, job_ended,
+    remove_leftovers, remove_results, retry, send,
 };
 use tokio::time::Instant;
 
@@ -22,10 +22,10 @@ mod metrics;
 mod tasks;
 
 pub(crate) use deadlines::{Deadlines, Due, complete_by};
-use heartbeat::{AcquireOutcome, Beaten, Heartbeat, JobAccess};
+use heartbeat::{AcquireOutcome, Beaten, Heartbeat, JobAccess, in_time};
 pub(crate) use lease_guard::LeaseGuard;
 use lease_guard::{Ending, MonthFull};
-use metrics::{Deferral, job_deferred};
+use metrics::job_deferred;
 pub(crate) use tasks::{Either, Tasks, either};
 
 /// Looking at a job whose lease was lost, and settling it.
@@ -153,8 +153,7 @@ impl JobDriver {
             Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),
             Ok(AcquireOutcome::Ended(job)) => {
                 return self.clear(&job).await.inspect_err(|error| {
-                    let job_type = Some(job.job_type());
-                    job_deferred(&Deferral { job_type, partition, id, in_a_row: 1, error });
+                    job_deferred(Some(job.job_type()), (partition, id), 1, error);
                 });
             }
             Ok(AcquireOutcome::Failed(job)) => {
@@ -163,10 +162,11 @@ impl JobDriver {
                 return Ok(Delivery::Done);
             }
             Err(error) => {
-                job_deferred(&Deferral { job_type: None, partition, id, in_a_row: 1, error: &error });
+                job_deferred(None, (partition, id), 1, &error);
                 return Err(error);
             }
         };
+        let began = Instant::now();
         let mut beating = Box::pin(heartbeat.run());
         let mut working = Box::pin(work.work(&guard, deadline));
         let (beaten, delivery) = match either(&mut working, &mut beating).await {
@@ -176,13 +176,13 @@ impl JobDriver {
             }
             Either::First(worked) => {
                 drop(working);
-                let (ending, delivery) = self.ending(&guard, worked);
+                let (ending, delivery) = self.ending(&guard, began, worked);
                 guard.end(ending);
                 (beating.await, delivery)
             }
         };
         match beaten {
-            Beaten::Lost => Ok(self.lease_lost(&guard).await),
+            Beaten::Lost { tried } => Ok(self.lease_lost(&guard, &tried).await),
             Beaten::Stored(job) => {
                 if matches!(job.state(), JobState::Failed(_)) {
                     remove_results(self.files.as_ref(), &job).await;
@@ -196,8 +196,15 @@ impl JobDriver {
     }
 
     /// How the job goes on from what came of the work.
-    fn ending(&self, guard: &LeaseGuard, worked: Result<Worked, WorkError>) -> (Ending, Delivery) {
+    fn ending(&self, guard: &LeaseGuard, began: Instant, worked: Result<Worked, WorkError>) -> (Ending, Delivery) {
         let job = guard.job();
+        let worked = match worked {
+            // A time slice after which nothing is further waits for something, whatever that is.
+            Err(WorkError::TimeOver) if !guard.has_advanced() && began.elapsed() >= self.timings.stalled() => {
+                Err(PortError::unavailable("work on job", "nothing has advanced in time").into())
+            }
+            worked => worked,
+        };
         match worked {
             Ok(Worked { result, progress, leftovers }) => {
                 (Ending::Complete { result, progress, leftovers }, Delivery::Done)
@@ -208,14 +215,7 @@ impl JobDriver {
             }
             Err(WorkError::Port(error)) => {
                 let before = if guard.has_advanced() { 0 } else { job.deferrals() };
-                let in_a_row = before + 1;
-                job_deferred(&Deferral {
-                    job_type: Some(job.job_type()),
-                    partition: job.partition(),
-                    id: job.id(),
-                    in_a_row,
-                    error: &error,
-                });
+                job_deferred(Some(job.job_type()), (job.partition(), job.id()), before + 1, &error);
                 let is_defect = matches!(error, PortError::Defect { .. });
                 if is_defect && job.defects() + 1 >= MAX_DEFECTS {
                     tracing::error!(job_id = %job.id(), error = &error as &dyn std::error::Error, "job is defective");
@@ -232,11 +232,19 @@ impl JobDriver {
     }
 
     /// A worker that may not write to the job any more. Nothing is lost: either the job was ended by somebody else, or
-    /// the lease expires, and the sweeper redrives the job. Whoever finds it completed by another deletes nothing.
-    async fn lease_lost(&self, guard: &LeaseGuard) -> Delivery {
+    /// the lease expires, and the sweeper redrives the job. Files of a job that another has completed are left alone.
+    async fn lease_lost(&self, guard: &LeaseGuard, tried: &[Job]) -> Delivery {
         let (partition, id) = (guard.job().partition(), guard.job().id());
-        let look = || self.jobs.read(partition, id);
-        match retry(LOOKS, self.ids.as_ref(), PortError::is_transient, look).await {
+        let look = || in_time("read job", self.jobs.read(partition, id));
+        let found = retry(LOOKS, self.ids.as_ref(), PortError::is_transient, look).await;
+        // An end of ours whose answer was lost until the lease was.
+        if let Ok(Some(job)) = &found
+            && job.has_ended()
+            && tried.contains(job)
+        {
+            job_ended(job, self.clock.now());
+        }
+        match found {
             Ok(Some(job)) if matches!(job.state(), JobState::Failed(_)) => {
                 self.settle(job.clone(), guard.token(), guard.begun()).await;
                 remove_results(self.files.as_ref(), &job).await;
@@ -261,8 +269,13 @@ impl JobDriver {
             let Ok(settled) = job.apply(Event::Settled { token: token.clone(), begun }, self.clock.now()) else {
                 return;
             };
-            match self.jobs.update(job.partition(), &settled, &settled.settlement(&job)).await {
-                Ok(()) => return,
+            let refund = settled.settlement(&job);
+            match in_time("settle job", self.jobs.update(job.partition(), &settled, &refund)).await {
+                Ok(()) => {
+                    let (job_id, tenant, charged) = (settled.id(), &settled.partition().tenant, settled.charged());
+                    tracing::info!(%job_id, %tenant, charged, "settled what a cancelled job is charged");
+                    return;
+                }
                 Err(UpdateError::Port(error)) => {
                     tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "settle job");
                 }
@@ -271,7 +284,7 @@ impl JobDriver {
             if !backoff.wait().await {
                 return;
             }
-            if let Ok(found) = self.jobs.read(job.partition(), job.id()).await {
+            if let Ok(found) = in_time("read job", self.jobs.read(job.partition(), job.id())).await {
                 let Some(found) = found else { return };
                 job = found;
             }

@@ -1,18 +1,23 @@
 //! The sweeper: whatever is due is redriven, so that nothing stays in processing for ever.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use model::{JobType, Timings, after};
-use ports::{Clock, DueGroup, DueJob, DueStore, JobQueue, PortError, Stage};
+use ports::{Clock, DueGroup, DueJob, DueStore, JobQueue, PortError, Stage, service_defect};
 use tokio::time::Instant;
 
 /// How many due jobs are read at a time.
 const PAGE: usize = 100;
 
-/// How many are redriven at once.
+/// How many of a group are redriven at once.
 const MAX_CONCURRENCY: usize = 8;
+
+/// When a job is due again whose message could not be sent: for the next sweep, and not for this one.
+const NEXT_SWEEP: Duration = Duration::from_secs(1);
 
 /// Redrives due jobs. It looks no deeper than their keys, and never touches a lease: whoever gets the message finds out
 /// what there is to do.
@@ -28,48 +33,61 @@ pub struct Sweeper {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     pub redriven: u64,
-    /// Those that could not be redriven; the next sweep finds them again.
+    /// Those that could not be redriven; the next sweep tries again.
     pub errors: u64,
-    /// How old the oldest job is that has not ended, in milliseconds; 0 when there is none.
-    pub oldest_ms: u64,
+    /// Groups that could not be looked through, since a call failed or brought no answer in time.
+    pub failed_groups: u64,
+    /// How old the oldest job is that has not ended, in milliseconds, 0 when there is none; `None` when not all could be
+    /// looked at.
+    pub oldest_ms: Option<u64>,
 }
 
 impl Sweeper {
-    /// One sweep over all that is due when it begins, page by page: what cannot be redriven is in nobody's way. At the
-    /// deadline it ends, and the next sweep goes on.
-    pub async fn sweep(&self, deadline: Instant) -> Result<Swept, PortError> {
-        let mut swept = Swept::default();
-        let mut failed = None;
-        let sweeping = async {
-            for group in DueGroup::ALL {
-                // A group that cannot be read is in no other's way.
-                if let Err(error) = self.sweep_group(group, &mut swept).await {
-                    tracing::error!(error = &error as &dyn std::error::Error, "sweep group of jobs");
-                    failed.get_or_insert(error);
-                }
-            }
-        };
-        if tokio::time::timeout_at(deadline, sweeping).await.is_err() {
-            tracing::warn!("sweep ends with its time: the next one goes on");
-        }
-        failed.map_or(Ok(swept), Err)
+    /// One sweep over all that is due when it begins, the groups side by side and each page by page: what cannot be read
+    /// or redriven, or does not answer, is in nobody's way. At the deadline it ends, and the next sweep goes on.
+    pub async fn sweep(&self, deadline: Instant) -> Swept {
+        let groups = DueGroup::ALL.map(|group| self.sweep_until(deadline, group));
+        let none = Swept { oldest_ms: Some(0), ..Swept::default() };
+        join_all(groups).await.into_iter().fold(none, |all, group| Swept {
+            redriven: all.redriven + group.redriven,
+            errors: all.errors + group.errors,
+            failed_groups: all.failed_groups + group.failed_groups,
+            oldest_ms: all.oldest_ms.zip(group.oldest_ms).map(|(one, other)| one.max(other)),
+        })
     }
 
-    /// How old the oldest job is that has not ended: of all, due or not.
-    async fn look_at_age(&self, group: DueGroup, now: Timestamp, swept: &mut Swept) -> Result<(), PortError> {
-        if group.stage != Stage::Ended
-            && let Some(oldest) = self.jobs.oldest(group).await?
-        {
-            let age = u64::try_from(now.duration_since(oldest).as_millis()).unwrap_or(0);
-            swept.oldest_ms = swept.oldest_ms.max(age);
+    async fn sweep_until(&self, deadline: Instant, group: DueGroup) -> Swept {
+        let mut swept = Swept::default();
+        let ended = tokio::time::timeout_at(deadline, self.sweep_group(group, &mut swept)).await;
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(?group, error = &error as &dyn std::error::Error, "sweep group of jobs");
+                service_defect(group.job_type, None, &error);
+                swept.failed_groups = 1;
+            }
+            Err(_elapsed) if swept.redriven > 0 => tracing::warn!(?group, "sweep ends with its time: more is due"),
+            Err(_elapsed) => {
+                tracing::error!(?group, "sweep group of jobs: no answer in time");
+                swept.failed_groups = 1;
+            }
         }
-        Ok(())
+        swept
+    }
+
+    /// How old the oldest job of a group is that has not ended: of all, due or not.
+    async fn oldest_ms(&self, group: DueGroup, now: Timestamp) -> Result<u64, PortError> {
+        if group.stage == Stage::Ended {
+            return Ok(0);
+        }
+        let oldest = self.jobs.oldest(group).await?;
+        Ok(oldest.map_or(0, |oldest| u64::try_from(now.duration_since(oldest).as_millis()).unwrap_or(0)))
     }
 
     async fn sweep_group(&self, group: DueGroup, swept: &mut Swept) -> Result<(), PortError> {
         // What is moved on meanwhile is not found again.
         let now = self.clock.now();
-        self.look_at_age(group, now, swept).await?;
+        swept.oldest_ms = Some(self.oldest_ms(group, now).await?);
         let mut after = None;
         loop {
             let page = self.jobs.due(group, now, after.as_ref(), PAGE).await?;
@@ -110,7 +128,13 @@ impl Sweeper {
             JobType::Import => &self.imports,
             JobType::Export => &self.exports,
         };
-        queue.send(&due.partition, &due.job_id).await?;
-        Ok(true)
+        let sent = queue.send(&due.partition, &due.job_id).await;
+        if let Err(error) = &sent {
+            service_defect(due.group.job_type, Some((&due.partition, &due.job_id)), error);
+            // When this cannot be written either, it is due when it would have been had its message been lost.
+            let unsent = DueJob { due_at: until, ..due.clone() };
+            let _written = self.jobs.postpone(&unsent, after(now, NEXT_SWEEP)).await;
+        }
+        sent.map(|()| true)
     }
 }

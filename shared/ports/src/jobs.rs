@@ -98,7 +98,7 @@ impl Stage {
 }
 
 impl DueGroup {
-    /// All groups, the most urgent first.
+    /// All groups.
     pub const ALL: [Self; 6] = [
         Self { job_type: JobType::Import, stage: Stage::Started },
         Self { job_type: JobType::Export, stage: Stage::Started },
@@ -194,7 +194,8 @@ pub trait DueStore: Send + Sync {
     /// When the oldest job of a group was created that has not been looked after for good: of all, due or not.
     async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError>;
 
-    /// Moves what is due to `until`; false when it is no longer due as it was found.
+    /// Moves what is due to `until`; false when it is no longer due as it was found. Repeating it is no change: the answer
+    /// of a first try may have been lost.
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError>;
 }
 

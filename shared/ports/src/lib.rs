@@ -13,7 +13,7 @@ mod usage;
 
 pub use error::{Cause, PortError};
 pub use jobs::*;
-pub use metrics::{METRICS, job_ended};
+pub use metrics::{METRICS, job_ended, service_defect};
 pub use objects::*;
 pub use records::*;
 pub use results::{remove_leftovers, remove_results, send};

@@ -5,7 +5,10 @@
 //! a function that dies takes what it has not said with it.
 
 use jiff::Timestamp;
-use model::{Job, JobState};
+use model::{Job, JobId, JobState, JobType, Partition};
+use tracing::field::display;
+
+use crate::error::PortError;
 
 /// The target of events that are metrics. Fields that end in `_ms` are milliseconds, those in `bytes` bytes,
 /// all others counts.
@@ -22,5 +25,15 @@ pub fn job_ended(job: &Job, now: Timestamp) {
         JobState::Failed(reason) => tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_failed = 1,
             service_faults = u64::from(reason.is_service_fault()), reason = reason.code(), job_duration_ms),
         JobState::Pending | JobState::Processing { .. } => {}
+    }
+}
+
+/// Tells of a call about a job, or about all jobs of a type, that fails in a way that does not pass by itself: people have
+/// to mend something. Of other failures it tells nothing.
+pub fn service_defect(job_type: JobType, job: Option<(&Partition, &JobId)>, error: &PortError) {
+    if !error.is_transient() {
+        let (tenant, job_id) = job.map(|(partition, id)| (display(&partition.tenant), display(id))).unzip();
+        tracing::warn!(target: METRICS, job_type = job_type.as_str(), job_id, tenant, cause = error.kind(),
+            service_defects = 1);
     }
 }

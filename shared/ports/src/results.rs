@@ -6,6 +6,7 @@ use model::{Event, Job, JobResult, KeyPrefix, Settlement};
 
 use crate::error::PortError;
 use crate::jobs::{JobQueue, JobStore};
+use crate::metrics::service_defect;
 use crate::objects::FileRemover;
 use crate::sources::Clock;
 
@@ -36,6 +37,7 @@ pub async fn send(queue: &dyn JobQueue, jobs: &dyn JobStore, clock: &dyn Clock, 
         Ok(Ok(())) => return,
         Ok(Err(error)) => {
             tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "send job message");
+            service_defect(job.job_type(), Some((job.partition(), job.id())), &error);
         }
         Err(_elapsed) => tracing::warn!(job_id = %job.id(), "send job message: timed out"),
     }

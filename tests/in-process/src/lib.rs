@@ -180,7 +180,7 @@ impl Service {
 
     /// One sweep, with time enough.
     pub async fn sweep(&self) -> Swept {
-        self.sweeper().sweep(Instant::now() + Duration::from_mins(1)).await.unwrap()
+        self.sweeper().sweep(Instant::now() + Duration::from_mins(1)).await
     }
 
     /// What redrives due jobs.

@@ -145,6 +145,8 @@ pub enum Fate {
     Good,
     /// The dependency is down: nothing is done.
     Refused,
+    /// The deployment is not as it should be: a permission is missing.
+    Denied,
     Throttled,
     /// It is done, and the answer is lost.
     AnswerLost,
@@ -287,6 +289,7 @@ impl Network {
         match self.fate(operation).0 {
             Fate::Good | Fate::Partial | Fate::Contended => call.await,
             Fate::Throttled => Err(PortError::throttled("call", "as the test wants it")),
+            Fate::Denied => Err(PortError::refused("call", "as the test wants it")),
             Fate::Refused | Fate::AnswerLost => Err(unavailable()),
             Fate::Hangs => std::future::pending().await,
             Fate::Late(time) => {
@@ -339,6 +342,7 @@ impl Network {
             tokio::time::sleep(there).await;
             match fate {
                 Fate::Throttled => Err(PortError::throttled("call", "as the test wants it").into()),
+                Fate::Denied => Err(PortError::refused("call", "as the test wants it").into()),
                 Fate::Refused => Err(unavailable().into()),
                 _ => call.await,
             }

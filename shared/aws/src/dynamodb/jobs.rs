@@ -313,7 +313,7 @@ impl DueStore for DynamoJobs {
             .key("pk", partition_key(&due.partition))
             .key("sk", text(due.job_id.as_str()))
             .update_expression("SET dueAt = :until")
-            .condition_expression("dueAt = :found")
+            .condition_expression("dueAt = :found OR dueAt = :until")
             .expression_attribute_values(":until", number(until.as_millisecond()))
             .expression_attribute_values(":found", number(due.due_at.as_millisecond()))
             .send()

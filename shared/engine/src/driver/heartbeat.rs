@@ -10,13 +10,15 @@ use jiff::Timestamp;
 use model::{
     Event, IllegalTransition, Job, JobId, LeaseRequest, Partition, Refusal, Settlement, Timings, Token, after,
 };
-use ports::{Backoff, Clock, IdSource, JobStore, METRICS, PortError, RetryPolicy, UpdateError, job_ended};
+use ports::{
+    Backoff, Clock, IdSource, JobStore, METRICS, PortError, RetryPolicy, UpdateError, job_ended, service_defect,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lease_guard::{Ending, LeaseGuard, MonthFull, Stored, Wanted};
 use super::tasks::{Either, either};
-use crate::driver::metrics::job_store_refuses;
+use crate::driver::metrics::job_deferred;
 
 /// How often progress and checkpoints are written at most: all jobs of a tenant share one key of the table.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,8 +59,9 @@ pub(crate) struct JobAccess {
 pub(crate) enum Beaten {
     /// The ending is stored.
     Stored(Box<Job>),
-    /// The lease is lost: another worker has it, the job was ended by somebody else, or its time is over.
-    Lost,
+    /// The lease is lost: another worker has it, the job was ended by somebody else, or its time is over. What was tried
+    /// last may have had its effect.
+    Lost { tried: Vec<Job> },
 }
 
 /// Writes a job under its lease, which it renews.
@@ -162,7 +165,7 @@ impl Heartbeat {
                 let mut sleep = std::pin::pin!(tokio::time::sleep_until(due));
                 // Both may be dropped: the cell keeps what was handed over. Without a worker there is nothing to renew.
                 if let Either::First(Err(_)) = either(&mut changed, &mut sleep).await {
-                    return Beaten::Lost;
+                    return Beaten::Lost { tried: Vec::new() };
                 }
                 continue;
             }
@@ -192,9 +195,15 @@ impl Heartbeat {
         let ids = self.access.ids.clone();
         let mut backoff = Backoff::new(UNTIL_LEASE_ENDS, ids.as_ref());
         let mut tried: Vec<Try> = Vec::new();
+        // What has kept it from writing, when nothing else has.
+        let mut failed = None;
         loop {
             if Instant::now() >= self.stored.borrow().valid_until {
-                return Some(Beaten::Lost);
+                if let Some(error) = &failed {
+                    let (job, in_a_row) = (&self.job, self.job.deferrals() + 1);
+                    job_deferred(Some(job.job_type()), (job.partition(), job.id()), in_a_row, error);
+                }
+                return Some(lost(tried));
             }
             let sent = Instant::now();
             let wanted = self.wanted.borrow().clone();
@@ -206,7 +215,7 @@ impl Heartbeat {
                 Ok(next) => next,
                 Err(illegal) => {
                     tracing::info!(error = &illegal as &dyn std::error::Error, "write under lost lease");
-                    return Some(Beaten::Lost);
+                    return Some(lost(tried));
                 }
             };
             let settlement = settlement.unwrap_or_else(|| next.settlement(&self.job));
@@ -214,16 +223,19 @@ impl Heartbeat {
             let update = self.access.jobs.update(next.partition(), &next, &settlement);
             match in_time("write job", update).await {
                 Ok(()) => return self.found_stored(tried.pop()),
-                // After an earlier try whose answer was lost, the job itself tells first.
-                Err(UpdateError::MonthFull) if tried.len() == 1 => {
-                    self.stored.send_modify(|stored| stored.counted = Some(Err(MonthFull)));
-                    return None;
+                Err(UpdateError::Port(error)) => {
+                    self.write_failed(&error);
+                    failed = Some(error);
                 }
-                Err(UpdateError::Port(error)) => self.tell(&error),
-                Err(UpdateError::Conflict | UpdateError::MonthFull) => {
+                // An earlier try may have had its effect: the job itself tells.
+                Err(refused @ (UpdateError::Conflict | UpdateError::MonthFull)) => {
                     match in_time("read job", self.access.jobs.read(next.partition(), next.id())).await {
-                        Err(error) => self.tell(&error),
+                        Err(error) => {
+                            self.write_failed(&error);
+                            failed = Some(error);
+                        }
                         Ok(found) => {
+                            failed = None;
                             let index = tried.iter().position(|earlier| found.as_ref() == Some(&earlier.job));
                             if let Some(index) = index {
                                 return self.found_stored(Some(tried.swap_remove(index)));
@@ -232,10 +244,13 @@ impl Heartbeat {
                                 Some(found) if found.lease().is_some_and(|lease| lease.token == self.token) => {
                                     if found.is_counted() && !self.job.is_counted() {
                                         self.stored.send_modify(|stored| stored.counted = Some(Ok(())));
+                                    } else if found == self.job && matches!(refused, UpdateError::MonthFull) {
+                                        self.stored.send_modify(|stored| stored.counted = Some(Err(MonthFull)));
+                                        return None;
                                     }
                                     self.job = found;
                                 }
-                                Some(_) | None => return Some(Beaten::Lost),
+                                Some(_) | None => return Some(lost(tried)),
                             }
                         }
                     }
@@ -300,16 +315,20 @@ impl Heartbeat {
     }
 
     /// Tells of a call that failed: of one that does not pass by itself once, as a metric too.
-    fn tell(&mut self, error: &PortError) {
+    fn write_failed(&mut self, error: &PortError) {
         tracing::warn!(job_id = %self.job.id(), error = error as &dyn std::error::Error, "write under lease");
         if !error.is_transient() && !std::mem::replace(&mut self.is_told, true) {
-            job_store_refuses(&self.job, error);
+            service_defect(self.job.job_type(), Some((self.job.partition(), self.job.id())), error);
         }
     }
 }
 
+fn lost(tried: Vec<Try>) -> Beaten {
+    Beaten::Lost { tried: tried.into_iter().map(|tried| tried.job).collect() }
+}
+
 /// A call with a time of its own: whether one that takes longer has its effect is not known.
-async fn in_time<T, E: From<PortError>>(
+pub(super) async fn in_time<T, E: From<PortError>>(
     operation: &'static str,
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {

@@ -251,8 +251,8 @@ impl Job {
                 next.progress = progress;
             }
             (Processing { .. }, Event::Failed { reason, progress, .. }) => {
-                next.fail(reason, now);
                 next.progress = progress.no_less_than(self.progress);
+                next.fail(reason, now);
             }
 
             (Pending | Processing { .. }, Event::Cancelled) => next.cancel(now),
@@ -315,9 +315,16 @@ impl Job {
         self.state = JobState::Processing { lease: None, checkpoint: reached };
     }
 
-    /// A job that fails gives all of its reservation back.
+    /// A job that fails gives all of its reservation back; but one whose owner has changed the upload under it is charged
+    /// for what may be stored by then, as a cancelled one is.
     fn fail(&mut self, reason: FailureReason, now: Timestamp) {
-        self.refund_all_but(0);
+        match reason {
+            FailureReason::UploadChanged => {
+                let begun = self.checkpoint().map_or(0, Checkpoint::begun);
+                self.refund_unwritten(begun.max(self.progress.processed));
+            }
+            _ => self.refund_all_but(0),
+        }
         self.end(JobState::Failed(reason), true, now);
     }
 

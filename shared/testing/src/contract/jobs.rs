@@ -375,7 +375,9 @@ async fn what_is_due_is_found_until_moved(jobs: &dyn Jobs, fixture: &Fixture) {
     assert_eq!(find(299).await, None);
     let due = find(300).await.unwrap();
     assert_eq!((&due.partition, due.due_at), (&fixture.partition, fixture.later(300)));
-    assert!(jobs.postpone(&due, fixture.later(600)).await.unwrap());
+    for _ in 0..2 {
+        assert!(jobs.postpone(&due, fixture.later(600)).await.unwrap(), "a try whose answer was lost is made again");
+    }
     assert!(!jobs.postpone(&due, fixture.later(900)).await.unwrap(), "it is no longer due as it was found");
     assert_eq!(find(599).await, None);
     assert_eq!(find(600).await.unwrap().due_at, fixture.later(600));

@@ -154,7 +154,9 @@ impl DueStore for Memory {
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
         let mut state = self.lock();
         let stored = state.jobs.get_mut(&(due.partition.clone(), due.job_id.clone()));
-        let Some(job) = stored.filter(|job| job.due_at() == Some(due.due_at)) else { return Ok(false) };
+        let Some(job) = stored.filter(|job| job.due_at() == Some(due.due_at) || job.due_at() == Some(until)) else {
+            return Ok(false);
+        };
         *job = job.clone().restored(job.revision(), Some(until));
         Ok(true)
     }

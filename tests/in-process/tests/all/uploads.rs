@@ -9,11 +9,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use api::{AcceptJobError, CreateUploadError, ImportData, ImportRequest, Uploader};
-use engine::{Delivery, JobWorker};
+use engine::{Delivery, ImportWorker, JobDriver, JobWorker};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use in_process::jobs::{caller, patients};
-use in_process::network::{Network, Weather};
+use in_process::jobs::{caller, deliver, patients};
+use in_process::network::{Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
 use model::{FailureReason, JobId, JobState, MAX_UPLOAD_BYTES, Month, ObjectKey, Plan, Pool, Principal, UploadId};
 use ndjson::LineCounter;
@@ -111,6 +111,25 @@ async fn an_upload_that_breaks_a_limit_fails_before_anything_is_stored() {
         assert_eq!(service.used().await, 1);
         assert!(service.exported().await.is_empty());
     }
+}
+
+/// A try of the reservation that fails, and may have had its effect, before the month's refusal is heard.
+#[tokio::test(start_paused = true)]
+async fn a_month_that_is_full_is_found_out_once() {
+    let service = Service::start().await;
+    let sandbox = caller(Plan::Sandbox);
+    let (upload, _) = service.uploader().create(&sandbox, 100).await.unwrap();
+    service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), patients(1_000));
+    let id = service.begin(&sandbox, import_of(upload)).await;
+    let worker = service.import_worker();
+    // A look and the lease, then the count.
+    let script = [Fate::Good, Fate::Good, Fate::Refused, Fate::Good, Fate::Refused];
+    let jobs = Network::scripted(&service.memory, Operation::Job, script);
+    let worker = ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker };
+    let began = Instant::now();
+    assert_eq!(deliver(&worker, &id).await, Delivery::Done);
+    assert_eq!(service.job(&id).await.state(), &JobState::Failed(FailureReason::MonthlyQuotaExceeded));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -212,6 +212,13 @@ fn a_cancelled_import_gives_back_what_certainly_is_not_stored() {
     let told = cancelled.apply(settled(2, 2), at(64)).unwrap();
     assert_eq!((refund(&cancelled, &told), told.charged()), (0, 3), "nobody knows what the dead worker had begun");
 
+    let failed = |reason, processed| {
+        let failed = Event::Failed { token: Token::new(1), reason, progress: progress(processed) };
+        refund(&leased, &leased.apply(failed, at(2)).unwrap())
+    };
+    assert_eq!(failed(FailureReason::UploadChanged, 2), 1, "its owner has changed it under the worker");
+    assert_eq!(failed(FailureReason::SourceMissing, 2), 3, "nobody's fault but ours");
+
     let export = new_export();
     assert_eq!(refund(&export, &cancel(&export, 1)), 3);
     let failed = Event::Failed { token: Token::new(2), reason: FailureReason::SourceMissing, progress: progress(2) };

@@ -1,7 +1,6 @@
 //! Dependencies that are down, silent or wrong: what waits says so, and what hangs holds up nothing else.
 
-use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker};
@@ -11,9 +10,8 @@ use in_process::{Service, test_partition};
 use model::{ChunkSize, FailureReason, JobSpec, JobState};
 use records::ResourceType;
 use tokio::time::Instant;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
+use super::metrics::Metrics;
 use super::worker_with;
 
 /// Workers of the service behind a network that is fair but for what a test does to it.
@@ -106,36 +104,15 @@ async fn a_defective_job_fails_after_three_tries() {
     assert_eq!(service.used().await, before - 30, "its requests come back");
 }
 
-/// Keeps the metrics that are told on this thread.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        struct Fields(String);
-        impl tracing::field::Visit for Fields {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                write!(self.0, "{}={value:?} ", field.name()).unwrap();
-            }
-        }
-        if event.metadata().target() == ports::METRICS {
-            let mut fields = Fields(String::new());
-            event.record(&mut fields);
-            self.0.lock().unwrap().push(fields.0);
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn whatever_waits_says_so() {
-    let told = Told::default();
-    let _told = tracing_subscriber::registry().with(told.clone()).set_default();
+    let (told, _guard) = Metrics::told();
     let service = Service::start().await;
     let id = service.begin_import(&patients(30)).await;
     for in_a_row in 1..=3 {
         let down = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Refused));
         assert_eq!(deliver(&worker_with(&service, down), &id).await, Delivery::Deferred);
-        let metrics = std::mem::take(&mut *told.0.lock().unwrap());
+        let metrics = told.take();
         let expected = format!("cause=\"unavailable\" jobs_deferred=1 deferrals_in_a_row={in_a_row} service_defects=0");
         assert!(metrics.iter().any(|metric| metric.contains(&expected)), "{metrics:?}");
     }
@@ -144,7 +121,7 @@ async fn whatever_waits_says_so() {
     let (import, _) = networked(&service, &network);
     let deadline = Instant::now() + Duration::from_hours(1);
     assert!(import.deliver(&test_partition(), &id, deadline).await.is_err());
-    let metrics = told.0.lock().unwrap().clone();
+    let metrics = told.take();
     assert!(metrics.iter().any(|metric| metric.contains("jobs_deferred=1")), "{metrics:?}");
 }
 

@@ -89,9 +89,12 @@ pub(crate) async fn leave_nothing(world: &mut World, id: &JobId) {
         assert_eq!(named.len(), files, "seed {seed}: files of a completed job");
         assert_eq!(world.memory.open_multiparts(), 0, "seed {seed}: uploads of an ended job");
     }
+    let mut tries = 0;
     loop {
+        tries += 1;
         match manager(world).delete(&world.partition, id).await {
-            Ok(_) | Err(ManageJobError::NotFound) => break,
+            Ok(_) => break,
+            Err(ManageJobError::NotFound) if tries > 1 => break,
             Err(ManageJobError::Port(error)) if error.is_transient() => {}
             Err(error) => panic!("seed {seed}: {error}"),
         }
