@@ -1,9 +1,9 @@
-"""Imports through a proxy that breaks things, on a running stack, with the processors as they are built.
+"""Imports and an export through a proxy that breaks things, on a running stack, with the processors as they are built.
 
-    test-broken.py            every source body is cut, twelve times at random places
+    test-broken.py            every source body, and every third page of records, is cut, twelve times at random places
     test-broken.py --hang     each table gives no answer for 30 s, one after the other
 
-Whatever it does, what is stored and reported is what was sent. Run by `make test` (the first) and `make soak` (both),
+Whatever it does, what is stored, reported and exported is what was sent. Run by `make test` (the first) and `make soak` (both),
 inside `stack.py exec`.
 """
 
@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(length or 0))
         self.end_headers()
         whole = len(content)
-        kept = self.server.trouble.kept(self.command, self.path, answer.status, whole)
+        kept = self.server.trouble.kept(self.command, self.path, body, answer.status, whole)
         self.wfile.write(content[:kept])
         if kept < whole:
             self.wfile.flush()
@@ -93,21 +93,34 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Cuts:
-    """Cuts each source's bodies, so often each."""
+    """Cuts each source's bodies, and pages of records, so often each."""
+
+    # Of each of the three sources, and of the pages.
+    places = 4
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
         self.cuts: dict[str, int] = {}
+        self.pages = 0
         self.lock = threading.Lock()
+
+    def again(self) -> None:
+        pass
+
+    def is_enough(self) -> bool:
+        return len(self.cuts) == self.places and min(self.cuts.values()) == CUTS
 
     def before(self, path: str, body: bytes) -> None:
         pass
 
-    def kept(self, method: str, path: str, status: int, whole: int) -> int:
+    def kept(self, method: str, path: str, body: bytes, status: int, whole: int) -> int:
         key = path.split("?")[0].split("/", 2)[-1]
-        is_source = method == "GET" and status in (200, 206) and key.startswith(("imports/clinic-one/", "uploads/clinic-one/"))
+        is_cut = method == "GET" and status in (200, 206) and key.startswith(("imports/clinic-one/", "uploads/clinic-one/"))
         with self.lock:
-            if not is_source or whole < 2 or self.cuts.get(key, 0) >= CUTS:
+            if status == 200 and b'-records"' in body and b'"KeyConditionExpression"' in body:
+                self.pages += 1
+                key, is_cut = "pages", self.pages % 3 == 0
+            if not is_cut or whole < 2 or self.cuts.get(key, 0) >= CUTS:
                 return whole
             self.cuts[key] = self.cuts.get(key, 0) + 1
             # Small steps, so that all cuts come in one body or its rest.
@@ -120,7 +133,14 @@ class Hangs:
     def __init__(self):
         self.until: dict[str, float] = {}
         self.lock = threading.Lock()
-        self.cuts: dict[str, int] = {}
+        self.hung: set[str] = set()
+
+    def again(self) -> None:
+        with self.lock:
+            self.until.clear()
+
+    def is_enough(self) -> bool:
+        return self.hung == {"jobs", "records", "usage"}
 
     def before(self, path: str, body: bytes) -> None:
         for table in ("jobs", "records", "usage"):
@@ -129,22 +149,22 @@ class Hangs:
                     free = max(self.until.values(), default=0)
                     until = self.until.setdefault(table, max(time.monotonic(), free) + HANG)
                 time.sleep(max(0, min(HANG, until - time.monotonic())))
-                self.cuts[table] = self.cuts.get(table, 0) + 1
+                self.hung.add(table)
 
-    def kept(self, method: str, path: str, status: int, whole: int) -> int:
+    def kept(self, method: str, path: str, body: bytes, status: int, whole: int) -> int:
         return whole
 
 
 def through(proxy: str | None) -> None:
-    """Sends the calls of run-import through a proxy, or straight again."""
+    """Sends the calls of both processors through a proxy, or straight again."""
     functions = boto3.client("lambda")
-    name = f"{os.environ['STACK']}-run-import"
-    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    for service in SERVICES:
-        variables.pop(service, None)
-        if proxy:
-            variables[service] = proxy
-    reconfigure(functions, name, Environment={"Variables": variables})
+    for name in (f"{os.environ['STACK']}-run-import", f"{os.environ['STACK']}-run-export"):
+        variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        for service in SERVICES:
+            variables.pop(service, None)
+            if proxy:
+                variables[service] = proxy
+        reconfigure(functions, name, Environment={"Variables": variables})
 
 
 def call(path: str, body: dict | None = None) -> dict:
@@ -184,6 +204,17 @@ def stored(name: str) -> set[str]:
     return {item["sk"]["S"] for page in pages for item in page["Items"] if item["sk"]["S"].startswith(f"{name}-")}
 
 
+def exported(name: str) -> list[str]:
+    """The ids of these records in an export's file."""
+    job = ended(call("/v1/bulk/export", {"resourceTypes": ["Patient"]})["jobId"], 300)
+    if job["status"] != "completed":
+        raise SystemExit(f"export: {job}")
+    context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"]) if API.startswith("https") else None
+    with urllib.request.urlopen(job["downloadUrl"], context=context) as file:
+        ids = [json.loads(line)["id"] for line in file]
+    return [id for id in ids if id.startswith(f"{name}-")]
+
+
 def start(kind: str, name: str, count: int) -> str:
     data = lines(name, count)
     if kind == "inline":
@@ -215,11 +246,16 @@ def main() -> None:
                 raise SystemExit(f"{kind}: {found} records are stored, not {count - invalid}")
             passed += 1
             print(f"{kind}: {count} lines as they were sent", flush=True)
+        trouble.again()
+        ids, there = exported("broken"), stored("broken")
+        if len(ids) != len(there) or set(ids) != there:
+            raise SystemExit(f"export: {len(ids)} lines, {len(set(ids))} ids, not {len(there)}")
+        passed += 1
+        print(f"export: {len(ids)} records as they are stored", flush=True)
     finally:
         through(None)
-    # Of each of the three sources all cuts; of each of the tables at least one call.
-    if len(trouble.cuts) < 3 or (isinstance(trouble, Cuts) and min(trouble.cuts.values()) < CUTS):
-        raise SystemExit(f"too little went wrong: {trouble.cuts}")
+    if not trouble.is_enough():
+        raise SystemExit(f"too little went wrong: {vars(trouble)}")
     print(f"{passed} passed, 0 failed")
 
 

@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use aws::Purge;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::{SignedDuration, Timestamp};
-use model::{ChangeLog, Partition, Shard, TenantId};
-use ports::{Clock, UsageStore};
+use jiff::Timestamp;
+use model::{ChangeLog, KEY_CACHE_TIME, Partition, Shard, TenantId, Upload, after};
+use ports::{Clock, KeyStore, UsageStore};
 use records::ResourceType;
 use runtime::SystemClock;
 use serde::Serialize;
@@ -33,7 +33,8 @@ pub(super) struct Purged {
     /// Idempotency entries and uploads.
     calls: u64,
     files: u64,
-    /// When to purge again: URLs of uploads that work until then, and keys in the functions' caches, may still write.
+    /// When to purge again: until then URLs of uploads work, functions remember keys that were revoked, and workers of jobs
+    /// that have ended may write.
     #[serde(skip_serializing_if = "Option::is_none")]
     again_after: Option<Timestamp>,
 }
@@ -49,16 +50,20 @@ pub(super) async fn run(partition: &Partition, confirm: Option<&TenantId>, store
     if !is_confirmed(&question, &partition.tenant, confirm)? {
         bail!("not confirmed; nothing was deleted");
     }
-    let working = stores.jobs()?.count_working(partition, SystemClock.now()).await?;
+    let now = SystemClock.now();
+    let (working, writing_until) = stores.jobs()?.unfinished(partition, now).await?;
     if working > 0 {
         bail!("{working} jobs of {partition} have not ended; revoke the tenant's keys, and wait for them");
     }
     let Partition { tenant, environment } = partition;
     let change = Change { action: "tenant.purged", tenant, environment: Some(*environment), subject: None };
     change.write(stores, None::<&()>).await?;
-    let now = SystemClock.now();
     let uploads = stores.usage()?.open_uploads(partition, now).await?;
-    let again_after = uploads.open(now).next().is_some().then(|| now + SignedDuration::from_hours(1));
+    let closing = uploads.recent.iter().map(Upload::closes_at).max();
+    let keys = stores.keys()?.of_tenant(tenant).await?;
+    let keys = keys.iter().filter(|key| key.partition == *partition);
+    let forgotten = keys.filter_map(|key| key.revoked_at).max().map(|revoked| after(revoked, KEY_CACHE_TIME));
+    let again_after = [writing_until, closing, forgotten].into_iter().flatten().max().filter(|until| *until > now);
     let mut purged = Purged { again_after, ..Purged::default() };
     for _ in 0..MAX_RUNS {
         let found = once(partition, &stores.purge()?).await?;

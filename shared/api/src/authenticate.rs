@@ -2,14 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
-use model::{ApiKey, ApiKeyHash, Principal, after};
+use model::{ApiKey, ApiKeyHash, KEY_CACHE_TIME, Principal, after};
 use ports::{Clock, KeyStore, PortError, UsageStore};
-
-/// For how long a validated key is taken as it was: a revocation acts within this time.
-pub const KEY_CACHE_TIME: Duration = Duration::from_mins(1);
 
 /// More validated keys than this are not remembered at a time.
 const KEY_CACHE_SIZE: usize = 1_000;

@@ -9,7 +9,7 @@ mod uploads;
 pub use accepting::{
     AcceptJobError, Accepted, ExportRequest, ExportStarter, ImportData, ImportRequest, ImportStarter, JobAcceptor,
 };
-pub use authenticate::{AuthenticationError, Authenticator, KEY_CACHE_TIME};
+pub use authenticate::{AuthenticationError, Authenticator};
 pub use links::{DOWNLOAD_LIFETIME, LINK_LIFETIME};
 pub use managing::{InvalidCursor, JobCursor, JobFilter, JobLister, JobManager, JobPage, MAX_PAGE, ManageJobError};
 pub use uploads::{CreateUploadError, Uploader};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -137,6 +138,9 @@ impl FromStr for Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a scope is read, write or *")]
 pub struct UnknownScope;
+
+/// For how long a validated key is taken as it was: a revocation acts within this time.
+pub const KEY_CACHE_TIME: Duration = Duration::from_mins(1);
 
 /// What is stored of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

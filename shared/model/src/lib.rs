@@ -30,7 +30,7 @@ pub use jobs::{
     MAX_TAKEOVERS, NewJob, OpenFile, OpenLane, Position, Progress, RecordFormat, Refusal, Release, Reservation,
     ResultFile, SavedDigest, Settlement, Tail, cleared_at,
 };
-pub use keys::{ApiKey, ApiKeyHash, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
+pub use keys::{ApiKey, ApiKeyHash, KEY_CACHE_TIME, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
 pub use limits::{
     DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, RateLimit, Tenant, UnknownPlan,
     Window, next_month,

@@ -327,13 +327,17 @@ fn operation(request: &HttpRequest) -> String {
     }
     let query = request.uri().split_once('?').map_or("", |(_, query)| query);
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
-    let name = match (request.method(), has("uploadId"), has("uploads")) {
-        ("PUT", true, _) => "UploadPartCopy",
-        ("PUT", ..) => "PutObject",
-        ("POST", _, true) => "CreateMultipartUpload",
-        ("POST", ..) => "CompleteMultipartUpload",
-        ("DELETE", ..) => "AbortMultipartUpload",
-        ("HEAD", ..) => "HeadObject",
+    let name = match request.method() {
+        "PUT" if has("uploadId") => "UploadPartCopy",
+        "PUT" => "PutObject",
+        "POST" if has("uploads") => "CreateMultipartUpload",
+        "POST" if has("delete") => "DeleteObjects",
+        "POST" => "CompleteMultipartUpload",
+        "DELETE" => "AbortMultipartUpload",
+        "HEAD" => "HeadObject",
+        _ if has("uploadId") => "ListParts",
+        _ if has("uploads") => "ListMultipartUploads",
+        _ if has("list-type") => "ListObjectsV2",
         _ => "GetObject",
     };
     name.to_owned()

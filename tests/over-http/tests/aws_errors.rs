@@ -101,7 +101,9 @@ async fn answers(call: Call, tenant: &Tenant, case: &Case, usual: StatusCode) ->
         assert!(seconds > 0);
     }
     let again = call.make(&service, &prepared, &key).await;
-    assert_eq!(again.status(), usual, "{call:?} {case:?}: {}", body(&again));
+    // What was deleted is gone; of a deletion that was not answered nobody knows.
+    let is_gone = call == Call::DeleteJob && again.status() == StatusCode::NOT_FOUND;
+    assert!(again.status() == usual || is_gone, "{call:?} {case:?}: {}", again.status());
     if call.is_start() && first.status() == usual {
         assert_eq!(data(&first)["jobId"], data(&again)["jobId"], "{call:?} {case:?}: one call, one job");
     }
@@ -112,7 +114,7 @@ async fn answers(call: Call, tenant: &Tenant, case: &Case, usual: StatusCode) ->
 async fn the_api_answers_as_usual_or_says_when_to_come_again() {
     let tenant = &Tenant::new("faults-api");
     let mut tolerated = BTreeSet::new();
-    for call in [Call::StartImport, Call::StartImportOfUpload, Call::StartExport, Call::CreateUpload, Call::GetJob] {
+    for call in Call::ALL {
         let clean = Unlucky::new(tenant).await;
         let prepared = call.prepare(&Unlucky::new(tenant).await).await;
         let usual = call.make(&clean, &prepared, &format!("clean-{call:?}")).await.status();

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use over_http::{Client, admin, boto3, evidence, setting};
 use serde_json::{Value, json};
 
@@ -163,6 +164,8 @@ fn a_purge_takes_one_partition_and_nothing_else() {
     let arguments = purge(&tenant);
     let purged = admin(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(purged["records"], 60, "{purged}");
+    let again_after: Timestamp = purged["againAfter"].as_str().expect("a URL still works").parse().unwrap();
+    assert!(again_after > Timestamp::now() + SignedDuration::from_mins(50), "{purged}");
     assert!(purged["jobs"].as_u64().unwrap() >= 2 && purged["files"].as_u64().unwrap() >= 4, "{purged}");
     assert_eq!(test.fetch(link).status, 404);
     assert_eq!(test.job(export["id"].as_str().unwrap()).status, 404);
@@ -170,6 +173,12 @@ fn a_purge_takes_one_partition_and_nothing_else() {
     for client in [&live, &stranger] {
         assert_eq!(client.exported(&["Patient"], None).1.lines().count(), 60);
     }
+
+    let key = admin(&["key", "list", &other]).as_array().unwrap()[0]["id"].as_str().unwrap().to_owned();
+    let _revoked = admin(&["key", "revoke", &other, &key]);
+    let purged = admin(&["tenant", "purge", &other, "--environment", "test", "--confirm", &other]);
+    let again_after: Timestamp = purged["againAfter"].as_str().expect("functions remember the key").parse().unwrap();
+    assert!(again_after < Timestamp::now() + SignedDuration::from_mins(11), "{purged}");
 }
 
 #[test]

@@ -70,8 +70,12 @@ impl DynamoJobs {
         }
     }
 
-    /// How many of a partition's jobs have not ended.
-    pub async fn count_working(&self, partition: &Partition, now: Timestamp) -> Result<u64, PortError> {
+    /// How many of a partition's jobs have not ended; and until when workers of the others may still write something.
+    pub async fn unfinished(
+        &self,
+        partition: &Partition,
+        now: Timestamp,
+    ) -> Result<(u64, Option<Timestamp>), PortError> {
         let mut items = self
             .client
             .query()
@@ -82,12 +86,16 @@ impl DynamoJobs {
             .into_paginator()
             .items()
             .send();
-        let mut working = 0;
+        let (mut working, mut writing_until) = (0, None);
         while let Some(item) = items.try_next().await.map_err(|error| port_error("list jobs", &error))? {
             let job = read_job(item)?;
-            working += u64::from(!job.has_ended() && job.expires_at() > now);
+            if job.has_ended() {
+                writing_until = writing_until.max(job.due_at());
+            } else {
+                working += u64::from(job.expires_at() > now);
+            }
         }
-        Ok(working)
+        Ok((working, writing_until))
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use api::{Authenticator, Uploader};
-use http::{Api, Body, Middleware, Request, RequestExt, Response};
+use api::{Authenticator, JobLister, JobManager, Uploader};
+use http::{Api, Body, Method, Middleware, Request, RequestExt, Response};
 use in_process::jobs::export_of;
 use jiff::{SignedDuration, Timestamp};
 use model::{ChunkSize, Job, JobId, ObjectKey, Partition, UploadId};
@@ -126,8 +126,16 @@ fn request(tenant: &Tenant, idempotency: &str, body: Option<&Value>) -> Request 
     let mut set = |name: &'static str, value: &str| request.headers_mut().insert(name, value.parse().unwrap());
     set("x-api-key", &tenant.key);
     set("content-type", "application/json");
-    set("idempotency-key", idempotency);
+    if !idempotency.is_empty() {
+        set("idempotency-key", idempotency);
+    }
     request
+}
+
+/// A call about a job.
+fn about(tenant: &Tenant, job: &str) -> Request {
+    let parameters = HashMap::from([("jobId".to_owned(), job.to_owned())]);
+    request(tenant, "", None).with_path_parameters(parameters)
 }
 
 /// The calls of the API.
@@ -138,9 +146,27 @@ pub(crate) enum Call {
     StartExport,
     CreateUpload,
     GetJob,
+    ListJobs,
+    CancelJob,
+    DeleteJob,
+    ValidateRecords,
+    GetLimits,
 }
 
 impl Call {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::StartImport,
+        Self::StartImportOfUpload,
+        Self::StartExport,
+        Self::CreateUpload,
+        Self::GetJob,
+        Self::ListJobs,
+        Self::CancelJob,
+        Self::DeleteJob,
+        Self::ValidateRecords,
+        Self::GetLimits,
+    ];
+
     pub(crate) fn is_start(self) -> bool {
         matches!(self, Self::StartImport | Self::StartImportOfUpload | Self::StartExport)
     }
@@ -171,9 +197,27 @@ impl Call {
             }
             Self::GetJob => {
                 let endpoint = get_job::GetJob { jobs: service.inner.jobs(), signer: service.inner.objects() };
-                let parameters = HashMap::from([("jobId".to_owned(), prepared.to_owned())]);
-                let request = request(tenant, idempotency, None).with_path_parameters(parameters);
-                Api::new(service.middleware(), endpoint).handle(request).await
+                Api::new(service.middleware(), endpoint).handle(about(tenant, prepared)).await
+            }
+            Self::ListJobs => {
+                let lister = JobLister { jobs: service.inner.jobs(), clock: service.clock.clone() };
+                let api = Api::new(service.middleware(), list_jobs::ListJobs { lister });
+                api.handle(request(tenant, idempotency, None)).await
+            }
+            Self::CancelJob | Self::DeleteJob => {
+                let (jobs, files) = (service.inner.jobs(), service.inner.objects());
+                let manager = JobManager { jobs, files, clock: service.clock.clone(), ids: Arc::new(SystemIds) };
+                let mut request = about(tenant, prepared);
+                *request.method_mut() = if self == Self::DeleteJob { Method::DELETE } else { Method::POST };
+                Api::new(service.middleware(), cancel_job::CancelJob { manager }).handle(request).await
+            }
+            Self::ValidateRecords => {
+                let body = json!({"resourceType": "Patient", "data": line});
+                Api::new(service.middleware(), validate_records::ValidateRecords).handle(send(&body)).await
+            }
+            Self::GetLimits => {
+                let endpoint = get_limits::GetLimits { usage: service.inner.usage() };
+                Api::new(service.middleware(), endpoint).handle(request(tenant, idempotency, None)).await
             }
         }
     }
@@ -182,10 +226,20 @@ impl Call {
     pub(crate) async fn prepare(self, service: &Unlucky) -> String {
         match self {
             Self::StartImportOfUpload => service.uploaded("{}\n").await.to_string(),
-            Self::GetJob => {
-                service.begin(over_http::Request::Export(export_of(ResourceType::Patient))).await.to_string()
+            Self::GetJob | Self::CancelJob | Self::DeleteJob => {
+                let id = service.begin(over_http::Request::Export(export_of(ResourceType::Patient))).await.to_string();
+                if self == Self::DeleteJob {
+                    let cancelled = Box::pin(Self::CancelJob.make(service, &id, "")).await;
+                    assert!(cancelled.status().is_success());
+                }
+                id
             }
-            Self::StartImport | Self::StartExport | Self::CreateUpload => String::new(),
+            Self::StartImport
+            | Self::StartExport
+            | Self::CreateUpload
+            | Self::ListJobs
+            | Self::ValidateRecords
+            | Self::GetLimits => String::new(),
         }
     }
 }
