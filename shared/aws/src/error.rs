@@ -1,25 +1,8 @@
 //! From the SDK's errors to the ports': few kinds, and nothing in them that came from a record.
 
-use std::fmt;
-
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::error::display::DisplayErrorContext;
 use ports::{Cause, METRICS, PortError};
-
-/// What a service said, boiled down: an error's full text may repeat what was sent.
-#[derive(Debug)]
-struct ServiceRefusal {
-    code: String,
-    status: u16,
-}
-
-impl fmt::Display for ServiceRefusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} (HTTP {})", self.code, self.status)
-    }
-}
-
-impl std::error::Error for ServiceRefusal {}
 
 /// What a code means for whoever calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,9 +97,9 @@ fn kind_of(code: &str, status: u16) -> Kind {
     }
 }
 
-/// The port's error for what a service said.
+/// The port's error for what a service said, boiled down: an error's full text may repeat what was sent.
 pub(crate) fn refusal(operation: &'static str, code: &str, status: u16) -> PortError {
-    let cause: Cause = Box::new(ServiceRefusal { code: code.to_owned(), status });
+    let cause = format!("{code} (HTTP {status})");
     match kind_of(code, status) {
         Kind::Throttled => {
             tracing::info!(target: METRICS, operation, throttles = 1);
@@ -129,14 +112,10 @@ pub(crate) fn refusal(operation: &'static str, code: &str, status: u16) -> PortE
 }
 
 /// The port's error for a failed call.
-pub(crate) fn port_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> PortError
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: HasStatus + fmt::Debug,
-{
+pub(crate) fn port_error<E: ProvideErrorMetadata>(operation: &'static str, error: &SdkError<E>) -> PortError {
     match error {
         SdkError::ServiceError(refused) => {
-            refusal(operation, refused.err().code().unwrap_or("no code"), refused.raw().status())
+            refusal(operation, refused.err().code().unwrap_or("no code"), refused.raw().status().as_u16())
         }
         SdkError::ConstructionFailure(_) => PortError::defect(operation, "build request"),
         SdkError::DispatchFailure(failure) => {
@@ -145,17 +124,6 @@ where
         }
         SdkError::TimeoutError(_) => PortError::unavailable(operation, "timed out"),
         _ => PortError::unavailable(operation, "answer cannot be read"),
-    }
-}
-
-/// A raw answer's HTTP status.
-pub(crate) trait HasStatus {
-    fn status(&self) -> u16;
-}
-
-impl HasStatus for aws_sdk_dynamodb::config::http::HttpResponse {
-    fn status(&self) -> u16 {
-        self.status().as_u16()
     }
 }
 

@@ -21,7 +21,7 @@ use ports::{
     UrlSigner,
 };
 
-use crate::error::{HasStatus, port_error, refusal, unreadable};
+use crate::error::{port_error, refusal, unreadable};
 
 /// The media type of NDJSON.
 const NDJSON: &str = "application/x-ndjson";
@@ -86,12 +86,8 @@ fn signing(
     Ok((signing, expires_at))
 }
 
-fn upload_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> UploadError
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: HasStatus + std::fmt::Debug,
-{
-    match error.as_service_error().and_then(ProvideErrorMetadata::code) {
+fn upload_error<E: ProvideErrorMetadata>(operation: &'static str, error: &SdkError<E>) -> UploadError {
+    match error.code() {
         Some("NoSuchUpload") => UploadError::Ended,
         Some("NoSuchKey") => UploadError::SourceMissing,
         Some("InvalidPart") => UploadError::InvalidPart,
@@ -141,9 +137,7 @@ impl ObjectStore for S3Objects {
                 Ok(Fetched::Content { etag, size, body: body.boxed() })
             }
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(Fetched::Missing),
-            Err(SdkError::ServiceError(refusal)) if refusal.err().code() == Some("PreconditionFailed") => {
-                Ok(Fetched::Changed)
-            }
+            Err(error) if error.code() == Some("PreconditionFailed") => Ok(Fetched::Changed),
             Err(error) => Err(port_error(OPERATION, &error)),
         }
     }
@@ -296,8 +290,7 @@ impl S3Objects {
                 match abort.send().await {
                     Ok(_) => aborted += 1,
                     // Its worker was faster.
-                    Err(error)
-                        if error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("NoSuchUpload") => {}
+                    Err(error) if error.code() == Some("NoSuchUpload") => {}
                     Err(error) => return Err(port_error(OPERATION, &error)),
                 }
             }
