@@ -127,6 +127,18 @@ pub(crate) fn port_error<E: ProvideErrorMetadata>(operation: &'static str, error
     }
 }
 
+/// Whether a write was made that has a condition; false where its condition did not hold.
+pub(crate) fn was_made<T, E>(operation: &'static str, write: Result<T, SdkError<E>>) -> Result<bool, PortError>
+where
+    E: ProvideErrorMetadata,
+{
+    match write {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
+        Err(error) => Err(port_error(operation, &error)),
+    }
+}
+
 /// An item that does not have the form that this version writes.
 pub(crate) fn unreadable(operation: &'static str, cause: impl Into<Cause>) -> PortError {
     PortError::defect(operation, cause)

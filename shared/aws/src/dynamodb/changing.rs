@@ -1,16 +1,13 @@
 //! Writes of operators: on condition that nobody else has written meanwhile.
 
 use aws_sdk_dynamodb::Client;
-#[cfg(feature = "operators")]
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use ports::PortError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Item, VERSION, number};
-use crate::error::{port_error, unreadable};
+use crate::error::{port_error, unreadable, was_made};
 
 /// An item whose one attribute holds all of its content.
 pub(super) struct Holder<'a> {
@@ -46,13 +43,7 @@ impl Holder<'_> {
                 .expression_attribute_names("#content", attribute)
                 .expression_attribute_values(":stored", stored),
         };
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(false)
-            }
-            Err(error) => Err(port_error(operation, &error)),
-        }
+        was_made(operation, put.send().await)
     }
 
     /// Deletes the item, on condition that its content is this.
@@ -67,15 +58,7 @@ impl Holder<'_> {
             .condition_expression("#content = :stored")
             .expression_attribute_names("#content", attribute)
             .expression_attribute_values(":stored", stored);
-        match delete.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(port_error(operation, &error)),
-        }
+        was_made(operation, delete.send().await)
     }
 
     /// The attribute as it stands, where its content is what it was before; `None` where it is another.

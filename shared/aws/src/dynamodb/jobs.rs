@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use jiff::Timestamp;
@@ -16,7 +15,7 @@ use ports::{
 use super::cancelled::{Reason, cancellation, other, reasons};
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
 use super::{Item, number, partition_key, text};
-use crate::error::{port_error, unreadable};
+use crate::error::{port_error, unreadable, was_made};
 
 mod item;
 
@@ -326,14 +325,6 @@ impl DueStore for DynamoJobs {
             .expression_attribute_values(":found", number(due.due_at.as_millisecond()))
             .send()
             .await;
-        match moved {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(port_error("postpone job", &error)),
-        }
+        was_made("postpone job", moved)
     }
 }

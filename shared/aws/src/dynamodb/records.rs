@@ -9,8 +9,6 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
@@ -24,7 +22,7 @@ use ports::{
 use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine, Unpacker};
 
 use super::{Item, number, read_number, text, time_to_live};
-use crate::error::{port_error, unreadable};
+use crate::error::{port_error, unreadable, was_made};
 
 /// What a number of 25 digits takes, with the attribute's name: two digits a byte, and one
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
@@ -357,12 +355,7 @@ impl RecordRemover for DynamoRecords {
             // A try that arrives late must not put an earlier moment in place of a later one.
             .condition_expression("attribute_not_exists(pk) OR t < :t")
             .expression_attribute_values(":t", number(deletion.stamp));
-        match put.send().await {
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
-                Ok(())
-            }
-            put => put.map(|_| ()).map_err(|error| port_error("log deletion", &error)),
-        }
+        was_made("log deletion", put.send().await).map(|_| ())
     }
 
     async fn delete_record(
@@ -378,13 +371,6 @@ impl RecordRemover for DynamoRecords {
             .set_key(Some(key(record_key(partition, resource_type, id), id.as_str())))
             .condition_expression("attribute_not_exists(pk) OR t <= :t")
             .expression_attribute_values(":t", number(stamp));
-        match delete.send().await {
-            Err(error)
-                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            deleted => deleted.map(|_| ()).map_err(|error| port_error("delete record", &error)),
-        }
+        was_made("delete record", delete.send().await).map(|_| ())
     }
 }
