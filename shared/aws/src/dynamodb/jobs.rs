@@ -12,7 +12,7 @@ use ports::{
     ListedJobs, PortError, UpdateError,
 };
 
-use super::cancelled::{Reason, cancellation, other, reasons};
+use super::cancelled::{CONDITION, CONTENTION, cancellation, other, reasons};
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
 use super::{Item, number, partition_key, text};
 use crate::error::{port_error, unreadable, was_made};
@@ -192,9 +192,9 @@ impl JobStore for DynamoJobs {
             .transact_items(TransactWriteItem::builder().update(month).build());
         let Err(error) = transaction.send().await else { return Ok(()) };
         let Some(reasons) = reasons(&error) else { return Err(port_error("update job", &error).into()) };
-        Err(if reasons.first() == Some(&Reason::Condition) || reasons.contains(&Reason::Contention) {
+        Err(if reasons.first() == Some(&CONDITION) || reasons.contains(&CONTENTION) {
             UpdateError::Conflict
-        } else if reasons.get(1) == Some(&Reason::Condition) {
+        } else if reasons.get(1) == Some(&CONDITION) {
             UpdateError::MonthFull
         } else {
             other("update job", &reasons).into()

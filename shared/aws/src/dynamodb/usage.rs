@@ -15,7 +15,7 @@ use model::{
 };
 use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageStore, retry};
 
-use super::cancelled::{Reason, other, reasons};
+use super::cancelled::{CONDITION, CONTENTION, other, reasons};
 use super::changing::Holder;
 use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
@@ -327,10 +327,10 @@ impl UsageStore for DynamoUsage {
             .transact_items(TransactWriteItem::builder().update(slots.build().map_err(broken)?).build());
         let Err(error) = create.send().await else { return Ok(()) };
         Err(match reasons(&error) {
-            Some(reasons) if reasons.get(2) == Some(&Reason::Condition) || reasons.contains(&Reason::Contention) => {
+            Some(reasons) if reasons.get(2) == Some(&CONDITION) || reasons.contains(&CONTENTION) => {
                 AddUploadError::Conflict
             }
-            Some(reasons) if reasons.get(1) == Some(&Reason::Condition) => AddUploadError::MonthFull,
+            Some(reasons) if reasons.get(1) == Some(&CONDITION) => AddUploadError::MonthFull,
             Some(reasons) => other(OPERATION, &reasons).into(),
             None => port_error(OPERATION, &error).into(),
         })
