@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use model::Partition;
 use ports::PortError;
+use serde::de::DeserializeOwned;
 
-use crate::error::unreadable;
+use crate::error::{port_error, unreadable};
 
 mod cancelled;
 mod changing;
@@ -42,12 +44,28 @@ fn time_to_live(at: Timestamp) -> AttributeValue {
     number(at.as_second())
 }
 
+fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
+    Item::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
+}
+
 pub(crate) fn partition_key(partition: &Partition) -> AttributeValue {
     text(partition.to_string())
 }
 
 fn read_number(item: &Item, name: &str) -> Option<u64> {
     item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+/// An item as the last write has left it, if there is one.
+async fn get(client: &Client, table: &str, operation: &'static str, key: Item) -> Result<Option<Item>, PortError> {
+    let found = client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().await;
+    Ok(found.map_err(|error| port_error(operation, &error))?.item)
+}
+
+/// What an attribute holds, which is taken out of its item.
+fn read<T: DeserializeOwned>(operation: &'static str, item: &mut Item, name: &str) -> Result<T, PortError> {
+    let content = item.remove(name).and_then(|content| serde_dynamo::from_attribute_value(content).ok());
+    content.ok_or_else(|| unreadable(operation, "item cannot be read"))
 }
 
 /// Refuses items of a form that this version does not know.

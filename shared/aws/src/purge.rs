@@ -57,7 +57,7 @@ impl Purge {
     pub async fn calls(&self, partition: &Partition) -> Result<u64, PortError> {
         let mut deleted = 0;
         for prefix in tenant_prefixes(partition) {
-            let tenant = usage_of(&partition.tenant);
+            let tenant = text(usage_of(&partition.tenant));
             deleted += self.items("delete calls", &self.usage_table, tenant, &prefix).await?;
         }
         Ok(deleted)

@@ -6,8 +6,8 @@ use ports::PortError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Item, VERSION, number};
-use crate::error::{port_error, unreadable, was_made};
+use super::{Item, VERSION, get, number};
+use crate::error::{unreadable, was_made};
 
 /// An item whose one attribute holds all of its content.
 pub(super) struct Holder<'a> {
@@ -67,9 +67,7 @@ impl Holder<'_> {
         before: Option<&T>,
     ) -> Result<Option<Option<AttributeValue>>, PortError> {
         let Self { client, table, operation, attribute, key } = self;
-        let found = client.get_item().table_name(*table).set_key(Some(key.clone())).consistent_read(true).send().await;
-        let stored =
-            found.map_err(|error| port_error(operation, &error))?.item.and_then(|mut item| item.remove(*attribute));
+        let stored = get(client, table, operation, key.clone()).await?.and_then(|mut item| item.remove(*attribute));
         let known: Option<T> = stored
             .clone()
             .map(serde_dynamo::from_attribute_value)

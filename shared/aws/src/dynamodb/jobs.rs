@@ -14,7 +14,7 @@ use ports::{
 
 use super::cancelled::{CONDITION, CONTENTION, cancellation, other, reasons};
 use super::usage::{idempotency_item, refunded, reserved, upload_key, window_item};
-use super::{Item, number, partition_key, text};
+use super::{Item, get, key, number, partition_key, text};
 use crate::error::{port_error, unreadable, was_made};
 
 mod item;
@@ -98,6 +98,10 @@ impl DynamoJobs {
     }
 }
 
+fn job_key(partition: &Partition, id: &JobId) -> Item {
+    key(partition.to_string(), id.as_str())
+}
+
 #[async_trait]
 impl AcceptanceStore for DynamoJobs {
     async fn accept(&self, partition: &Partition, acceptance: &Acceptance) -> Result<(), AcceptError> {
@@ -160,17 +164,8 @@ impl AcceptanceStore for DynamoJobs {
 #[async_trait]
 impl JobStore for DynamoJobs {
     async fn read(&self, partition: &Partition, id: &JobId) -> Result<Option<Job>, PortError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.jobs_table)
-            .key("pk", partition_key(partition))
-            .key("sk", text(id.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| port_error("read job", &error))?;
-        found.item.map(read_job).transpose()
+        let found = get(&self.client, &self.jobs_table, "read job", job_key(partition, id)).await?;
+        found.map(read_job).transpose()
     }
 
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
@@ -208,10 +203,6 @@ impl JobStore for DynamoJobs {
         limit: usize,
     ) -> Result<ListedJobs, PortError> {
         const OPERATION: &str = "list jobs";
-        let behind = behind.map(|behind| {
-            let keys = [("pk", partition_key(partition)), ("sk", text(behind.as_str()))];
-            keys.map(|(name, value)| (name.to_owned(), value)).into()
-        });
         let listed = self
             .client
             .query()
@@ -221,7 +212,7 @@ impl JobStore for DynamoJobs {
             .scan_index_forward(false)
             .consistent_read(true)
             .projection_expression(LISTED)
-            .set_exclusive_start_key(behind)
+            .set_exclusive_start_key(behind.map(|behind| job_key(partition, behind)))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await
@@ -237,8 +228,8 @@ impl JobStore for DynamoJobs {
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
         let delete = self.client.delete_item().table_name(&self.jobs_table);
-        let delete = delete.key("pk", partition_key(partition)).key("sk", text(id.as_str()));
-        delete.send().await.map(|_| ()).map_err(|error| port_error("delete job", &error))
+        let deleted = delete.set_key(Some(job_key(partition, id))).send().await;
+        deleted.map(|_| ()).map_err(|error| port_error("delete job", &error))
     }
 }
 

@@ -21,7 +21,7 @@ use ports::{
 };
 use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine, Unpacker};
 
-use super::{Item, number, read_number, text, time_to_live};
+use super::{Item, key, number, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable, was_made};
 
 /// What a number of 25 digits takes, with the attribute's name: two digits a byte, and one
@@ -111,10 +111,6 @@ fn record_key(partition: &Partition, resource_type: ResourceType, id: &RecordId)
     shard_key(partition, Shard { resource_type, number: shard_of(id) })
 }
 
-fn key(pk: String, sk: &str) -> Item {
-    Item::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
-}
-
 fn read_text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
@@ -165,7 +161,7 @@ impl RecordWriter for DynamoRecords {
         self.writer
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(key(pk, &sk)))
+            .set_item(Some(key(pk, sk)))
             .item("n", number(ids.len()))
             .item("e", time_to_live(after(group.stamp.moment(), CHANGE_RETENTION)))
             .item(name, packed)

@@ -17,7 +17,7 @@ use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageS
 
 use super::cancelled::{CONDITION, CONTENTION, other, reasons};
 use super::changing::Holder;
-use super::{Item, VERSION, check_version, number, read_number, text, time_to_live};
+use super::{Item, VERSION, check_version, get, key, number, read, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -55,16 +55,8 @@ impl DynamoUsage {
     }
 
     async fn get(&self, operation: &'static str, key: Item) -> Result<Option<Item>, PortError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| port_error(operation, &error))?;
-        found.item.map(|item| check_version(operation, &item).map(|()| item)).transpose()
+        let found = get(&self.client, &self.table, operation, key).await?;
+        found.map(|item| check_version(operation, &item).map(|()| item)).transpose()
     }
 
     /// Adds one to a counter and returns what it stands at.
@@ -94,20 +86,20 @@ const COUNT: &str = "ADD used :requests SET expiresAt = :forget, v = :v";
 
 /// The tenant's plan has a key of its own: functions may write what tenants use, and never their plans.
 fn plan_key(tenant: &TenantId) -> Item {
-    Item::from([("pk".to_owned(), text(tenant.as_str())), ("sk".to_owned(), text("plan"))])
+    key(tenant.as_str(), "plan")
 }
 
 /// Under which all else of a tenant lies. No tenant's id has a `#`.
-pub(crate) fn usage_of(tenant: &TenantId) -> AttributeValue {
-    text(format!("{tenant}#usage"))
+pub(crate) fn usage_of(tenant: &TenantId) -> String {
+    format!("{tenant}#usage")
 }
 
-fn key(tenant: &TenantId, sort: impl Into<String>) -> Item {
-    Item::from([("pk".to_owned(), usage_of(tenant)), ("sk".to_owned(), text(sort))])
+fn usage_key(tenant: &TenantId, sort: impl Into<String>) -> Item {
+    key(usage_of(tenant), sort)
 }
 
 pub(super) fn month_key(tenant: &TenantId, pool: Pool, month: &Month) -> Item {
-    key(tenant, format!("month#{}#{}", pool.as_str(), month.as_str()))
+    usage_key(tenant, format!("month#{}#{}", pool.as_str(), month.as_str()))
 }
 
 /// The counting of a reservation, as part of a transaction; `None` when it is more than the whole limit,
@@ -141,12 +133,12 @@ fn counted(partition: &Partition, reservation: &Reservation, requests: Attribute
 }
 
 pub(super) fn upload_key(partition: &Partition, upload: &UploadId) -> Item {
-    key(&partition.tenant, format!("upload#{}#{upload}", partition.environment))
+    usage_key(&partition.tenant, format!("upload#{}#{upload}", partition.environment))
 }
 
 /// Who holds the slots for open uploads.
 fn slots_key(partition: &Partition) -> Item {
-    key(&partition.tenant, format!("slots#{}", partition.environment))
+    usage_key(&partition.tenant, format!("slots#{}", partition.environment))
 }
 
 fn slot_name(number: usize) -> String {
@@ -159,13 +151,11 @@ fn read_upload(operation: &'static str, mut item: Item) -> Result<Upload, PortEr
         Some(job) => Some(job.as_s().ok().and_then(|job| job.parse().ok()).ok_or_else(broken)?),
         None => None,
     };
-    let content = item.remove("upload").ok_or_else(broken)?;
-    let upload: Upload = serde_dynamo::from_attribute_value(content).map_err(|_| broken())?;
-    Ok(Upload { used_by, ..upload })
+    Ok(Upload { used_by, ..read(operation, &mut item, "upload")? })
 }
 
 fn window_key(tenant: &TenantId) -> Item {
-    key(tenant, "window")
+    usage_key(tenant, "window")
 }
 
 pub(super) fn window_item(tenant: &TenantId, window: &Window) -> Item {
@@ -183,7 +173,7 @@ pub(crate) fn tenant_prefixes(partition: &Partition) -> [String; 3] {
 }
 
 pub(super) fn idempotency_key(partition: &Partition, client_key: &IdempotencyKey) -> Item {
-    key(&partition.tenant, format!("idem#{}#{}", partition.environment, client_key.as_str()))
+    usage_key(&partition.tenant, format!("idem#{}#{}", partition.environment, client_key.as_str()))
 }
 
 pub(super) fn idempotency_item(
@@ -207,25 +197,19 @@ impl DynamoUsage {
     pub async fn tenants(&self) -> Result<Vec<Tenant>, PortError> {
         const OPERATION: &str = "list tenants";
         let scan = self.client.scan().table_name(&self.table).filter_expression("sk = :plan");
-        let mut items = scan.expression_attribute_values(":plan", text("plan")).into_paginator().items().send();
-        let mut tenants = Vec::new();
-        while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
-            tenants.push(read_tenant(OPERATION, item)?);
-        }
-        Ok(tenants)
+        let scan = scan.expression_attribute_values(":plan", text("plan"));
+        let items = scan.into_paginator().items().send().try_collect().await;
+        let items = items.map_err(|error| port_error(OPERATION, &error))?.into_iter();
+        items.map(|mut item| read(OPERATION, &mut item, "tenant")).collect()
     }
-}
-
-fn read_tenant(operation: &'static str, mut item: Item) -> Result<Tenant, PortError> {
-    let content = item.remove("tenant").ok_or_else(|| unreadable(operation, "item cannot be read"))?;
-    serde_dynamo::from_attribute_value(content).map_err(|_| unreadable(operation, "item cannot be read"))
 }
 
 #[async_trait]
 impl UsageStore for DynamoUsage {
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<Tenant>, PortError> {
         const OPERATION: &str = "read tenant";
-        self.get(OPERATION, plan_key(tenant)).await?.map(|item| read_tenant(OPERATION, item)).transpose()
+        let found = self.get(OPERATION, plan_key(tenant)).await?;
+        found.map(|mut item| read(OPERATION, &mut item, "tenant")).transpose()
     }
 
     async fn save_tenant(&self, tenant: &Tenant, before: Option<&Tenant>) -> Result<bool, PortError> {
@@ -236,7 +220,7 @@ impl UsageStore for DynamoUsage {
 
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {
         let minute = now.as_second().div_euclid(60);
-        self.count("count minute", key(tenant, format!("minute#{minute}")), after(now, HOUR)).await
+        self.count("count minute", usage_key(tenant, format!("minute#{minute}")), after(now, HOUR)).await
     }
 
     async fn month(&self, tenant: &TenantId, month: &Month) -> Result<MonthUsage, PortError> {
@@ -347,22 +331,22 @@ impl UsageStore for DynamoUsage {
             *holder = Some(id.as_s().ok().and_then(|id| id.parse().ok()).ok_or_else(broken)?);
         }
         let sort_key = |id: &str| text(format!("upload#{}#{id}", partition.environment));
-        let mut items = self
+        let items = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("pk = :tenant AND sk BETWEEN :first AND :last")
-            .expression_attribute_values(":tenant", usage_of(&partition.tenant))
+            .expression_attribute_values(":tenant", text(usage_of(&partition.tenant)))
             .expression_attribute_values(":first", sort_key(Upload::oldest_open(now).as_str()))
             .expression_attribute_values(":last", sort_key("~"))
             .consistent_read(true)
             .into_paginator()
             .items()
-            .send();
-        let mut recent = Vec::new();
-        while let Some(item) = items.try_next().await.map_err(|error| port_error(OPERATION, &error))? {
-            recent.push(read_upload(OPERATION, item)?);
-        }
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| port_error(OPERATION, &error))?;
+        let recent = items.into_iter().map(|item| read_upload(OPERATION, item)).collect::<Result<_, _>>()?;
         Ok(OpenUploads { recent, holders })
     }
 
@@ -380,9 +364,7 @@ impl UsageStore for DynamoUsage {
     ) -> Result<Option<IdempotencyEntry>, PortError> {
         const OPERATION: &str = "read idempotency entry";
         let Some(mut item) = self.get(OPERATION, idempotency_key(partition, key)).await? else { return Ok(None) };
-        let content = item.remove("entry").ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
-        let entry: IdempotencyEntry =
-            serde_dynamo::from_attribute_value(content).map_err(|_| unreadable(OPERATION, "item cannot be read"))?;
+        let entry: IdempotencyEntry = read(OPERATION, &mut item, "entry")?;
         Ok(Some(entry).filter(|entry| entry.expires_at > now))
     }
 }
