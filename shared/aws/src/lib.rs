@@ -1,6 +1,7 @@
 //! The ports on AWS: one module per service. The only crate that names a type of the AWS
 //! SDK; it carries calls out and never decides about a state.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -82,7 +83,7 @@ impl Aws {
     /// Jobs in their table; acceptance and refunds also write to the usage table.
     #[must_use]
     pub fn jobs(&self, jobs_table: String, usage_table: String) -> DynamoJobs {
-        DynamoJobs::new(self.dynamodb_client(), jobs_table, usage_table)
+        DynamoJobs { client: self.dynamodb_client(), jobs_table, usage_table }
     }
 
     /// Records in their table. Writes are tried once, for 3 s: no try starts under an old stamp.
@@ -90,20 +91,20 @@ impl Aws {
     pub fn records(&self, table: String) -> DynamoRecords {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(WRITE_ATTEMPT_TIMEOUT).build();
         let writing = self.dynamodb().retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
-        let reader = self.dynamodb_client();
-        DynamoRecords::new(reader, aws_sdk_dynamodb::Client::from_conf(writing), table)
+        let (reader, writer) = (self.dynamodb_client(), aws_sdk_dynamodb::Client::from_conf(writing));
+        DynamoRecords { reader, writer, table, packer: Mutex::default() }
     }
 
     /// Keys in their table.
     #[must_use]
     pub fn keys(&self, table: String) -> DynamoKeys {
-        DynamoKeys::new(self.dynamodb_client(), table)
+        DynamoKeys { client: self.dynamodb_client(), table }
     }
 
     /// Plans and counters in their table.
     #[must_use]
     pub fn usage(&self, table: String) -> DynamoUsage {
-        DynamoUsage::new(self.dynamodb_client(), table)
+        DynamoUsage { client: self.dynamodb_client(), table }
     }
 
     /// Files in a bucket.
@@ -119,7 +120,7 @@ impl Aws {
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .timeout_config(timeouts)
             .build();
-        S3Objects::new(aws_sdk_s3::Client::from_conf(config), bucket)
+        S3Objects { client: aws_sdk_s3::Client::from_conf(config), bucket }
     }
 
     /// What deletes a partition.
@@ -134,6 +135,6 @@ impl Aws {
     pub fn queue(&self, url: String) -> SqsJobQueue {
         let mut config = aws_sdk_sqs::config::Builder::from(&self.config);
         config.set_retry_partition(self.retries.clone());
-        SqsJobQueue::new(aws_sdk_sqs::Client::from_conf(config.build()), url)
+        SqsJobQueue { client: aws_sdk_sqs::Client::from_conf(config.build()), url }
     }
 }

@@ -42,14 +42,8 @@ fn patient(timeout: Duration) -> Builder {
 
 /// Files on S3.
 pub struct S3Objects {
-    client: Client,
-    bucket: String,
-}
-
-impl S3Objects {
-    pub(crate) fn new(client: Client, bucket: String) -> Self {
-        Self { client, bucket }
-    }
+    pub(crate) client: Client,
+    pub(crate) bucket: String,
 }
 
 /// How many bytes an object has, by the headers of an answer that begins with byte `from`; `None` when it begins

@@ -13,14 +13,8 @@ use crate::error::port_error;
 
 /// [`JobQueue`] on SQS.
 pub struct SqsJobQueue {
-    client: Client,
-    url: String,
-}
-
-impl SqsJobQueue {
-    pub(crate) fn new(client: Client, url: String) -> Self {
-        Self { client, url }
-    }
+    pub(crate) client: Client,
+    pub(crate) url: String,
 }
 
 /// The trace of the invocation that is under way, so that the processor's is found from it.
@@ -109,7 +103,7 @@ mod tests {
             .credentials_provider(Credentials::new("a", "b", None, None, "test"))
             .region(Region::new("us-east-1"))
             .endpoint_url(&url);
-        (SqsJobQueue::new(Client::from_conf(config.build()), url), server)
+        (SqsJobQueue { client: Client::from_conf(config.build()), url }, server)
     }
 
     #[tokio::test]

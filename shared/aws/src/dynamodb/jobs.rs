@@ -26,16 +26,12 @@ const BY_DUE: &str = "byDue";
 
 /// Jobs on DynamoDB.
 pub struct DynamoJobs {
-    client: Client,
-    jobs_table: String,
-    usage_table: String,
+    pub(crate) client: Client,
+    pub(crate) jobs_table: String,
+    pub(crate) usage_table: String,
 }
 
 impl DynamoJobs {
-    pub(crate) fn new(client: Client, jobs_table: String, usage_table: String) -> Self {
-        Self { client, jobs_table, usage_table }
-    }
-
     /// Puts a job on the condition that it follows the stored one.
     fn following(&self, job: &Job) -> Result<PutBuilder, PortError> {
         let put = Put::builder().table_name(&self.jobs_table).set_item(Some(job_item(job)?));

@@ -13,15 +13,11 @@ const BY_TENANT: &str = "byTenant";
 
 /// [`KeyStore`] on DynamoDB.
 pub struct DynamoKeys {
-    client: Client,
-    table: String,
+    pub(crate) client: Client,
+    pub(crate) table: String,
 }
 
 impl DynamoKeys {
-    pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table }
-    }
-
     /// Every key of every tenant: for operators.
     pub async fn all(&self) -> Result<Vec<StoredKey>, PortError> {
         let items = self.client.scan().table_name(&self.table).into_paginator().items().send().try_collect().await;

@@ -39,18 +39,14 @@ const CHANGES_PER_PAGE: i32 = 100;
 
 /// Records and their change log on DynamoDB.
 pub struct DynamoRecords {
-    reader: Client,
+    pub(crate) reader: Client,
     /// Tries of 3 s, and no retries of its own: no try may start under an old stamp.
-    writer: Client,
-    table: String,
-    packer: Mutex<Packer>,
+    pub(crate) writer: Client,
+    pub(crate) table: String,
+    pub(crate) packer: Mutex<Packer>,
 }
 
 impl DynamoRecords {
-    pub(crate) fn new(reader: Client, writer: Client, table: String) -> Self {
-        Self { reader, writer, table, packer: Mutex::default() }
-    }
-
     /// The line as the attribute that takes fewer write units, the rest of the item being of `other` bytes.
     fn pack(&self, line: &str, other: usize) -> (String, AttributeValue) {
         match self.packer.lock().unwrap_or_else(PoisonError::into_inner).pack(line, other) {

@@ -37,8 +37,8 @@ impl IdSource for SdkRandom {
 
 /// [`UsageStore`] on DynamoDB.
 pub struct DynamoUsage {
-    client: Client,
-    table: String,
+    pub(crate) client: Client,
+    pub(crate) table: String,
 }
 
 impl DynamoUsage {
@@ -48,10 +48,6 @@ impl DynamoUsage {
     pub async fn delete_tenant(&self, tenant: &Tenant) -> Result<bool, PortError> {
         let (client, table, key) = (&self.client, self.table.as_str(), plan_key(&tenant.id));
         Holder { client, table, operation: "delete tenant", attribute: "tenant", key }.delete(tenant).await
-    }
-
-    pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table }
     }
 
     async fn get(&self, operation: &'static str, key: Item) -> Result<Option<Item>, PortError> {
