@@ -77,8 +77,8 @@ impl DynamoRecords {
         query.return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 
-    fn query_shard(&self, partition: &Partition, shard: Shard, after: Option<&RecordId>) -> QueryFluentBuilder {
-        let pk = shard_key(partition, shard);
+    /// What lies under a key by ids of records, from the beginning or behind one.
+    fn query_ids(&self, pk: String, after: Option<&RecordId>) -> QueryFluentBuilder {
         let start = after.map(|id| key(pk.clone(), id.as_str()));
         self.query(pk).key_condition_expression("pk = :pk").set_exclusive_start_key(start)
     }
@@ -126,10 +126,8 @@ fn read_record(mut item: Item) -> Option<KeptRecord> {
     Some(KeptRecord { id: RecordId::try_from(id).ok()?, stamp, line })
 }
 
-fn read_deletion(mut item: Item) -> Option<Deletion> {
-    let stamp = item.get("t")?.as_n().ok()?.parse().ok()?;
-    let Some(AttributeValue::S(id)) = item.remove("sk") else { return None };
-    Some(Deletion { id: RecordId::try_from(id).ok()?, stamp })
+fn read_deletion(item: &Item) -> Option<Deletion> {
+    Some(Deletion { id: read_id(item)?, stamp: item.get("t")?.as_n().ok()?.parse().ok()? })
 }
 
 fn read_change(mut item: Item, unpacker: &mut Unpacker) -> Option<ChangeItem> {
@@ -139,12 +137,24 @@ fn read_change(mut item: Item, unpacker: &mut Unpacker) -> Option<ChangeItem> {
     Some(ChangeItem { stamp: read_text(&item, "sk")?.parse().ok()?, ids: ids? })
 }
 
-fn id_of(request: &WriteRequest) -> Option<RecordId> {
-    RecordId::try_from(read_text(request.put_request()?.item(), "sk")?.to_owned()).ok()
+fn read_id(item: &Item) -> Option<RecordId> {
+    RecordId::try_from(read_text(item, "sk")?.to_owned()).ok()
 }
 
 fn units(consumed: Option<&ConsumedCapacity>) -> f64 {
     consumed.and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0)
+}
+
+/// A page of what a query finds, as the last writes have left it.
+async fn page<T>(
+    operation: &'static str,
+    query: QueryFluentBuilder,
+    read: impl FnMut(Item) -> Option<T> + Send,
+) -> Result<Page<T>, PortError> {
+    let page = query.consistent_read(true).send().await.map_err(|error| port_error(operation, &error))?;
+    let (has_more, units) = (page.last_evaluated_key.is_some(), units(page.consumed_capacity.as_ref()));
+    let items: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(read).collect();
+    Ok(Page { items: items.ok_or_else(|| unreadable(operation, "item cannot be read"))?, has_more, units })
 }
 
 #[async_trait]
@@ -184,6 +194,7 @@ impl RecordWriter for DynamoRecords {
             .await
             .map_err(|error| port_error(OPERATION, &error))?;
         let unwritten = written.unprocessed_items.unwrap_or_default();
+        let id_of = |request: &WriteRequest| read_id(request.put_request()?.item());
         let ids: Option<Vec<_>> = unwritten.values().flatten().map(id_of).collect();
         let unwritten = ids.ok_or_else(|| unreadable(OPERATION, "unprocessed item cannot be read"))?;
         Ok(BatchOutcome { unwritten })
@@ -198,13 +209,8 @@ impl RecordReader for DynamoRecords {
         shard: Shard,
         after: Option<&RecordId>,
     ) -> Result<Page<KeptRecord>, PortError> {
-        const OPERATION: &str = "read records";
-        let query = self.query_shard(partition, shard, after).consistent_read(true);
-        let page =
-            query.projection_expression("sk, t, b, z").send().await.map_err(|error| port_error(OPERATION, &error))?;
-        let (has_more, units) = (page.last_evaluated_key.is_some(), units(page.consumed_capacity.as_ref()));
-        let items: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(read_record).collect();
-        Ok(Page { items: items.ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?, has_more, units })
+        let query = self.query_ids(shard_key(partition, shard), after).projection_expression("sk, t, b, z");
+        page("read records", query, read_record).await
     }
 
     async fn count(
@@ -214,11 +220,10 @@ impl RecordReader for DynamoRecords {
         after: Option<&RecordId>,
     ) -> Result<CountPage<RecordId>, PortError> {
         const OPERATION: &str = "count records";
-        let query = self.query_shard(partition, shard, after).select(Select::Count);
+        let query = self.query_ids(shard_key(partition, shard), after).select(Select::Count);
         let page = query.send().await.map_err(|error| port_error(OPERATION, &error))?;
         let broken = || unreadable(OPERATION, "page key cannot be read");
-        let read = |key: &Item| RecordId::try_from(read_text(key, "sk")?.to_owned()).ok();
-        let next = page.last_evaluated_key().map(|key| read(key).ok_or_else(broken)).transpose()?;
+        let next = page.last_evaluated_key().map(|key| read_id(key).ok_or_else(broken)).transpose()?;
         Ok(CountPage { count: u64::try_from(page.count()).unwrap_or(0), next, units: units(page.consumed_capacity()) })
     }
 
@@ -245,15 +250,10 @@ impl RecordReader for DynamoRecords {
         from: Stamp,
         until: Stamp,
     ) -> Result<Page<ChangeItem>, PortError> {
-        const OPERATION: &str = "read changes";
-        let query = self.query_log(partition, log, from, until).consistent_read(true).limit(CHANGES_PER_PAGE);
-        let page = query.send().await.map_err(|error| port_error(OPERATION, &error))?;
-        let (has_more, units) = (page.last_evaluated_key.is_some(), units(page.consumed_capacity.as_ref()));
+        let query = self.query_log(partition, log, from, until).limit(CHANGES_PER_PAGE);
         let mut unpacker = Unpacker::default();
-        let read = |item| read_change(item, &mut unpacker);
-        let items: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(read).collect();
-        let items = items.ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
-        Ok(Page { has_more: has_more && !items.is_empty(), items, units })
+        let page = page("read changes", query, |item| read_change(item, &mut unpacker)).await?;
+        Ok(Page { has_more: page.has_more && !page.items.is_empty(), ..page })
     }
 
     async fn count_changes(
@@ -280,22 +280,10 @@ impl RecordReader for DynamoRecords {
         resource_type: ResourceType,
         after: Option<&RecordId>,
     ) -> Result<Page<Deletion>, PortError> {
-        const OPERATION: &str = "read deletions";
-        let pk = deletions_key(partition, resource_type);
-        let start = after.map(|id| key(pk.clone(), id.as_str()));
-        let page = self
-            .query(pk)
-            .key_condition_expression("pk = :pk")
-            .set_exclusive_start_key(start)
-            .consistent_read(true)
-            .limit(i32::try_from(MAX_GROUP).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| port_error(OPERATION, &error))?;
-        let (has_more, units) = (page.last_evaluated_key.is_some(), units(page.consumed_capacity.as_ref()));
-        let items: Option<Vec<_>> = page.items.unwrap_or_default().into_iter().map(read_deletion).collect();
-        let items = items.ok_or_else(|| unreadable(OPERATION, "item cannot be read"))?;
-        Ok(Page { has_more: has_more && !items.is_empty(), items, units })
+        let query = self.query_ids(deletions_key(partition, resource_type), after);
+        let query = query.limit(i32::try_from(MAX_GROUP).unwrap_or(i32::MAX));
+        let page = page("read deletions", query, |item| read_deletion(&item)).await?;
+        Ok(Page { has_more: page.has_more && !page.items.is_empty(), ..page })
     }
 
     async fn find(
@@ -322,8 +310,7 @@ impl RecordReader for DynamoRecords {
         let broken = || unreadable(OPERATION, "item cannot be read");
         let unprocessed = found.unprocessed_keys.unwrap_or_default();
         let unprocessed = unprocessed.values().flat_map(KeysAndAttributes::keys);
-        let unprocessed: Option<Vec<_>> =
-            unprocessed.map(|key| RecordId::try_from(read_text(key, "sk")?.to_owned()).ok()).collect();
+        let unprocessed: Option<Vec<_>> = unprocessed.map(read_id).collect();
         let items = found.responses.unwrap_or_default().into_values().flatten();
         let records: Option<Vec<_>> = items.map(read_record).collect();
         Ok(FoundRecords { records: records.ok_or_else(broken)?, unprocessed: unprocessed.ok_or_else(broken)? })
