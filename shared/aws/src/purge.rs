@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
 use model::{ChangeLog, KeyPrefix, Partition, Shard};
-use ports::{FileRemover, PortError};
+use ports::{FileRemover, MAX_BATCH, PortError};
 use records::ResourceType;
 
 use crate::S3Objects;
 use crate::dynamodb::{deletions_key, log_key, partition_key, shard_key, tenant_prefixes, text, usage_of};
 use crate::error::{port_error, unreadable};
-
-/// Deletes of one call (`BatchWriteItem`'s limit).
-const MAX_BATCH: usize = 25;
 
 /// Deletes what a partition has: records, changes, jobs, idempotency entries, uploads and files.
 pub struct Purge {

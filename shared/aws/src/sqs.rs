@@ -17,16 +17,12 @@ pub struct SqsJobQueue {
     pub(crate) url: String,
 }
 
-/// The trace of the invocation that is under way, so that the processor's is found from it.
-fn trace() -> Option<String> {
-    // The runtime sets it anew for every invocation.
-    std::env::var("_X_AMZN_TRACE_ID").ok()
-}
-
 #[async_trait]
 impl JobQueue for SqsJobQueue {
     async fn send(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
-        self.send_traced(partition, id, trace()).await
+        // The trace of the invocation that is under way, so that the processor's is found from it: the runtime sets it
+        // anew for every invocation.
+        self.send_traced(partition, id, std::env::var("_X_AMZN_TRACE_ID").ok()).await
     }
 }
 
