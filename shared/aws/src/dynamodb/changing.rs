@@ -10,7 +10,7 @@ use super::{Item, VERSION, get, number};
 use crate::error::{unreadable, was_made};
 
 /// An item whose one attribute holds all of its content.
-pub(super) struct Holder<'a> {
+pub(super) struct ContentItem<'a> {
     pub(super) client: &'a Client,
     pub(super) table: &'a str,
     pub(super) operation: &'static str,
@@ -19,7 +19,7 @@ pub(super) struct Holder<'a> {
     pub(super) key: Item,
 }
 
-impl Holder<'_> {
+impl ContentItem<'_> {
     /// Writes new content, on condition that the content is what it was before: none, or this. What is compared in the write
     /// is the attribute as it stands, in whatever form an earlier version has written it.
     pub(super) async fn change<T>(self, new: &T, before: Option<&T>, others: Item) -> Result<bool, PortError>

@@ -32,8 +32,8 @@ pub struct DynamoJobs {
 }
 
 impl DynamoJobs {
-    /// Puts a job on the condition that it follows the stored one.
-    fn following(&self, job: &Job) -> Result<PutBuilder, PortError> {
+    /// Puts a job on the condition that its revision is the next one of the stored job.
+    fn put_next_revision(&self, job: &Job) -> Result<PutBuilder, PortError> {
         let put = Put::builder().table_name(&self.jobs_table).set_item(Some(job_item(job)?));
         Ok(match job.revision() {
             1 => put.condition_expression("attribute_not_exists(pk)"),
@@ -105,7 +105,7 @@ impl AcceptanceStore for DynamoJobs {
         let broken = |_| unreadable("accept job", "request cannot be built");
         let put = |item: Item, table: &str| Put::builder().table_name(table).set_item(Some(item));
 
-        let job_item = self.following(job)?;
+        let job_item = self.put_next_revision(job)?;
         let window_item = put(window_item(&partition.tenant, window), &self.usage_table);
         let window_item = if window.version == 1 {
             window_item.condition_expression("attribute_not_exists(pk)")
@@ -166,7 +166,7 @@ impl JobStore for DynamoJobs {
 
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError> {
         let broken = |_| unreadable("update job", "request cannot be built");
-        let put = self.following(job)?.build().map_err(broken)?;
+        let put = self.put_next_revision(job)?.build().map_err(broken)?;
         let month = match settlement {
             Settlement::None => return self.put_one(put).await,
             Settlement::Reserve { limit } => {

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::Client;
 use model::{ApiKeyHash, StoredKey, TenantId};
 use ports::{KeyStore, PortError};
 
-use super::changing::Holder;
+use super::changing::ContentItem;
 use super::{Item, check_version, get, read, text};
 use crate::error::port_error;
 
@@ -45,8 +45,8 @@ impl KeyStore for DynamoKeys {
     async fn save(&self, key: &StoredKey, before: Option<&StoredKey>) -> Result<bool, PortError> {
         let listed = Item::from([("tenant".to_owned(), text(key.partition.tenant.as_str()))]);
         let (client, table) = (&self.client, self.table.as_str());
-        let holder = Holder { client, table, operation: "save key", attribute: "key", key: key_of(&key.hash) };
-        holder.change(key, before, listed).await
+        let item = ContentItem { client, table, operation: "save key", attribute: "key", key: key_of(&key.hash) };
+        item.change(key, before, listed).await
     }
 
     async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, PortError> {

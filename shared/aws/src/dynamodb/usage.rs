@@ -16,7 +16,7 @@ use model::{
 use ports::{AddUploadError, IdSource, MonthUsage, PortError, RetryPolicy, UsageStore, retry};
 
 use super::cancelled::{CONDITION, CONTENTION, other, reasons};
-use super::changing::Holder;
+use super::changing::ContentItem;
 use super::{Item, VERSION, check_version, get, key, number, read, read_number, text, time_to_live};
 use crate::error::{port_error, unreadable};
 
@@ -47,7 +47,7 @@ impl DynamoUsage {
     #[cfg(feature = "operators")]
     pub async fn delete_tenant(&self, tenant: &Tenant) -> Result<bool, PortError> {
         let (client, table, key) = (&self.client, self.table.as_str(), plan_key(&tenant.id));
-        Holder { client, table, operation: "delete tenant", attribute: "tenant", key }.delete(tenant).await
+        ContentItem { client, table, operation: "delete tenant", attribute: "tenant", key }.delete(tenant).await
     }
 
     async fn get(&self, operation: &'static str, key: Item) -> Result<Option<Item>, PortError> {
@@ -210,8 +210,8 @@ impl UsageStore for DynamoUsage {
 
     async fn save_tenant(&self, tenant: &Tenant, before: Option<&Tenant>) -> Result<bool, PortError> {
         let (client, table, key) = (&self.client, self.table.as_str(), plan_key(&tenant.id));
-        let holder = Holder { client, table, operation: "save tenant", attribute: "tenant", key };
-        holder.change(tenant, before, Item::new()).await
+        let item = ContentItem { client, table, operation: "save tenant", attribute: "tenant", key };
+        item.change(tenant, before, Item::new()).await
     }
 
     async fn count_minute(&self, tenant: &TenantId, now: Timestamp) -> Result<u64, PortError> {
