@@ -101,20 +101,9 @@ impl ErrorCode {
     pub fn title(self) -> &'static str {
         match self {
             Self::InvalidJson => "Invalid JSON",
-            Self::MethodOverrideRejected => "Bad Request",
-            Self::Unauthorized | Self::InvalidKeyFormat | Self::InvalidKey | Self::KeyRevoked | Self::KeyExpired => {
-                "Unauthorized"
-            }
-            Self::InsufficientScope => "Forbidden",
-            Self::NotFound => "Not Found",
-            Self::IdempotencyConflict | Self::JobNotFinished => "Conflict",
-            Self::PayloadTooLarge => "Payload Too Large",
-            Self::UnsupportedMediaType => "Unsupported Media Type",
             Self::ValidationError => "Validation Error",
-            Self::RateLimited => "Too Many Requests",
             Self::MonthlyQuotaExceeded | Self::SandboxQuotaExceeded => "Quota Exceeded",
-            Self::InternalError => "Internal Server Error",
-            Self::Unavailable => "Service Unavailable",
+            _ => self.status().canonical_reason().unwrap_or_default(),
         }
     }
 }
@@ -223,12 +212,6 @@ impl ApiError {
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
-    }
-
-    /// The error's code.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        self.code
     }
 }
 
