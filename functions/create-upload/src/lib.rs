@@ -26,7 +26,7 @@ struct CreatedUpload {
 }
 
 /// The body, before it is validated.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct UploadBody<'a> {
     #[serde(borrow)]
     bytes: Option<&'a RawValue>,

@@ -9,7 +9,7 @@ use http::{
 use jiff::Timestamp;
 use model::{Compression, ExportSpec, FileLayout, Fingerprint, JobType, Label, RecordFormat, Scope};
 use records::ResourceType;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The endpoint.
@@ -18,7 +18,7 @@ pub struct StartExport {
 }
 
 /// The body, before it is validated: every member may be anything, so that all faults are found at once.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ExportBody<'a> {
     #[serde(borrow)]

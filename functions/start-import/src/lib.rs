@@ -7,7 +7,7 @@ use http::{
 };
 use model::{Fingerprint, ImportFormat, JobType, Label, Scope, UploadId};
 use records::ResourceType;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The endpoint.
@@ -17,7 +17,7 @@ pub struct StartImport {
 
 /// The body, before it is validated: every member may be anything, so that all faults are found at once.
 /// The data stays as it came until it is known to be a string, since it may be megabytes.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ImportBody<'a> {
     #[serde(borrow)]

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 pub struct ValidateRecords;
 
 /// The body, before it is validated: every member may be anything, so that all faults are found at once.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct BatchBody<'a> {
     #[serde(borrow)]

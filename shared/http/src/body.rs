@@ -1,16 +1,17 @@
 //! Reading a request's body: media type, encoding, size, JSON, in this order.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use lambda_http::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use lambda_http::{Body, Request};
 use ndjson::Inflater;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
 use crate::error::{ApiError, ErrorCode};
-use crate::unknown::{Names, Unknown};
+use crate::unknown::Unknown;
 
 /// The most bytes of a body as received: a Lambda event holds 6,291,456, and this much still fits as base64
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
@@ -58,7 +59,7 @@ impl<'a> JsonBody<'a> {
 
     /// The body as a `T`, which takes any JSON object and may borrow from it: all its members are raw. And the members
     /// that `T` does not have.
-    pub fn parse<'b, T: Deserialize<'b>>(&'b self) -> Result<(T, Unknown), ApiError> {
+    pub fn parse<'b, T: Default + Deserialize<'b> + Serialize>(&'b self) -> Result<(T, Unknown), ApiError> {
         let invalid = |message: String| ApiError::new(ErrorCode::InvalidJson, message);
         let bytes = self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes).trim_ascii();
         let Ok(text) = std::str::from_utf8(bytes) else { return Err(invalid("The body is not UTF-8".to_owned())) };
@@ -79,8 +80,9 @@ impl<'a> JsonBody<'a> {
             }
             Category::Io | Category::Syntax | Category::Eof => invalid(NOT_JSON.to_owned()),
         })?;
-        let Names(names) = serde_json::from_str(text).map_err(|_| invalid(NOT_JSON.to_owned()))?;
-        Ok((parsed, Unknown::of::<T>(names.into_iter())))
+        let members: BTreeMap<String, IgnoredAny> =
+            serde_json::from_str(text).map_err(|_| invalid(NOT_JSON.to_owned()))?;
+        Ok((parsed, Unknown::of::<T>(members.into_keys())))
     }
 }
 

@@ -1,10 +1,8 @@
 //! Names that a call has and no route defines: told, or refused where something else was meant.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::forward_to_deserialize_any;
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use crate::error::Issues;
 
@@ -19,18 +17,19 @@ const NEAR: usize = 2;
 #[derive(Debug, Default)]
 pub struct Unknown {
     /// Each with the defined name that was meant.
-    near: Vec<(String, &'static str)>,
+    near: Vec<(String, String)>,
     others: Vec<String>,
 }
 
 impl Unknown {
     /// What of these names is not among the members of `T`.
-    pub(crate) fn of<'de, T: Deserialize<'de>>(names: impl Iterator<Item = String>) -> Self {
-        let defined = fields_of::<T>();
+    pub(crate) fn of<T: Default + Serialize>(names: impl Iterator<Item = String>) -> Self {
+        let members = members_of::<T>();
+        let defined: Vec<_> = members.keys().map(String::as_str).collect();
         let mut unknown = Self::default();
-        for name in names.filter(|name| !defined.contains(&name.as_str())) {
-            match nearly(&name, defined) {
-                Some(meant) => unknown.near.push((shown(&name), meant)),
+        for name in names.filter(|name| !members.contains_key(name)) {
+            match nearly(&name, &defined) {
+                Some(meant) => unknown.near.push((shown(&name), meant.to_owned())),
                 None => unknown.others.push(shown(&name)),
             }
         }
@@ -68,15 +67,17 @@ pub fn shown(name: &str) -> String {
     }
 }
 
-/// The defined name that was meant: it differs by one or two edits, or in case and separators alone.
-fn nearly(name: &str, defined: &[&'static str]) -> Option<&'static str> {
+/// The defined name that was meant: it differs by one or two edits, or in case and separators alone. The first one, where
+/// two are as near.
+fn nearly<'a>(name: &str, defined: &[&'a str]) -> Option<&'a str> {
     // Longer ones are none, and comparing takes time.
     if name.len() > MAX_NAME {
         return None;
     }
     let plain = |name: &str| name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    let is_near = |known: &&&str| plain(known) == plain(name) || strsim::osa_distance(known, name) <= NEAR;
-    defined.iter().filter(is_near).min_by_key(|known| strsim::osa_distance(known, name)).copied()
+    let distance = |known: &str| strsim::osa_distance(known, name);
+    let is_near = |known: &&str| plain(known) == plain(name) || distance(known) <= NEAR;
+    defined.iter().copied().filter(is_near).min_by_key(|known| distance(known))
 }
 
 /// The resource type that a name is nearly, as the end of a sentence.
@@ -86,90 +87,19 @@ pub fn meant_type(name: &str) -> String {
     nearly(name, &names).map(|near| format!("; did you mean {near}?")).unwrap_or_default()
 }
 
-/// The names of an object's members, each once.
-pub(crate) struct Names(pub(crate) BTreeSet<String>);
-
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Names;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Names, A::Error> {
-                let mut names = BTreeSet::new();
-                while let Some((name, _)) = members.next_entry::<String, IgnoredAny>()? {
-                    names.insert(name);
-                }
-                Ok(Names(names))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// The names of a struct's members, as serde knows them: nobody has to list them twice.
-fn fields_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
-    match T::deserialize(Ask) {
-        Err(Fields(fields)) => fields,
-        Ok(_) => &[],
-    }
-}
-
-/// A deserializer that only hears which members a struct has.
-struct Ask;
-
-#[derive(Debug)]
-struct Fields(&'static [&'static str]);
-
-impl fmt::Display for Fields {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the members of a struct")
-    }
-}
-
-impl std::error::Error for Fields {}
-
-impl serde::de::Error for Fields {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self(&[])
-    }
-}
-
-impl<'de> Deserializer<'de> for Ask {
-    type Error = Fields;
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Fields> {
-        Err(Fields(fields))
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fields> {
-        Err(Fields(&[]))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
+/// The members of `T` in their order, as serde knows them: nobody has to list them twice. All are in the JSON of its
+/// default.
+fn members_of<T: Default + Serialize>() -> IndexMap<String, IgnoredAny> {
+    let json = serde_json::to_string(&T::default()).unwrap_or_default();
+    serde_json::from_str(&json).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[derive(serde::Deserialize)]
+    #[derive(Default, Serialize)]
     #[serde(rename_all = "camelCase")]
-    #[expect(dead_code, reason = "only its names are asked for")]
     struct Call {
         resource_types: Option<String>,
         since: Option<String>,
@@ -192,9 +122,20 @@ mod tests {
             ("upload-id", "uploadId"),
         ] {
             let unknown = unknown(&[name]);
-            assert_eq!(unknown.near, [(name.to_owned(), meant)]);
+            assert_eq!(unknown.near, [(name.to_owned(), meant.to_owned())]);
             assert!(unknown.warnings().is_empty() && !unknown.issues().is_empty());
         }
+    }
+
+    #[test]
+    fn of_two_names_that_are_as_near_the_first_was_meant() {
+        #[derive(Default, Serialize)]
+        struct Call {
+            since: Option<String>,
+            files: Option<String>,
+        }
+        let unknown = Unknown::of::<Call>(["finee".to_owned()].into_iter());
+        assert_eq!(unknown.near, [("finee".to_owned(), "since".to_owned())]);
     }
 
     #[test]
