@@ -2,7 +2,8 @@
 
 use api::{CreateUploadError, Uploader};
 use http::{
-    ApiError, Billing, Call, Endpoint, ErrorCode, Issues, JsonBody, Reply, Request, RequestLimitKind, StatusCode, given,
+    ApiError, Billing, Call, Endpoint, ErrorCode, Issues, JsonBody, Reply, Request, RequestLimitKind, StatusCode,
+    given, moment,
 };
 use model::{MAX_UPLOAD_BYTES, Principal, Scope, UploadId};
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,7 @@ impl Endpoint for CreateUpload {
         let Principal { partition, key_id, .. } = &call.principal;
         tracing::info!(audit = "upload.created", request_id = %call.request_id, tenant = %partition.tenant,
             environment = %partition.environment, key_id, %upload_id, "upload created");
-        let expires_at = format!("{:.3}", url.expires_at);
+        let expires_at = moment(url.expires_at);
         let created = CreatedUpload { upload_id, upload_url: url.url, expires_at, max_bytes: MAX_UPLOAD_BYTES };
         Ok(Reply::new(StatusCode::CREATED, created, Billing::Already(1))?.warnings(unknown.warnings()))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use api::{DOWNLOAD_LIFETIME, LINK_LIFETIME};
 use http::{
     ApiError, Billing, Call, Endpoint, JobReport, Link, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
-    job_id,
+    job_id, moment,
 };
 use jiff::Timestamp;
 use model::{
@@ -113,7 +113,7 @@ impl GetJob {
         };
         let shown = (name.as_str(), format.media_type());
         let signed = self.signer.sign_download(job.partition(), &file.key, shown, now, until).await?;
-        Ok(Link { url: signed.url, expires_at: signed.expires_at })
+        Ok(Link { url: signed.url, expires_at: moment(signed.expires_at) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{ApiError, Billing, Call, Endpoint, MAX_BODY, Reply, Request, RequestLimitKind, StatusCode};
+use http::{ApiError, Billing, Call, Endpoint, MAX_BODY, Reply, Request, RequestLimitKind, StatusCode, moment};
 use model::{Environment, MAX_RECORDS, MAX_UPLOAD_BYTES, Plan, Scope, TenantId, next_month};
 use ports::UsageStore;
 use serde::Serialize;
@@ -80,7 +80,7 @@ impl Endpoint for GetLimits {
                 limit,
                 used,
                 remaining: limit.map(|limit| limit.saturating_sub(used)),
-                reset_at: format!("{:.3}", next_month(call.now)),
+                reset_at: moment(next_month(call.now)),
             },
             batch: BatchLimits {
                 max_records: MAX_RECORDS,

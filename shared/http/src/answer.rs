@@ -11,6 +11,12 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{ApiError, ErrorCode, Issue};
 
+/// A moment as it is shown to clients.
+#[must_use]
+pub fn moment(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
 /// A success, before the envelope is put around it.
 #[derive(Debug)]
 pub struct Reply {
@@ -105,7 +111,7 @@ impl Quota {
             .header("x-quota-used", used.to_string())
             .header("x-quota-remaining", or_unlimited(limit.map(|limit| limit.saturating_sub(used))))
             .header("x-quota-billable", self.billable.to_string())
-            .header("x-quota-reset", format!("{:.3}", next_month(now)));
+            .header("x-quota-reset", moment(next_month(now)));
         if let Some(over) = limit.and_then(|limit| used.checked_sub(limit)).filter(|over| *over > 0) {
             response = response.header("x-quota-overage", over.to_string());
         }
@@ -163,7 +169,7 @@ impl Envelope {
         };
         let meta = Meta {
             request_id: self.request_id.to_string(),
-            timestamp: format!("{:.3}", self.now),
+            timestamp: moment(self.now),
             status: reply.status.as_u16(),
             rate_limit_total: self.rate.map(|rate| rate.total),
             rate_limit_remaining: self.rate.map(|rate| rate.remaining),
@@ -201,7 +207,7 @@ impl Envelope {
         response = response
             .header("cache-control", "no-store")
             .header("x-request-id", self.request_id.to_string())
-            .header("x-timestamp", format!("{:.3}", self.now));
+            .header("x-timestamp", moment(self.now));
         if let Some(rate) = self.rate {
             response = response
                 .header("x-ratelimit-limit", rate.total.to_string())

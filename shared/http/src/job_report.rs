@@ -1,12 +1,13 @@
 //! What the client is told of a job, by every route that shows one.
 
-use jiff::Timestamp;
 use model::{
     ExportSpec, ImportFormat, Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation,
     MAX_INLINE_VIOLATIONS, RecordFormat, Report, ResultFile, transaction_time,
 };
 use records::ResourceType;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+
+use crate::answer::moment;
 
 /// A job as it is shown.
 #[derive(Debug, Serialize)]
@@ -45,24 +46,22 @@ pub struct JobReport {
     resource_type: Option<ResourceType>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_types: Option<Vec<ResourceType>>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
-    since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mapping_version: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lost_elements: Option<u64>,
-    #[serde(serialize_with = "moment")]
-    created_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
-    started_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
-    completed_at: Option<Timestamp>,
-    #[serde(serialize_with = "moment")]
-    expires_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_moment")]
-    transaction_time: Option<Timestamp>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<String>,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_time: Option<String>,
 }
 
 /// A signed URL and the latest moment at which it can work.
@@ -70,8 +69,8 @@ pub struct JobReport {
 pub struct Link {
     #[serde(rename = "downloadUrl")]
     pub url: String,
-    #[serde(rename = "downloadUrlExpiresAt", serialize_with = "moment")]
-    pub expires_at: Timestamp,
+    #[serde(rename = "downloadUrlExpiresAt")]
+    pub expires_at: String,
 }
 
 /// A file of a completed job.
@@ -131,12 +130,12 @@ impl JobReport {
         let progress = job.progress();
         let (errors, error_count) = errors(job);
         let transaction_time = match job.result() {
-            Some(JobResult::Export { started_at, .. }) => Some(transaction_time(*started_at)),
+            Some(JobResult::Export { started_at, .. }) => Some(moment(transaction_time(*started_at))),
             Some(JobResult::Import { .. }) | None => None,
         };
         let (resource_type, resource_types, since) = match job.spec() {
             JobSpec::Import { resource_type, .. } => (Some(*resource_type), None, None),
-            JobSpec::Export(spec) => (None, Some(spec.resource_types.clone()), spec.since),
+            JobSpec::Export(spec) => (None, Some(spec.resource_types.clone()), spec.since.map(moment)),
         };
         let mapping_version = match job.spec() {
             JobSpec::Export(ExportSpec { format: RecordFormat::Fhir { mapping_version }, .. })
@@ -175,10 +174,10 @@ impl JobReport {
             format: mapping_version.map(|_| "fhir"),
             mapping_version,
             lost_elements,
-            created_at: job.created_at(),
-            started_at: job.started_at(),
-            completed_at: job.completed_at(),
-            expires_at: job.expires_at(),
+            created_at: moment(job.created_at()),
+            started_at: job.started_at().map(moment),
+            completed_at: job.completed_at().map(moment),
+            expires_at: moment(job.expires_at()),
             transaction_time,
         }
     }
@@ -200,17 +199,5 @@ fn errors(job: &Job) -> (Vec<JobError>, u64) {
         JobState::Pending | JobState::Processing { .. } | JobState::Completed(JobResult::Export { .. }) => {
             (Vec::new(), 0)
         }
-    }
-}
-
-fn moment<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{moment:.3}"))
-}
-
-#[expect(clippy::ref_option, reason = "serde hands the field over like this")]
-fn optional_moment<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => moment(at, serializer),
-        None => serializer.serialize_none(),
     }
 }

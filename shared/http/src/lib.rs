@@ -13,7 +13,7 @@ mod path;
 mod start;
 mod unknown;
 
-pub use answer::{Billing, Reply};
+pub use answer::{Billing, Reply, moment};
 pub use body::{JsonBody, MAX_BODY, MAX_INFLATED};
 pub use error::{ApiError, ErrorCode, Issue, Issues};
 pub use event::{request_of, response_of};

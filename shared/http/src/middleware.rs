@@ -15,7 +15,7 @@ use ports::{Clock, IdSource, KeyStore, METRICS, MonthUsage, UsageStore};
 use runtime::{SystemClock, SystemIds};
 use serde_json::json;
 
-use crate::answer::{Billing, Envelope, Quota, Reply, plain};
+use crate::answer::{Billing, Envelope, Quota, Reply, moment, plain};
 use crate::error::{ApiError, ErrorCode};
 use crate::event::GatewayRequestId;
 
@@ -326,7 +326,7 @@ impl Fallback {
             Ok(())
                 if request.raw_http_path() == "/health" && [Method::GET, Method::HEAD].contains(request.method()) =>
             {
-                return plain(&json!({"status": "ok", "timestamp": format!("{now:.3}")}));
+                return plain(&json!({"status": "ok", "timestamp": moment(now)}));
             }
             Ok(()) => ApiError::new(ErrorCode::NotFound, "Route not found"),
             Err(error) => error,
