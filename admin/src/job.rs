@@ -7,6 +7,7 @@ use model::{Checkpoint, Environment, Job, JobId, JobState, JobType, OpenFile, Pa
 use ports::{Clock, JobQueue, JobStore};
 use runtime::SystemClock;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use crate::audit::Change;
 use crate::output::OutputFormat;
@@ -51,6 +52,7 @@ pub(crate) struct JobArguments {
 }
 
 /// A job as it is shown.
+#[skip_serializing_none]
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownJob {
@@ -64,24 +66,18 @@ struct ShownJob {
     #[serde(flatten)]
     progress: Progress,
     created_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<Timestamp>,
     expires_at: Timestamp,
     /// Until when a worker holds the lease.
-    #[serde(skip_serializing_if = "Option::is_none")]
     leased_until: Option<Timestamp>,
     /// How often in a row it was taken over from a dead worker.
-    #[serde(skip_serializing_if = "Option::is_none")]
     takeovers: Option<u32>,
     /// How often in a row it was deferred.
     deferrals: u32,
     /// When the sweeper redrives it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<Timestamp>,
     /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'static str>,
     /// Files that are whole.
     files: usize,

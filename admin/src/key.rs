@@ -7,6 +7,7 @@ use model::{ApiKey, Environment, Partition, Scope, StoredKey};
 use ports::{Clock, IdSource, KeyStore};
 use runtime::{SystemClock, SystemIds};
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use crate::TenantArgument;
 use crate::audit::Change;
@@ -44,6 +45,7 @@ pub(crate) enum Command {
 }
 
 /// A key as it is listed: no secret, no hash.
+#[skip_serializing_none]
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ListedKey<'a> {
@@ -52,12 +54,9 @@ struct ListedKey<'a> {
     environment: Environment,
     scopes: &'a [Scope],
     created_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     revoked_at: Option<Timestamp>,
     /// The secret; only when it was just made.
-    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
 }
 

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use ports::{IdSource, PortError};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::Aws;
 use crate::dynamodb::{Item, VERSION, check_version, number, text};
@@ -14,6 +15,7 @@ use crate::error::{port_error, unreadable};
 const PARTITION: &str = "#operators";
 
 /// A change that an operator makes.
+#[skip_serializing_none]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperatorAction {
@@ -23,13 +25,10 @@ pub struct OperatorAction {
     /// As `key.revoked`.
     pub action: String,
     pub tenant: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     /// The key, job or record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// What was set, as it is shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use model::{Environment, Plan, RateLimit, RequestId, Tenant, next_month};
 use ports::MonthUsage;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_with::skip_serializing_none;
 
 use crate::error::{ApiError, ErrorCode, Issue};
 
@@ -227,17 +228,15 @@ struct SuccessBody<'a> {
     meta: Meta<'a>,
 }
 
+#[skip_serializing_none]
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta<'a> {
     request_id: String,
     timestamp: String,
     status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit_total: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit_remaining: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit_reset: Option<u64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],

@@ -6,10 +6,12 @@ use model::{
 };
 use records::ResourceType;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use crate::answer::moment;
 
 /// A job as it is shown.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobReport {
@@ -17,50 +19,32 @@ pub struct JobReport {
     #[serde(rename = "type")]
     job_type: JobType,
     status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<JobOutcome>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
     total_records: u64,
     processed_records: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     succeeded_records: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     failed_records: Option<u64>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
     pub download: Option<Link>,
     /// Left out of lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<JobError>>,
     error_count: u64,
     errors_truncated: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub errors_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub results_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<FileReport>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resource_type: Option<ResourceType>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resource_types: Option<Vec<ResourceType>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     mapping_version: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     lost_elements: Option<u64>,
     created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<String>,
     expires_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     transaction_time: Option<String>,
 }
 
@@ -74,11 +58,11 @@ pub struct Link {
 }
 
 /// A file of a completed job.
+#[skip_serializing_none]
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FileReport {
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resource_type: Option<ResourceType>,
     records: u64,
     bytes: u64,
