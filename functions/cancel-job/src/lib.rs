@@ -1,10 +1,7 @@
 //! `POST /v1/bulk/jobs/{jobId}/cancel` and `DELETE /v1/bulk/jobs/{jobId}`: a job's end, by its owner.
 
 use api::{JobManager, ManageJobError};
-use http::{
-    ApiError, Billing, Call, Endpoint, ErrorCode, JobReport, Method, Reply, Request, RequestLimitKind, StatusCode,
-    job_id,
-};
+use http::{ApiError, Billing, Call, Endpoint, ErrorCode, JobReport, Method, Reply, Request, StatusCode, job_id};
 use model::{Job, Principal, Scope};
 use records::ResourceType;
 
@@ -15,7 +12,6 @@ pub struct CancelJob {
 
 impl Endpoint for CancelJob {
     const SCOPE: Scope = Scope::Write;
-    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let id = job_id(request)?;

@@ -1,10 +1,7 @@
 //! `POST /v1/bulk/uploads`: a place to put a batch that is too large for a call.
 
 use api::{CreateUploadError, Uploader};
-use http::{
-    ApiError, Billing, Call, Endpoint, ErrorCode, Issues, JsonBody, Reply, Request, RequestLimitKind, StatusCode,
-    given, moment,
-};
+use http::{ApiError, Billing, Call, Endpoint, ErrorCode, Issues, JsonBody, Reply, Request, StatusCode, given, moment};
 use model::{MAX_UPLOAD_BYTES, Principal, Scope, UploadId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -59,7 +56,6 @@ const MAX_LENGTH: f64 = MAX_UPLOAD_BYTES as f64;
 
 impl Endpoint for CreateUpload {
     const SCOPE: Scope = Scope::Write;
-    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;

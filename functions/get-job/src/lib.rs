@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use api::{DOWNLOAD_LIFETIME, LINK_LIFETIME};
 use http::{
-    ApiError, Billing, Call, Endpoint, JobReport, Link, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
-    job_id, moment,
+    ApiError, Billing, Call, Endpoint, JobReport, Link, Reply, Request, RequestExt, StatusCode, job_id, moment,
 };
 use jiff::Timestamp;
 use model::{
@@ -28,7 +27,6 @@ pub struct GetJob {
 
 impl Endpoint for GetJob {
     const SCOPE: Scope = Scope::Read;
-    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let id = job_id(request)?;

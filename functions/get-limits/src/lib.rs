@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{ApiError, Billing, Call, Endpoint, MAX_BODY, Reply, Request, RequestLimitKind, StatusCode, moment};
+use http::{ApiError, Billing, Call, Endpoint, MAX_BODY, Reply, Request, StatusCode, moment};
 use model::{Environment, MAX_RECORDS, MAX_UPLOAD_BYTES, Plan, Scope, TenantId, next_month};
 use ports::UsageStore;
 use serde::Serialize;
@@ -62,7 +62,6 @@ struct BatchLimits {
 
 impl Endpoint for GetLimits {
     const SCOPE: Scope = Scope::Read;
-    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     async fn call(&self, call: &Call, _request: &Request) -> Result<Reply, ApiError> {
         let (tenant, environment) = (&call.principal.tenant, call.principal.partition.environment);

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use api::{JobCursor, JobFilter, JobLister, JobPage, MAX_PAGE};
 use http::{
-    ApiError, Billing, Call, Endpoint, Issues, JobReport, Reply, Request, RequestExt, RequestLimitKind, StatusCode,
-    meant_type, shown,
+    ApiError, Billing, Call, Endpoint, Issues, JobReport, Reply, Request, RequestExt, StatusCode, meant_type, shown,
 };
 use model::{JobState, JobType, Scope};
 use records::ResourceType;
@@ -35,7 +34,6 @@ struct Page {
 
 impl Endpoint for ListJobs {
     const SCOPE: Scope = Scope::Read;
-    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let partition = &call.principal.partition;

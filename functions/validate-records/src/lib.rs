@@ -1,8 +1,6 @@
 //! `POST /v1/bulk/validate`: what an import of a batch would find, at once and without storing anything.
 
-use http::{
-    ApiError, Billing, Call, Endpoint, JobError, JsonBody, Reply, Request, RequestLimitKind, StatusCode, batch,
-};
+use http::{ApiError, Billing, Call, Endpoint, JobError, JsonBody, Reply, Request, StatusCode, batch};
 use model::{LossLine, Scope, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -41,7 +39,6 @@ struct ValidatedBatch {
 
 impl Endpoint for ValidateRecords {
     const SCOPE: Scope = Scope::Write;
-    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     async fn call(&self, call: &Call, request: &Request) -> Result<Reply, ApiError> {
         let body = JsonBody::read(request)?;

@@ -57,7 +57,7 @@ pub trait Endpoint: Send + Sync {
     /// What the key must allow.
     const SCOPE: Scope;
     /// Which limit governs the call.
-    const LIMIT: RequestLimitKind;
+    const LIMIT: RequestLimitKind = RequestLimitKind::Minute;
 
     /// Does what the call asks for.
     fn call(&self, call: &Call, request: &Request) -> impl Future<Output = Result<Reply, ApiError>> + Send;
