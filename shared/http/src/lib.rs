@@ -26,33 +26,25 @@ pub use path::job_id;
 pub use start::{Asked, accepted, idempotency};
 pub use unknown::{Unknown, meant_type, shown};
 
-use std::sync::Arc;
-
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::{LambdaEvent, service_fn};
 
 /// Serves invocations by API Gateway until the sandbox ends.
-pub async fn serve<E: Endpoint + 'static>(api: Api<E>) -> Result<(), Error> {
-    let api = Arc::new(api);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
-        let api = Arc::clone(&api);
-        async move {
-            let request = request_of(event.payload)?;
-            Ok::<_, Error>(response_of(api.handle(request).await))
-        }
+pub async fn serve<E: Endpoint>(api: Api<E>) -> Result<(), Error> {
+    let api = &api;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
+        let request = request_of(event.payload)?;
+        Ok::<_, Error>(response_of(api.handle(request).await))
     }))
     .await
 }
 
 /// Serves the routes without a key until the sandbox ends.
 pub async fn serve_fallback(fallback: Fallback) -> Result<(), Error> {
-    let fallback = Arc::new(fallback);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
-        let fallback = Arc::clone(&fallback);
-        async move {
-            let request = request_of(event.payload)?;
-            Ok::<_, Error>(response_of(fallback.handle(&request)))
-        }
+    let fallback = &fallback;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
+        let request = request_of(event.payload)?;
+        Ok::<_, Error>(response_of(fallback.handle(&request)))
     }))
     .await
 }

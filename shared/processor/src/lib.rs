@@ -1,8 +1,7 @@
 //! The queue's side of the processors: messages about jobs from SQS, one after the other.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use engine::JobWorker;
@@ -20,14 +19,11 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
 const TRACE: &str = "AWSTraceHeader";
 
 /// Serves batches of job messages until the sandbox ends.
-pub async fn serve(worker: impl JobWorker + 'static) -> Result<(), lambda_runtime::Error> {
-    let worker = Arc::new(worker);
-    lambda_runtime::run(lambda_runtime::service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let worker = Arc::clone(&worker);
-        async move {
-            let deadline = deadline(&event.context);
-            Ok::<_, lambda_runtime::Error>(handle(worker.as_ref(), event.payload, deadline).await)
-        }
+pub async fn serve(worker: impl JobWorker) -> Result<(), lambda_runtime::Error> {
+    let worker = &worker;
+    lambda_runtime::run(lambda_runtime::service_fn(move |event: LambdaEvent<SqsEvent>| async move {
+        let deadline = deadline(&event.context);
+        Ok::<_, lambda_runtime::Error>(handle(worker, event.payload, deadline).await)
     }))
     .await
 }
@@ -36,9 +32,7 @@ pub async fn serve(worker: impl JobWorker + 'static) -> Result<(), lambda_runtim
 /// half its time where it has less than a minute.
 #[must_use]
 pub fn deadline(context: &Context) -> Instant {
-    let end = Duration::from_millis(context.deadline);
-    let now = Duration::try_from(Timestamp::now().as_duration()).unwrap_or_default();
-    let left = end.saturating_sub(now);
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
     Instant::now() + left.saturating_sub(DEADLINE_MARGIN.min(left / 2))
 }
 
