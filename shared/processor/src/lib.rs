@@ -48,8 +48,6 @@ pub async fn handle(worker: &dyn JobWorker, event: SqsEvent, deadline: Instant) 
             Ok(Ok(())) => continue,
             Ok(Err(error)) => {
                 tracing::error!(message_id = id, error = error.as_ref(), "message comes again");
-                // How often it came is how often its job was deferred in a row.
-                tracing::info!(target: METRICS, deferrals_in_a_row = received(&message));
             }
             Err(_panic) => {
                 tracing::error!(message_id = id, "worker panicked; message comes again");
@@ -78,7 +76,10 @@ async fn deliver(
     let queue_age =
         sent.map_or(Duration::ZERO, |sent| Timestamp::now().duration_since(sent).try_into().unwrap_or_default());
     let started = Instant::now();
-    let delivery = worker.deliver(&partition, &job_id, deadline).await?;
+    let delivery = worker.deliver(&partition, &job_id, deadline).await.inspect_err(|_| {
+        // How often it came is how often its job was deferred in a row.
+        tracing::info!(target: METRICS, deferrals_in_a_row = received(message));
+    })?;
     let duration_ms = millis(started.elapsed());
     tracing::info!(%job_id, tenant = %partition.tenant, outcome = delivery.as_str(), duration_ms,
         sent_by_trace = attribute(TRACE), "looked at job");
