@@ -44,6 +44,8 @@ async fn bytes_are_a_whole_number_within_its_bounds() {
         (r#"{"bytes":[7]}"#, 422),
         (r#"{"bytes":104857601}"#, 413),
         (r#"{"bytes":1e400}"#, 413),
+        (r#"{"bytes":-1e400}"#, 422),
+        (r#"{"bytes":true}"#, 422),
         ("{}", 422),
         ("", 400),
     ] {
