@@ -72,15 +72,12 @@ impl Endpoint for ListJobs {
 /// How many jobs are asked for: out of range the nearest.
 fn count(text: Option<&str>, issues: &mut Issues) -> usize {
     let Some(text) = text else { return DEFAULT_COUNT };
-    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         issues.add("count", "Expected integer");
         return DEFAULT_COUNT;
     }
-    match sign {
-        1 => digits.parse().unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE),
-        _ => 1,
-    }
+    if text.starts_with('-') { 1 } else { digits.parse().unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE) }
 }
 
 /// Any number of values, all of them known; one that is empty is none. `known` is what a value stands for, or the rule
