@@ -48,9 +48,9 @@ impl Endpoint for ListJobs {
         }
         let count = count(parameter("count"), &mut issues);
         let filter = JobFilter {
-            statuses: several("status", &all("status"), known_status, &mut issues),
-            job_types: several("type", &all("type"), known_type, &mut issues),
-            resource_types: several("resourceType", &all("resourceType"), known_resource_type, &mut issues),
+            statuses: parse_values("status", &all("status"), parse_status, &mut issues),
+            job_types: parse_values("type", &all("type"), parse_job_type, &mut issues),
+            resource_types: parse_values("resourceType", &all("resourceType"), parse_resource_type, &mut issues),
         };
         let behind = parameter("cursor").map(|cursor| JobCursor::behind(cursor, partition)).transpose();
         if behind.is_err() {
@@ -80,29 +80,34 @@ fn count(text: Option<&str>, issues: &mut Issues) -> usize {
     if text.starts_with('-') { 1 } else { digits.parse().unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE) }
 }
 
-/// Any number of values, all of them known; one that is empty is none. `known` is what a value stands for, or the rule
-/// that it breaks.
-fn several<T>(name: &str, given: &[&str], known: impl Fn(&str) -> Result<T, String>, issues: &mut Issues) -> Vec<T> {
-    if given.iter().all(|value| value.is_empty()) {
+/// What any number of values stand for, all of them known; one that is empty is none. `parse` says what a value stands
+/// for, or the rule that it breaks.
+fn parse_values<T>(
+    name: &str,
+    values: &[&str],
+    parse: impl Fn(&str) -> Result<T, String>,
+    issues: &mut Issues,
+) -> Vec<T> {
+    if values.iter().all(|value| value.is_empty()) {
         return Vec::new();
     }
-    let values: Result<Vec<_>, _> = given.iter().flat_map(|value| value.split(',')).map(known).collect();
-    values.unwrap_or_else(|rule| {
+    let parsed: Result<Vec<_>, _> = values.iter().flat_map(|value| value.split(',')).map(parse).collect();
+    parsed.unwrap_or_else(|rule| {
         issues.add(name, &rule);
         Vec::new()
     })
 }
 
-fn known_status(name: &str) -> Result<&'static str, String> {
+fn parse_status(name: &str) -> Result<&'static str, String> {
     let found = JobState::NAMES.into_iter().find(|known| *known == name);
     found.ok_or_else(|| format!("Must be one of {}", JobState::NAMES.join(", ")))
 }
 
-fn known_type(name: &str) -> Result<JobType, String> {
+fn parse_job_type(name: &str) -> Result<JobType, String> {
     let found = [JobType::Import, JobType::Export].into_iter().find(|known| known.as_str() == name);
     found.ok_or_else(|| format!("Must be one of {}, {}", JobType::Import.as_str(), JobType::Export.as_str()))
 }
 
-fn known_resource_type(name: &str) -> Result<ResourceType, String> {
+fn parse_resource_type(name: &str) -> Result<ResourceType, String> {
     name.parse().map_err(|_| format!("Unknown resource type{}", meant_type(name)))
 }
