@@ -1,7 +1,9 @@
 //! `POST /v1/bulk/uploads`: a place to put a batch that is too large for a call.
 
 use api::{CreateUploadError, Uploader};
-use http::{ApiError, Billing, Call, Endpoint, ErrorCode, Issues, JsonBody, Reply, Request, StatusCode, given, moment};
+use http::{
+    ApiError, Billing, Call, Endpoint, ErrorCode, Issues, JsonBody, Reply, Request, StatusCode, moment, non_null,
+};
 use model::{MAX_UPLOAD_BYTES, Principal, Scope, UploadId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -32,7 +34,7 @@ struct UploadBody<'a> {
 
 /// The exact length of what will be uploaded: a whole number in any spelling.
 fn validate(body: &UploadBody<'_>, mut issues: Issues) -> Result<u64, ApiError> {
-    let raw = given(body.bytes).map(RawValue::get);
+    let raw = non_null(body.bytes).map(RawValue::get);
     // By the standard library: what no double holds is infinite, with its sign, where serde has an error.
     let number = raw.and_then(|raw| raw.parse::<f64>().ok());
     let rule = match number {

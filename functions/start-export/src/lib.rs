@@ -3,8 +3,8 @@
 use api::{ExportRequest, ExportStarter};
 use fhir::MAPPING_VERSION;
 use http::{
-    ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, given, idempotency,
-    label, meant_type, option, text,
+    ApiError, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, RequestedJob, accepted, idempotency,
+    label, meant_type, non_null, option, text,
 };
 use jiff::Timestamp;
 use model::{Compression, ExportSpec, FileLayout, Fingerprint, JobType, Label, RecordFormat, Scope};
@@ -46,8 +46,8 @@ impl Endpoint for StartExport {
         let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/export", body.bytes()))?;
         let export = ExportRequest { spec, label, idempotency };
         let started = self.starter.start(&call.principal, &export).await;
-        let asked = Asked { job_type: JobType::Export, types: &export.spec.resource_types, records: None };
-        Ok(accepted(call, &asked, started, "Export job started")?.warnings(unknown.warnings()))
+        let requested = RequestedJob { job_type: JobType::Export, types: &export.spec.resource_types, records: None };
+        Ok(accepted(call, &requested, started, "Export job started")?.warnings(unknown.warnings()))
     }
 }
 
@@ -63,7 +63,7 @@ fn validate(
     let formats = [("flat", RecordFormat::Flat), ("fhir", RecordFormat::Fhir { mapping_version: MAPPING_VERSION })];
     let format = option("format", request.format, &formats, &mut issues);
     if let RecordFormat::Fhir { .. } = format {
-        if given(request.files).is_some() && files == FileLayout::Single {
+        if non_null(request.files).is_some() && files == FileLayout::Single {
             issues.add("files", "Must be perType with format fhir");
         }
         files = FileLayout::PerType;
@@ -80,7 +80,7 @@ fn validate(
 /// The types, each once, in the order asked for.
 fn validate_types(raw: Option<&RawValue>, issues: &mut Issues) -> Vec<ResourceType> {
     let mut known = Vec::new();
-    let Some(raw) = given(raw) else {
+    let Some(raw) = non_null(raw) else {
         issues.add("resourceTypes", "Required");
         return known;
     };
@@ -108,7 +108,7 @@ fn validate_types(raw: Option<&RawValue>, issues: &mut Issues) -> Vec<ResourceTy
 }
 
 fn validate_since(raw: Option<&RawValue>, now: Timestamp, issues: &mut Issues) -> Option<Timestamp> {
-    let text = text("since", Some(given(raw)?), issues)?;
+    let text = text("since", Some(non_null(raw)?), issues)?;
     let rule = match parse_rfc3339(&text) {
         Some(since) if since <= now => return Some(since),
         Some(_) => "Must not be in the future",

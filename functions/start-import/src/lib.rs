@@ -2,8 +2,8 @@
 
 use api::{ImportData, ImportRequest, ImportStarter};
 use http::{
-    ApiError, Asked, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, accepted, batch, given,
-    idempotency, label, text,
+    ApiError, Call, Endpoint, Issues, JsonBody, Reply, Request, RequestLimitKind, RequestedJob, accepted, batch,
+    idempotency, label, non_null, text,
 };
 use model::{Fingerprint, ImportFormat, JobType, Label, Scope, UploadId};
 use records::ResourceType;
@@ -47,10 +47,10 @@ impl Endpoint for StartImport {
             ImportData::Upload(_) => None,
         };
         let idempotency = idempotency(request, Fingerprint::of("POST", "/v1/bulk/import", body.bytes()))?;
-        let asked = Asked { job_type: JobType::Import, types: &[resource_type], records };
+        let requested = RequestedJob { job_type: JobType::Import, types: &[resource_type], records };
         let import = ImportRequest { resource_type, data, format, label, idempotency };
         let started = self.starter.start(&call.principal, &import).await;
-        Ok(accepted(call, &asked, started, "Import job started")?.warnings(unknown.warnings()))
+        Ok(accepted(call, &requested, started, "Import job started")?.warnings(unknown.warnings()))
     }
 }
 
@@ -61,7 +61,7 @@ fn validate(
     let resource_type = batch::resource_type(request.resource_type, &mut issues);
     let format = batch::format(request.format, request.unmapped, &mut issues);
     let label = label(request.label, &mut issues);
-    let import = match (given(request.data), given(request.upload_id)) {
+    let import = match (non_null(request.data), non_null(request.upload_id)) {
         (None, Some(upload)) => {
             let upload = validate_upload(upload, &mut issues);
             resource_type.zip(upload.map(ImportData::Upload))

@@ -8,7 +8,7 @@ use records::ResourceType;
 use serde_json::value::RawValue;
 
 use crate::error::Issues;
-use crate::member::{given, option, text, text_bytes};
+use crate::member::{non_null, option, text, text_bytes};
 use crate::unknown::meant_type;
 
 /// The type of every record of the batch.
@@ -39,7 +39,7 @@ pub fn data(raw: Option<&RawValue>, issues: &mut Issues) -> Option<(Bytes, u64)>
 /// What its lines are.
 pub fn format(raw: Option<&RawValue>, unmapped: Option<&RawValue>, issues: &mut Issues) -> ImportFormat {
     let format = option("format", raw, &[("flat", false), ("fhir", true)], issues);
-    if !format && given(unmapped).is_some() {
+    if !format && non_null(unmapped).is_some() {
         issues.add("unmapped", "Must not be given without format fhir");
         return ImportFormat::Flat;
     }

@@ -20,10 +20,10 @@ pub use event::{request_of, response_of};
 pub use job_report::{JobError, JobReport, Link};
 pub use lambda_http::http::{Method, StatusCode};
 pub use lambda_http::{Body, Error, Request, RequestExt, Response};
-pub use member::{given, label, option, text, text_bytes};
+pub use member::{label, non_null, option, text, text_bytes};
 pub use middleware::{Api, Call, Endpoint, Fallback, Middleware, RequestLimitKind};
 pub use path::job_id;
-pub use start::{Asked, accepted, idempotency};
+pub use start::{RequestedJob, accepted, idempotency};
 pub use unknown::{Unknown, meant_type, shown};
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;

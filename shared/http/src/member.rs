@@ -10,7 +10,7 @@ use crate::error::Issues;
 
 /// A member that is there and not null.
 #[must_use]
-pub fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
+pub fn non_null(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| raw.get() != "null")
 }
 
@@ -27,7 +27,7 @@ pub fn text(path: &str, raw: Option<&RawValue>, issues: &mut Issues) -> Option<S
 /// A member's text as bytes; an issue when it is missing or no string. Half of a surrogate pair stands in it as three
 /// bytes that are not UTF-8, so that whoever reads the text finds the place.
 pub fn text_bytes(path: &str, raw: Option<&RawValue>, issues: &mut Issues) -> Option<Vec<u8>> {
-    let rule = match given(raw).map(|raw| serde_json::from_str(raw.get())) {
+    let rule = match non_null(raw).map(|raw| serde_json::from_str(raw.get())) {
         None => "Required",
         Some(Ok(StringBytes(bytes))) => return Some(bytes),
         Some(Err(_)) => "Expected string",
@@ -38,7 +38,7 @@ pub fn text_bytes(path: &str, raw: Option<&RawValue>, issues: &mut Issues) -> Op
 
 /// A member that names one of some options; the first one unless it is given.
 pub fn option<T: Copy + Default>(path: &str, raw: Option<&RawValue>, options: &[(&str, T)], issues: &mut Issues) -> T {
-    let Some(name) = given(raw).and_then(|raw| text(path, Some(raw), issues)) else { return T::default() };
+    let Some(name) = non_null(raw).and_then(|raw| text(path, Some(raw), issues)) else { return T::default() };
     let found = options.iter().find(|(option, _)| *option == name);
     if found.is_none() {
         let names: Vec<_> = options.iter().map(|(option, _)| *option).collect();
@@ -49,7 +49,7 @@ pub fn option<T: Copy + Default>(path: &str, raw: Option<&RawValue>, options: &[
 
 /// The label of a job, where one is given.
 pub fn label(raw: Option<&RawValue>, issues: &mut Issues) -> Option<Label> {
-    let text = text("label", Some(given(raw)?), issues)?;
+    let text = text("label", Some(non_null(raw)?), issues)?;
     let label = Label::try_from(text).ok();
     if label.is_none() {
         issues.add("label", "Must be 1 to 64 of A-Z a-z 0-9, space and . _ : -");

@@ -21,8 +21,8 @@ struct StartedJob<'a> {
     message: &'a str,
 }
 
-/// What was asked for, as the audit tells it.
-pub struct Asked<'a> {
+/// The job that was asked for, as the audit tells it.
+pub struct RequestedJob<'a> {
     pub job_type: JobType,
     pub types: &'a [ResourceType],
     /// How many records there are, where that is known.
@@ -32,16 +32,16 @@ pub struct Asked<'a> {
 /// Answers 202 with `message` to a call for a job, and tells the audit.
 pub fn accepted(
     call: &Call,
-    asked: &Asked<'_>,
+    requested: &RequestedJob<'_>,
     accepted: Result<Accepted, AcceptJobError>,
     message: &str,
 ) -> Result<Reply, ApiError> {
     let Accepted { job_id, replayed, bulk, requests } = accepted.map_err(|error| refusal(call, error))?;
     let (tenant, environment) = (&call.principal.partition.tenant, call.principal.partition.environment);
-    let job_type = asked.job_type.as_str();
+    let job_type = requested.job_type.as_str();
     tracing::info!(audit = "job.started", request_id = %call.request_id, %tenant, %environment,
-        key_id = call.principal.key_id, %job_id, job_type, types = ResourceType::names(asked.types),
-        records = asked.records, replayed, "job started");
+        key_id = call.principal.key_id, %job_id, job_type, types = ResourceType::names(requested.types),
+        records = requested.records, replayed, "job started");
     if !replayed {
         tracing::info!(target: METRICS, job_type, %job_id, %tenant, jobs_started = 1);
     }
