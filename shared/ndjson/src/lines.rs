@@ -144,40 +144,25 @@ impl LineSplitter {
 #[derive(Debug, Default)]
 pub struct LineCounter {
     terminators: u64,
-    /// How many bytes a byte order mark at the start may still cover.
-    seen: usize,
-    is_mark: bool,
+    /// Whether there is something behind the last terminator.
     ends_open: bool,
+    /// How the input begins: enough to see a byte order mark, and whether anything follows it.
+    head: Vec<u8>,
 }
 
 impl LineCounter {
     /// Takes the next bytes of the input.
     pub fn push(&mut self, chunk: &[u8]) {
-        let mut rest = chunk;
-        while let (true, Some((first, tail))) = (self.seen < BYTE_ORDER_MARK.len(), rest.split_first()) {
-            self.is_mark = (self.seen == 0 || self.is_mark) && BYTE_ORDER_MARK.get(self.seen) == Some(first);
-            self.seen += 1;
-            self.take(std::slice::from_ref(first));
-            rest = tail;
-        }
-        self.take(rest);
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        let Some(last) = bytes.last() else { return };
-        self.terminators += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        let Some(last) = chunk.last() else { return };
+        self.terminators += memchr::memchr_iter(b'\n', chunk).count() as u64;
         self.ends_open = *last != b'\n';
-        if self.is_mark && self.seen == BYTE_ORDER_MARK.len() && bytes.len() == 1 {
-            // The mark is no content: nothing has begun yet.
-            self.ends_open = false;
-            self.is_mark = false;
-        }
+        self.head.extend(chunk.iter().take(BYTE_ORDER_MARK.len() + 1 - self.head.len()));
     }
 
-    /// How many lines there are so far; a final terminator starts no further one.
+    /// How many lines there are so far; a final terminator starts no further one, and a byte order mark alone none.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.terminators + u64::from(self.ends_open)
+        self.terminators + u64::from(self.ends_open && self.head != BYTE_ORDER_MARK)
     }
 }
 
