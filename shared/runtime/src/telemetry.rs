@@ -5,14 +5,13 @@
 //! that it was about stand beside it.
 
 use std::fmt::{Debug, Write as _};
-use std::io::Write as _;
+use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -47,10 +46,11 @@ struct AtWork {
     version: String,
 }
 
-fn subscriber<W>(level: LevelFilter, at_work: AtWork, writer: W) -> impl Subscriber + Send + Sync
-where
-    W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
-{
+fn subscriber<W: Write + 'static>(
+    level: LevelFilter,
+    at_work: AtWork,
+    writer: impl Fn() -> W + Clone + Send + Sync + 'static,
+) -> impl Subscriber + Send + Sync {
     let is_metric = |metadata: &Metadata<'_>| metadata.target() == ports::METRICS;
     // A level is for logs: metrics and audits are told whatever it is.
     let is_log = move |metadata: &Metadata<'_>| {
@@ -58,10 +58,9 @@ where
     };
     let AtWork { stack, function, version } = at_work;
     // The span of the invocation carries its request id and its trace.
-    let named = Named {
-        member: Arc::from(format!("{{\"function\":{},\"version\":{},", json!(function), json!(version))),
-        writer: writer.clone(),
-    };
+    let beginning: Arc<str> = Arc::from(format!("{{\"function\":{},\"version\":{},", json!(function), json!(version)));
+    let line_writer = writer.clone();
+    let named = move || NamedLine { beginning: Arc::clone(&beginning), writer: line_writer() };
     let logs = tracing_subscriber::fmt::layer()
         .json()
         .with_target(false)
@@ -72,32 +71,18 @@ where
     tracing_subscriber::registry().with(logs).with(metrics)
 }
 
-/// Puts the function's name and version into each line of JSON: the formatter has no place for what all lines share.
-#[derive(Clone)]
-struct Named<W> {
-    /// What the line begins with in place of its brace.
-    member: Arc<str>,
-    writer: W,
-}
-
-/// One line, which the formatter hands over whole.
+/// Puts the function's name and version into a line of JSON, which the formatter hands over whole: it has no place for
+/// what all lines share.
 struct NamedLine<W> {
-    member: Arc<str>,
+    /// What the line begins with in place of its brace.
+    beginning: Arc<str>,
     writer: W,
 }
 
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Named<W> {
-    type Writer = NamedLine<W::Writer>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        NamedLine { member: Arc::clone(&self.member), writer: self.writer.make_writer() }
-    }
-}
-
-impl<W: std::io::Write> std::io::Write for NamedLine<W> {
+impl<W: Write> Write for NamedLine<W> {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         match line.strip_prefix(b"{") {
-            Some(members) => self.writer.write_all(&[self.member.as_bytes(), members].concat())?,
+            Some(members) => self.writer.write_all(&[self.beginning.as_bytes(), members].concat())?,
             None => self.writer.write_all(line)?,
         }
         Ok(line.len())
@@ -110,10 +95,10 @@ impl<W: std::io::Write> std::io::Write for NamedLine<W> {
 
 /// Writes metrics in the embedded format
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
-struct Metrics<W> {
+struct Metrics<F> {
     stack: String,
     function: String,
-    writer: W,
+    writer: F,
 }
 
 /// An event's fields: numbers are metrics, all others are told beside them.
@@ -167,7 +152,7 @@ impl Visit for Fields {
     }
 }
 
-impl<S: Subscriber, W: for<'a> MakeWriter<'a> + 'static> Layer<S> for Metrics<W> {
+impl<S: Subscriber, W: Write, F: Fn() -> W + 'static> Layer<S> for Metrics<F> {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
@@ -187,7 +172,7 @@ impl<S: Subscriber, W: for<'a> MakeWriter<'a> + 'static> Layer<S> for Metrics<W>
         );
         let line = Value::Object(members).to_string() + "\n";
         // A line that cannot be written cannot be told of either.
-        let _written = self.writer.make_writer().write_all(line.as_bytes());
+        let _written = (self.writer)().write_all(line.as_bytes());
     }
 }
 
@@ -209,7 +194,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Lines {
+    impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
