@@ -1,31 +1,21 @@
 //! Settings from the environment: a function starts completely or not at all.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use model::Timings;
 
-/// Gives a setting's value by its name.
-type Source<'a> = dyn Fn(&str) -> Option<String> + 'a;
-
 /// Reads settings and collects what is wrong with them, so that all problems are reported at once.
 pub struct Settings<'a> {
-    source: Box<Source<'a>>,
+    /// Gives a setting's value by its name.
+    source: Box<dyn Fn(&str) -> Option<String> + 'a>,
     problems: Vec<String>,
 }
 
 /// All that is wrong with the configuration.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid settings: {}", .0.join("; "))]
 pub struct InvalidSettings(Vec<String>);
-
-impl fmt::Display for InvalidSettings {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "invalid settings: {}", self.0.join("; "))
-    }
-}
-
-impl std::error::Error for InvalidSettings {}
 
 impl<'a> Settings<'a> {
     /// The settings of this process.
