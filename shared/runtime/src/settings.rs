@@ -75,11 +75,11 @@ impl<'a> Settings<'a> {
 
     /// For how long jobs and their files are kept: `RETENTION_DAYS`, 7 unless set, at least 2.
     pub fn retention(&mut self) -> Duration {
-        let days: u64 = self.number_or("RETENTION_DAYS", 7);
+        let days: u16 = self.number_or("RETENTION_DAYS", 7);
         if days < 2 {
             self.problems.push("RETENTION_DAYS is less than 2".to_owned());
         }
-        Duration::from_secs(days * 24 * 3600)
+        Duration::from_hours(24 * u64::from(days))
     }
 
     /// SHA-256 hashes of what shows that a call came by the way that it should: `ORIGIN_SECRET_SHA256`, none unless set.
@@ -124,6 +124,17 @@ mod tests {
             "invalid settings: BUCKET is not set; RETENTION_DAYS is less than 2; \
              LEASE_SECONDS is not a number in range; \
              ORIGIN_SECRET_SHA256 is not one or two hashes of 64 hexadecimal digits"
+        );
+    }
+
+    #[test]
+    fn nobody_keeps_jobs_for_longer_than_a_number_of_days_holds() {
+        // In seconds, so many days are few again in 64 bits.
+        let mut settings = Settings::from_source(|_| Some("213503982334602".to_owned()));
+        settings.retention();
+        assert_eq!(
+            settings.check().unwrap_err().to_string(),
+            "invalid settings: RETENTION_DAYS is not a number in range"
         );
     }
 
