@@ -45,7 +45,7 @@ impl Change<'_> {
         let write = async {
             let action = OperatorAction {
                 at: SystemClock.now(),
-                who: stores.caller().await?,
+                who: stores.aws().caller().await?,
                 action: action.to_owned(),
                 tenant: tenant.to_string(),
                 environment: environment.map(|environment| environment.to_string()),

@@ -27,16 +27,10 @@ pub(crate) enum Command {
         count: u16,
     },
     /// Shows where a job stands, and who is at it.
-    Show {
-        #[command(flatten)]
-        job: JobArguments,
-    },
+    Show(JobArguments),
     /// Sends the message about a job that has not ended now, without waiting for the sweeper. Harmless while a worker
     /// holds the job. One that has ended stays as it is: its tenant starts a new one.
-    Redrive {
-        #[command(flatten)]
-        job: JobArguments,
-    },
+    Redrive(JobArguments),
 }
 
 /// A job, as arguments.
@@ -159,14 +153,14 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             let tenant = stores.known_tenant(tenant).await?.id;
             return list(&Partition { tenant, environment: *environment }, *count, stores, output).await;
         }
-        Command::Show { job } | Command::Redrive { job } => job,
+        Command::Show(arguments) | Command::Redrive(arguments) => arguments,
     };
     let JobArguments { tenant, job: id, environment } = arguments;
     let partition = Partition { tenant: tenant.clone(), environment: *environment };
     let now = SystemClock.now();
     let found = stores.jobs()?.get(&partition, id, now).await?;
     let Some(job) = found else { bail!("{partition} has no job {id}, or it has expired") };
-    if matches!(command, Command::Redrive { .. }) {
+    if matches!(command, Command::Redrive(_)) {
         if job.has_ended() {
             bail!("job {id} has ended, and stays as it is");
         }

@@ -3,13 +3,12 @@
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use jiff::Timestamp;
-use model::{ApiKey, Environment, Partition, Scope, StoredKey};
+use model::{ApiKey, Environment, Partition, Scope, StoredKey, TenantId};
 use ports::{Clock, IdSource, KeyStore};
 use runtime::{SystemClock, SystemIds};
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-use crate::TenantArgument;
 use crate::audit::Change;
 use crate::output::OutputFormat;
 use crate::stores::Stores;
@@ -18,8 +17,8 @@ use crate::stores::Stores;
 pub(crate) enum Command {
     /// Creates a key and shows it: this once, and never again.
     Create {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
         /// What the key opens: test or live.
         #[arg(long, default_value_t = Environment::Test)]
         environment: Environment,
@@ -32,13 +31,13 @@ pub(crate) enum Command {
     },
     /// Lists a tenant's keys, without their secrets.
     List {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
     },
     /// Revokes a key. Functions refuse it within 60 seconds.
     Revoke {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
         /// The key's id, as listed: key_…
         key_id: String,
     },
@@ -79,7 +78,7 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
     let now = SystemClock.now();
     match command {
         Command::Create { tenant, environment, scopes, expires } => {
-            let tenant = stores.known_tenant(&tenant.tenant).await?.id;
+            let tenant = stores.known_tenant(&tenant).await?.id;
             if expires.is_some_and(|expires| expires <= now) {
                 bail!("--expires must be in the future");
             }
@@ -101,14 +100,14 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             saved.map(|_| ()).context("the key that was shown is not saved and opens nothing")
         }
         Command::List { tenant } => {
-            let mut keys = stores.keys()?.of_tenant(&tenant.tenant).await?;
+            let mut keys = stores.keys()?.of_tenant(&tenant).await?;
             keys.sort_by_key(|key| key.created_at);
             output.print(&keys.iter().map(|key| ListedKey::new(key, None)).collect::<Vec<_>>())
         }
         Command::Revoke { tenant, key_id } => {
-            let keys = stores.keys()?.of_tenant(&tenant.tenant).await?;
+            let keys = stores.keys()?.of_tenant(&tenant).await?;
             let Some(listed) = keys.into_iter().find(|key| key.id == key_id) else {
-                bail!("tenant {} has no key {key_id}; list them with: clinik-bulk-admin key list", tenant.tenant);
+                bail!("tenant {tenant} has no key {key_id}; list them with: clinik-bulk-admin key list");
             };
             write_down("key.revoked", &listed, stores).await?;
             // The list may be some seconds old.

@@ -4,8 +4,7 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use model::TenantId;
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod audit;
 mod check;
@@ -60,13 +59,6 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// A tenant, as an argument.
-#[derive(Debug, Args)]
-struct TenantArgument {
-    /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
-    tenant: TenantId,
 }
 
 #[tokio::main(flavor = "current_thread")]

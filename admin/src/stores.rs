@@ -58,13 +58,11 @@ impl Stores {
     }
 
     pub(crate) fn keys(&self) -> Result<DynamoKeys> {
-        let [keys] = self.names(["API_KEYS_TABLE"])?;
-        Ok(self.aws.keys(keys))
+        Ok(self.aws.keys(self.part("API_KEYS_TABLE")?))
     }
 
     pub(crate) fn usage(&self) -> Result<DynamoUsage> {
-        let [usage] = self.names(["USAGE_TABLE"])?;
-        Ok(self.aws.usage(usage))
+        Ok(self.aws.usage(self.part("USAGE_TABLE")?))
     }
 
     pub(crate) fn jobs(&self) -> Result<DynamoJobs> {
@@ -73,26 +71,19 @@ impl Stores {
     }
 
     pub(crate) fn queue(&self, job_type: JobType) -> Result<SqsJobQueue> {
-        let [url] = self.names([match job_type {
+        let url = match job_type {
             JobType::Import => "IMPORT_QUEUE_URL",
             JobType::Export => "EXPORT_QUEUE_URL",
-        }])?;
-        Ok(self.aws.queue(url))
+        };
+        Ok(self.aws.queue(self.part(url)?))
     }
 
     pub(crate) fn records(&self) -> Result<DynamoRecords> {
-        let [records] = self.names(["RECORDS_TABLE"])?;
-        Ok(self.aws.records(records))
+        Ok(self.aws.records(self.part("RECORDS_TABLE")?))
     }
 
     pub(crate) fn audit(&self) -> Result<OperatorAudit> {
-        let [usage] = self.names(["USAGE_TABLE"])?;
-        Ok(self.aws.operator_audit(usage))
-    }
-
-    /// Who uses this command line.
-    pub(crate) async fn caller(&self) -> Result<String> {
-        Ok(self.aws.caller().await?)
+        Ok(self.aws.operator_audit(self.part("USAGE_TABLE")?))
     }
 
     pub(crate) fn purge(&self) -> Result<Purge> {

@@ -7,7 +7,6 @@ use model::{
 };
 use ports::UsageStore;
 
-use crate::TenantArgument;
 use crate::audit::Change;
 use crate::output::OutputFormat;
 use crate::stores::Stores;
@@ -19,8 +18,8 @@ mod purge;
 pub(crate) enum Command {
     /// Creates a tenant.
     Create {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
         #[command(flatten)]
         limits: Limits,
     },
@@ -28,21 +27,21 @@ pub(crate) enum Command {
     List,
     /// Shows a tenant's plan and limits.
     Show {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
     },
     /// Changes what is given, and nothing else. Functions act on it within 60 seconds.
     Set {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
         #[command(flatten)]
         limits: Limits,
     },
     /// Deletes all records, jobs and files of one of a tenant's environments, for good. The tenant and its keys
     /// stay. Revoke the keys first: jobs can start meanwhile.
     Purge {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
         /// Which: test or live.
         #[arg(long)]
         environment: Environment,
@@ -53,8 +52,8 @@ pub(crate) enum Command {
     /// Deletes a tenant of which nothing is left: its keys are revoked, and both environments are purged. Its keys stay
     /// revoked, and what it has used stays until it expires.
     Delete {
-        #[command(flatten)]
-        tenant: TenantArgument,
+        /// The tenant's id: 1 to 64 of A-Za-z0-9_-.
+        tenant: TenantId,
         /// The tenant's id once more, in place of the question.
         #[arg(long, value_name = "TENANT")]
         confirm: Option<TenantId>,
@@ -95,12 +94,12 @@ impl Limits {
 pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat) -> Result<()> {
     let tenant = match command {
         Command::Purge { tenant, environment, confirm } => {
-            let tenant = stores.known_tenant(&tenant.tenant).await?.id;
+            let tenant = stores.known_tenant(&tenant).await?.id;
             let partition = Partition { tenant, environment };
             return output.print(&purge::run(&partition, confirm.as_ref(), stores).await?);
         }
         Command::Delete { tenant, confirm } => {
-            let tenant = stores.known_tenant(&tenant.tenant).await?;
+            let tenant = stores.known_tenant(&tenant).await?;
             delete::check(&tenant.id, stores).await?;
             if !purge::is_confirmed(&format!("Tenant {} will be deleted.", tenant.id), &tenant.id, confirm.as_ref())? {
                 bail!("not confirmed; nothing was deleted");
@@ -113,7 +112,7 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         }
         Command::Create { tenant, limits } => {
             let new = limits.apply(Tenant {
-                id: tenant.tenant,
+                id: tenant,
                 plan: Plan::Sandbox,
                 bulk_operations_per_hour: DEFAULT_BULK_OPERATIONS_PER_HOUR,
                 overage: false,
@@ -129,12 +128,12 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
             tenants.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
             return output.print(&tenants);
         }
-        Command::Show { tenant } => stores.known_tenant(&tenant.tenant).await?,
+        Command::Show { tenant } => stores.known_tenant(&tenant).await?,
         Command::Set { tenant, limits } => {
             // Somebody else may be changing it: what they set is kept.
             let mut written = None;
             loop {
-                let before = stores.known_tenant(&tenant.tenant).await?;
+                let before = stores.known_tenant(&tenant).await?;
                 let changed = limits.apply(before.clone());
                 // Once, unless the race that was lost has made it another change.
                 if written.as_ref() != Some(&changed) {
