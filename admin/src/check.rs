@@ -97,11 +97,12 @@ fn of_restores(tables: &[(String, TableSettings)]) -> Vec<Finding> {
     if moments.len() <= 1 {
         return Vec::new();
     }
+    let is_in_part = moments.iter().any(Option::is_none);
+    let others = if is_in_part { "other tables were not" } else { "other tables to another moment" };
     let told = |(name, settings): &(String, TableSettings)| match settings.restored_to {
-        Some(moment) => finding(
-            name,
-            format!("was restored to {moment}, and other tables were not: restore all four to one moment"),
-        ),
+        Some(moment) => {
+            finding(name, format!("was restored to {moment}, and {others}: restore all four to one moment"))
+        }
         None => finding(name, "was not restored, and other tables were: restore all four to one moment"),
     };
     tables.iter().map(told).collect()
@@ -190,8 +191,14 @@ mod tests {
         let tables = |moments: [Option<i64>; 4]| moments.map(|minute| ("t".to_owned(), settings(minute.map(at))));
         assert_eq!(of_restores(&tables([None; 4])), []);
         assert_eq!(of_restores(&tables([Some(1); 4])), []);
-        assert_eq!(of_restores(&tables([Some(1), Some(1), None, Some(1)])).len(), 4);
-        assert_eq!(of_restores(&tables([Some(1), Some(2), Some(1), Some(1)])).len(), 4);
+        let told = |moments| of_restores(&tables(moments)).into_iter().map(|told| told.finding).collect::<Vec<_>>();
+        let in_part = told([Some(1), Some(1), None, Some(1)]);
+        assert_eq!(in_part.len(), 4);
+        assert!(in_part[0].contains(", and other tables were not:"), "{in_part:?}");
+        assert!(in_part[2].starts_with("was not restored, and other tables were:"), "{in_part:?}");
+        let apart = told([Some(1), Some(2), Some(1), Some(1)]);
+        assert_eq!(apart.len(), 4);
+        assert!(apart.iter().all(|told| told.contains(", and other tables to another moment:")), "{apart:?}");
     }
 
     #[test]
