@@ -63,13 +63,13 @@ struct Answer {
     deleted_at: Timestamp,
     second_look: &'static str,
     /// What may hold the record still.
-    held: Vec<Holder>,
+    held: Vec<PossibleCopy>,
 }
 
 /// What may hold a record that was deleted.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Holder {
+struct PossibleCopy {
     what: String,
     until: Timestamp,
 }
@@ -96,7 +96,7 @@ pub(crate) async fn run(command: Command, stores: &Stores, output: OutputFormat)
         written_at: written.moment(),
         deleted_at: stamp.moment(),
         second_look: told(look),
-        held: holders(&partition, resource_type, written, stores).await?,
+        held: possible_copies(&partition, resource_type, written, stores).await?,
     })?;
     match look {
         SecondLook::StoredAgain(_) => bail!("an import has stored the record after it was deleted: it is there"),
@@ -113,18 +113,18 @@ fn told(look: SecondLook) -> &'static str {
 }
 
 /// Jobs whose work or files may hold the record, and the tables' backups.
-async fn holders(
+async fn possible_copies(
     partition: &Partition,
     resource_type: ResourceType,
     written: Stamp,
     stores: &Stores,
-) -> Result<Vec<Holder>> {
+) -> Result<Vec<PossibleCopy>> {
     let (jobs, now) = (stores.jobs()?, SystemClock.now());
-    let (mut holders, mut behind): (Vec<_>, Option<JobId>) = (Vec::new(), None);
+    let (mut copies, mut behind): (Vec<_>, Option<JobId>) = (Vec::new(), None);
     loop {
         let page = jobs.list(partition, behind.as_ref(), now, PAGE).await?;
         let of_type = page.jobs.iter().filter(|job| job.spec().resource_types().contains(&resource_type));
-        holders.extend(of_type.filter(|job| may_hold(job, written)).map(|job| Holder {
+        copies.extend(of_type.filter(|job| may_hold(job, written)).map(|job| PossibleCopy {
             what: format!("{} {} ({})", job.job_type().as_str(), job.id(), job.state().name()),
             until: job.expires_at(),
         }));
@@ -133,8 +133,8 @@ async fn holders(
             break;
         }
     }
-    holders.push(Holder { what: "point-in-time recovery of the records table".to_owned(), until: now + BACKUPS });
-    Ok(holders)
+    copies.push(PossibleCopy { what: "point-in-time recovery of the records table".to_owned(), until: now + BACKUPS });
+    Ok(copies)
 }
 
 /// An export that had ended before the record was written does not hold it; an import's source may, whatever became of it.
