@@ -25,6 +25,7 @@ const MAX_RUNS: u32 = 5;
 
 /// What was deleted.
 #[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Purged {
     records: u64,
     /// Items of the change log, and of deletions.
