@@ -80,6 +80,7 @@ impl<'a> JsonBody<'a> {
             }
             Category::Io | Category::Syntax | Category::Eof => invalid(NOT_JSON.to_owned()),
         })?;
+        #[expect(clippy::zero_sized_map_values, reason = "their names are what is read of the members")]
         let members: BTreeMap<String, IgnoredAny> =
             serde_json::from_str(text).map_err(|_| invalid(NOT_JSON.to_owned()))?;
         Ok((parsed, Unknown::of::<T>(members.into_keys())))

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use model::Timings;
 
+/// Gives a setting's value by its name.
+type Source<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
+
 /// Reads settings and collects what is wrong with them, so that all problems are reported at once.
 pub struct Settings<'a> {
     /// Gives a setting's value by its name.
-    source: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    source: Source<'a>,
     problems: Vec<String>,
 }
 
