@@ -38,7 +38,7 @@ fn lines(criterion: &mut Criterion) {
         let input: String = (0..RECORDS).map(|n| shape(n) + "\n").collect();
         group.throughput(Throughput::Bytes(input.len() as u64));
         // Prepared once per job.
-        let schema = resource_type.schema().unwrap();
+        let schema = resource_type.schema();
         let id = BenchmarkId::new(name, format!("{} bytes", input.len() / RECORDS));
         group.bench_function(id, |bencher| bencher.iter(|| import(&schema, black_box(input.as_bytes()))));
         // For comparison: reading alone, without rules, duplicates or a stored line.

@@ -1,7 +1,7 @@
 //! What is wrong with no record, and can hardly be meant.
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
-use records::{Member, Schema, Shape};
+use records::{Member, Schema, ValueRule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ pub(crate) struct DoubtfulDates {
 impl DoubtfulDates {
     pub(crate) fn of(schema: &Schema) -> Self {
         let tomorrow = (Timestamp::now() + 24.hours()).to_zoned(TimeZone::UTC).strftime("%Y-%m-%d").to_string();
-        Self { tomorrow, has_past: schema.members().any(holds_past) }
+        Self { tomorrow, has_past: schema.members().iter().any(holds_past) }
     }
 
     /// The fields of a valid record that hold such a date.
@@ -62,8 +62,8 @@ impl DoubtfulDates {
             && let Ok(Value::Object(members)) = serde_json::from_slice(record)
         {
             for (name, value) in &members {
-                if let Some(member) = schema.members().find(|member| member.name() == name) {
-                    self.look(name, name, member.shape(), value, &mut found);
+                if let Some(member) = schema.members().iter().find(|member| member.name == *name) {
+                    self.look(name, name, &member.rule, value, &mut found);
                 }
             }
         }
@@ -88,23 +88,22 @@ impl DoubtfulDates {
         })
     }
 
-    fn look(&self, name: &str, path: &str, shape: Shape<'_>, value: &Value, found: &mut Vec<(String, Doubt)>) {
+    fn look(&self, name: &str, path: &str, rule: &ValueRule, value: &Value, found: &mut Vec<(String, Doubt)>) {
         match value {
-            Value::String(text) if is_date(name, shape) => {
+            Value::String(text) if is_date(name, rule) => {
                 found.extend(self.doubt(name, text).map(|doubt| (path.to_owned(), doubt)));
             }
             Value::Array(items) => {
-                for (item, shape) in items.iter().zip(std::iter::repeat(shape.items())) {
-                    if let Some(shape) = shape {
-                        self.look(name, &format!("{path}[]"), shape, item, found);
+                for (item, rule) in items.iter().zip(std::iter::repeat(rule.items())) {
+                    if let Some(rule) = rule {
+                        self.look(name, &format!("{path}[]"), rule, item, found);
                     }
                 }
             }
             Value::Object(members) => {
-                for member in shape.members().into_iter().flatten() {
-                    if let Some(value) = members.get(member.name()) {
-                        let path = format!("{path}.{}", member.name());
-                        self.look(member.name(), &path, member.shape(), value, found);
+                for member in rule.members() {
+                    if let Some(value) = members.get(&member.name) {
+                        self.look(&member.name, &format!("{path}.{}", member.name), &member.rule, value, found);
                     }
                 }
             }
@@ -127,9 +126,9 @@ impl DoubtfulDates {
 }
 
 /// Whether a text is a date: by its format, or by its name alone, as `onsetDateTime` of conditions.
-fn is_date(name: &str, shape: Shape<'_>) -> bool {
-    matches!(shape.format(), Some("date" | "date-time"))
-        || (shape.format().is_none() && (name.ends_with("DateTime") || name.ends_with("Date")))
+fn is_date(name: &str, rule: &ValueRule) -> bool {
+    matches!(rule.format(), Some("date" | "date-time"))
+        || (rule.format().is_none() && (name.ends_with("DateTime") || name.ends_with("Date")))
 }
 
 /// Whether a member is of what has happened: a birth, a death.
@@ -138,10 +137,9 @@ fn is_past(name: &str) -> bool {
     ["birth", "born", "deceased", "death", "died"].iter().any(|word| name.contains(word))
 }
 
-fn holds_past(member: Member<'_>) -> bool {
-    let shape = member.shape();
-    let shape = shape.items().unwrap_or(shape);
-    is_past(member.name()) || shape.members().into_iter().flatten().any(holds_past)
+fn holds_past(member: &Member) -> bool {
+    let rule = member.rule.items().unwrap_or(&member.rule);
+    is_past(&member.name) || rule.members().iter().any(holds_past)
 }
 
 #[cfg(test)]
@@ -152,7 +150,7 @@ mod tests {
     #[test]
     fn dates_that_can_hardly_be_meant_are_found_wherever_they_stand() {
         let find = |resource_type: ResourceType, record: &str| {
-            let schema = resource_type.schema().unwrap();
+            let schema = resource_type.schema();
             DoubtfulDates::of(&schema).find(&schema, record.as_bytes())
         };
         let ancient = |path: &str| vec![(path.to_owned(), Doubt::Ancient)];

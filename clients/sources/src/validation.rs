@@ -106,7 +106,7 @@ pub struct Validator {
 
 impl Validator {
     pub fn of(resource_type: ResourceType) -> Result<Self> {
-        let schema = resource_type.schema()?;
+        let schema = resource_type.schema();
         let dates = DoubtfulDates::of(&schema);
         Ok(Self { resource_type, schema, dates })
     }

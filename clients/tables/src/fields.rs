@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use records::{Member, NumberKind, Schema, Shape};
+use records::{Schema, ValueRule};
 
 use crate::headings::nearest_field;
 
@@ -13,7 +13,8 @@ const MAX_INDEX: usize = 999;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
-    Number(NumberKind),
+    Integer,
+    Number,
     Boolean,
 }
 
@@ -51,37 +52,33 @@ impl Leaf {
             return Ok(Self::unknown(to));
         }
         let path = steps(to).ok_or(NoField::Unknown)?;
-        let mut shape: Option<Shape<'_>> = None;
+        let mut rule: Option<&ValueRule> = None;
         for step in &path {
-            let next = match (step, shape) {
-                (Step::Member(name), None) => schema.members().find(|member| member.name() == name).map(Member::shape),
-                (Step::Member(name), Some(shape)) => {
-                    if shape.items().is_some() && !shape.is_string() {
-                        return Err(NoField::Because(format!(
-                            "{to}: an array needs an index, as {}[0]",
-                            before(to, name)
-                        )));
-                    }
-                    let mut members = shape.members().into_iter().flatten();
-                    members.find(|member| member.name() == name).map(Member::shape)
+            let next = match (step, rule) {
+                (Step::Member(name), Some(ValueRule { array: Some(_), string: None, .. })) => {
+                    return Err(NoField::Because(format!("{to}: an array needs an index, as {}[0]", before(to, name))));
                 }
-                (Step::Item(index), Some(shape)) => {
-                    if let Some(most) = shape.max_items().filter(|most| index >= most) {
+                (Step::Member(name), rule) => {
+                    let members = rule.map_or(schema.members(), ValueRule::members);
+                    members.iter().find(|member| member.name == *name).map(|member| &member.rule)
+                }
+                (Step::Item(index), Some(ValueRule { array: Some(array), .. })) => {
+                    if let Some(most) = array.max_items.filter(|most| index >= most) {
                         return Err(NoField::Because(format!("{to}: there are at most {most} items, counted from 0")));
                     }
-                    shape.items()
+                    Some(&*array.items)
                 }
-                (Step::Item(_), None) => None,
+                (Step::Item(_), _) => None,
             };
-            shape = Some(next.ok_or(NoField::Unknown)?);
+            rule = Some(next.ok_or(NoField::Unknown)?);
         }
-        let shape = shape.ok_or(NoField::Unknown)?;
-        match kind(shape) {
+        let rule = rule.ok_or(NoField::Unknown)?;
+        match kind(rule) {
             Some(kind) => {
-                let format = shape.format().or_else(|| named_date(&path).filter(|_| kind == Kind::Text));
+                let format = rule.format().or_else(|| named_date(&path).filter(|_| kind == Kind::Text));
                 Ok(Self { path, kind, format })
             }
-            None => Err(NoField::Because(needs_more(to, shape))),
+            None => Err(NoField::Because(needs_more(to, rule))),
         }
     }
 }
@@ -117,36 +114,33 @@ fn before<'a>(path: &'a str, name: &str) -> &'a str {
     path.find(&format!(".{name}")).and_then(|end| path.get(..end)).unwrap_or(path)
 }
 
-fn kind(shape: Shape<'_>) -> Option<Kind> {
-    if shape.is_string() {
-        Some(Kind::Text)
-    } else if let Some(number) = shape.number() {
-        Some(Kind::Number(number))
-    } else if shape.is_boolean() {
-        Some(Kind::Boolean)
-    } else {
-        None
+fn kind(rule: &ValueRule) -> Option<Kind> {
+    match rule {
+        ValueRule { string: Some(_), .. } => Some(Kind::Text),
+        ValueRule { number: Some(number), .. } => Some(if number.integer { Kind::Integer } else { Kind::Number }),
+        ValueRule { boolean: true, .. } => Some(Kind::Boolean),
+        _ => None,
     }
 }
 
-fn needs_more(to: &str, shape: Shape<'_>) -> String {
+fn needs_more(to: &str, rule: &ValueRule) -> String {
     let mut example = String::new();
-    extend(shape, &mut example);
-    format!("{to} is an {}: name a part of it, as {to}{example}", shape.expected())
+    extend(rule, &mut example);
+    format!("{to} is an {}: name a part of it, as {to}{example}", rule.expected())
 }
 
-/// The way to the first leaf in a shape.
-fn extend(shape: Shape<'_>, path: &mut String) {
-    if kind(shape).is_some() {
+/// The way to the first leaf of a value.
+fn extend(rule: &ValueRule, path: &mut String) {
+    if kind(rule).is_some() {
         return;
     }
-    if let Some(items) = shape.items() {
+    if let Some(items) = rule.items() {
         path.push_str("[0]");
         extend(items, path);
-    } else if let Some(member) = shape.members().and_then(|mut members| members.next()) {
+    } else if let Some(member) = rule.members().first() {
         path.push('.');
-        path.push_str(member.name());
-        extend(member.shape(), path);
+        path.push_str(&member.name);
+        extend(&member.rule, path);
     }
 }
 
@@ -161,23 +155,23 @@ pub(super) fn no_field(schema: &Schema, to: &str) -> String {
 /// Every column that a file of the type may have, the required ones first; of arrays the first item.
 #[must_use]
 pub fn all_columns(schema: &Schema) -> Vec<String> {
-    let mut members: Vec<_> = schema.members().collect();
-    members.sort_by_key(|member| !member.is_required());
+    let mut members: Vec<_> = schema.members().iter().collect();
+    members.sort_by_key(|member| !member.required);
     let mut all = vec!["id".to_owned()];
     for member in members {
-        leaves(member.name().to_owned(), member.shape(), &mut all);
+        leaves(member.name.clone(), &member.rule, &mut all);
     }
     all
 }
 
-fn leaves(path: String, shape: Shape<'_>, all: &mut Vec<String>) {
-    if kind(shape).is_some() {
+fn leaves(path: String, rule: &ValueRule, all: &mut Vec<String>) {
+    if kind(rule).is_some() {
         all.push(path);
-    } else if let Some(items) = shape.items() {
+    } else if let Some(items) = rule.items() {
         leaves(format!("{path}[0]"), items, all);
     } else {
-        for member in shape.members().into_iter().flatten() {
-            leaves(format!("{path}.{}", member.name()), member.shape(), all);
+        for member in rule.members() {
+            leaves(format!("{path}.{}", member.name), &member.rule, all);
         }
     }
 }

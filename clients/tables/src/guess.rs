@@ -26,7 +26,7 @@ const LEAST: f64 = 0.82;
 
 /// Reads a table, and writes a map for records of a type.
 pub fn draft_map(reader: impl Read, delimiter: Option<u8>, resource_type: ResourceType) -> Result<String> {
-    let schema = resource_type.schema()?;
+    let schema = resource_type.schema();
     let mut rows = Rows::new(reader, delimiter, 0)?;
     let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
     check_text(&rows.cells, line, None)?;

@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_heading_leads_to_the_field_that_it_means() {
-        let schema = ResourceType::Patient.schema().unwrap();
+        let schema = ResourceType::Patient.schema();
         let fields = crate::all_columns(&schema);
         for (heading, field) in [
             ("CITY", "address.city"),

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use super::dates::{Dates, NoDate};
 use super::fields::Kind;
 use super::map::When;
-use records::NumberKind;
 
 /// The namespace of ids that are hashes: RFC 9562's for object identifiers, so that others can compute them too.
 const NAMESPACE: Uuid = Uuid::NAMESPACE_OID;
@@ -217,15 +216,15 @@ pub(super) fn write_value(kind: Kind, numbers: Numbers, text: &str, out: &mut Ve
     let trimmed = text.trim();
     match kind {
         Kind::Text => write_string(text, out),
-        Kind::Number(number) => {
+        Kind::Integer | Kind::Number => {
             let Some(read) = numbers.read(trimmed) else {
                 write_string(text, out);
-                return Some(match number {
-                    NumberKind::Integer => "Must be a whole number, as 42",
-                    NumberKind::Number if looks_like_number(trimmed) => {
-                        "Must be a number, as 1.5; a map's decimal and thousands say how the file writes numbers"
-                    }
-                    NumberKind::Number => "Must be a number, as 1.5",
+                return Some(if kind == Kind::Integer {
+                    "Must be a whole number, as 42"
+                } else if looks_like_number(trimmed) {
+                    "Must be a number, as 1.5; a map's decimal and thousands say how the file writes numbers"
+                } else {
+                    "Must be a number, as 1.5"
                 });
             };
             out.extend_from_slice(read.as_bytes());

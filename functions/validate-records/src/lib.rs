@@ -53,7 +53,7 @@ impl Endpoint for ValidateRecords {
         if !call.has_room_in_month() {
             return Err(ApiError::month_full(call));
         }
-        let schema = resource_type.schema().map_err(ApiError::internal)?;
+        let schema = resource_type.schema();
         let Validation { total, valid, violations, violation_count, losses } =
             Validation::of(&schema, &call.principal.partition.tenant, format, &data);
         let validated = ValidatedBatch {

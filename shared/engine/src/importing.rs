@@ -68,7 +68,7 @@ impl Work for ImportWorker {
             lines = self.count_lines(job.partition(), source, deadline).await?;
             guard.count(lines, *month_limit).await?;
         }
-        let schema = resource_type.schema().map_err(|error| PortError::defect("prepare schema", error))?;
+        let schema = resource_type.schema();
         let batch = Batch { schema: &schema, format: *format, lines };
         let import = Import::new(self, guard, batch, deadline, self.open(job.partition(), source).await?);
         let Outcome { violations, violation_count, progress, reports } = import.run().await?;

@@ -15,7 +15,7 @@ fn main() {
     let count: usize = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1);
     let mut runner = TestRunner::deterministic();
     for resource_type in ResourceType::ALL {
-        let records = random::record(*resource_type, &resource_type.schema().unwrap());
+        let records = random::record(*resource_type, &resource_type.schema());
         for _ in 0..count {
             let flat = records.new_tree(&mut runner).unwrap().current();
             println!("{}", Node::Object(to_fhir(*resource_type, &flat).unwrap()).to_json());

@@ -1,9 +1,11 @@
-//! A type's JSON Schema, flattened into what the scanner asks for.
+//! A type's JSON Schema, flattened into what the scanner asks for. Programs that prepare records read in it which members
+//! there are, and what each may be.
 //!
 //! Only the keywords that the schemas use are read; any other is an error, so that a rule can never be
 //! written down without being enforced.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -13,7 +15,12 @@ use crate::resource_type::ResourceType;
 /// The most members of an object: the scanner keeps those it has seen in the bits of a `u64`.
 const MAX_MEMBERS: usize = 64;
 
-const DEFINITIONS: &str = include_str!("../schemas/definitions.json");
+static DEFINITIONS: LazyLock<Value> =
+    LazyLock::new(|| match serde_json::from_str(include_str!("../schemas/definitions.json")) {
+        Ok(definitions) => definitions,
+        // A test compiles every schema, and so reads these: what is compiled in is never wrong.
+        Err(error) => unreachable!("the definitions cannot be read: {error}"),
+    });
 const DEFINITIONS_REF: &str = "definitions.json#/$defs/";
 
 /// The rules of one record type, ready for the scanner.
@@ -23,70 +30,74 @@ pub struct Schema {
     pub(crate) root: ObjectRule,
 }
 
-/// A schema file says something that the scanner cannot enforce: a mistake in the project's own data.
-#[derive(Debug, thiserror::Error)]
-pub enum SchemaError {
-    /// The file is not JSON.
-    #[error("read schema of {0}")]
-    Syntax(ResourceType, #[source] serde_json::Error),
-    /// The file uses a keyword or a value that is not supported.
-    #[error("schema of {0}: unsupported {1}")]
-    Unsupported(ResourceType, String),
-}
-
 /// What a value may be: at most one rule per JSON type.
 #[derive(Debug, Default)]
-pub(crate) struct Rule {
-    pub(crate) null: bool,
-    pub(crate) boolean: bool,
-    pub(crate) number: Option<NumberRule>,
-    pub(crate) string: Option<StringRule>,
-    pub(crate) array: Option<ArrayRule>,
-    pub(crate) object: Option<ObjectRule>,
+pub struct ValueRule {
+    pub null: bool,
+    pub boolean: bool,
+    pub number: Option<NumberRule>,
+    pub string: Option<StringRule>,
+    pub array: Option<ArrayRule>,
+    pub object: Option<ObjectRule>,
 }
 
+/// Which numbers are taken.
 #[derive(Debug, Default)]
-pub(crate) struct NumberRule {
-    pub(crate) integer: bool,
-    pub(crate) minimum: Option<i64>,
-    pub(crate) maximum: Option<i64>,
+pub struct NumberRule {
+    /// Whole numbers only.
+    pub integer: bool,
+    pub minimum: Option<i64>,
+    pub maximum: Option<i64>,
 }
 
+/// Which strings are taken.
 #[derive(Debug, Default)]
-pub(crate) struct StringRule {
-    pub(crate) min_length: bool,
-    pub(crate) max_length: Option<usize>,
-    pub(crate) options: Option<Vec<String>>,
+pub struct StringRule {
+    /// Whether it must have a character.
+    pub min_length: bool,
+    /// In UTF-16 code units.
+    pub max_length: Option<usize>,
+    pub options: Option<Vec<String>>,
     pub(crate) format: Option<Format>,
 }
 
+/// Which arrays are taken.
 #[derive(Debug, Default)]
-pub(crate) struct ArrayRule {
-    pub(crate) min_items: usize,
-    pub(crate) max_items: Option<usize>,
-    pub(crate) items: Box<Rule>,
+pub struct ArrayRule {
+    pub min_items: usize,
+    pub max_items: Option<usize>,
+    pub items: Box<ValueRule>,
 }
 
+/// Which objects are taken.
 #[derive(Debug, Default)]
-pub(crate) struct ObjectRule {
-    pub(crate) members: Vec<MemberRule>,
+pub struct ObjectRule {
+    /// In the order of their names.
+    pub members: Vec<Member>,
     /// Where each stands, by its name.
     positions: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
     /// The required members, one bit each.
     pub(crate) required: u64,
 }
 
+/// A member that a type defines.
 #[derive(Debug)]
-pub(crate) struct MemberRule {
-    pub(crate) name: String,
-    pub(crate) required: bool,
-    pub(crate) rule: Rule,
+pub struct Member {
+    pub name: String,
+    /// Whether every object of its kind must have it.
+    pub required: bool,
+    pub rule: ValueRule,
 }
 
 impl ResourceType {
     /// The type's rules, prepared for the scanner. Costs some microseconds: prepare once per job.
-    pub fn schema(self) -> Result<Schema, SchemaError> {
-        Schema::compile(self, self.source())
+    #[must_use]
+    pub fn schema(self) -> Schema {
+        match Schema::compile(self, self.source()) {
+            Ok(schema) => schema,
+            // A test compiles every schema: what is compiled in is never wrong.
+            Err(unsupported) => unreachable!("schema of {self}: unsupported {unsupported}"),
+        }
     }
 
     /// What holds for every line of the type, whatever shape its records have: the rules of JSON, of `resourceType`, `id`
@@ -104,21 +115,23 @@ impl Schema {
         self.resource_type
     }
 
-    pub(crate) fn compile(resource_type: ResourceType, source: &str) -> Result<Self, SchemaError> {
-        let syntax = |error| SchemaError::Syntax(resource_type, error);
-        let schema: Value = serde_json::from_str(source).map_err(syntax)?;
-        let definitions: Value = serde_json::from_str(DEFINITIONS).map_err(syntax)?;
-        let compiler = Compiler { definitions: &definitions };
-        let unsupported = |what| SchemaError::Unsupported(resource_type, what);
-        let rule = compiler.rule(&schema).map_err(unsupported)?;
-        let root = rule.object.ok_or_else(|| unsupported("root: not an object".to_owned()))?;
+    /// The members that the type defines, in the order of their names; `resourceType`, `id` and `meta` are not among them.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.root.members
+    }
+
+    fn compile(resource_type: ResourceType, source: &str) -> Result<Self, Unsupported> {
+        let schema: Value = serde_json::from_str(source).map_err(|error| error.to_string())?;
+        let root = rule_of(&schema)?.object.ok_or("root: not an object")?;
         Ok(Self { resource_type, root })
     }
 }
 
-impl Rule {
-    /// The JSON types that the rule takes, for people.
-    pub(crate) fn expected(&self) -> String {
+impl ValueRule {
+    /// The JSON types that are taken, for people: `string or object`.
+    #[must_use]
+    pub fn expected(&self) -> String {
         let number = match &self.number {
             Some(NumberRule { integer: true, .. }) => Some("integer"),
             Some(_) => Some("number"),
@@ -133,17 +146,41 @@ impl Rule {
         ];
         names.into_iter().flatten().collect::<Vec<_>>().join(" or ")
     }
+
+    /// The strings that are allowed; `None` when any is.
+    #[must_use]
+    pub fn options(&self) -> Option<&[String]> {
+        self.string.as_ref()?.options.as_deref()
+    }
+
+    /// The format of the string: `date-time`, `date`, `time`, `email` or `uri`.
+    #[must_use]
+    pub fn format(&self) -> Option<&'static str> {
+        self.string.as_ref()?.format.map(Format::label)
+    }
+
+    /// What an array's items may be; `None` when no array is taken.
+    #[must_use]
+    pub fn items(&self) -> Option<&Self> {
+        self.array.as_ref().map(|array| &*array.items)
+    }
+
+    /// The members of an object; none when no object is taken.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        self.object.as_ref().map_or(&[], |object| &object.members)
+    }
 }
 
 impl ObjectRule {
     /// The member of that name.
     #[inline]
-    pub(crate) fn find(&self, name: &str) -> Option<(usize, &MemberRule)> {
+    pub(crate) fn find(&self, name: &str) -> Option<(usize, &Member)> {
         let position = *self.positions.get(name)?;
         self.members.get(position).map(|member| (position, member))
     }
 
-    fn push(&mut self, member: MemberRule) -> Result<(), Unsupported> {
+    fn push(&mut self, member: Member) -> Result<(), Unsupported> {
         let position = self.members.len();
         if position >= MAX_MEMBERS || self.positions.insert(member.name.as_str().into(), position).is_some() {
             return Err(format!("properties: {} is too many or twice there", member.name));
@@ -153,99 +190,90 @@ impl ObjectRule {
     }
 }
 
-struct Compiler<'a> {
-    definitions: &'a Value,
-}
-
+/// What of a schema file the scanner cannot enforce: a mistake in the project's own data.
 type Unsupported = String;
 
-impl Compiler<'_> {
-    fn rule(&self, schema: &Value) -> Result<Rule, Unsupported> {
-        let schema = schema.as_object().ok_or("schema: not an object")?;
-        if let Some(target) = schema.get("$ref") {
-            let name = target
-                .as_str()
-                .and_then(|target| target.strip_prefix(DEFINITIONS_REF))
-                .ok_or("$ref: not into definitions.json")?;
-            let definition = self.definitions.get("$defs").and_then(|all| all.get(name));
-            return self.rule(definition.ok_or_else(|| format!("$ref: no definition {name}"))?);
-        }
-        if let Some(branches) = schema.get("anyOf") {
-            let branches = branches.as_array().ok_or("anyOf: not an array")?;
-            return branches
-                .iter()
-                .map(|branch| self.rule(branch))
-                .try_fold(Rule::default(), |merged, branch| merge(merged, branch?));
-        }
-        self.typed_rule(schema)
+fn rule_of(schema: &Value) -> Result<ValueRule, Unsupported> {
+    let schema = schema.as_object().ok_or("schema: not an object")?;
+    if let Some(target) = schema.get("$ref") {
+        let name = target
+            .as_str()
+            .and_then(|target| target.strip_prefix(DEFINITIONS_REF))
+            .ok_or("$ref: not into definitions.json")?;
+        let definition = DEFINITIONS.get("$defs").and_then(|all| all.get(name));
+        return rule_of(definition.ok_or_else(|| format!("$ref: no definition {name}"))?);
     }
+    if let Some(branches) = schema.get("anyOf") {
+        let branches = branches.as_array().ok_or("anyOf: not an array")?;
+        return branches.iter().map(rule_of).try_fold(ValueRule::default(), |merged, branch| merge(merged, branch?));
+    }
+    typed_rule(schema)
+}
 
-    fn typed_rule(&self, schema: &Map<String, Value>) -> Result<Rule, Unsupported> {
-        let mut rule = Rule::default();
-        let types = match schema.get("type") {
-            Some(Value::Array(types)) => types.iter().collect(),
-            Some(one) => vec![one],
-            None => return Err("schema: no type".to_owned()),
-        };
-        for name in types {
-            match name.as_str() {
-                Some("null") => rule.null = true,
-                Some("boolean") => rule.boolean = true,
-                Some("number") => rule.number = Some(NumberRule::default()),
-                Some("integer") => {
-                    rule.number = Some(NumberRule { integer: true, ..NumberRule::default() });
-                }
-                Some("string") => rule.string = Some(StringRule::default()),
-                Some("array") => rule.array = Some(ArrayRule::default()),
-                Some("object") => rule.object = Some(ObjectRule::default()),
-                _ => return Err("type: unknown".to_owned()),
+fn typed_rule(schema: &Map<String, Value>) -> Result<ValueRule, Unsupported> {
+    let mut rule = ValueRule::default();
+    let types = match schema.get("type") {
+        Some(Value::Array(types)) => types.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => return Err("schema: no type".to_owned()),
+    };
+    for name in types {
+        match name.as_str() {
+            Some("null") => rule.null = true,
+            Some("boolean") => rule.boolean = true,
+            Some(number @ ("number" | "integer")) => {
+                rule.number = Some(NumberRule { integer: number == "integer", ..NumberRule::default() });
             }
+            Some("string") => rule.string = Some(StringRule::default()),
+            Some("array") => rule.array = Some(ArrayRule::default()),
+            Some("object") => rule.object = Some(ObjectRule::default()),
+            _ => return Err("type: unknown".to_owned()),
         }
-        for (keyword, value) in schema {
-            self.keyword(&mut rule, keyword, value)?;
-        }
-        if let (Some(object), Some(required)) = (&mut rule.object, schema.get("required")) {
-            require(object, required)?;
-        }
-        Ok(rule)
     }
+    for (keyword, value) in schema {
+        add_keyword(&mut rule, keyword, value)?;
+    }
+    if let (Some(object), Some(required)) = (&mut rule.object, schema.get("required")) {
+        require(object, required)?;
+    }
+    Ok(rule)
+}
 
-    fn keyword(&self, rule: &mut Rule, keyword: &str, value: &Value) -> Result<(), Unsupported> {
-        let bad = || format!("{keyword}: bad value or wrong type");
-        match keyword {
-            // Said elsewhere, or said to people only.
-            "$schema" | "$id" | "title" | "description" | "type" | "required" | "contentEncoding" => {}
-            "minimum" => rule.number.as_mut().ok_or_else(bad)?.minimum = Some(value.as_i64().ok_or_else(bad)?),
-            "maximum" => rule.number.as_mut().ok_or_else(bad)?.maximum = Some(value.as_i64().ok_or_else(bad)?),
-            "minLength" => {
-                rule.string.as_mut().ok_or_else(bad)?.min_length = true;
-                value.as_u64().filter(|least| *least == 1).ok_or_else(bad)?;
-            }
-            "maxLength" => rule.string.as_mut().ok_or_else(bad)?.max_length = Some(size(value).ok_or_else(bad)?),
-            "enum" => {
-                let options = value.as_array().ok_or_else(bad)?;
-                let options = options.iter().filter(|option| !option.is_null());
-                let options = options.map(|option| option.as_str().map(str::to_owned));
-                rule.string.as_mut().ok_or_else(bad)?.options = Some(options.collect::<Option<_>>().ok_or_else(bad)?);
-            }
-            "format" => {
-                let format = value.as_str().and_then(Format::parse).ok_or_else(bad)?;
-                rule.string.as_mut().ok_or_else(bad)?.format = Some(format);
-            }
-            "minItems" => rule.array.as_mut().ok_or_else(bad)?.min_items = size(value).ok_or_else(bad)?,
-            "maxItems" => rule.array.as_mut().ok_or_else(bad)?.max_items = Some(size(value).ok_or_else(bad)?),
-            "items" => *rule.array.as_mut().ok_or_else(bad)?.items = self.rule(value)?,
-            "properties" => {
-                let object = rule.object.as_mut().ok_or_else(bad)?;
-                for (name, schema) in value.as_object().ok_or_else(bad)? {
-                    let rule = self.rule(schema)?;
-                    object.push(MemberRule { name: name.clone(), required: false, rule })?;
-                }
-            }
-            _ => return Err(format!("keyword {keyword}")),
+fn add_keyword(rule: &mut ValueRule, keyword: &str, value: &Value) -> Result<(), Unsupported> {
+    let bad = || format!("{keyword}: bad value or wrong type");
+    match keyword {
+        // Said elsewhere, or said to people only.
+        "$schema" | "$id" | "title" | "description" | "type" | "required" | "contentEncoding" => {}
+        "minimum" => rule.number.as_mut().ok_or_else(bad)?.minimum = Some(value.as_i64().ok_or_else(bad)?),
+        "maximum" => rule.number.as_mut().ok_or_else(bad)?.maximum = Some(value.as_i64().ok_or_else(bad)?),
+        "minLength" => {
+            rule.string.as_mut().ok_or_else(bad)?.min_length = true;
+            value.as_u64().filter(|least| *least == 1).ok_or_else(bad)?;
         }
-        Ok(())
+        "maxLength" => rule.string.as_mut().ok_or_else(bad)?.max_length = Some(size(value).ok_or_else(bad)?),
+        "enum" => {
+            let options = value.as_array().ok_or_else(bad)?;
+            let options = options.iter().filter(|option| !option.is_null());
+            let options = options.map(|option| option.as_str().map(str::to_owned));
+            rule.string.as_mut().ok_or_else(bad)?.options = Some(options.collect::<Option<_>>().ok_or_else(bad)?);
+        }
+        "format" => {
+            let format = value.as_str().and_then(Format::parse).ok_or_else(bad)?;
+            rule.string.as_mut().ok_or_else(bad)?.format = Some(format);
+        }
+        "minItems" => rule.array.as_mut().ok_or_else(bad)?.min_items = size(value).ok_or_else(bad)?,
+        "maxItems" => rule.array.as_mut().ok_or_else(bad)?.max_items = Some(size(value).ok_or_else(bad)?),
+        "items" => *rule.array.as_mut().ok_or_else(bad)?.items = rule_of(value)?,
+        "properties" => {
+            let object = rule.object.as_mut().ok_or_else(bad)?;
+            for (name, schema) in value.as_object().ok_or_else(bad)? {
+                let rule = rule_of(schema)?;
+                object.push(Member { name: name.clone(), required: false, rule })?;
+            }
+        }
+        _ => return Err(format!("keyword {keyword}")),
     }
+    Ok(())
 }
 
 fn size(value: &Value) -> Option<usize> {
@@ -264,14 +292,14 @@ fn require(object: &mut ObjectRule, required: &Value) -> Result<(), Unsupported>
 }
 
 /// Puts the branches of an `anyOf` together; branches of the same JSON type would need backtracking.
-fn merge(into: Rule, branch: Rule) -> Result<Rule, Unsupported> {
+fn merge(into: ValueRule, branch: ValueRule) -> Result<ValueRule, Unsupported> {
     fn either<T>(a: Option<T>, b: Option<T>) -> Result<Option<T>, Unsupported> {
         match (a, b) {
             (Some(_), Some(_)) => Err("anyOf: two branches of one type".to_owned()),
             (a, b) => Ok(a.or(b)),
         }
     }
-    Ok(Rule {
+    Ok(ValueRule {
         null: into.null || branch.null,
         boolean: into.boolean || branch.boolean,
         number: either(into.number, branch.number)?,
@@ -301,5 +329,30 @@ mod tests {
         ] {
             assert!(compile(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_patient_is_described() {
+        let schema = ResourceType::Patient.schema();
+        let find = |name: &str| schema.members().iter().find(|member| member.name == name).unwrap();
+        assert!(find("firstName").required && !find("gender").required);
+        assert_eq!(find("firstName").rule.string.as_ref().unwrap().max_length, Some(100));
+        assert_eq!(find("gender").rule.options().unwrap(), ["male", "female", "other", "unknown"]);
+        assert_eq!(find("birthDate").rule.format(), Some("date"));
+        let contact = &find("contact").rule;
+        assert!(contact.string.is_none() && contact.array.as_ref().unwrap().max_items == Some(10));
+        let languages = find("languages").rule.items().unwrap();
+        let preferred = languages.members().iter().find(|member| member.name == "preferred").unwrap();
+        assert!(preferred.rule.boolean && preferred.rule.number.is_none());
+    }
+
+    #[test]
+    fn numbers_tell_their_kind_and_range() {
+        let is_integer = |member: &Member| member.rule.number.as_ref().is_some_and(|number| number.integer);
+        assert!(ResourceType::Appointment.schema().members().iter().any(is_integer));
+        let is_bounded = |member: &Member| {
+            member.rule.number.as_ref().is_some_and(|number| number.minimum.is_some() && number.maximum.is_some())
+        };
+        assert!(ResourceType::ALL.iter().any(|known| known.schema().members().iter().any(is_bounded)));
     }
 }

@@ -101,7 +101,7 @@ impl Fixture {
     }
 
     fn patient_with_note(&self, id: &str, name: &str, note: &str) -> StoredLine {
-        let schema = ResourceType::Patient.schema().unwrap();
+        let schema = ResourceType::Patient.schema();
         let line = format!(r#"{{"id":"{id}","firstName":"{name}","lastName":"Contract","note":"{note}"}}"#);
         let record = schema.scan(line.as_bytes()).unwrap();
         record.into_stored(self.partition.tenant.as_str(), || unreachable!("the line has an id")).unwrap()

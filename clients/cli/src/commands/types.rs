@@ -1,7 +1,7 @@
 //! The resource types, their fields, and CSV headers for them.
 
 use anyhow::Result;
-use records::{Member, NumberKind, ResourceType, Shape};
+use records::{Member, ResourceType, ValueRule};
 use serde_json::{Value, json};
 use tables::all_columns;
 
@@ -14,10 +14,10 @@ pub(super) fn types(resource_type: Option<ResourceType>, output: &Output) -> Res
         output.list(&names, || format!("{}\n", ResourceType::names(ResourceType::ALL).replace(',', "\n")))?;
         return Ok(Exit::Done);
     };
-    let schema = resource_type.schema()?;
+    let schema = resource_type.schema();
     let mut fields = Vec::new();
     for member in schema.members() {
-        describe(member.name(), member, &mut fields);
+        describe(&member.name, member, &mut fields);
     }
     let documents: Vec<_> = fields.iter().map(Field::document).collect();
     output.list(&documents, || {
@@ -42,42 +42,42 @@ impl Field {
 }
 
 /// A member and all below it.
-fn describe(path: &str, member: Member<'_>, fields: &mut Vec<Field>) {
-    let shape = member.shape();
-    let need = if member.is_required() { "required" } else { "" }.to_owned();
-    fields.push(Field { path: path.to_owned(), need, kind: shape.expected(), rules: rules(shape) });
-    below(path, shape, fields);
+fn describe(path: &str, member: &Member, fields: &mut Vec<Field>) {
+    let need = if member.required { "required" } else { "" }.to_owned();
+    fields.push(Field { path: path.to_owned(), need, kind: member.rule.expected(), rules: rules(&member.rule) });
+    below(path, &member.rule, fields);
 }
 
-fn below(path: &str, shape: Shape<'_>, fields: &mut Vec<Field>) {
-    for member in shape.members().into_iter().flatten() {
-        describe(&format!("{path}.{}", member.name()), member, fields);
+fn below(path: &str, rule: &ValueRule, fields: &mut Vec<Field>) {
+    for member in rule.members() {
+        describe(&format!("{path}.{}", member.name), member, fields);
     }
-    if let Some(items) = shape.items() {
+    if let Some(items) = rule.items() {
         below(&format!("{path}[]"), items, fields);
     }
 }
 
-fn rules(shape: Shape<'_>) -> String {
-    let (least, most) = shape.range();
-    let items = shape.items().map(|items| {
-        let most = shape.max_items().map(|most| format!("at most {most} ")).unwrap_or_default();
-        format!("{most}items: {}", items.expected())
+fn rules(rule: &ValueRule) -> String {
+    let number = rule.number.as_ref();
+    let max_length = rule.string.as_ref().and_then(|string| string.max_length);
+    let items = rule.array.as_ref().map(|array| {
+        let most = array.max_items.map(|most| format!("at most {most} ")).unwrap_or_default();
+        format!("{most}items: {}", array.items.expected())
     });
     let all = [
-        shape.options().map(|options| options.join(", ")),
-        shape.format().map(str::to_owned),
-        shape.max_length().map(|most| format!("at most {most} characters")),
-        shape.number().filter(|kind| *kind == NumberKind::Integer).map(|_| "whole".to_owned()),
-        least.map(|least| format!("at least {least}")),
-        most.map(|most| format!("at most {most}")),
+        rule.options().map(|options| options.join(", ")),
+        rule.format().map(str::to_owned),
+        max_length.map(|most| format!("at most {most} characters")),
+        number.filter(|number| number.integer).map(|_| "whole".to_owned()),
+        number.and_then(|number| number.minimum).map(|least| format!("at least {least}")),
+        number.and_then(|number| number.maximum).map(|most| format!("at most {most}")),
         items,
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 pub(super) fn template(resource_type: ResourceType, output: &Output) -> Result<Exit> {
-    let columns = all_columns(&resource_type.schema()?);
+    let columns = all_columns(&resource_type.schema());
     let documents: Vec<_> = columns.iter().map(|column| json!(column)).collect();
     output.list(&documents, || format!("{}\n", columns.join(",")))?;
     Ok(Exit::Done)

@@ -230,7 +230,7 @@ impl Assign<'_> {
         if numbers.contradicts_itself() {
             return Err(SAME.to_owned());
         }
-        let is_of_numbers = matches!(leaf.kind, Kind::Number(_)) || rule.when.is_some();
+        let is_of_numbers = matches!(leaf.kind, Kind::Integer | Kind::Number) || rule.when.is_some();
         if !is_of_numbers && (rule.decimal.is_some() || rule.thousands.is_some()) {
             return Err("decimal and thousands are for numbers, and for when".to_owned());
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use records::{ResourceType, Schema, Shape};
+use records::{ResourceType, Schema, ValueRule};
 
 use super::super::VIOLATIONS_COLUMN;
 use super::super::fields::{Kind, Leaf};
@@ -80,7 +80,7 @@ impl Draft<'_> {
     /// Whether a column holds last and first names, and no other column does.
     fn is_whole_name(&self, header: &str, look: &Look) -> bool {
         let is_named = matches!(words(header).concat().as_str(), "name" | "fullname" | "patientname");
-        let has = |name: &str| self.schema.members().any(|member| member.name() == name);
+        let has = |name: &str| self.schema.members().iter().any(|member| member.name == name);
         let is_filled = |name: &str| self.guesses.iter().flatten().any(|(field, like)| field == name && *like >= SURE);
         let names = ["lastName", "firstName"];
         is_named
@@ -134,16 +134,16 @@ impl Draft<'_> {
             let mut sure = self.guesses.iter().flatten().filter(|(_, like)| *like >= SURE);
             sure.any(|(field, _)| field.split(['.', '[']).next() == Some(name))
         };
-        let open: Vec<_> =
-            self.schema.members().filter(|member| member.is_required() && !is_filled(member.name())).collect();
+        let members = self.schema.members().iter();
+        let open: Vec<_> = members.filter(|member| member.required && !is_filled(&member.name)).collect();
         if open.is_empty() {
             return;
         }
         text.push_str("\n# Every record needs these, and no column fills them:\n# [fields]\n");
         for member in open {
-            let options = member.shape().options().map(|options| format!("one of {}", options.join(", ")));
-            let what = options.unwrap_or_else(|| member.shape().expected());
-            let _ = writeln!(text, "# \"{}\" = \"…\"  # {what}", member.name());
+            let options = member.rule.options().map(|options| format!("one of {}", options.join(", ")));
+            let what = options.unwrap_or_else(|| member.rule.expected());
+            let _ = writeln!(text, "# \"{}\" = \"…\"  # {what}", member.name);
         }
     }
 }
@@ -232,17 +232,14 @@ fn in_map(formats: &[&str]) -> String {
 
 /// The values that a field may have, if they are bounded.
 fn options(schema: &Schema, field: &str) -> Option<Vec<String>> {
-    let mut shape: Option<Shape<'_>> = None;
+    let mut rule: Option<&ValueRule> = None;
     for part in field.split('.') {
         let name = part.split('[').next()?;
-        let member = match shape {
-            None => schema.members().find(|member| member.name() == name),
-            Some(shape) => shape.members()?.find(|member| member.name() == name),
-        };
-        let found = member?.shape();
-        shape = if part.contains('[') { found.items() } else { Some(found) };
+        let members = rule.map_or(schema.members(), ValueRule::members);
+        let found = &members.iter().find(|member| member.name == name)?.rule;
+        rule = if part.contains('[') { found.items() } else { Some(found) };
     }
-    shape?.options().map(<[String]>::to_vec)
+    rule?.options().map(<[String]>::to_vec)
 }
 
 /// The option that a code stands for: the same but for its case, or the only one with that beginning.
@@ -263,18 +260,20 @@ fn key(name: &str) -> String {
 
 /// The values of all enumerations of all types, in small letters.
 pub(super) fn all_codes() -> HashSet<String> {
-    fn add(shape: Shape<'_>, codes: &mut HashSet<String>) {
-        codes.extend(shape.options().into_iter().flatten().map(|option| option.to_lowercase()));
-        if let Some(items) = shape.items() {
+    fn add(rule: &ValueRule, codes: &mut HashSet<String>) {
+        codes.extend(rule.options().into_iter().flatten().map(|option| option.to_lowercase()));
+        if let Some(items) = rule.items() {
             add(items, codes);
         }
-        for member in shape.members().into_iter().flatten() {
-            add(member.shape(), codes);
+        for member in rule.members() {
+            add(&member.rule, codes);
         }
     }
     let mut codes = HashSet::new();
-    for schema in ResourceType::ALL.iter().filter_map(|known| known.schema().ok()) {
-        schema.members().for_each(|member| add(member.shape(), &mut codes));
+    for known in ResourceType::ALL {
+        for member in known.schema().members() {
+            add(&member.rule, &mut codes);
+        }
     }
     codes
 }

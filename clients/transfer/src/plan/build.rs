@@ -113,7 +113,7 @@ pub fn check_sources(from: &Sources, reading: &Reading) -> Result<Vec<String>> {
             let encoding = opened.encoding(source)?;
             let table = resource_type.filter(|_| format.is_table());
             sources::check_source(path, *format, encoding, |lines| match table {
-                Some(of) => check_header(lines, &opened.table(source)?, &of.schema()?).map(Some),
+                Some(of) => check_header(lines, &opened.table(source)?, &of.schema()).map(Some),
                 None => Ok(None),
             })
         };

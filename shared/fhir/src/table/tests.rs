@@ -1,23 +1,22 @@
 use super::*;
-use records::{Member, Shape};
+use records::{Member, ValueRule};
 
 /// The flat members that have no row.
-fn missing(path: &str, shape: Shape<'_>, rule: &Rule, found: &mut Vec<String>) {
+fn missing(path: &str, flat: &ValueRule, rule: &Rule, found: &mut Vec<String>) {
     let Rule::Object(object) = rule else { return };
     // Nesting of any depth is looked at once.
     if object.same.is_some() {
         return;
     }
     let (fields, _) = object.parts();
-    let shape = shape.items().unwrap_or(shape);
-    for member in shape.members().into_iter().flatten() {
-        of_member(&format!("{path}.{}", member.name()), member, fields, found);
+    for member in flat.items().unwrap_or(flat).members() {
+        of_member(&format!("{path}.{}", member.name), member, fields, found);
     }
 }
 
-fn of_member(path: &str, member: Member<'_>, fields: &[Field], found: &mut Vec<String>) {
-    match fields.iter().find(|field| field.flat == member.name()) {
-        Some(field) => missing(path, member.shape(), &field.place.rule, found),
+fn of_member(path: &str, member: &Member, fields: &[Field], found: &mut Vec<String>) {
+    match fields.iter().find(|field| field.flat == member.name) {
+        Some(field) => missing(path, &member.rule, &field.place.rule, found),
         None => found.push(path.to_owned()),
     }
 }
@@ -34,10 +33,10 @@ fn a_member_is_told_with_its_element() {
 fn every_flat_member_of_every_type_has_a_row() {
     let mut found = Vec::new();
     for resource_type in ResourceType::ALL {
-        let schema = resource_type.schema().unwrap();
+        let schema = resource_type.schema();
         let fields = &table().types[resource_type].fields;
         for member in schema.members() {
-            of_member(&format!("{resource_type}.{}", member.name()), member, fields, &mut found);
+            of_member(&format!("{resource_type}.{}", member.name), member, fields, &mut found);
         }
     }
     assert_eq!(found, Vec::<String>::new());

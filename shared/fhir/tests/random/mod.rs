@@ -2,7 +2,7 @@
 
 use fhir::{Members, Node};
 use proptest::prelude::*;
-use records::{Member, NumberKind, ResourceType, Schema, Shape};
+use records::{Member, NumberRule, ResourceType, Schema, ValueRule};
 
 /// Texts as people have them, and as nobody should.
 pub(crate) fn text() -> BoxedStrategy<String> {
@@ -47,43 +47,44 @@ pub(crate) fn number() -> BoxedStrategy<String> {
     proptest::sample::select(known.to_vec()).prop_map(str::to_owned).boxed()
 }
 
-/// A value of a shape, three times in four; otherwise anything that JSON knows, since a record may hold null anywhere.
-fn value(shape: Shape<'_>, depth: u32) -> BoxedStrategy<Node> {
+/// A value that is taken, three times in four; otherwise anything that JSON knows, since a record may hold null anywhere.
+fn value(rule: &ValueRule, depth: u32) -> BoxedStrategy<Node> {
     let mut kinds: Vec<BoxedStrategy<Node>> = Vec::new();
-    if shape.is_string() {
-        kinds.push(match shape.options() {
+    if rule.string.is_some() {
+        kinds.push(match rule.options() {
             Some(options) => proptest::sample::select(options.to_vec()).prop_map(Node::text).boxed(),
             None => text().prop_map(Node::text).boxed(),
         });
     }
-    match shape.number() {
-        Some(NumberKind::Integer) => {
+    match rule.number {
+        Some(NumberRule { integer: true, .. }) => {
             kinds.push((-3..200_i32).prop_map(|number| Node::Number(number.to_string().into())).boxed());
         }
-        Some(NumberKind::Number) => kinds.push(number().prop_map(|number| Node::Number(number.into())).boxed()),
+        Some(_) => kinds.push(number().prop_map(|number| Node::Number(number.into())).boxed()),
         None => {}
     }
-    if shape.is_boolean() {
+    if rule.boolean {
         kinds.push(any::<bool>().prop_map(Node::Bool).boxed());
     }
-    if let Some(items) = shape.items().filter(|_| depth > 0) {
+    if let Some(items) = rule.items().filter(|_| depth > 0) {
         kinds.push(proptest::collection::vec(value(items, depth - 1), 0..3).prop_map(Node::List).boxed());
     }
     if depth > 0
-        && let Some(members) = shape.members()
+        && let Some(object) = &rule.object
     {
-        kinds.push(members_of(members, depth - 1, false).prop_map(Node::Object).boxed());
+        kinds.push(members_of(&object.members, depth - 1, false).prop_map(Node::Object).boxed());
     }
     kinds.push(Just(Node::Null).boxed());
     proptest::strategy::Union::new(kinds).boxed()
 }
 
-fn members_of<'a>(members: impl Iterator<Item = Member<'a>>, depth: u32, is_whole: bool) -> BoxedStrategy<Members> {
+fn members_of(members: &[Member], depth: u32, is_whole: bool) -> BoxedStrategy<Members> {
     let each: Vec<_> = members
+        .iter()
         .map(|member| {
-            let name = member.name().to_owned();
-            let value = value(member.shape(), depth);
-            let there = if is_whole && member.is_required() {
+            let name = member.name.clone();
+            let value = value(&member.rule, depth);
+            let there = if is_whole && member.required {
                 value.prop_map(Some).boxed()
             } else {
                 proptest::option::weighted(0.4, value).boxed()

@@ -4,7 +4,7 @@ use records::ResourceType;
 
 fn validated(resource_type: ResourceType, unmapped: Unmapped, lines: &[&str]) -> Validation {
     let format = ImportFormat::Fhir { unmapped, mapping_version: fhir::MAPPING_VERSION };
-    let schema = resource_type.schema().unwrap();
+    let schema = resource_type.schema();
     Validation::of(&schema, &"clinic".parse().unwrap(), format, lines.join("\n").as_bytes())
 }
 

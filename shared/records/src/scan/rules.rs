@@ -7,7 +7,7 @@ use super::Scan;
 use super::grammar::Invalid;
 use super::report::Segment;
 use crate::decimal::Decimal;
-use crate::schema::{ArrayRule, NumberRule, ObjectRule, Rule, StringRule};
+use crate::schema::{ArrayRule, NumberRule, ObjectRule, StringRule, ValueRule};
 use crate::text::Text;
 use crate::violation::ViolationCode;
 
@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
         self.names.truncate(own_names);
     }
 
-    fn value(&mut self, rule: &'a Rule) -> Result<(), Invalid> {
+    fn value(&mut self, rule: &'a ValueRule) -> Result<(), Invalid> {
         match self.cursor.peek() {
             Some(b'"') => match &rule.string {
                 Some(string) => {
@@ -128,7 +128,7 @@ impl<'a> Scan<'a> {
     }
 
     #[cold]
-    fn wrong_type(&mut self, rule: &Rule) -> Result<(), Invalid> {
+    fn wrong_type(&mut self, rule: &ValueRule) -> Result<(), Invalid> {
         self.skip()?;
         self.report.violation(ViolationCode::Type, &format!("Expected {}", rule.expected()));
         Ok(())

@@ -115,7 +115,7 @@ fn import(job: &mut Job, state: &mut State) {
     let mut text = Vec::new();
     flate2::read::MultiGzDecoder::new(content.as_slice()).read_to_end(&mut text).unwrap();
     let resource_type: ResourceType = job.body["resourceType"].as_str().unwrap().parse().unwrap();
-    let schema = resource_type.schema().unwrap();
+    let schema = resource_type.schema();
     let mut ids = BTreeSet::new();
     let (mut results, mut errors, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let lines: Vec<_> = text.strip_suffix(b"\n").unwrap_or(&text).split(|byte| *byte == b'\n').collect();

@@ -17,7 +17,7 @@ fn is_json(line: &[u8]) -> bool {
 }
 
 fn agree(line: &[u8]) {
-    let schema = ResourceType::Patient.schema().unwrap();
+    let schema = ResourceType::Patient.schema();
     let violations = schema.scan(line).map_or_else(|violations| violations, |_| Vec::new());
     let refused = violations
         .iter()

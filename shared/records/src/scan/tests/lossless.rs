@@ -10,7 +10,7 @@ use super::random::Author;
 use crate::{MAX_STORED_LINE, RecordId, ResourceType, StoredLine, ViolationCode};
 
 fn stored(line: &str) -> StoredLine {
-    let schema = ResourceType::Patient.schema().unwrap();
+    let schema = ResourceType::Patient.schema();
     let record = schema.scan(line.as_bytes()).unwrap();
     let mut stored = record.into_stored("clinic", || RecordId::try_from("derived".to_owned()).unwrap()).unwrap();
     stored.stamp("2026-01-15T09:15:00Z".parse::<Timestamp>().unwrap());
@@ -59,7 +59,7 @@ fn storing_a_stored_line_changes_nothing() {
 
 #[test]
 fn a_line_that_would_not_fit_an_item_is_too_large() {
-    let schema = ResourceType::Patient.schema().unwrap();
+    let schema = ResourceType::Patient.schema();
     let fits = |note: usize| {
         let line = format!(r#"{{"firstName":"J","lastName":"D","note":"{}"}}"#, "x".repeat(note));
         let record = schema.scan(line.as_bytes()).unwrap();
@@ -82,7 +82,7 @@ proptest! {
         for resource_type in ResourceType::ALL {
             let record = Author::new(seed, 0).record(*resource_type);
             let line = record.to_string();
-            let schema = resource_type.schema().unwrap();
+            let schema = resource_type.schema();
             let Ok(scanned) = schema.scan(line.as_bytes()) else { continue };
             let stored = match scanned.into_stored("t", || RecordId::try_from("r".to_owned()).unwrap()) {
                 Ok(stored) => stored,

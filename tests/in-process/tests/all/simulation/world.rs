@@ -412,7 +412,7 @@ impl World {
 }
 
 fn stored(id: &str, name: &str) -> StoredLine {
-    let schema = ResourceType::Patient.schema().unwrap();
+    let schema = ResourceType::Patient.schema();
     let line = format!(r#"{{"id":"{id}","firstName":"{name}","lastName":"Doe"}}"#);
     schema.scan(line.as_bytes()).unwrap().into_stored("clinic-one", || unreachable!()).unwrap()
 }
