@@ -2,9 +2,9 @@
 //! them.
 
 use std::borrow::Cow;
-use std::ops::RangeInclusive;
 
 use compact_str::{CompactString, format_compact};
+use records::{is_clock, is_date, is_rfc3339};
 
 use crate::node::Node;
 use crate::table::Copy;
@@ -27,7 +27,6 @@ fn has_form(kind: &str, text: &str) -> bool {
     if !is_string(text) {
         return false;
     }
-    let mut front = Front(text.as_bytes());
     match kind {
         "string" | "markdown" => true,
         "code" => {
@@ -36,13 +35,11 @@ fn has_form(kind: &str, text: &str) -> bool {
         }
         "uri" | "url" | "canonical" => !text.contains([' ', '\t', '\r', '\n']),
         "id" => is_id(text),
-        "date" => front.date().is_some() && front.is_at_end(),
-        "dateTime" | "instant" => {
-            let parts = front.date();
-            let is_day = kind == "dateTime" && parts.is_some() && front.is_at_end();
-            is_day || (parts == Some(3) && front.has(b'T') && front.clock() && front.zone() && front.is_at_end())
-        }
-        "time" => front.clock() && front.is_at_end(),
+        "date" => is_date(text),
+        // No date is longer, and no moment as short.
+        "dateTime" if text.len() <= 10 => is_date(text),
+        "dateTime" | "instant" => is_moment(text),
+        "time" => is_clock(text),
         "base64Binary" => is_base64(text),
         _ => false,
     }
@@ -54,72 +51,10 @@ pub(crate) fn is_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
-/// Reads dates and times from the front of a text.
-struct Front<'a>(&'a [u8]);
-
-impl Front<'_> {
-    /// A number of so many digits, if it is one of these.
-    fn number(&mut self, digits: usize, of: RangeInclusive<u32>) -> Option<u32> {
-        let (head, rest) = self.0.split_at_checked(digits)?;
-        let digit = |byte: u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
-        let number = head.iter().try_fold(0, |number, byte| Some(number * 10 + digit(*byte)?))?;
-        self.0 = rest;
-        of.contains(&number).then_some(number)
-    }
-
-    fn has(&mut self, byte: u8) -> bool {
-        let rest = self.0.strip_prefix(&[byte]);
-        self.0 = rest.unwrap_or(self.0);
-        rest.is_some()
-    }
-
-    /// A year, month or day that exists; how many of the three are said.
-    fn date(&mut self) -> Option<u8> {
-        let year = self.number(4, 1..=9999)?;
-        if !self.has(b'-') {
-            return Some(1);
-        }
-        let month = self.number(2, 1..=12)?;
-        if !self.has(b'-') {
-            return Some(2);
-        }
-        let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-        let days = match month {
-            2 if is_leap => 29,
-            2 => 28,
-            4 | 6 | 9 | 11 => 30,
-            _ => 31,
-        };
-        self.number(2, 1..=days).map(|_| 3)
-    }
-
-    fn clock(&mut self) -> bool {
-        let is_read = self.number(2, 0..=23).is_some()
-            && self.has(b':')
-            && self.number(2, 0..=59).is_some()
-            && self.has(b':')
-            && self.number(2, 0..=60).is_some();
-        let has_fraction = is_read && self.has(b'.');
-        let mut digits = 0;
-        while has_fraction && self.number(1, 0..=9).is_some() {
-            digits += 1;
-        }
-        is_read && has_fraction == (digits > 0)
-    }
-
-    fn zone(&mut self) -> bool {
-        if self.has(b'Z') {
-            return true;
-        }
-        let is_signed = self.has(b'+') || self.has(b'-');
-        let hours = self.number(2, 0..=14);
-        let minutes = if self.has(b':') { self.number(2, 0..=59) } else { None };
-        is_signed && hours.zip(minutes).is_some_and(|(hours, minutes)| hours < 14 || minutes == 0)
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.0.is_empty()
-    }
+/// Whether a text is a moment: FHIR writes RFC 3339 in capitals, and no offset beyond fourteen hours.
+fn is_moment(text: &str) -> bool {
+    let offset = text.get(text.len().saturating_sub(5)..).unwrap_or_default();
+    is_rfc3339(text) && !text.contains(['t', 'z']) && (text.ends_with('Z') || offset <= "14:00")
 }
 
 /// Whether a text has the form of a base64 text.
@@ -280,6 +215,7 @@ mod tests {
             ("dateTime", "0001"),
             ("dateTime", "2024-02"),
             ("dateTime", "2024-02-29T00:00:00-13:59"),
+            ("dateTime", "2024-02-29T00:00:00.5-14:00"),
             ("instant", "2024-02-29T10:00:00.1234567890123Z"),
             ("string", "x  y"),
         ] {
@@ -301,6 +237,10 @@ mod tests {
             ("dateTime", "2024-02T10:00:00Z"),
             ("dateTime", "2024-02-29T10:00:00+14:01"),
             ("dateTime", "2024-02-29T10:00:00Z0"),
+            ("dateTime", "2024-02-29t10:00:00Z"),
+            ("instant", "2024-02-29T10:00:00z"),
+            ("instant", "2024-02-29T10:00:00+15:00"),
+            ("instant", "2024-02-29T10:00:00-23:59"),
             ("base64Binary", "QQ="),
             ("base64Binary", "Q==="),
             ("code", " a"),

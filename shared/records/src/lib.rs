@@ -16,7 +16,7 @@ mod stored;
 mod text;
 mod violation;
 
-pub use format::is_rfc3339;
+pub use format::{is_clock, is_date, is_rfc3339};
 pub use id::{InvalidRecordId, RecordId};
 pub use packed::{CorruptLine, PackedLine, Packer, Unpacker};
 pub use resource_type::{ResourceType, UnknownResourceType};

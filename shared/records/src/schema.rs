@@ -58,7 +58,7 @@ pub struct StringRule {
     /// In UTF-16 code units.
     pub max_length: Option<usize>,
     pub options: Option<Vec<String>>,
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<&'static Format>,
 }
 
 /// Which arrays are taken.
@@ -258,7 +258,7 @@ fn add_keyword(rule: &mut ValueRule, keyword: &str, value: &Value) -> Result<(),
             rule.string.as_mut().ok_or_else(bad)?.options = Some(options.collect::<Option<_>>().ok_or_else(bad)?);
         }
         "format" => {
-            let format = value.as_str().and_then(Format::parse).ok_or_else(bad)?;
+            let format = value.as_str().and_then(Format::find).ok_or_else(bad)?;
             rule.string.as_mut().ok_or_else(bad)?.format = Some(format);
         }
         "minItems" => rule.array.as_mut().ok_or_else(bad)?.min_items = size(value).ok_or_else(bad)?,

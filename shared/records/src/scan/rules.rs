@@ -167,7 +167,7 @@ impl<'a> Scan<'a> {
                 self.report.violation(ViolationCode::Enum, &format!("Must be one of {}", options.join(", ")));
             }
         }
-        if let Some(format) = rule.format.filter(|format| !format.matches(&text.unescape())) {
+        if let Some(format) = rule.format.filter(|format| !(format.matches)(&text.unescape())) {
             self.report.violation(ViolationCode::Format, &format!("Invalid {}", format.label()));
         }
     }

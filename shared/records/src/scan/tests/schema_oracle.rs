@@ -23,10 +23,9 @@ impl Retrieve for Definitions {
 fn oracle(resource_type: ResourceType) -> Validator {
     let schema: Value = serde_json::from_str(resource_type.source()).unwrap();
     let names = ["fhir-date-time", "fhir-date", "fhir-time", "email", "uri"];
-    let options = names.into_iter().fold(jsonschema::options(), |options, name| {
-        let format = Format::parse(name).unwrap();
-        options.with_format(name, move |text: &str| format.matches(text))
-    });
+    let options = names
+        .into_iter()
+        .fold(jsonschema::options(), |options, name| options.with_format(name, Format::find(name).unwrap().matches));
     options.should_validate_formats(true).with_retriever(Definitions).build(&schema).unwrap()
 }
 
