@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn number(&mut self) -> Result<&'a [u8], Invalid> {
+    pub(super) fn number(&mut self) -> Result<&'a str, Invalid> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
             }
             self.digits()?;
         }
-        self.bytes.get(start..self.at).ok_or(Invalid)
+        self.slice(start, self.at).ok_or(Invalid)
     }
 
     fn digits(&mut self) -> Result<(), Invalid> {

@@ -1,7 +1,6 @@
 //! Validates values by the rules of their type.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
 use super::Scan;
 use super::grammar::Invalid;
@@ -115,8 +114,8 @@ impl<'a> Scan<'a> {
             },
             Some(b'-' | b'0'..=b'9') => match &rule.number {
                 Some(number) => {
-                    let digits = self.cursor.number()?;
-                    self.validate_number(number, digits);
+                    let text = self.cursor.number()?;
+                    self.validate_number(number, text);
                     Ok(())
                 }
                 None => self.wrong_type(rule),
@@ -172,18 +171,18 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn validate_number(&mut self, rule: &NumberRule, digits: &[u8]) {
+    fn validate_number(&mut self, rule: &NumberRule, text: &str) {
         if !rule.integer && rule.minimum.is_none() && rule.maximum.is_none() {
             return;
         }
-        let value = Decimal::of(digits);
-        if rule.integer && !value.is_whole() {
+        let value = Decimal::of(text);
+        if rule.integer && !value.is_whole {
             self.report.violation(ViolationCode::Type, "Expected integer");
         }
-        if let Some(least) = rule.minimum.filter(|least| value.cmp_whole(*least) == Ordering::Less) {
+        if let Some(least) = rule.minimum.filter(|least| value.is_below(*least)) {
             self.report.violation(ViolationCode::Minimum, &format!("Must be at least {least}"));
         }
-        if let Some(most) = rule.maximum.filter(|most| value.cmp_whole(*most) == Ordering::Greater) {
+        if let Some(most) = rule.maximum.filter(|most| value.is_above(*most)) {
             self.report.violation(ViolationCode::Maximum, &format!("Must be at most {most}"));
         }
     }
