@@ -10,9 +10,7 @@ pub(crate) fn apply(extras: &Extras, out: &mut Members) {
     for Constant { fhir, value } in &extras.constants {
         at(&fhir.0, out, &mut |element| {
             if let (Node::Object(members), Some(constants)) = (element, value.as_object()) {
-                for (name, constant) in constants.iter() {
-                    members.set(name, constant.clone());
-                }
+                members.extend(constants.clone());
             }
         });
     }
@@ -28,13 +26,11 @@ pub(crate) fn apply(extras: &Extras, out: &mut Members) {
 }
 
 fn apply_default(Default_ { fhir, default, by, others }: &Default_, out: &mut Members) {
-    let chosen = by.as_ref().and_then(|by| out.get(by)).and_then(Node::as_text).and_then(|value| others.get(value));
+    let chosen = by.as_deref().and_then(|by| out.get(by)).and_then(Node::as_text).and_then(|value| others.get(value));
     let value = Node::text(chosen.unwrap_or(default));
     let Some((Step::Element(name), parents)) = fhir.0.split_last() else { return };
     let set = |element: &mut Members| {
-        if !element.has(name) {
-            element.set(name, value.clone());
-        }
+        element.entry(name.into()).or_insert_with(|| value.clone());
     };
     if parents.is_empty() {
         set(out);
@@ -50,13 +46,10 @@ fn apply_default(Default_ { fhir, default, by, others }: &Default_, out: &mut Me
 /// Does something with every element at a path, through all entries of lists.
 fn at(steps: &[Step], out: &mut Members, act: &mut dyn FnMut(&mut Node)) {
     let Some((Step::Element(name), rest)) = steps.split_first() else { return };
-    if !out.has(name) {
-        return;
-    }
-    let node = out.entry(name, || Node::Null);
-    let entries = match node {
-        Node::List(items) => items.as_mut_slice(),
-        single => std::slice::from_mut(single),
+    let entries = match out.get_mut(name.as_str()) {
+        Some(Node::List(items)) => items.as_mut_slice(),
+        Some(single) => std::slice::from_mut(single),
+        None => return,
     };
     for entry in entries {
         match entry {
@@ -100,14 +93,14 @@ fn may_stay(Guard { drop, path, is, values }: &Guard, out: &Members) -> bool {
 fn drop_at(steps: &[Step], out: &mut Members) {
     let Some((Step::Element(name), rest)) = steps.split_first() else { return };
     if rest.is_empty() {
-        out.remove(name);
+        out.shift_remove(name.as_str());
         return;
     }
-    if let Some(Node::Object(mut members)) = out.remove(name) {
+    if let Some(Node::Object(mut members)) = out.shift_remove(name.as_str()) {
         drop_at(rest, &mut members);
         // An element that stays empty is not written.
         if !members.is_empty() {
-            out.set(name, Node::Object(members));
+            out.insert(name.into(), Node::Object(members));
         }
     }
 }
@@ -116,7 +109,7 @@ fn drop_at(steps: &[Step], out: &mut Members) {
 fn require(requires: &[Require], out: &mut Members) {
     for require in requires {
         let text = |name: &str| out.get(name).and_then(Node::as_text);
-        let is_there = |name: &String| out.has(name);
+        let is_there = |name: &String| out.contains_key(name.as_str());
         let is_let_off = require.unless.iter().any(is_there)
             || require
                 .unless_value
@@ -126,21 +119,21 @@ fn require(requires: &[Require], out: &mut Members) {
         let is_chosen = require
             .choice
             .as_ref()
-            .is_some_and(|choice| out.iter().any(|(name, _)| is_form_of(name.trim_start_matches('_'), choice)));
+            .is_some_and(|choice| out.keys().any(|name| is_form_of(name.trim_start_matches('_'), choice)));
         let hidden = format!("_{}", require.fhir);
-        if is_let_off || is_chosen || out.has(&require.fhir) || out.has(&hidden) {
+        if is_let_off || is_chosen || is_there(&require.fhir) || is_there(&hidden) {
             continue;
         }
         let entry = |made| if require.many { Node::List(vec![made]) } else { made };
         let is_primitive = require.kind.starts_with(|c: char| c.is_ascii_lowercase());
         if require.kind == "string" && require.choice.is_some() {
-            out.set(&require.fhir, Node::text("unknown"));
+            out.insert(require.fhir.as_str().into(), Node::text("unknown"));
         } else if is_primitive {
             if require.many {
                 // A list of primitives has an entry for each of those beside it.
-                out.set(&require.fhir, Node::List(vec![Node::Null]));
+                out.insert(require.fhir.as_str().into(), Node::List(vec![Node::Null]));
             }
-            out.set(&hidden, entry(absent()));
+            out.insert(hidden.into(), entry(absent()));
         } else {
             let made = if require.required.is_empty() {
                 absent()
@@ -149,7 +142,7 @@ fn require(requires: &[Require], out: &mut Members) {
                 self::require(&require.required, &mut made);
                 Node::Object(made)
             };
-            out.set(&require.fhir, entry(made));
+            out.insert(require.fhir.as_str().into(), entry(made));
         }
     }
 }

@@ -47,7 +47,7 @@ impl Losses {
         // Of a resource that somebody else wrote not much is unread.
         let written = LazyCell::new(|| {
             let mut written = HashSet::new();
-            for (name, element) in fresh.iter() {
+            for (name, element) in fresh {
                 each_leaf(Place::of(names::element(name)), element, &mut |place, leaf| {
                     written.insert((place.path(), leaf.to_json()));
                 });
@@ -113,12 +113,12 @@ impl Losses {
 fn is_of_read(reader: &Reader<'_>, element: &Node, leaf: &Node) -> Option<bool> {
     match element {
         Node::List(items) => items.iter().find_map(|item| is_of_read(reader, item, leaf)),
-        Node::Object(members) if members.iter().any(|(_, member)| std::ptr::eq(member, leaf)) => {
+        Node::Object(members) if members.values().any(|member| std::ptr::eq(member, leaf)) => {
             let mut is_read = false;
             each_leaf(Place::of(""), element, &mut |_, leaf| is_read |= reader.has_read(leaf));
             Some(is_read)
         }
-        Node::Object(members) => members.iter().find_map(|(_, member)| is_of_read(reader, member, leaf)),
+        Node::Object(members) => members.values().find_map(|member| is_of_read(reader, member, leaf)),
         _ => None,
     }
 }
@@ -130,7 +130,7 @@ const ERROR: &str = "entered-in-error";
 /// so itself.
 pub(crate) fn refuse_error(of: &TypeTable, resource: &Members) -> Result<(), EnteredInError> {
     let mut found = None;
-    for (name, element) in resource.iter() {
+    for (name, element) in resource {
         each_leaf(Place::of(names::element(name)), element, &mut |place, leaf| {
             if leaf.as_text() == Some(ERROR) && found.is_none() {
                 found = Some(place.path()).filter(|path| is_modifier(of, path) && !knows_error(of, path));
@@ -203,7 +203,7 @@ fn each_leaf(place: Place<'_>, element: &Node, see: &mut dyn FnMut(Place<'_>, &N
     match element {
         Node::List(items) => items.iter().for_each(|item| each_leaf(place, item, see)),
         Node::Object(members) => {
-            for (name, member) in members.iter() {
+            for (name, member) in members {
                 each_leaf(Place { parent: Some(&place), name }, member, see);
             }
         }

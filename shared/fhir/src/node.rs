@@ -23,8 +23,7 @@ pub enum Node {
 }
 
 /// The members of an object, in their order, which says nothing. Of a name that comes twice the last one counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Members(IndexMap<CompactString, Node, foldhash::quality::RandomState>);
+pub type Members = IndexMap<CompactString, Node, foldhash::quality::RandomState>;
 
 /// As deep as records may be nested: what is deeper would cost a stack.
 const MAX_DEPTH: usize = 128;
@@ -93,7 +92,7 @@ impl Node {
 
     /// An object of these members.
     pub(crate) fn object<const N: usize>(members: [(&str, Self); N]) -> Self {
-        Self::Object(Members(members.into_iter().map(|(name, value)| (name.into(), value)).collect()))
+        Self::Object(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 
     pub(crate) fn as_text(&self) -> Option<&str> {
@@ -128,56 +127,6 @@ impl Node {
     }
 }
 
-impl<N: Into<CompactString>> FromIterator<(N, Node)> for Members {
-    fn from_iter<I: IntoIterator<Item = (N, Node)>>(members: I) -> Self {
-        Self(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
-    }
-}
-
-impl IntoIterator for Members {
-    type Item = (CompactString, Node);
-    type IntoIter = indexmap::map::IntoIter<CompactString, Node>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
-impl Members {
-    /// Every member, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// A member, by its name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Node> {
-        self.0.get(name)
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-
-    /// Sets a member, in its old place if it is there.
-    pub(crate) fn set(&mut self, name: impl Into<CompactString>, value: Node) {
-        self.0.insert(name.into(), value);
-    }
-
-    pub(crate) fn remove(&mut self, name: &str) -> Option<Node> {
-        self.0.shift_remove(name)
-    }
-
-    /// The member, made by `new` if it is not there.
-    pub(crate) fn entry(&mut self, name: &str, new: impl FnOnce() -> Node) -> &mut Node {
-        self.0.entry(name.into()).or_insert_with(new)
-    }
-}
-
 /// Reads what is known to be JSON, but for the escapes in its strings.
 struct JsonReader<'a> {
     rest: &'a str,
@@ -193,7 +142,7 @@ impl<'a> JsonReader<'a> {
                 self.list('}', |reader| {
                     let name = reader.text()?;
                     reader.skip(':')?;
-                    members.0.insert(name, reader.value()?);
+                    members.insert(name, reader.value()?);
                     Ok(())
                 })?;
                 Node::Object(members)

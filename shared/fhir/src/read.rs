@@ -44,13 +44,8 @@ impl<'a> Reader<'a> {
     }
 
     fn fields(&mut self, fields: &'a [Field], from: &'a Members) -> Members {
-        let mut flat = Members::default();
-        for field in fields {
-            if let Some(value) = self.field(field, from) {
-                flat.set(&field.flat, value);
-            }
-        }
-        flat
+        let values = fields.iter().filter_map(|field| Some((field.flat.as_str().into(), self.field(field, from)?)));
+        values.collect()
     }
 
     fn field(&mut self, field: &'a Field, from: &'a Members) -> Option<Node> {
@@ -86,7 +81,7 @@ impl<'a> Reader<'a> {
         let Some((step, rest)) = steps.split_first() else { return Vec::new() };
         let entries = |name: &str| from.get(name).map(Node::entries).unwrap_or_default();
         let found: Vec<&'a Node> = match step {
-            Step::Element(name) => from.get(name).into_iter().collect(),
+            Step::Element(name) => from.get(name.as_str()).into_iter().collect(),
             Step::First(name) => current(entries(name).iter()).into_iter().collect(),
             Step::Each(name) => {
                 let is_claimed = |entry: &&Node| except.iter().any(|selector| is_selected(entry, selector));
@@ -258,12 +253,9 @@ impl<'a> Reader<'a> {
         let Some(coding) = coded.or_else(|| codings.iter().find(|coding| !is_text && is_said(coding))) else {
             return self.concept_text(element);
         };
-        let mut flat = Members::default();
-        for name in ["system", "code", "display"] {
-            if let Some(text) = self.text_of(coding, name) {
-                flat.set(name, Node::text(text));
-            }
-        }
+        let parts = ["system", "code", "display"].into_iter();
+        let flat: Members =
+            parts.filter_map(|name| Some((name.into(), Node::text(self.text_of(coding, name)?)))).collect();
         (!flat.is_empty()).then_some(Node::Object(flat))
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use compact_str::CompactString;
 use indexmap::IndexMap;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
@@ -49,10 +50,7 @@ pub fn to_fhir(resource_type: ResourceType, flat: &Members) -> Option<Members> {
 /// What of a record the table carries, and what is kept of a foreign resource.
 fn carried(resource_type: ResourceType, of: &'static TypeTable, flat: &Members) -> Members {
     let mut resource = head_to_fhir(resource_type, flat);
-    let elements = write::elements(of, flat);
-    for (name, value) in with_kept(of, flat, elements) {
-        resource.set(name, value);
-    }
+    resource.extend(with_kept(of, flat, write::elements(of, flat)));
     resource
 }
 
@@ -112,14 +110,14 @@ pub fn from_fhir(
     }
     let mut reader = Reader::of(resource);
     let mut flat = read_with(&mut reader, of, resource);
-    flat.set("resourceType", Node::text(resource_type.as_str()));
+    flat.insert("resourceType".into(), Node::text(resource_type.as_str()));
     // What travels as text is no element of the resource.
     let fresh = carried(resource_type, of, &flat);
     let losses = Losses::of(&reader, resource_type, of, resource, &fresh);
     if unmapped == Unmapped::Keep {
         let kept = kept(of, &fresh, resource);
         if !kept.is_empty() {
-            flat.set(KEPT, Node::Object(kept));
+            flat.insert(KEPT.into(), Node::Object(kept));
         }
     }
     Some(Ok(Read { flat, losses }))
@@ -127,17 +125,15 @@ pub fn from_fhir(
 
 fn head_to_fhir(resource_type: ResourceType, flat: &Members) -> Members {
     let mut resource = Members::default();
-    resource.set("resourceType", Node::text(resource_type.as_str()));
+    resource.insert("resourceType".into(), Node::text(resource_type.as_str()));
     if let Some(id) = flat.get("id").and_then(Node::as_text) {
-        resource.set("id", Node::text(ids::to_fhir(id)));
+        resource.insert("id".into(), Node::text(ids::to_fhir(id)));
     }
     if let Some(meta) = flat.get("meta").and_then(Node::as_object) {
-        let mut carried = Members::default();
-        for (name, value) in meta.iter().filter(|(name, _)| META.contains(name)) {
-            carried.set(name, value.clone());
-        }
+        let mut carried = meta.clone();
+        carried.retain(|name, _| META.contains(&name.as_str()));
         if !carried.is_empty() {
-            resource.set("meta", Node::Object(carried));
+            resource.insert("meta".into(), Node::Object(carried));
         }
     }
     resource
@@ -151,28 +147,26 @@ fn read_back(of: &'static TypeTable, resource: &Members) -> Members {
 fn read_with<'a>(reader: &mut Reader<'a>, of: &'static TypeTable, resource: &'a Members) -> Members {
     let mut flat = Members::default();
     if let Some(id) = resource.get("id").and_then(Node::as_text) {
-        flat.set("id", Node::text(ids::from_fhir(id)));
+        flat.insert("id".into(), Node::text(ids::from_fhir(id)));
     }
     if let Some(meta) = resource.get("meta") {
-        flat.set("meta", meta.clone());
+        flat.insert("meta".into(), meta.clone());
     }
-    for (name, value) in reader.members(of) {
-        flat.set(name, value);
-    }
+    flat.extend(reader.members(of));
     let mut is_replaced = false;
     for extension in member_extensions(resource) {
         let Some(leaf) = extension.get("valueString") else { continue };
         let Some(text) = leaf.as_text() else { continue };
         if let Ok(Node::Object(members)) = Node::parse(&format!("{{{text}}}")) {
             // One member each, as they are written: more, or another type, is nobody's export.
-            let mut members = members.iter();
+            let mut members = members.into_iter();
             if let (Some((name, value)), None) = (members.next(), members.next())
                 && name != "resourceType"
                 // What is kept stands in the resource itself: no export writes it so.
                 && !(name == KEPT && value.as_object().is_some())
             {
-                is_replaced |= flat.get(name).is_some_and(|read| read != value);
-                flat.set(name, value.clone());
+                is_replaced |= flat.get(&name).is_some_and(|read| *read != value);
+                flat.insert(name, value);
             }
         }
     }
@@ -208,7 +202,7 @@ fn add_rest(of: &'static TypeTable, flat: &Members, resource: &mut Members) {
     if rest.is_empty() {
         return;
     }
-    match resource.entry("extension", || Node::List(Vec::new())) {
+    match resource.entry("extension".into()).or_insert_with(|| Node::List(Vec::new())) {
         Node::List(extensions) => extensions.extend(rest),
         other => *other = Node::List(rest),
     }
@@ -236,12 +230,12 @@ fn kept(of: &TypeTable, fresh: &Members, resource: &Members) -> Members {
     fn element<'a>(from: &'a Members, name: &str) -> Option<Cow<'a, Node>> {
         from.get(name).and_then(|element| foreign_element(name, element))
     }
-    let names = || resource.iter().chain(fresh.iter()).map(|(name, _)| name).filter(|name| !is_own(name));
+    let names = || resource.keys().chain(fresh.keys()).filter(|name| !is_own(name));
     let differing = names().filter(|name| element(resource, name) != element(fresh, name));
     let groups: HashSet<_> = differing.map(|name| group_of(of, name)).collect();
     names()
         .filter(|name| groups.contains(group_of(of, name)))
-        .map(|name| (name, element(resource, name).map_or(Node::Null, Cow::into_owned)))
+        .map(|name| (name.clone(), element(resource, name).map_or(Node::Null, Cow::into_owned)))
         .collect()
 }
 
@@ -264,7 +258,7 @@ fn group_of<'a>(of: &'a TypeTable, name: &'a str) -> &'a str {
 }
 
 /// The elements that stand or fall together; `None` for one that was not there.
-type Group<'a> = Vec<(&'a str, Option<Cow<'a, Node>>)>;
+type Group<'a> = Vec<(&'a CompactString, Option<Cow<'a, Node>>)>;
 
 /// Puts kept elements in the place of those that were written, unless a member has been changed since.
 fn with_kept(of: &'static TypeTable, flat: &Members, elements: Members) -> Members {
@@ -277,19 +271,19 @@ fn with_kept(of: &'static TypeTable, flat: &Members, elements: Members) -> Membe
     // Members that a resource does not read as they are, or invents.
     let wrong = |elements: &Members| {
         let back = read_back(of, elements);
-        let names = flat.iter().chain(back.iter()).map(|(name, _)| name.to_owned());
-        names.filter(|name| flat.get(name) != back.get(name)).collect::<HashSet<_>>()
+        let names = flat.keys().chain(back.keys()).filter(|name| flat.get(*name) != back.get(*name));
+        names.cloned().collect::<HashSet<_>>()
     };
     let put = |into: &mut Members, (group, kept): (&&str, &Group<'_>)| {
         for (name, element) in kept {
             match element {
-                Some(element) => into.set(*name, Node::clone(element)),
-                None => drop(into.remove(name)),
-            }
+                Some(element) => into.insert((*name).clone(), Node::clone(element)),
+                None => into.shift_remove(*name),
+            };
         }
         // Two forms of one choice say that the record has another one by now.
-        let is_form = |(name, _): &(&str, &Node)| !name.starts_with('_') && group_of(of, name) == *group;
-        !of.is_choice(group) || into.iter().filter(is_form).count() <= 1
+        let is_form = |name: &&CompactString| !name.starts_with('_') && group_of(of, name) == *group;
+        !of.is_choice(group) || into.keys().filter(is_form).count() <= 1
     };
     let before = wrong(&elements);
     let mut all = elements.clone();

@@ -22,7 +22,7 @@ pub(crate) fn elements(of: &TypeTable, flat: &Members) -> Members {
 fn fields(fields: &[Field], flat: &Members, out: &mut Members) {
     let mut choices: Vec<&str> = Vec::new();
     for field in fields {
-        let Some(value) = flat.get(&field.flat) else { continue };
+        let Some(value) = flat.get(field.flat.as_str()) else { continue };
         if field.choice.as_deref().is_some_and(|choice| choices.contains(&choice)) {
             continue;
         }
@@ -52,7 +52,9 @@ fn write(field: &Field, value: &Node, out: &mut Members) -> bool {
 fn insert(steps: &[Step], element: Node, out: &mut Members) -> bool {
     let Some((step, rest)) = steps.split_first() else { return false };
     match step {
-        Step::Element(name) => below(out.entry(name, || Node::Object(Members::default())), rest, element),
+        Step::Element(name) => {
+            below(out.entry(name.into()).or_insert_with(|| Node::Object(Members::default())), rest, element)
+        }
         Step::First(name) => {
             let list = list(out, name);
             if list.is_empty() {
@@ -78,11 +80,8 @@ fn insert(steps: &[Step], element: Node, out: &mut Members) -> bool {
 
 /// What of a selector is written: that a reference is to a type, the reference itself says.
 fn written_selector(selector: &Node) -> Node {
-    let Some(members) = selector.as_object() else { return Node::Object(Members::default()) };
-    let mut written = Members::default();
-    for (name, value) in members.iter().filter(|(_, value)| value.get("refersTo").is_none()) {
-        written.set(name, value.clone());
-    }
+    let mut written = selector.as_object().cloned().unwrap_or_default();
+    written.retain(|_, value| value.get("refersTo").is_none());
     Node::Object(written)
 }
 
@@ -106,17 +105,13 @@ fn below(node: &mut Node, rest: &[Step], element: Node) -> bool {
 /// Two fields may write parts of one element.
 fn merge(node: &mut Node, element: Node) {
     match (node, element) {
-        (Node::Object(members), Node::Object(more)) => {
-            for (name, value) in more {
-                members.set(name, value);
-            }
-        }
+        (Node::Object(members), Node::Object(more)) => members.extend(more),
         (node, element) => *node = element,
     }
 }
 
 fn list<'a>(out: &'a mut Members, name: &str) -> &'a mut Vec<Node> {
-    let node = out.entry(name, || Node::List(Vec::new()));
+    let node = out.entry(name.into()).or_insert_with(|| Node::List(Vec::new()));
     if !matches!(node, Node::List(_)) {
         *node = Node::List(Vec::new());
     }
@@ -171,7 +166,7 @@ fn concept(form: CodeForm, value: &Node) -> Option<Node> {
     for (name, kind) in [("system", "uri"), ("code", "code"), ("display", "string")] {
         let copy = Copy::of(kind);
         if let Some(part) = members.get(name).and_then(|part| copy.write(part)) {
-            coding.set(name, part);
+            coding.insert(name.into(), part);
         }
     }
     match form {
@@ -234,21 +229,21 @@ fn object(rule: &Object, value: &Members) -> Option<Node> {
 /// What no record of these data types may be.
 fn guard_shape(shape: &str, out: &mut Members) {
     match shape {
-        "Quantity" if !out.has("system") => {
-            out.remove("code");
+        "Quantity" if !out.contains_key("system") => {
+            out.shift_remove("code");
         }
         "Period" => {
             let text = |name: &str| out.get(name).and_then(Node::as_text);
             if text("start").zip(text("end")).is_some_and(|(start, end)| moments::is_before(end, start)) {
-                out.remove("end");
+                out.shift_remove("end");
             }
         }
-        "Attachment" if !out.has("contentType") => {
-            out.remove("data");
+        "Attachment" if !out.contains_key("contentType") => {
+            out.shift_remove("data");
         }
-        "Ratio" if !(out.has("numerator") && out.has("denominator")) => {
-            out.remove("numerator");
-            out.remove("denominator");
+        "Ratio" if !(out.contains_key("numerator") && out.contains_key("denominator")) => {
+            out.shift_remove("numerator");
+            out.shift_remove("denominator");
         }
         _ => {}
     }

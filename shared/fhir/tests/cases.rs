@@ -37,7 +37,7 @@ fn a_record_becomes_the_resource_that_the_pair_says() {
         let written = to_fhir(resource_type, &flat).unwrap();
         if written != fhir {
             wrong += 1;
-            for (name, value) in fhir.iter() {
+            for (name, value) in &fhir {
                 if written.get(name) != Some(value) {
                     eprintln!(
                         "case {number} {resource_type} {name}\n  expected {}\n  written  {}",
@@ -46,7 +46,7 @@ fn a_record_becomes_the_resource_that_the_pair_says() {
                     );
                 }
             }
-            for (name, value) in written.iter().filter(|(name, _)| fhir.get(name).is_none()) {
+            for (name, value) in written.iter().filter(|(name, _)| !fhir.contains_key(*name)) {
                 eprintln!("case {number} {resource_type} {name}\n  expected none\n  written  {}", value.to_json());
             }
         }
@@ -61,7 +61,7 @@ fn a_resource_becomes_the_record_that_the_pair_says_and_nothing_is_kept() {
         let read = from_fhir(resource_type, &fhir, Unmapped::Keep).unwrap().unwrap().flat;
         if read != flat {
             wrong += 1;
-            for (name, value) in read.iter() {
+            for (name, value) in &read {
                 if flat.get(name) != Some(value) {
                     eprintln!(
                         "case {number} {resource_type} {name}\n  read {}\n  expected  {}",

@@ -92,7 +92,8 @@ fn members_of(members: &[Member], depth: u32, is_whole: bool) -> BoxedStrategy<M
             there.prop_map(move |value| (name.clone(), value))
         })
         .collect();
-    each.prop_map(|members| members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()).boxed()
+    each.prop_map(|members| members.into_iter().filter_map(|(name, value)| Some((name.into(), value?))).collect())
+        .boxed()
 }
 
 /// A record as the store may hold it: its required members are there, for of a foreign resource these alone are read
@@ -102,8 +103,8 @@ pub(crate) fn record(resource_type: ResourceType, schema: &Schema) -> BoxedStrat
     (members, text(), proptest::option::of(text()))
         .prop_map(move |(members, id, ward)| {
             let own = [("resourceType", Some(resource_type.as_str().to_owned())), ("id", Some(id)), ("x-ward", ward)];
-            let own = own.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Node::text(text?))));
-            own.chain(members.iter().map(|(name, value)| (name.to_owned(), value.clone()))).collect()
+            let own = own.into_iter().filter_map(|(name, text)| Some((name.into(), Node::text(text?))));
+            own.chain(members).collect()
         })
         .boxed()
 }
