@@ -1,11 +1,29 @@
 //! Lines of FHIR resources as flat records: those that are one, and what is wrong with the others.
 
-use records::{ResourceType, Schema, Violation, ViolationCode};
+use std::collections::BTreeMap;
 
-use crate::losses::{EnteredInError, Losses};
-use crate::lost::{LossLine, LostElements};
+use records::{ResourceType, Schema, Violation, ViolationCode};
+use serde::{Deserialize, Serialize};
+
+use crate::losses::{EnteredInError, Losses, MAX_ELEMENTS};
+use crate::names::OTHER;
 use crate::resource::{Unmapped, read_fhir};
 use crate::table::element_of;
+
+/// A line of `losses.ndjson`. It holds no value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LossLine {
+    pub resource_type: ResourceType,
+    /// As `identifier.value`.
+    pub element: String,
+    /// Records that have lost it.
+    pub records: u64,
+    /// Whether it is kept in `x-fhir`.
+    pub kept: bool,
+    /// Whether it changes what these records mean.
+    pub modifier: bool,
+}
 
 /// Makes flat records of lines, each a resource of one type.
 pub struct Converter {
@@ -17,32 +35,45 @@ pub struct Converter {
     pub flat: Vec<u8>,
     /// What the line in hand has that the flat record does not say.
     pub lost: Losses,
-    /// The same of all records that were taken.
-    losses: LostElements,
+    /// How many of the records that were taken have lost an element; those whose meaning it changes are counted by
+    /// themselves.
+    losses: BTreeMap<(String, bool), u64>,
 }
 
 impl Converter {
     #[must_use]
     pub fn new(resource_type: ResourceType, unmapped: Unmapped) -> Self {
-        let losses = LostElements::new(unmapped);
         Self {
             resource_type,
             unmapped,
             json: resource_type.open_schema(),
             flat: Vec::new(),
             lost: Losses::default(),
-            losses,
+            losses: BTreeMap::new(),
         }
     }
 
     /// Counts what the line in hand loses: its record is taken.
     pub fn take(&mut self) {
-        self.losses.add(&self.lost);
+        for (element, loss) in self.lost.iter() {
+            let mut key = (element.to_owned(), loss.modifier);
+            if self.losses.len() >= MAX_ELEMENTS && !self.losses.contains_key(&key) {
+                key.0 = OTHER.to_owned();
+            }
+            *self.losses.entry(key).or_default() += 1;
+        }
     }
 
-    /// What the records have lost that were taken, an element a line.
+    /// What the records have lost that were taken: a line for each element, in the order of their names; two for one that
+    /// changes the meaning of some records alone.
     pub fn losses(&self) -> impl Iterator<Item = LossLine> {
-        self.losses.lines(self.resource_type)
+        self.losses.iter().map(move |((element, modifier), records)| LossLine {
+            resource_type: self.resource_type,
+            element: element.clone(),
+            records: *records,
+            kept: self.unmapped == Unmapped::Keep,
+            modifier: *modifier,
+        })
     }
 
     /// Makes the flat record of a line.

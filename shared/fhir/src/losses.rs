@@ -11,8 +11,8 @@ use crate::path::{Step, is_form_of, is_own};
 use crate::read::Reader;
 use crate::table::{Rule, TypeTable};
 
-/// More elements than this of one resource are counted together.
-const MAX_ELEMENTS: usize = 1_000;
+/// More elements than this are counted together: a resource may have any names.
+pub(crate) const MAX_ELEMENTS: usize = 1_000;
 
 /// The elements that were not read, by their path without indices: `identifier.value`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
