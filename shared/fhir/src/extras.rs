@@ -60,33 +60,29 @@ fn at(steps: &[Step], out: &mut Members, act: &mut dyn FnMut(&mut Node)) {
     }
 }
 
-/// The texts at a path, through all entries of lists.
-fn texts<'a>(path: &Path, out: &'a Members) -> Vec<&'a Node> {
-    let mut found: Vec<&Node> = Vec::new();
-    let mut names = path.0.iter().map(|step| if let Step::Element(name) = step { name.as_str() } else { "" });
-    found.extend(names.next().and_then(|name| out.get(name)).into_iter().flat_map(Node::entries));
-    for name in names {
-        found = found.into_iter().filter_map(|node| node.get(name)).flat_map(Node::entries).collect();
-    }
-    found
+/// Whether anything at a path is as asked, through all entries of lists.
+fn any(steps: &[Step], members: &Members, is: &dyn Fn(&Node) -> bool) -> bool {
+    let Some((Step::Element(name), rest)) = steps.split_first() else { return false };
+    let entries = members.get(name.as_str()).map(Node::entries).unwrap_or_default();
+    entries.iter().any(|entry| match entry {
+        entry if rest.is_empty() => is(entry),
+        Node::Object(members) => any(rest, members, is),
+        _ => false,
+    })
 }
 
 fn may_stay(Guard { drop, path, is, values }: &Guard, out: &Members) -> bool {
-    let found = texts(path, out);
-    let text = |node: &&Node| node.as_text().map(str::to_owned);
+    let is_there = || any(&path.0, out, &|_| true);
+    let any_text =
+        |at: &Path, fits: &dyn Fn(&str) -> bool| any(&at.0, out, &|node: &Node| node.as_text().is_some_and(fits));
     let has = |value: &str| values.iter().any(|known| known == value);
     match is {
-        Condition::Exists => !found.is_empty(),
-        Condition::Absent => found.is_empty(),
-        Condition::In => found.iter().filter_map(text).any(|value| has(&value)),
-        Condition::Type => {
-            found.iter().filter_map(text).any(|value| value.split_once('/').is_some_and(|(of, _)| has(of)))
-        }
-        Condition::NotBefore => {
-            let dropped = texts(drop, out);
-            let pairs = found.iter().filter_map(text).zip(dropped.iter().filter_map(text));
-            pairs.into_iter().all(|(later, earlier)| !moments::is_before(&later, &earlier))
-        }
+        Condition::Exists => is_there(),
+        Condition::Absent => !is_there(),
+        Condition::In => any_text(path, &has),
+        Condition::Type => any_text(path, &|value| value.split_once('/').is_some_and(|(of, _)| has(of))),
+        Condition::NotBefore => !any_text(path, &|found| any_text(drop, &|dropped| moments::is_before(found, dropped))),
+        Condition::NotAfter => !any_text(path, &|found| any_text(drop, &|dropped| moments::is_before(dropped, found))),
     }
 }
 
@@ -152,4 +148,30 @@ fn absent() -> Node {
     let url = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
     let extension = Node::object([("url", Node::text(url)), ("valueCode", Node::text("unknown"))]);
     Node::object([("extension", Node::List(vec![extension]))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::table;
+
+    #[test]
+    fn no_data_type_breaks_its_constraints() {
+        let whole_ratio = r#"{"numerator":{"value":1},"denominator":{"value":2}}"#;
+        for (shape, written, left) in [
+            ("Period", r#"{"start":"2024-02","end":"2024-01-31"}"#, r#"{"start":"2024-02"}"#),
+            ("Period", r#"{"start":"2024-01","end":"2024-01-31"}"#, r#"{"start":"2024-01","end":"2024-01-31"}"#),
+            ("Period", r#"{"end":"2024"}"#, r#"{"end":"2024"}"#),
+            ("Quantity", r#"{"value":1,"code":"mg"}"#, r#"{"value":1}"#),
+            ("Quantity", r#"{"system":"urn:x","code":"mg"}"#, r#"{"system":"urn:x","code":"mg"}"#),
+            ("Attachment", r#"{"data":"QQ==","title":"x"}"#, r#"{"title":"x"}"#),
+            ("Ratio", r#"{"numerator":{"value":1}}"#, "{}"),
+            ("Ratio", r#"{"denominator":{"value":1}}"#, "{}"),
+            ("Ratio", whole_ratio, whole_ratio),
+        ] {
+            let Ok(Node::Object(mut out)) = Node::parse(written) else { panic!("no object: {written}") };
+            apply(&table().shapes[shape].extras, &mut out);
+            assert_eq!(Node::Object(out).to_json(), left, "{shape} {written}");
+        }
+    }
 }

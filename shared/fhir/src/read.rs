@@ -276,7 +276,7 @@ impl<'a> Reader<'a> {
 
     fn object(&mut self, rule: &'a Object, element: &'a Node) -> Option<Node> {
         let members = element.as_object()?;
-        let (parts, _) = rule.parts();
+        let parts = &rule.resolved().fields;
         let read_before = self.newest.len();
         let flat = self.fields(parts, members);
         let is_missing = |name: &str| flat.get(name).is_none_or(|value| *value == Node::Null);

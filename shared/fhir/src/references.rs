@@ -36,7 +36,7 @@ fn of_object<'a>(fields: &'static [Field], object: &'a Value, path: &str, found:
                 found.extend(referred(reference, &field.flat, value, path));
             }),
             Rule::Object(object) => {
-                let (fields, _) = object.parts();
+                let fields = &object.resolved().fields;
                 each(value, &path, &mut |value, path| of_object(fields, value, path, found));
             }
             _ => {}

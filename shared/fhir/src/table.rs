@@ -27,14 +27,9 @@ pub(crate) struct Table {
     /// Lists of codes, by the name that fields call them by (with an `@`).
     pub(crate) codes: HashMap<String, Vec<String>>,
     pub(crate) selectors: HashMap<String, Node>,
-    pub(crate) shapes: HashMap<String, Shape>,
+    /// Data types that objects name.
+    pub(crate) shapes: HashMap<String, Object>,
     pub(crate) types: HashMap<ResourceType, TypeTable>,
-}
-
-/// The fields of a data type.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Shape {
-    pub(crate) fields: Vec<Field>,
 }
 
 /// A resource type.
@@ -127,6 +122,7 @@ pub(crate) enum Condition {
     In,
     Type,
     NotBefore,
+    NotAfter,
 }
 
 /// One flat member, and the element that it is.
@@ -318,14 +314,12 @@ impl<'de> Deserialize<'de> for Pattern {
 }
 
 impl Object {
-    /// Its fields and extras, wherever they stand.
-    pub(crate) fn parts(&self) -> (&[Field], &Extras) {
-        if let Some(shape) = self.shape.as_ref().and_then(|shape| table().shapes.get(shape)) {
-            return (&shape.fields, &self.extras);
-        }
-        match self.same.as_ref().and_then(|same| same_as(same)) {
-            Some(other) => other.parts(),
-            None => (&self.fields, &self.extras),
+    /// The one that its fields and extras stand in: those of a shape or of another member, or its own.
+    pub(crate) fn resolved(&self) -> &Self {
+        match (&self.shape, &self.same) {
+            (Some(shape), _) => table().shapes.get(shape).unwrap_or(self),
+            (None, Some(same)) => same_as(same).map_or(self, Self::resolved),
+            (None, None) => self,
         }
     }
 }
@@ -353,7 +347,7 @@ pub(crate) fn element_of(resource_type: ResourceType, pointer: &str) -> Option<S
         let field = fields.iter().find(|field| field.flat == member)?;
         names.extend(field.place.fhir.0.iter().filter_map(Step::name));
         fields = match &field.place.rule {
-            Rule::Object(object) => object.parts().0,
+            Rule::Object(object) => object.resolved().fields.as_slice(),
             _ => &[],
         };
     }

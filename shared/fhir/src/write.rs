@@ -3,12 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::extras;
 use crate::ids;
 use crate::node::{Members, Node};
 use crate::path::Step;
 use crate::primitive::{is_absolute, is_id, is_string};
 use crate::table::{Code, CodeForm, Copy, Field, Object, Reference, Rule, TypeTable, table};
-use crate::{extras, moments};
 
 /// The elements of a record, without `resourceType`, `id` and `meta`.
 pub(crate) fn elements(of: &TypeTable, flat: &Members) -> Members {
@@ -210,41 +210,12 @@ fn narrative(text: &str) -> Option<Node> {
 }
 
 fn object(rule: &Object, value: &Members) -> Option<Node> {
-    let (parts, of) = rule.parts();
+    let Object { fields: parts, extras, .. } = rule.resolved();
     let mut out = Members::default();
     fields(parts, value, &mut out);
-    if let Some(shape) = &rule.shape {
-        guard_shape(shape, &mut out);
-    }
     if out.is_empty() {
         return None;
     }
-    extras::apply(of, &mut out);
-    if !std::ptr::eq(of, &raw const rule.extras) {
-        extras::apply(&rule.extras, &mut out);
-    }
+    extras::apply(extras, &mut out);
     (!out.is_empty()).then_some(Node::Object(out))
-}
-
-/// What no record of these data types may be.
-fn guard_shape(shape: &str, out: &mut Members) {
-    match shape {
-        "Quantity" if !out.contains_key("system") => {
-            out.shift_remove("code");
-        }
-        "Period" => {
-            let text = |name: &str| out.get(name).and_then(Node::as_text);
-            if text("start").zip(text("end")).is_some_and(|(start, end)| moments::is_before(end, start)) {
-                out.shift_remove("end");
-            }
-        }
-        "Attachment" if !out.contains_key("contentType") => {
-            out.shift_remove("data");
-        }
-        "Ratio" if !(out.contains_key("numerator") && out.contains_key("denominator")) => {
-            out.shift_remove("numerator");
-            out.shift_remove("denominator");
-        }
-        _ => {}
-    }
 }

@@ -8,9 +8,8 @@ fn missing(path: &str, flat: &ValueRule, rule: &Rule, found: &mut Vec<String>) {
     if object.same.is_some() {
         return;
     }
-    let (fields, _) = object.parts();
     for member in flat.items().unwrap_or(flat).members() {
-        of_member(&format!("{path}.{}", member.name), member, fields, found);
+        of_member(&format!("{path}.{}", member.name), member, &object.resolved().fields, found);
     }
 }
 
