@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use indexmap::IndexSet;
 
 use crate::ids;
 use crate::node::{Members, Node};
@@ -11,20 +12,18 @@ use crate::path::Step;
 use crate::table::{Code, CodeForm, Field, Object, Other, Place, Reference, Rule, TypeTable, table};
 
 /// Reads a resource, and remembers which of its leaves were read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader<'a> {
-    resource: Option<&'a Members>,
-    /// Leaves, by where they lie.
-    read: HashSet<*const Node, foldhash::fast::RandomState>,
-    /// The same in their order, so that the newest can be forgotten.
-    newest: Vec<*const Node>,
+    resource: &'a Members,
+    /// Leaves, by where they lie, in the order in which they were read: the newest can be forgotten.
+    read: IndexSet<*const Node, foldhash::fast::RandomState>,
     /// Of these the ones that were read as another code.
     renamed: HashSet<*const Node>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn of(resource: &'a Members) -> Self {
-        Self { resource: Some(resource), ..Self::default() }
+        Self { resource, read: IndexSet::default(), renamed: HashSet::new() }
     }
 
     /// Whether a leaf was read.
@@ -39,8 +38,7 @@ impl<'a> Reader<'a> {
 
     /// The flat members of a resource, without `resourceType`, `id` and `meta`.
     pub(crate) fn members(&mut self, of: &'a TypeTable) -> Members {
-        let Some(resource) = self.resource else { return Members::default() };
-        self.fields(&of.fields, resource)
+        self.fields(&of.fields, self.resource)
     }
 
     fn fields(&mut self, fields: &'a [Field], from: &'a Members) -> Members {
@@ -49,16 +47,12 @@ impl<'a> Reader<'a> {
     }
 
     fn field(&mut self, field: &'a Field, from: &'a Members) -> Option<Node> {
-        let mut found = self.place(&field.place, &field.except, from);
-        for other in &field.others {
-            if found.is_some() {
-                break;
-            }
-            found = match other {
+        let found = self.place(&field.place, &field.except, from).or_else(|| {
+            field.others.iter().find_map(|other| match other {
                 Other::Place(place) => self.place(place, &[], from),
                 Other::Value { value } => Some(Node::text(value)),
-            };
-        }
+            })
+        });
         match found {
             Some(Node::List(mut items)) if field.one_or_many && items.len() == 1 => items.pop(),
             found => found,
@@ -122,22 +116,17 @@ impl<'a> Reader<'a> {
     /// The contained resource that a reference names.
     fn contained(&self, reference: &Node) -> Option<&'a Node> {
         let id = reference.get("reference")?.as_text()?.strip_prefix('#')?;
-        let contained = self.resource?.get("contained")?.entries();
+        let contained = self.resource.get("contained")?.entries();
         contained.iter().find(|resource| resource.get("id").and_then(Node::as_text) == Some(id))
     }
 
     pub(crate) fn mark(&mut self, leaf: &Node) {
-        let leaf = std::ptr::from_ref(leaf);
-        if self.read.insert(leaf) {
-            self.newest.push(leaf);
-        }
+        self.read.insert(std::ptr::from_ref(leaf));
     }
 
     /// Forgets what was read since there were `count` leaves.
     pub(crate) fn forget(&mut self, count: usize) {
-        for leaf in self.newest.drain(count.min(self.newest.len())..) {
-            self.read.remove(&leaf);
-        }
+        self.read.truncate(count);
     }
 
     /// A text, marked as read.
@@ -182,16 +171,11 @@ impl<'a> Reader<'a> {
 
     /// The text of a concept, else its first display, else its first code.
     fn concept_text(&mut self, element: &'a Node) -> Option<Node> {
-        if let Some(text) = self.text_of(element, "text") {
-            return Some(Node::text(text));
-        }
-        let codings = element.get("coding").map(Node::entries).unwrap_or_default();
-        for name in ["display", "code"] {
-            if let Some(text) = codings.iter().find_map(|coding| self.text_of(coding, name)) {
-                return Some(Node::text(text));
-            }
-        }
-        None
+        let codings = || element.get("coding").map(Node::entries).unwrap_or_default().iter();
+        self.text_of(element, "text")
+            .or_else(|| codings().find_map(|coding| self.text_of(coding, "display")))
+            .or_else(|| codings().find_map(|coding| self.text_of(coding, "code")))
+            .map(Node::text)
     }
 
     fn code(&mut self, rule: &Code, element: &'a Node) -> Option<Node> {
@@ -204,28 +188,25 @@ impl<'a> Reader<'a> {
             None => None,
         };
         let is_option = |code: &str| rule.options.is_empty() || rule.options.iter().any(|known| known == code);
-        let code_of = |coding: &'a Node| Some((coding.get("code")?, coding.get("code")?.as_text()?));
+        let code_of = |coding: &'a Node| Some((coding, coding.get("code")?.as_text()?));
         let in_system = codings
             .iter()
             .filter(of_system)
             .filter_map(code_of)
-            .find_map(|(leaf, code)| Some((leaf, flat_code(code).filter(|flat| is_option(flat))?)));
+            .find_map(|(coding, code)| Some((coding, flat_code(code).filter(|flat| is_option(flat))?)));
         let in_options = || {
             let mut codes = codings.iter().filter_map(code_of).filter(|_| !rule.options.is_empty());
-            codes.find(|(_, code)| is_option(code)).map(|(leaf, code)| (leaf, code.to_owned()))
+            codes.find(|(_, code)| is_option(code)).map(|(coding, code)| (coding, code.to_owned()))
         };
-        if let Some((leaf, code)) = in_system.or_else(in_options) {
-            self.mark(leaf);
-            let system =
-                codings.iter().find(|coding| coding.get("code").is_some_and(|known| std::ptr::eq(known, leaf)));
+        if let Some((coding, code)) = in_system.or_else(in_options) {
+            self.text_of(coding, "code");
             // Of another system the code alone is carried.
-            let system = system.and_then(|coding| coding.get("system"));
-            if let Some(system) = system.filter(|system| system.as_text() == Some(&rule.system)) {
-                self.mark(system);
+            if of_system(&coding) {
+                self.text_of(coding, "system");
             }
             return Some(Node::text(code));
         }
-        let read_before = self.newest.len();
+        let read_before = self.read.len();
         let text = match element.get("coding") {
             None => self
                 .text_of(element, "text")
@@ -277,7 +258,7 @@ impl<'a> Reader<'a> {
     fn object(&mut self, rule: &'a Object, element: &'a Node) -> Option<Node> {
         let members = element.as_object()?;
         let parts = &rule.resolved().fields;
-        let read_before = self.newest.len();
+        let read_before = self.read.len();
         let flat = self.fields(parts, members);
         let is_missing = |name: &str| flat.get(name).is_none_or(|value| *value == Node::Null);
         let lacks = parts.iter().filter(|part| part.required).any(|part| is_missing(&part.flat))
