@@ -7,7 +7,7 @@ use compact_str::{CompactString, format_compact};
 use records::{is_clock, is_date, is_rfc3339};
 
 use crate::node::Node;
-use crate::table::Copy;
+use crate::table::{Copy, table};
 
 /// Whether a text may be a FHIR string: not empty, no white space around it (XML's readers drop it), and none in it but
 /// space, tab, CR and LF. FHIR's own pattern knows no control characters either.
@@ -107,8 +107,8 @@ impl Copy {
                     _ => Cow::Borrowed(text),
                 };
                 let is_known = (self.options.is_empty() || self.options.iter().any(|known| *known == text))
-                    && self.codes.as_ref().is_none_or(|codes| codes.has(&text))
-                    && self.pattern.as_ref().is_none_or(|pattern| pattern.fits(&text));
+                    && self.codes.as_deref().is_none_or(|list| table().knows(list, &text))
+                    && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(&text));
                 (is_known && has_form(kind, &text)).then(|| Node::text(text))
             }
             _ => None,

@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
             }
             Rule::Text => self.concept_text(element),
             Rule::Code(rule) => self.code(rule, element),
-            Rule::Concept(rule) => self.concept(rule.form, element),
+            Rule::Concept { form } => self.concept(*form, element),
             Rule::Reference(rule) => self.reference(rule, element),
             Rule::Words => {
                 let words: Vec<_> = element.entries().iter().filter_map(|word| Some((word, word.as_text()?))).collect();

@@ -24,12 +24,19 @@ pub(crate) fn table() -> &'static Table {
 /// All of it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Table {
-    /// Lists of codes, by the name that fields call them by (with an `@`).
+    /// Lists of codes, by the name that fields call them by.
     pub(crate) codes: HashMap<String, Vec<String>>,
     pub(crate) selectors: HashMap<String, Node>,
     /// Data types that objects name.
     pub(crate) shapes: HashMap<String, Object>,
     pub(crate) types: HashMap<ResourceType, TypeTable>,
+}
+
+impl Table {
+    /// Whether a code is in a list.
+    pub(crate) fn knows(&self, list: &str, code: &str) -> bool {
+        self.codes.get(list).is_some_and(|codes| codes.iter().any(|known| known == code))
+    }
 }
 
 /// A resource type.
@@ -169,7 +176,11 @@ pub(crate) enum Rule {
     Copy(Copy),
     Text,
     Code(Code),
-    Concept(Concept),
+    /// A text, or a coding.
+    Concept {
+        #[serde(rename = "as")]
+        form: CodeForm,
+    },
     Reference(Reference),
     Words,
     Narrative,
@@ -185,9 +196,9 @@ pub(crate) struct Copy {
     #[serde(default, rename = "enum")]
     pub(crate) options: Vec<String>,
     #[serde(default)]
-    pub(crate) codes: Option<Codes>,
-    #[serde(default)]
-    pub(crate) pattern: Option<Pattern>,
+    pub(crate) codes: Option<String>,
+    #[serde(default, deserialize_with = "pattern")]
+    pub(crate) pattern: Option<Regex>,
     #[serde(default)]
     pub(crate) map: HashMap<String, String>,
     /// Foreign codes, and what they are here.
@@ -211,18 +222,17 @@ pub(crate) struct Code {
     #[serde(default, rename = "enum")]
     pub(crate) options: Vec<String>,
     #[serde(default)]
-    pub(crate) codes: Option<Codes>,
-    #[serde(default)]
-    pub(crate) pattern: Option<Pattern>,
+    pub(crate) codes: Option<String>,
+    #[serde(default, deserialize_with = "pattern")]
+    pub(crate) pattern: Option<Regex>,
     #[serde(default)]
     pub(crate) map: HashMap<String, String>,
 }
 
-/// A text, or a coding.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Concept {
-    #[serde(rename = "as")]
-    pub(crate) form: CodeForm,
+/// What a whole text has to match.
+fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Regex::new(&text).map(Some).map_err(D::Error::custom)
 }
 
 #[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq, Deserialize)]
@@ -276,41 +286,6 @@ pub(crate) struct Object {
     pub(crate) needs: Vec<String>,
     #[serde(flatten)]
     pub(crate) extras: Extras,
-}
-
-/// A list of codes: its own, or a name behind an `@`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Codes {
-    Named(String),
-    Own(Vec<String>),
-}
-
-impl Codes {
-    pub(crate) fn has(&self, code: &str) -> bool {
-        let codes = match self {
-            Self::Own(codes) => Some(codes),
-            Self::Named(name) => table().codes.get(name.trim_start_matches('@')),
-        };
-        codes.is_some_and(|codes| codes.iter().any(|known| known == code))
-    }
-}
-
-/// A pattern that a whole text has to match.
-#[derive(Debug)]
-pub(crate) struct Pattern(Regex);
-
-impl Pattern {
-    pub(crate) fn fits(&self, text: &str) -> bool {
-        self.0.is_match(text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Regex::new(&text).map(Self).map_err(D::Error::custom)
-    }
 }
 
 impl Object {

@@ -127,7 +127,7 @@ fn element(rule: &Rule, value: &Node) -> Option<Node> {
         Rule::Copy(copy) => copy.write(value),
         Rule::Text => Some(Node::object([("text", string(value)?)])),
         Rule::Code(rule) => code(rule, value.as_text()?),
-        Rule::Concept(rule) => concept(rule.form, value),
+        Rule::Concept { form } => concept(*form, value),
         Rule::Reference(rule) => reference(rule, value.as_text()?),
         Rule::Words => Some(Node::List(vec![string(value)?])),
         Rule::Narrative => narrative(value.as_text()?),
@@ -143,8 +143,8 @@ fn string(value: &Node) -> Option<Node> {
 fn code(rule: &Code, text: &str) -> Option<Node> {
     let is_known = || {
         rule.options.iter().any(|known| known == text)
-            || rule.codes.as_ref().is_some_and(|codes| codes.has(text))
-            || rule.pattern.as_ref().is_some_and(|pattern| pattern.fits(text))
+            || rule.codes.as_deref().is_some_and(|list| table().knows(list, text))
+            || rule.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
     };
     let code = if rule.map.is_empty() { is_known().then_some(text) } else { rule.map.get(text).map(String::as_str) };
     let coding = |code: &str| Node::object([("system", Node::text(&rule.system)), ("code", Node::text(code))]);
