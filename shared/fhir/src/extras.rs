@@ -8,11 +8,7 @@ use crate::table::{Condition, Constant, Default_, Extras, Guard, Require};
 /// Applies all of them to an element that has been written.
 pub(crate) fn apply(extras: &Extras, out: &mut Members) {
     for Constant { fhir, value } in &extras.constants {
-        at(&fhir.0, out, &mut |element| {
-            if let (Node::Object(members), Some(constants)) = (element, value.as_object()) {
-                members.extend(constants.clone());
-            }
-        });
+        at(&fhir.0, out, &mut |members| members.extend(value.clone()));
     }
     for guard in &extras.guards {
         if !may_stay(guard, out) {
@@ -29,41 +25,33 @@ fn apply_default(Default_ { fhir, default, by, others }: &Default_, out: &mut Me
     let chosen = by.as_deref().and_then(|by| out.get(by)).and_then(Node::as_text).and_then(|value| others.get(value));
     let value = Node::text(chosen.unwrap_or(default));
     let Some((Step::Element(name), parents)) = fhir.0.split_last() else { return };
-    let set = |element: &mut Members| {
-        element.entry(name.into()).or_insert_with(|| value.clone());
-    };
-    if parents.is_empty() {
-        set(out);
-        return;
-    }
-    at(parents, out, &mut |element| {
-        if let Node::Object(members) = element {
-            set(members);
-        }
+    at(parents, out, &mut |members| {
+        members.entry(name.into()).or_insert_with(|| value.clone());
     });
 }
 
-/// Does something with every element at a path, through all entries of lists.
-fn at(steps: &[Step], out: &mut Members, act: &mut dyn FnMut(&mut Node)) {
-    let Some((Step::Element(name), rest)) = steps.split_first() else { return };
-    let entries = match out.get_mut(name.as_str()) {
+/// Does something with every object at a path, through all entries of lists.
+fn at(steps: &[Step], members: &mut Members, act: &mut dyn FnMut(&mut Members)) {
+    let Some((step, rest)) = steps.split_first() else {
+        act(members);
+        return;
+    };
+    let entries = match step.name().and_then(|name| members.get_mut(name)) {
         Some(Node::List(items)) => items.as_mut_slice(),
         Some(single) => std::slice::from_mut(single),
         None => return,
     };
     for entry in entries {
-        match entry {
-            entry if rest.is_empty() => act(entry),
-            Node::Object(members) => at(rest, members, act),
-            _ => {}
+        if let Node::Object(members) = entry {
+            at(rest, members, act);
         }
     }
 }
 
 /// Whether anything at a path is as asked, through all entries of lists.
 fn any(steps: &[Step], members: &Members, is: &dyn Fn(&Node) -> bool) -> bool {
-    let Some((Step::Element(name), rest)) = steps.split_first() else { return false };
-    let entries = members.get(name.as_str()).map(Node::entries).unwrap_or_default();
+    let Some((step, rest)) = steps.split_first() else { return false };
+    let entries = step.name().and_then(|name| members.get(name)).map(Node::entries).unwrap_or_default();
     entries.iter().any(|entry| match entry {
         entry if rest.is_empty() => is(entry),
         Node::Object(members) => any(rest, members, is),

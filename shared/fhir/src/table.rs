@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use crate::node::Node;
+use crate::node::{Members, Node};
 use crate::path::{Path, Step};
 
 /// The table of this version.
@@ -88,14 +88,17 @@ pub(crate) struct Require {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Constant {
     pub(crate) fhir: Path,
-    #[serde(deserialize_with = "node")]
-    pub(crate) value: Node,
+    #[serde(deserialize_with = "members")]
+    pub(crate) value: Members,
 }
 
-/// A value that serde has in memory already.
-fn node<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+/// An object that serde has in memory already.
+fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
-    Node::parse(&value.to_string()).map_err(|_| D::Error::custom("no JSON"))
+    match Node::parse(&value.to_string()) {
+        Ok(Node::Object(members)) => Ok(members),
+        _ => Err(D::Error::custom("no object")),
+    }
 }
 
 /// A member that an element gets if it has none of its own.
