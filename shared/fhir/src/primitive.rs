@@ -23,7 +23,7 @@ pub(crate) fn is_string(text: &str) -> bool {
 }
 
 /// Whether a text has the form of a FHIR type that is written as a string.
-fn has_form(kind: &str, text: &str) -> bool {
+pub(crate) fn has_form(kind: &str, text: &str) -> bool {
     if !is_string(text) {
         return false;
     }

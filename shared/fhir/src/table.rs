@@ -358,22 +358,5 @@ impl TypeTable {
     }
 }
 
-impl Copy {
-    /// A primitive of this type, without any bounds.
-    pub(crate) fn of(kind: &str) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            options: Vec::new(),
-            codes: None,
-            pattern: None,
-            map: HashMap::new(),
-            from: HashMap::new(),
-            min: None,
-            max: None,
-            shift: 0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests;

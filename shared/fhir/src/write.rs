@@ -7,8 +7,8 @@ use crate::extras;
 use crate::ids;
 use crate::node::{Members, Node};
 use crate::path::Step;
-use crate::primitive::{is_absolute, is_id, is_string};
-use crate::table::{Code, CodeForm, Copy, Field, Object, Reference, Rule, TypeTable, table};
+use crate::primitive::{has_form, is_absolute, is_id, is_string};
+use crate::table::{Code, CodeForm, Field, Object, Reference, Rule, TypeTable, table};
 
 /// The elements of a record, without `resourceType`, `id` and `meta`.
 pub(crate) fn elements(of: &TypeTable, flat: &Members) -> Members {
@@ -162,13 +162,12 @@ fn concept(form: CodeForm, value: &Node) -> Option<Node> {
         let name = if form == CodeForm::Coding { "display" } else { "text" };
         return Some(Node::object([(name, string(value)?)]));
     };
-    let mut coding = Members::default();
-    for (name, kind) in [("system", "uri"), ("code", "code"), ("display", "string")] {
-        let copy = Copy::of(kind);
-        if let Some(part) = members.get(name).and_then(|part| copy.write(part)) {
-            coding.insert(name.into(), part);
-        }
-    }
+    let part = |(name, kind): (&str, &str)| {
+        let text = members.get(name)?.as_text()?;
+        has_form(kind, text).then(|| (name.into(), Node::text(text)))
+    };
+    let coding: Members =
+        [("system", "uri"), ("code", "code"), ("display", "string")].into_iter().filter_map(part).collect();
     match form {
         _ if coding.is_empty() => None,
         CodeForm::Coding => Some(Node::Object(coding)),
