@@ -79,32 +79,29 @@ impl<'a> Scan<'a> {
             self.record(schema)?;
         } else {
             self.skip()?;
-            self.report.line(ViolationCode::NotAnObject, "Must be a JSON object");
+            self.report.violation(ViolationCode::NotAnObject, "Must be a JSON object");
         }
         self.cursor.end()
     }
 
     /// The record itself: its head members are taken out, the others validated and kept.
     fn record(&mut self, schema: &'a Schema) -> Result<(), Invalid> {
-        const HEAD: [&str; 3] = ["resourceType", "id", "meta"];
-        let mut seen_head = 0u8;
+        // Each with whether it has been seen.
+        let mut heads = [("resourceType", false), ("id", false), ("meta", false)];
         let mut object = rules::OpenObject::new(&schema.root, self.names.len());
         let mut run: Option<(usize, usize)> = None;
         self.members(|scan, name, start| {
-            if let Some(at) = HEAD.iter().position(|head| *head == name) {
+            if let Some((head, seen)) = heads.iter_mut().find(|(head, _)| *head == name) {
                 if let Some((start, end)) = run.take() {
                     scan.record.members.extend(scan.cursor.slice(start, end));
                 }
-                let bit = 1u8 << at;
-                let name = HEAD.get(at).copied().unwrap_or_default();
-                scan.report.enter(Segment::Member(name));
-                if seen_head & bit != 0 {
+                scan.report.enter(Segment::Member(*head));
+                if std::mem::replace(seen, true) {
                     scan.report.duplicate_member();
                 }
-                seen_head |= bit;
-                match at {
-                    0 => scan.resource_type(schema)?,
-                    1 => scan.id()?,
+                match *head {
+                    "resourceType" => scan.resource_type(schema)?,
+                    "id" => scan.id()?,
                     _ => scan.meta()?,
                 }
                 scan.report.leave();

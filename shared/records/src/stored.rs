@@ -59,10 +59,10 @@ impl Record<'_> {
 fn push_all(line: &mut String, kept: &[&str]) {
     for one in kept {
         line.push(',');
-        let mut pieces = one.split('\r');
-        line.push_str(pieces.next().unwrap_or_default());
-        for piece in pieces {
-            line.push(' ');
+        for (at, piece) in one.split('\r').enumerate() {
+            if at > 0 {
+                line.push(' ');
+            }
             line.push_str(piece);
         }
     }

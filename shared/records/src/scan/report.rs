@@ -15,15 +15,14 @@ pub(super) enum Segment<'a> {
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     path: Vec<Segment<'a>>,
+    /// At most one more than are reported: it says that there are more.
     violations: Vec<Violation>,
-    /// Whether there were more violations than are kept.
-    more: bool,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new() -> Self {
         // Most records are no deeper.
-        Self { path: Vec::with_capacity(8), violations: Vec::new(), more: false }
+        Self { path: Vec::with_capacity(8), violations: Vec::new() }
     }
 
     #[inline]
@@ -36,11 +35,10 @@ impl<'a> Report<'a> {
         self.path.pop();
     }
 
-    /// A violation of the member in hand.
+    /// A violation of the member in hand; of the line as a whole where none is.
     #[cold]
     pub(super) fn violation(&mut self, code: ViolationCode, rule: &str) {
-        if self.violations.len() >= MAX_VIOLATIONS_PER_RECORD {
-            self.more = true;
+        if self.violations.len() > MAX_VIOLATIONS_PER_RECORD {
             return;
         }
         let mut path = String::new();
@@ -59,23 +57,17 @@ impl<'a> Report<'a> {
         self.violations.push(Violation { code, path, message: format!("{message}{colon}{rule}") });
     }
 
-    /// A violation of the line as a whole.
-    pub(super) fn line(&mut self, code: ViolationCode, rule: &str) {
-        self.path.clear();
-        self.violation(code, rule);
-    }
-
     #[cold]
     pub(super) fn duplicate_member(&mut self) {
         self.violation(ViolationCode::DuplicateMember, "Duplicate member name");
     }
 
     pub(super) fn finish(mut self) -> Result<(), Vec<Violation>> {
-        if self.more {
-            self.violations.push(Violation::of_line(
+        if let Some(beyond) = self.violations.get_mut(MAX_VIOLATIONS_PER_RECORD) {
+            *beyond = Violation::of_line(
                 ViolationCode::MoreViolations,
                 &format!("More than {MAX_VIOLATIONS_PER_RECORD} violations"),
-            ));
+            );
         }
         if self.violations.is_empty() { Ok(()) } else { Err(self.violations) }
     }
