@@ -173,48 +173,37 @@ impl<R: Read> Read for Counted<R> {
 
 /// UTF-8 out of another encoding. What is malformed is an error, not a replacement character.
 struct Decoded {
-    inner: Box<dyn Read>,
+    inner: BufReader<Box<dyn Read>>,
     decoder: Decoder,
     name: &'static str,
-    input: Vec<u8>,
-    /// What of `input` is still to be translated.
-    pending: std::ops::Range<usize>,
     at_end: bool,
     seen: u64,
-    output: Vec<u8>,
-    taken: usize,
+    output: Cursor<Vec<u8>>,
 }
 
 impl Decoded {
     fn new(inner: Box<dyn Read>, encoding: &'static Encoding) -> Self {
         Self {
-            inner,
+            inner: BufReader::with_capacity(CHUNK, inner),
             decoder: encoding.new_decoder(),
             name: encoding.name(),
-            input: vec![0; CHUNK],
-            pending: 0..0,
             at_end: false,
             seen: 0,
-            output: Vec::new(),
-            taken: 0,
+            output: Cursor::default(),
         }
     }
 
     /// Translates the next piece into `output`.
     fn fill(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            let read = self.inner.read(&mut self.input)?;
-            self.at_end = read == 0;
-            self.pending = 0..read;
-        }
-        let input = self.input.get(self.pending.clone()).unwrap_or_default();
-        self.output.resize(CHUNK, 0);
-        let (result, read, written) =
-            self.decoder.decode_to_utf8_without_replacement(input, &mut self.output, self.at_end);
-        self.pending.start += read;
+        let input = self.inner.fill_buf()?;
+        self.at_end = input.is_empty();
+        let mut output = std::mem::take(&mut self.output).into_inner();
+        output.resize(CHUNK, 0);
+        let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(input, &mut output, self.at_end);
+        self.inner.consume(read);
         self.seen += read as u64;
-        self.output.truncate(written);
-        self.taken = 0;
+        output.truncate(written);
+        self.output = Cursor::new(output);
         match result {
             DecoderResult::Malformed(..) => {
                 let message = format!("not {} near byte {}", self.name, self.seen);
@@ -227,17 +216,13 @@ impl Decoded {
 
 impl Read for Decoded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.taken == self.output.len() {
-            if self.at_end && self.pending.is_empty() {
-                return Ok(0);
+        loop {
+            let read = self.output.read(buffer)?;
+            if read > 0 || self.at_end || buffer.is_empty() {
+                return Ok(read);
             }
             self.fill()?;
         }
-        let ready = self.output.get(self.taken..).unwrap_or_default();
-        let count = ready.len().min(buffer.len());
-        buffer.get_mut(..count).unwrap_or_default().copy_from_slice(ready.get(..count).unwrap_or_default());
-        self.taken += count;
-        Ok(count)
     }
 }
 
