@@ -140,13 +140,10 @@ impl Resources {
             let too_large = of_bundle(Violation::too_large(MAX_LINE).into());
             return sink.refused(line, Some(resource_type), resource, &[too_large]);
         }
-        let OfType { converter, validator } = match self.types.entry(resource_type) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => new.insert(OfType {
-                converter: Converter::new(resource_type, self.unmapped),
-                validator: Validator::of(resource_type)?,
-            }),
-        };
+        let OfType { converter, validator } = self.types.entry(resource_type).or_insert_with(|| OfType {
+            converter: Converter::new(resource_type, self.unmapped),
+            validator: Validator::of(resource_type),
+        });
         let told = |violations: Vec<Violation>| -> Vec<_> {
             violations.into_iter().map(|violation| of_bundle(violation.into())).collect()
         };

@@ -105,10 +105,11 @@ pub struct Validator {
 }
 
 impl Validator {
-    pub fn of(resource_type: ResourceType) -> Result<Self> {
+    #[must_use]
+    pub fn of(resource_type: ResourceType) -> Self {
         let schema = resource_type.schema();
         let dates = DoubtfulDates::of(&schema);
-        Ok(Self { resource_type, schema, dates })
+        Self { resource_type, schema, dates }
     }
 
     /// Hands a valid record on, and tells of what can hardly be meant.
@@ -158,17 +159,12 @@ pub enum Types {
 
 impl Types {
     /// The validator of a line.
-    fn of_line(&mut self, line: &[u8]) -> Result<Option<&Validator>> {
+    fn of_line(&mut self, line: &[u8]) -> Option<&Validator> {
         match self {
-            Self::One(validator) => Ok(Some(validator)),
+            Self::One(validator) => Some(validator),
             Self::Named(validators) => {
-                let Some(resource_type) = named_type(line) else { return Ok(None) };
-                match validators.entry(resource_type) {
-                    std::collections::hash_map::Entry::Occupied(known) => Ok(Some(known.into_mut())),
-                    std::collections::hash_map::Entry::Vacant(new) => {
-                        Ok(Some(new.insert(Validator::of(resource_type)?)))
-                    }
-                }
+                let resource_type = named_type(line)?;
+                Some(validators.entry(resource_type).or_insert_with(|| Validator::of(resource_type)))
             }
         }
     }
@@ -208,10 +204,10 @@ pub fn read_ndjson(
             match frame {
                 Frame::Line { number, bytes } => {
                     lines = number;
-                    match types.of_line(bytes)? {
-                        Some(validator) => validator.feed(number, bytes, sink)?,
-                        None => bail!("line {number}: the record names no resource type that is known"),
-                    }
+                    let Some(validator) = types.of_line(bytes) else {
+                        bail!("line {number}: the record names no resource type that is known");
+                    };
+                    validator.feed(number, bytes, sink)?;
                 }
                 Frame::Oversize { number, piece, last } => {
                     let Types::One(Validator { resource_type, .. }) = types else {

@@ -244,7 +244,7 @@ fn read_source(
     let (records, repeated, blank_rows) = match (source.format, source.resource_type) {
         (Format::Ndjson, resource_type) => {
             let mut types = match resource_type {
-                Some(resource_type) => Types::One(Validator::of(resource_type)?),
+                Some(resource_type) => Types::One(Validator::of(resource_type)),
                 None => Types::Named(HashMap::new()),
             };
             (read_ndjson(&mut reader, &mut types, sink, &mut seen)?, 0, 0)
@@ -256,7 +256,7 @@ fn read_source(
         (_, resource_type) => {
             let resource_type = resource_type.context("a table needs its type")?;
             let options = opened.table(source)?;
-            let count = read_table(&mut reader, &options, &Validator::of(resource_type)?, sink, &mut seen)?;
+            let count = read_table(&mut reader, &options, &Validator::of(resource_type), sink, &mut seen)?;
             (count.records, 0, count.blank)
         }
     };
