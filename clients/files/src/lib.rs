@@ -98,9 +98,7 @@ impl FolderLock {
 
     /// Waits until no other process works on a file, by a lock beside it.
     pub fn wait_beside(path: &Path) -> Result<Self> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".lock");
-        let file = open_lock(&path.with_file_name(name))?;
+        let file = open_lock(&path.with_added_extension("lock"))?;
         match file.lock() {
             Err(error) if cannot(&error) => Ok(Self { _file: file, is_held: false }),
             locked => {
@@ -139,9 +137,7 @@ pub fn knows_modes(folder: &Path) -> bool {
 /// Where a file is written until it is whole.
 #[must_use]
 pub fn partial(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    path.with_file_name(name)
+    path.with_added_extension("partial")
 }
 
 /// Writes a file as a whole: it has its old content or the new one, never a part.
@@ -252,12 +248,6 @@ pub fn digest_of(mut reader: impl Read) -> io::Result<(String, u64)> {
         hash.update(buffer.get(..read).unwrap_or_default());
         bytes += read as u64;
     }
-}
-
-/// The SHA-256 of some bytes.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 /// Reads a JSON file of ours.
