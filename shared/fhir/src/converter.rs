@@ -55,8 +55,8 @@ impl Converter {
 
     /// Counts what the line in hand loses: its record is taken.
     pub fn take(&mut self) {
-        for (element, loss) in self.lost.iter() {
-            let mut key = (element.to_owned(), loss.modifier);
+        for (element, modifier) in self.lost.iter() {
+            let mut key = (element.to_owned(), modifier);
             if self.losses.len() >= MAX_ELEMENTS && !self.losses.contains_key(&key) {
                 key.0 = OTHER.to_owned();
             }

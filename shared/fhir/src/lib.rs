@@ -23,7 +23,7 @@ mod write;
 pub use bundle::{Entry, entries, unresolved};
 pub use converter::{Converter, LossLine};
 pub use ids::{from_fhir as id_from_fhir, to_fhir as id_to_fhir};
-pub use losses::{EnteredInError, Loss, Losses};
+pub use losses::{EnteredInError, Losses};
 pub use names::{OTHER, resource_type};
 pub use node::{Members, Node, NotJson};
 pub use references::{Referred, references};

@@ -14,18 +14,10 @@ use crate::table::{Rule, TypeTable};
 /// More elements than this are counted together: a resource may have any names.
 pub(crate) const MAX_ELEMENTS: usize = 1_000;
 
-/// The elements that were not read, by their path without indices: `identifier.value`.
+/// The elements that were not read, by their path without indices: `identifier.value`. Each with whether it changes what the
+/// resource means (FHIR's isModifier).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Losses(BTreeMap<String, Loss>);
-
-/// What is lost of one element.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Loss {
-    /// How often it stands in the resource.
-    pub leaves: u64,
-    /// Whether it changes what the resource means (FHIR's isModifier).
-    pub modifier: bool,
-}
+pub struct Losses(BTreeMap<String, bool>);
 
 /// The resource was entered in error: it must not become a record that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,23 +69,21 @@ impl Losses {
                     && changes_meaning(place.name, leaf, || *has_code)
                     && (place.name != "use" || is_of_read(reader, element, leaf) != Some(false));
                 let has_room = losses.0.len() < MAX_ELEMENTS || losses.0.contains_key(&path);
-                let loss = losses.0.entry(if has_room { path } else { names::OTHER.to_owned() }).or_default();
-                loss.leaves += 1;
-                loss.modifier |= is_meant;
+                *losses.0.entry(if has_room { path } else { names::OTHER.to_owned() }).or_default() |= is_meant;
             });
         }
         losses
     }
 
-    /// Every lost element.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Loss)> {
-        self.0.iter().map(|(path, loss)| (path.as_str(), *loss))
+    /// Every lost element, and whether it changes what the resource means.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.0.iter().map(|(path, modifier)| (path.as_str(), *modifier))
     }
 
     /// An element that changes what the resource means, if one is lost.
     #[must_use]
     pub fn modifier(&self) -> Option<&str> {
-        self.iter().find(|(_, loss)| loss.modifier).map(|(path, _)| path)
+        self.iter().find(|(_, modifier)| *modifier).map(|(path, _)| path)
     }
 
     /// An element of STU3 or R5 that R4 has not, if there is one.

@@ -218,7 +218,7 @@ fn what_changes_the_meaning_is_told_or_refused() {
     assert_eq!(stopped.losses.modifier(), Some("status"), "a code that becomes another one");
     let modifiers = |of, text: &str| -> Vec<String> {
         let losses = from_fhir(of, &object(text), Unmapped::Drop).unwrap().unwrap().losses;
-        losses.iter().filter(|(_, loss)| loss.modifier).map(|(element, _)| element.to_owned()).collect()
+        losses.iter().filter(|(_, modifier)| *modifier).map(|(element, _)| element.to_owned()).collect()
     };
     let plan = r#"{"resourceType":"CarePlan","activity":[{"detail":{"description":"x","doNotPerform":true}}]}"#;
     assert_eq!(modifiers(ResourceType::CarePlan, plan), ["activity.detail.doNotPerform"]);
@@ -237,7 +237,7 @@ fn what_changes_the_meaning_is_told_or_refused() {
     );
     let lost = dead.unwrap().unwrap().losses;
     assert!(
-        lost.iter().filter(|(_, loss)| loss.modifier).map(|(element, _)| element).eq(["active", "deceasedDateTime"])
+        lost.iter().filter(|(_, modifier)| *modifier).map(|(element, _)| element).eq(["active", "deceasedDateTime"])
     );
 }
 
