@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
 use serde::Deserialize;
@@ -12,6 +12,14 @@ use crate::node::NotJson;
 
 /// How an address begins that is good in its Bundle alone.
 const URN: &str = "urn:uuid:";
+
+/// A reference within a JSON text. Of all escapes an address may have that of the slash alone.
+static REFERENCE: LazyLock<Regex> =
+    LazyLock::new(|| match Regex::new(r#"("reference"\s*:\s*")((?:[^"\\]|\\/)+)(")"#) {
+        Ok(pattern) => pattern,
+        // Tests read references by it: what is compiled in is never wrong.
+        Err(error) => unreachable!("the pattern cannot be read: {error}"),
+    });
 
 /// A resource of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,13 +140,7 @@ pub fn unresolved(resource: &str) -> u64 {
     let leads_nowhere = |found: &Captures<'_>| {
         found.get(2).is_some_and(|text| text.as_str().starts_with(URN) || text.as_str().contains('?'))
     };
-    reference().map_or(0, |pattern| pattern.captures_iter(resource).filter(leads_nowhere).count() as u64)
-}
-
-/// A reference within a JSON text. Of all escapes an address may have that of the slash alone.
-fn reference() -> Option<&'static Regex> {
-    static REFERENCE: OnceLock<Option<Regex>> = OnceLock::new();
-    REFERENCE.get_or_init(|| Regex::new(r#"("reference"\s*:\s*")((?:[^"\\]|\\/)+)(")"#).ok()).as_ref()
+    REFERENCE.captures_iter(resource).filter(leads_nowhere).count() as u64
 }
 
 /// Whether a text can be put into JSON as it is.
@@ -148,8 +150,10 @@ fn is_plain(text: &str) -> bool {
 
 /// A resource with references that are known by their address put as `Type/id`.
 fn with_references<'a>(resource: &'a str, known: &HashMap<String, String>) -> Cow<'a, str> {
-    let Some(pattern) = reference().filter(|_| !known.is_empty()) else { return Cow::Borrowed(resource) };
-    pattern.replace_all(resource, |found: &Captures<'_>| {
+    if known.is_empty() {
+        return Cow::Borrowed(resource);
+    }
+    REFERENCE.replace_all(resource, |found: &Captures<'_>| {
         let part = |at: usize| found.get(at).map(|part| part.as_str()).unwrap_or_default();
         let meant = known.get(&part(2).replace("\\/", "/")).map_or(part(2), String::as_str);
         format!("{}{meant}{}", part(1), part(3))

@@ -3,7 +3,7 @@
 //! `local/test-fhir.py` compares them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use records::ResourceType;
 
@@ -13,26 +13,21 @@ pub const OTHER: &str = "(other)";
 /// The longest path that is told.
 const MAX_PATH: usize = 256;
 
-fn names_of(text: &'static str, set: &'static OnceLock<HashSet<&'static str>>) -> &'static HashSet<&'static str> {
-    set.get_or_init(|| text.lines().collect())
-}
-
 /// An element's name, or what stands for it. With an underscore before it is what is said of a primitive.
 pub(crate) fn element(name: &str) -> &str {
-    static ELEMENTS: OnceLock<HashSet<&str>> = OnceLock::new();
+    static ELEMENTS: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("elements.txt").lines().collect());
     let plain = name.strip_prefix('_').unwrap_or(name);
-    if names_of(include_str!("elements.txt"), &ELEMENTS).contains(plain) { name } else { OTHER }
+    if ELEMENTS.contains(plain) { name } else { OTHER }
 }
 
 /// The name of a resource's own element, or what stands for it. One that R4 has not and another version has names that.
 pub(crate) fn top(resource_type: ResourceType, name: &str) -> &str {
-    static OTHERS: OnceLock<HashMap<(&str, &str), String>> = OnceLock::new();
-    let others = OTHERS.get_or_init(|| {
+    static OTHERS: LazyLock<HashMap<(&str, &str), String>> = LazyLock::new(|| {
         let parts = |line: &'static str| line.split_once(' ').and_then(|(of, rest)| Some((of, rest.split_once(' ')?)));
         let lines = include_str!("other-versions.txt").lines().filter_map(parts);
         lines.map(|(of, (name, version))| ((of, name), format!("{name} ({version})"))).collect()
     });
-    others.get(&(resource_type.as_str(), name)).map_or_else(|| element(name), String::as_str)
+    OTHERS.get(&(resource_type.as_str(), name)).map_or_else(|| element(name), String::as_str)
 }
 
 /// Whether a path begins with an element of another version.
@@ -44,8 +39,8 @@ pub(crate) fn is_of_other_version(path: &str) -> bool {
 /// A resource type's name, or what stands for it.
 #[must_use]
 pub fn resource_type(name: &str) -> &str {
-    static TYPES: OnceLock<HashSet<&str>> = OnceLock::new();
-    if names_of(include_str!("resource-types.txt"), &TYPES).contains(name) { name } else { OTHER }
+    static TYPES: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("resource-types.txt").lines().collect());
+    if TYPES.contains(name) { name } else { OTHER }
 }
 
 /// The path of a member below another one, of bounded length.

@@ -1,7 +1,7 @@
 //! The table: which flat member is which element of FHIR, and by which rule. It is data, compiled in and read at its first use.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use records::ResourceType;
 use regex_lite::Regex;
@@ -13,12 +13,12 @@ use crate::path::{Path, Step};
 
 /// The table of this version.
 pub(crate) fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| match serde_json::from_str(include_str!("table.json")) {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| match serde_json::from_str(include_str!("table.json")) {
         Ok(table) => table,
         // A test reads the whole table: what is compiled in is never wrong.
         Err(error) => unreachable!("the table cannot be read: {error}"),
-    })
+    });
+    &TABLE
 }
 
 /// All of it.
