@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 /// Whether the one ends before the other begins. Those of different precision may be the same moment.
 pub(crate) fn is_before(one: &str, other: &str) -> bool {
@@ -30,8 +31,8 @@ fn range(text: &str) -> Option<(Timestamp, Timestamp)> {
         }
         _ => return None,
     };
-    let start: Timestamp = format!("{first}T00:00:00Z").parse().ok()?;
-    let end: Timestamp = format!("{last}T23:59:59Z").parse().ok()?;
+    let start = TimeZone::UTC.to_timestamp(first.at(0, 0, 0, 0)).ok()?;
+    let end = TimeZone::UTC.to_timestamp(last.at(23, 59, 59, 0)).ok()?;
     Some((start, end))
 }
 

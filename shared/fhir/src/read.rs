@@ -78,20 +78,12 @@ impl<'a> Reader<'a> {
             Step::Element(name) => from.get(name.as_str()).into_iter().collect(),
             Step::First(name) => current(entries(name).iter()).into_iter().collect(),
             Step::Each(name) => {
-                let is_claimed = |entry: &&Node| except.iter().any(|selector| is_selected(entry, selector));
+                let entries = entries(name);
+                let is_claimed = |entry: &Node| except.iter().any(|selector| is_selected(entry, selector));
                 // Of those that a selector claims the first one is read there.
-                let mut claimed = 0;
-                let mut each = Vec::new();
-                for entry in entries(name) {
-                    if is_claimed(&entry) {
-                        claimed += 1;
-                        if claimed == 1 {
-                            continue;
-                        }
-                    }
-                    each.push(entry);
-                }
-                each
+                let read_there = entries.iter().position(is_claimed);
+                let others = entries.iter().enumerate().filter(|(at, _)| Some(*at) != read_there);
+                others.map(|(_, entry)| entry).collect()
             }
             Step::Selected { name, selector } => {
                 current(entries(name).iter().filter(|entry| is_selected(entry, selector))).into_iter().collect()

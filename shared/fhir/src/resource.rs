@@ -192,13 +192,11 @@ fn is_member(extension: &Node) -> bool {
 /// Adds what does not come back as it was.
 fn add_rest(of: &'static TypeTable, flat: &Members, resource: &mut Members) {
     let back = read_back(of, resource);
-    let mut rest = Vec::new();
-    for (name, value) in flat.iter().filter(|(name, _)| *name != "resourceType") {
-        let is_kept = name == KEPT && value.as_object().is_some();
-        if !is_kept && back.get(name) != Some(value) {
-            rest.push(member_extension(name, value));
-        }
-    }
+    let is_said = |name: &str, value: &Node| {
+        name == "resourceType" || (name == KEPT && value.as_object().is_some()) || back.get(name) == Some(value)
+    };
+    let rest = flat.iter().filter(|(name, value)| !is_said(name, value));
+    let rest: Vec<_> = rest.map(|(name, value)| member_extension(name, value)).collect();
     if rest.is_empty() {
         return;
     }
