@@ -1,4 +1,4 @@
-//! Opening a source: plain or gzip, in any encoding, hashed on the way.
+//! Opening a source: plain, gzip or zstd, in any encoding, hashed on the way.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -12,8 +12,6 @@ use ndjson::InflatingReader;
 use sha2::{Digest, Sha256};
 
 use crate::format::Format;
-#[cfg(test)]
-use crate::format::encoding;
 use crate::look::{self, Packing};
 use crate::unusable::unusable;
 use crate::zstd::ZstdReader;
@@ -229,6 +227,7 @@ impl Read for Decoded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::encoding;
     use std::io::Write;
 
     fn read(bytes: &[u8], encoding: Option<&'static Encoding>) -> io::Result<String> {
