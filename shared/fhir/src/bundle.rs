@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::node::NotJson;
@@ -26,7 +26,7 @@ static REFERENCE: LazyLock<Regex> =
 pub struct Entry {
     /// Its type, where it names one.
     pub resource_type: Option<String>,
-    /// As JSON; with an id, where its address in the Bundle is one.
+    /// As JSON; with an id, where it has none and its address in the Bundle is one.
     pub resource: String,
     pub id: Option<String>,
     /// Whether the Bundle has it deleted.
@@ -37,6 +37,8 @@ pub struct Entry {
 struct Head {
     resource_type: Option<String>,
     id: Option<String>,
+    /// Whether there is one, and be it no text.
+    has_id: bool,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +69,7 @@ struct BundleRequest {
 /// # Errors
 /// When it is no JSON object.
 pub fn entries(text: &str) -> Result<Vec<Entry>, NotJson> {
-    let Head { resource_type, id } = head_of(text)?;
+    let Head { resource_type, id, .. } = head_of(text)?;
     if resource_type.as_deref() != Some("Bundle") {
         return Ok(vec![Entry { resource_type, resource: text.to_owned(), id, is_deletion: false }]);
     }
@@ -85,17 +87,19 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, NotJson> {
             (None, false) => continue,
         };
         // What is no object is nobody's, and is told as that.
-        let Head { resource_type, id } = head_of(resource).unwrap_or_default();
+        let Head { resource_type, id, has_id } = head_of(resource).unwrap_or_default();
         let plain_type = resource_type.as_deref().filter(|name| is_plain(name));
-        let of_url = full_url.as_deref().and_then(|url| id_of(url, plain_type)).filter(|id| is_plain(id));
+        // Whatever stands there as its id, a second one would be no better.
+        let address = full_url.as_deref().filter(|_| !has_id);
+        let of_url = address.and_then(|url| id_of(url, plain_type)).filter(|id| is_plain(id));
         let named = id.as_deref().or(of_url).filter(|id| is_plain(id)).map(str::to_owned);
         if let (Some(url), Some(resource_type), Some(id)) = (&full_url, plain_type, &named) {
             known.insert(url.clone().into_owned(), format!("{resource_type}/{id}"));
         }
-        let resource = match (id.is_none() && plain_type.is_some(), &named) {
+        let resource = match of_url.filter(|_| plain_type.is_some()) {
             // An object with members: its type is one.
-            (true, Some(id)) => resource.replacen('{', &format!("{{\"id\":\"{id}\","), 1),
-            _ => resource.to_owned(),
+            Some(id) => resource.replacen('{', &format!("{{\"id\":\"{id}\","), 1),
+            None => resource.to_owned(),
         };
         entries.push(Entry { resource_type, resource, id: named.or(id), is_deletion });
     }
@@ -122,7 +126,7 @@ fn head_of(text: &str) -> Result<Head, NotJson> {
     struct Members<'a> {
         #[serde(default, borrow)]
         resource_type: Option<&'a RawValue>,
-        #[serde(default, borrow)]
+        #[serde(default, borrow, deserialize_with = "even_null")]
         id: Option<&'a RawValue>,
     }
     // A list would be taken for the members in their order.
@@ -131,7 +135,12 @@ fn head_of(text: &str) -> Result<Head, NotJson> {
     }
     let members: Members<'_> = serde_json::from_str(text).map_err(|_| NotJson)?;
     let text_of = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    Ok(Head { resource_type: text_of(members.resource_type), id: text_of(members.id) })
+    Ok(Head { resource_type: text_of(members.resource_type), id: text_of(members.id), has_id: members.id.is_some() })
+}
+
+/// A member's value: serde alone would take `null` for a member that is not there.
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// How many references of a resource lead nowhere: by an address of a Bundle, or by a search.
@@ -200,6 +209,18 @@ mod tests {
         let found = entries(bundle).unwrap();
         assert_eq!(found[0].resource, r#"{"resourceType":"Patient"}"#);
         assert!(found[2].resource.contains("urn:uuid:c"));
+    }
+
+    #[test]
+    fn a_resource_with_an_id_gets_no_second_one() {
+        let bundle = r#"{"resourceType":"Bundle","entry":[
+            {"fullUrl":"urn:uuid:aa","resource":{"resourceType":"Patient","id":5}},
+            {"fullUrl":"urn:uuid:bb","resource":{"resourceType":"Patient","id":null}},
+            {"fullUrl":"urn:uuid:cc","resource":{"resourceType":"Patient","id":"p1"}}]}"#;
+        let found = entries(bundle).unwrap();
+        let kept = ["5", "null", "\"p1\""].map(|id| format!(r#"{{"resourceType":"Patient","id":{id}}}"#));
+        assert!(found.iter().map(|entry| &entry.resource).eq(&kept), "{found:?}");
+        assert!(found.iter().map(|entry| entry.id.as_deref()).eq([None, None, Some("p1")]), "{found:?}");
     }
 
     #[test]
