@@ -1,12 +1,12 @@
 //! Imports and exports of any size: they are planned, written down before each step, carried out once whatever happens,
 //! and accounted for. Takes a client, and tells what happens to a listener; prints nothing and knows no exit code.
 
-mod batch;
 mod events;
 mod export;
 mod failure;
 mod fingerprint;
 mod patience;
+mod place;
 mod plan;
 mod run;
 mod state;

@@ -17,8 +17,8 @@ use super::ids::{LastIds, References};
 use super::request::{Duplicates, Reading, SourceRequest};
 use super::{FhirPlan, Plan, SourcePlan, Sources, source_name};
 use crate::VERSION;
-use crate::batch::Place;
 use crate::events::{Events, Stage};
+use crate::place::Place;
 use crate::state::StateFolder;
 
 mod planner;

@@ -8,8 +8,8 @@ use sources::SourceViolation;
 
 use super::history::last_updated;
 use super::request::{Duplicates, SourceRequest, Sources};
-use crate::batch::Place;
 use crate::fingerprint::Fingerprint;
+use crate::place::Place;
 
 /// Where the records with ids stand: 16 bytes for an id, and 8 for its place.
 #[derive(Debug, Default)]

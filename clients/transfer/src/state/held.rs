@@ -11,7 +11,7 @@ use sources::SourceViolation;
 use tables::{rejected_header, rejected_row};
 
 use super::StateFolder;
-use crate::batch::Place;
+use crate::place::Place;
 use files::PartialFile;
 
 /// What is wrong with one record.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::batch::Place;
+use crate::place::Place;
 
 /// Where each line of a batch comes from: runs of neighbouring lines.
 #[derive(Debug, Default, PartialEq, Eq)]

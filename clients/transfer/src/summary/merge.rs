@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sources::SourceViolation;
 
 use super::{FileSummary, ViolationCount};
-use crate::batch::Place;
+use crate::place::Place;
 use crate::plan::{Plan, source_name};
 use crate::run::ResultLine;
 use crate::state::{BatchState, HeldRecord, Journal, LineMap, StateFolder};

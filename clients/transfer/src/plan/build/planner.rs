@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clinikapi::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
 use records::{RecordId, ResourceType};
 use sources::{Doubt, Sink, Source, SourceViolation, Taken, UNSUPPORTED, unusable};
 
@@ -13,8 +14,8 @@ use super::super::ids::{Ids, LastIds, References, duplicate};
 use super::super::request::SourceRequest;
 use super::super::{BatchPlan, Sources, Warning, source_name};
 use super::{Findings, shown_name};
-use crate::batch::{OpenBatch, Place};
 use crate::fingerprint::Fingerprint;
+use crate::place::Place;
 use crate::state::{HeldRecords, LineMap, StateFolder};
 
 /// Pieces of this size go to the compressor.
@@ -39,16 +40,21 @@ fn holds_the_same(one: &Path, other: &Path) -> Result<bool> {
     Ok(content(one)? == content(other)?)
 }
 
-/// A batch that is being written.
+/// Whether a record of so many bytes still fits into a batch.
+fn has_room(batch: &BatchPlan, bytes: usize) -> bool {
+    batch.records < MAX_BATCH_RECORDS && (batch.records == 0 || batch.bytes + (bytes as u64) < MAX_BATCH_BYTES)
+}
+
+/// A batch that is being written. Until it is compressed, its bytes are those of its lines.
 struct Writing {
-    batch: OpenBatch,
-    number: usize,
+    batch: BatchPlan,
     lines: LineMap,
     piece: Vec<u8>,
     path: Option<PathBuf>,
 }
 
 /// Puts records into batches as they come.
+#[derive(Default)]
 pub(super) struct Planner<'a> {
     folder: Option<&'a StateFolder>,
     names: Vec<String>,
@@ -79,7 +85,6 @@ pub(super) struct Planner<'a> {
     sizes: Vec<(u64, u64)>,
     open: BTreeMap<ResourceType, Writing>,
     closed: Vec<BatchPlan>,
-    next_number: usize,
     compressor: Option<Compressor>,
     held: Option<HeldRecords>,
 }
@@ -94,26 +99,12 @@ impl<'a> Planner<'a> {
         Ok(Self {
             folder,
             names: sources.iter().map(|source| source_name(&source.path)).collect(),
-            source: 0,
             sources,
             history,
-            ids: Ids::default(),
-            last: None,
-            digests: Vec::new(),
-            unchanged: HashSet::new(),
-            references: None,
             findings,
-            warnings: BTreeMap::new(),
-            rejected: 0,
-            refused: 0,
-            left_out: 0,
-            bytes: 0,
-            sizes: Vec::new(),
-            open: BTreeMap::new(),
-            closed: Vec::new(),
-            next_number: 1,
             compressor: folder.map(|_| Compressor::start()),
             held: folder.map(HeldRecords::create).transpose()?,
+            ..Self::default()
         })
     }
 
@@ -160,26 +151,20 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn begin(&mut self, resource_type: ResourceType) -> Writing {
-        let number = self.next_number;
-        self.next_number += 1;
+    fn begin(&self, resource_type: ResourceType) -> Writing {
+        let number = self.open.len() + self.closed.len() + 1;
+        let batch = BatchPlan { number, resource_type, records: 0, bytes: 0, without_id: 0 };
         let path = self.folder.map(|folder| folder.batch(number));
-        Writing { batch: OpenBatch::new(resource_type), number, lines: LineMap::default(), piece: Vec::new(), path }
+        Writing { batch, lines: LineMap::default(), piece: Vec::new(), path }
     }
 
     fn close(&mut self, writing: Writing) -> Result<()> {
-        let Writing { batch, number, lines, piece, path } = writing;
+        let Writing { batch, lines, piece, path } = writing;
         if let (Some(path), Some(folder)) = (path, self.folder) {
-            lines.store(&folder.lines(number))?;
+            lines.store(&folder.lines(batch.number))?;
             self.compress(|compressor| compressor.write(&path, piece) && compressor.close(path.clone()))?;
         }
-        self.closed.push(BatchPlan {
-            number,
-            resource_type: batch.resource_type,
-            records: batch.records,
-            bytes: batch.bytes,
-            without_id: batch.without_id,
-        });
+        self.closed.push(batch);
         Ok(())
     }
 
@@ -250,7 +235,7 @@ impl Sink for Planner<'_> {
         if let Some(references) = &mut self.references {
             references.note(resource_type, id.as_ref(), place, record);
         }
-        if self.open.get(&resource_type).is_some_and(|writing| !writing.batch.has_room(record.len()))
+        if self.open.get(&resource_type).is_some_and(|writing| !has_room(&writing.batch, record.len()))
             && let Some(full) = self.open.remove(&resource_type)
         {
             self.close(full)?;
@@ -260,7 +245,9 @@ impl Sink for Planner<'_> {
             self.open.insert(resource_type, begun);
         }
         let writing = self.open.get_mut(&resource_type).context("open batch")?;
-        writing.batch.add(id.is_some(), record.len());
+        writing.batch.records += 1;
+        writing.batch.bytes += record.len() as u64 + 1;
+        writing.batch.without_id += u64::from(id.is_none());
         writing.lines.push(place);
         if let Some(path) = &writing.path {
             writing.piece.extend_from_slice(record);
@@ -292,10 +279,7 @@ impl Sink for Planner<'_> {
 
     fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()> {
         self.bytes += bytes.len() as u64;
-        match &mut self.held {
-            Some(held) => held.bytes(resource_type, bytes, last),
-            None => Ok(()),
-        }
+        self.held.as_mut().map_or(Ok(()), |held| held.bytes(resource_type, bytes, last))
     }
 
     fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()> {
@@ -304,10 +288,8 @@ impl Sink for Planner<'_> {
             let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
             findings.rejected(file, line, violations)?;
         }
-        match &mut self.held {
-            Some(held) => held.violations(resource_type, Place { source: self.source, line }, violations),
-            None => Ok(()),
-        }
+        let place = Place { source: self.source, line };
+        self.held.as_mut().map_or(Ok(()), |held| held.violations(resource_type, place, violations))
     }
 
     fn rejected_row(
@@ -318,10 +300,8 @@ impl Sink for Planner<'_> {
         violations: &[SourceViolation],
     ) -> Result<()> {
         let path = self.sources.get(self.source).map(|source| source.path.as_path());
-        match (&mut self.held, path) {
-            (Some(held), Some(path)) => held.row((self.source, path), header, row, delimiter, violations),
-            _ => Ok(()),
-        }
+        let held = self.held.as_mut().zip(path);
+        held.map_or(Ok(()), |(held, path)| held.row((self.source, path), header, row, delimiter, violations))
     }
 
     fn refused(
@@ -339,17 +319,29 @@ impl Sink for Planner<'_> {
             let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
             findings.rejected(file, line, violations)?;
         }
-        match &mut self.held {
-            Some(held) => {
-                let place = Place { source: self.source, line };
-                held.refused(is_unsupported, place, resource_type, text, violations)
-            }
-            None => Ok(()),
-        }
+        let place = Place { source: self.source, line };
+        let held = self.held.as_mut();
+        held.map_or(Ok(()), |held| held.refused(is_unsupported, place, resource_type, text, violations))
     }
 
     fn doubtful(&mut self, line: u64, resource_type: ResourceType, field: &str, doubt: Doubt) {
         let place = Place { source: self.source, line };
         self.warnings.entry((resource_type, field.to_owned(), doubt)).or_insert((0, place)).0 += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_full_at_its_limits() {
+        let resource_type = ResourceType::Patient;
+        let mut batch = BatchPlan { number: 1, resource_type, records: 0, bytes: 0, without_id: 0 };
+        assert!(has_room(&batch, usize::MAX >> 1));
+        (batch.records, batch.bytes) = (1, MAX_BATCH_BYTES - 9);
+        assert!(has_room(&batch, 8) && !has_room(&batch, 9));
+        (batch.records, batch.bytes) = (MAX_BATCH_RECORDS, 0);
+        assert!(!has_room(&batch, 0));
     }
 }
