@@ -17,6 +17,19 @@ const INNER: [&str; 3] = ["batches", "results", "held"];
 /// Rejected rows of tables as they came.
 const ROWS: &str = "rejected-rows";
 
+/// Methods for the files and folders that have one place each.
+macro_rules! paths {
+    ($($(#[$doc:meta])* $name:ident: $path:literal,)*) => {
+        $(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $name(&self) -> PathBuf {
+                self.path.join($path)
+            }
+        )*
+    };
+}
+
 /// The folder of one run.
 #[derive(Debug, Clone)]
 pub struct StateFolder {
@@ -169,57 +182,28 @@ impl StateFolder {
         &self.path
     }
 
-    #[must_use]
-    pub fn request(&self) -> PathBuf {
-        self.path.join("run.json")
-    }
-
-    #[must_use]
-    pub fn plan(&self) -> PathBuf {
-        self.path.join("plan.json")
-    }
-
-    #[must_use]
-    pub fn journal(&self) -> PathBuf {
-        self.path.join("journal.ndjson")
-    }
-
-    /// What was made of the rejected records, once they were imported again.
-    #[must_use]
-    pub fn retried(&self) -> PathBuf {
-        self.path.join("retried.json")
-    }
-
-    #[must_use]
-    pub fn summary(&self) -> PathBuf {
-        self.path.join("summary.json")
-    }
-
-    #[must_use]
-    pub fn report(&self) -> PathBuf {
-        self.path.join("report.html")
-    }
-
-    #[must_use]
-    pub fn errors(&self) -> PathBuf {
-        self.path.join("errors.ndjson")
-    }
-
-    #[must_use]
-    pub fn ids(&self) -> PathBuf {
-        self.path.join("ids.ndjson")
-    }
-
-    /// Rejected records of a run with one type.
-    #[must_use]
-    pub fn rejected(&self) -> PathBuf {
-        self.path.join("rejected.ndjson")
-    }
-
-    /// Rejected records of a run with several types: one file for each.
-    #[must_use]
-    pub fn rejected_folder(&self) -> PathBuf {
-        self.path.join("rejected")
+    paths! {
+        request: "run.json",
+        plan: "plan.json",
+        journal: "journal.ndjson",
+        /// What was made of the rejected records, once they were imported again.
+        retried: "retried.json",
+        summary: "summary.json",
+        report: "report.html",
+        errors: "errors.ndjson",
+        ids: "ids.ndjson",
+        /// Rejected records of a run with one type.
+        rejected: "rejected.ndjson",
+        /// Rejected records of a run with several types: one file for each.
+        rejected_folder: "rejected",
+        /// The hashes of the files of rejected records that are being written, until the summary tells them.
+        rejected_sums: "rejected.json",
+        /// FHIR's resources that were refused, as they came.
+        refused: "refused.ndjson",
+        /// FHIR's resources of types that have no records, as they came.
+        unsupported: "unsupported.ndjson",
+        /// What is wrong with both.
+        refusals: "held/refused.violations.ndjson",
     }
 
     #[must_use]
@@ -243,30 +227,6 @@ impl StateFolder {
     #[must_use]
     pub fn reported(&self, number: usize, report: &str) -> PathBuf {
         self.path.join("results").join(format!("{number:04}.{report}.ndjson"))
-    }
-
-    /// The hashes of the files of rejected records that are being written, until the summary tells them.
-    #[must_use]
-    pub fn rejected_sums(&self) -> PathBuf {
-        self.path.join("rejected.json")
-    }
-
-    /// FHIR's resources that were refused, as they came.
-    #[must_use]
-    pub fn refused(&self) -> PathBuf {
-        self.path.join("refused.ndjson")
-    }
-
-    /// FHIR's resources of types that have no records, as they came.
-    #[must_use]
-    pub fn unsupported(&self) -> PathBuf {
-        self.path.join("unsupported.ndjson")
-    }
-
-    /// What is wrong with both.
-    #[must_use]
-    pub(crate) fn refusals(&self) -> PathBuf {
-        self.path.join("held").join("refused.violations.ndjson")
     }
 
     /// Records that were never sent: `records` or `violations`.
