@@ -21,21 +21,21 @@ use crate::settings::Settings;
 pub(super) fn import(arguments: &Import, global: &Global, output: &Output) -> Result<Exit> {
     let sources = resolve_sources(&arguments.what.all(), arguments.reading.format, arguments.incomplete)?;
     if arguments.dry_run {
-        return dry_run(arguments, sources, global, output);
+        return dry_run(arguments, &sources, global, output);
     }
     check_state(arguments)?;
     let run = Begin {
-        reading: &arguments.reading,
+        reading: check(&sources, &arguments.reading, global)?,
         acting: &arguments.acting,
         other_tenant: arguments.other_tenant,
         of: None,
     };
-    start(sources, &run, global, output)
+    start(sources, run, global, output)
 }
 
 /// How a run begins.
 pub(super) struct Begin<'a> {
-    pub(super) reading: &'a Reading,
+    pub(super) reading: transfer::Reading,
     pub(super) acting: &'a Acting,
     /// Whether exports of another tenant or environment may be imported.
     pub(super) other_tenant: bool,
@@ -88,30 +88,37 @@ fn check_owner(sources: &Sources, owner: &Owner) -> Result<()> {
 /// Begins a run of its own.
 pub(super) fn start(
     sources: Sources,
-    Begin { reading, acting, other_tenant, of }: &Begin<'_>,
+    Begin { reading, acting, other_tenant, of }: Begin<'_>,
     global: &Global,
     output: &Output,
 ) -> Result<Exit> {
-    let reading_of_run = check(&sources, reading, global)?;
     let settings = Settings::resolve(global)?;
     let reads_stdin = sources.files().any(|source| source.path.as_os_str() == "-");
     if settings.key.environment() == "live" && !acting.yes && (reads_stdin || !io::stdin().is_terminal()) {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     // Before a folder is made for nothing.
-    super::offline::check(&sources, &reading_of_run, output)?;
+    super::offline::check(&sources, &reading, output)?;
     let client = settings.client(output)?;
     // A wrong key or address shows before anything is read.
     let (limits, _) = settings.limits(&client)?;
-    if let Some(Retried { owner, .. }) = of {
-        check_tenant(owner, &settings.owner(&limits))?;
+    let owner = settings.owner(&limits);
+    if let Some(of) = &of {
+        check_tenant(of.owner, &owner)?;
     }
     if !other_tenant {
-        check_owner(&sources, &settings.owner(&limits))?;
+        check_owner(&sources, &owner)?;
     }
     let request = ImportRequest {
+        version: transfer::VERSION,
+        run: new_run()?,
+        from: sources,
+        reading,
+        label: acting.label.clone(),
+        max_rejected: acting.max_rejected,
+        owner,
         retry_of: of.as_ref().map(|of| of.first.to_owned()),
-        ..request(sources, reading_of_run, acting, Some(settings.owner(&limits)))?
+        confirmed: acting.yes,
     };
     let folder = StateFolder::create(&match &acting.state {
         Some(path) => path.clone(),
@@ -123,12 +130,12 @@ pub(super) fn start(
         output.warn(&format!("others may look into {}: its file system knows no modes", files::shown(folder.path())));
     }
     // Before it can be resumed, and once it can: whoever retries again knows whether something may have been sent.
-    if let Some(Retried { first, .. }) = of {
-        super::retry::write_down(first, &folder, false)?;
+    if let Some(of) = &of {
+        super::retry::write_down(of.first, &folder, false)?;
     }
     folder.begin(&request)?;
-    if let Some(Retried { first, .. }) = of {
-        super::retry::write_down(first, &folder, true)?;
+    if let Some(of) = &of {
+        super::retry::write_down(of.first, &folder, true)?;
     }
     output.say(&format!("to {}, with a {} key", settings.url, settings.key.environment()));
     output.say(&format!("state folder: {}", files::shown(folder.path())));
@@ -149,45 +156,21 @@ fn check(Sources { sources, .. }: &Sources, reading: &Reading, global: &Global) 
     reading.for_run()
 }
 
-fn request(from: Sources, reading: transfer::Reading, acting: &Acting, owner: Option<Owner>) -> Result<ImportRequest> {
-    Ok(ImportRequest {
-        version: transfer::VERSION,
-        run: new_run()?,
-        from,
-        reading,
-        label: acting.label.clone(),
-        max_rejected: acting.max_rejected,
-        owner: owner.unwrap_or_default(),
-        retry_of: None,
-        confirmed: acting.yes,
-    })
-}
-
 /// A name for a run: when, and twelve random characters. No two runs share one.
 fn new_run() -> Result<String> {
     let random = clinikapi::new_key()?;
     Ok(format!("r{}", random.get(..12).unwrap_or_default()))
 }
 
-fn dry_run(arguments: &Import, sources: Sources, global: &Global, output: &Output) -> Result<Exit> {
-    let reading = check(&sources, &arguments.reading, global)?;
-    super::offline::check(&sources, &reading, output)?;
+fn dry_run(arguments: &Import, sources: &Sources, global: &Global, output: &Output) -> Result<Exit> {
+    let reading = check(sources, &arguments.reading, global)?;
+    super::offline::check(sources, &reading, output)?;
     let limits = match Settings::resolve_if_given(global)? {
         Some(settings) => Some(settings.limits(&settings.client(output)?)?.0),
         None => None,
     };
-    let request = request(sources, reading, &arguments.acting, None)?;
     let progress = Progress::new(output);
-    let plan = transfer::build(BuildInput {
-        run: &request.run,
-        from: &request.from,
-        reading: &request.reading,
-        folder: None,
-        retry_of: None,
-        events: &progress,
-        findings: None,
-        has_references: false,
-    })?;
+    let plan = transfer::build(BuildInput::new(&new_run()?, sources, &reading, &progress))?;
     progress.finish();
     show::plan(&plan, limits.as_ref(), output);
     output.event_or_document(&show::plan_event(&plan, limits.as_ref()))?;
@@ -217,14 +200,9 @@ impl Run<'_> {
         let how = if reads_stdin { "begin again" } else { &resume };
         Output::on_interrupt(&format!("nothing was sent; {how}"));
         let plan = transfer::build(BuildInput {
-            run: &request.run,
-            from: &request.from,
-            reading: &request.reading,
             folder: Some(self.folder),
             retry_of: request.retry_of.as_deref(),
-            events: self.progress,
-            findings: None,
-            has_references: false,
+            ..BuildInput::new(&request.run, &request.from, &request.reading, self.progress)
         })?;
         plan.store(self.folder)?;
         show::plan(&plan, limits, self.output);

@@ -34,14 +34,9 @@ pub(super) fn look_at(
     check(&from, &reading, output)?;
     let progress = Progress::new(output);
     let plan = transfer::build(BuildInput {
-        run: "",
-        from: &from,
-        reading: &reading,
-        folder: None,
-        retry_of: None,
-        events: &progress,
         findings: Some(findings),
         has_references,
+        ..BuildInput::new("", &from, &reading, &progress)
     })?;
     progress.finish();
     Ok(plan)

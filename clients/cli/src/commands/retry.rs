@@ -8,15 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
-use tables::UnknownColumns;
 use transfer::{
-    BatchPlan, BatchState, Duplicates, ImportRequest, Journal, Plan, StateFolder, Summary, may_begin_anew,
-    resolve_sources,
+    BatchPlan, BatchState, ImportRequest, Journal, Plan, Reading, StateFolder, Summary, may_begin_anew, resolve_sources,
 };
 
 use super::import;
 use super::resume::{edited, settings_of};
-use crate::cli::{Global, Reading, Retry};
+use crate::cli::{Global, Retry};
 use crate::exit::{Exit, usage};
 use crate::output::Output;
 
@@ -66,18 +64,10 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         vec![folder.rejected_folder()]
     };
     warn_of_stored(&folder, &plan, &summary, output)?;
-    let reading = Reading {
-        format: None,
-        map: None,
-        encoding: None,
-        delimiter: None,
-        unknown: UnknownColumns::Error,
-        duplicates: Duplicates::First,
-        unmapped: fhir::Unmapped::Keep,
-    };
     let of = import::Retried { first: folder.path(), owner: &first.owner };
-    let run = import::Begin { reading: &reading, acting: &arguments.acting, other_tenant: false, of: Some(of) };
-    import::start(resolve_sources(&what, None, false)?, &run, global, output)
+    let (reading, acting) = (Reading::default(), &arguments.acting);
+    let run = import::Begin { reading, acting, other_tenant: false, of: Some(of) };
+    import::start(resolve_sources(&what, None, false)?, run, global, output)
 }
 
 /// The plan and the figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.

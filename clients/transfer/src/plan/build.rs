@@ -52,6 +52,14 @@ pub struct BuildInput<'a> {
     pub has_references: bool,
 }
 
+impl<'a> BuildInput<'a> {
+    /// That of a plan which is only looked at, and of whose records nobody hears.
+    #[must_use]
+    pub fn new(run: &'a str, from: &'a Sources, reading: &'a Reading, events: &'a dyn Events) -> Self {
+        Self { run, from, reading, folder: None, retry_of: None, events, findings: None, has_references: false }
+    }
+}
+
 /// How the sources are read, with the map read and the encoding found.
 struct Opened<'a> {
     reading: &'a Reading,

@@ -38,7 +38,7 @@ pub struct ImportRequest {
 }
 
 /// How the sources are read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reading {
     pub map: Option<PathBuf>,
@@ -51,23 +51,12 @@ pub struct Reading {
     pub unmapped: Unmapped,
 }
 
-impl Reading {
-    /// Everything as it is unless something else is said.
-    pub const PLAIN: Self = Self {
-        map: None,
-        encoding: None,
-        delimiter: None,
-        unknown: UnknownColumns::Error,
-        duplicates: Duplicates::First,
-        unmapped: Unmapped::Keep,
-    };
-}
-
 /// Which of several records with one id is imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Duplicates {
     /// The first; the others are rejected.
+    #[default]
     First,
     /// The last valid one; those before it are left out.
     Last,
