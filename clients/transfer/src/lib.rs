@@ -20,8 +20,8 @@ pub use export::{
 pub use failure::Failure;
 pub use patience::Patience;
 pub use plan::{
-    BatchPlan, BuildInput, Duplicates, FhirPlan, Findings, ImportRequest, MaxRejected, Plan, Reading, SourcePlan,
-    SourceRequest, Sources, Warning, build, check_sources, resolve_sources, source_name,
+    BatchPlan, BuildInput, Duplicates, FhirPlan, Finding, Findings, ImportRequest, MaxRejected, Plan, Reading,
+    SourcePlan, SourceRequest, Sources, Warning, build, check_sources, resolve_sources, source_name,
 };
 pub use run::{Driver, Memory, Stop, Waiting, may_begin_anew};
 pub use state::{BatchState, JobFailure, Journal, StateFolder};

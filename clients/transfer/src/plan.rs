@@ -20,7 +20,7 @@ mod history;
 mod ids;
 mod request;
 
-pub use build::{BuildInput, Findings, build, check_sources};
+pub use build::{BuildInput, Finding, Findings, build, check_sources};
 pub use request::{Duplicates, ImportRequest, Reading, SourceRequest, Sources, resolve_sources};
 
 /// How many rejected records still count as success.

@@ -21,7 +21,7 @@ pub(super) fn look_at(
     what: &What,
     reading: &Reading,
     has_references: bool,
-    findings: &mut dyn Findings,
+    findings: &mut Findings<'_>,
     output: &Output,
 ) -> Result<Plan> {
     let what = what.all();

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 use sources::SourceViolation;
-use transfer::{Findings, Plan};
+use transfer::{Finding, Findings, Plan};
 
 use super::offline::look_at;
 use crate::cli::Validate;
@@ -18,7 +18,8 @@ const MAX_LISTED: u64 = 1000;
 
 pub(super) fn validate(arguments: &Validate, output: &Output) -> Result<Exit> {
     let mut printer = Printer::new(arguments.limit, output);
-    let plan = look_at(&arguments.what, &arguments.reading, arguments.references, &mut printer, output)?;
+    let findings: &mut Findings<'_> = &mut |file, line, found| printer.found(file, line, found);
+    let plan = look_at(&arguments.what, &arguments.reading, arguments.references, findings, output)?;
     printer.end(&plan)
 }
 
@@ -37,6 +38,19 @@ impl<'a> Printer<'a> {
         let all = if output.format() == OutputFormat::Json { MAX_LISTED } else { u64::MAX };
         let out = BufWriter::new(io::stdout());
         Self { output, limit: limit.unwrap_or(all), violations: 0, missing: 0, listed: Vec::new(), out }
+    }
+
+    fn found(&mut self, file: &str, line: u64, found: Finding<'_>) -> Result<()> {
+        match found {
+            Finding::Accepted(_) => Ok(()),
+            Finding::Rejected(violations) => {
+                violations.iter().try_for_each(|violation| self.print(file, line, violation))
+            }
+            Finding::Missing(violation) => {
+                self.missing += 1;
+                self.print(file, line, &violation)
+            }
+        }
     }
 
     fn print(&mut self, file: &str, line: u64, violation: &SourceViolation) -> Result<()> {
@@ -95,20 +109,5 @@ impl<'a> Printer<'a> {
             }
         }
         Ok(if invalid + missing > 0 { Exit::Rejected } else { Exit::Done })
-    }
-}
-
-impl Findings for Printer<'_> {
-    fn accepted(&mut self, _: &str, _: u64, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn rejected(&mut self, file: &str, line: u64, violations: &[SourceViolation]) -> Result<()> {
-        violations.iter().try_for_each(|violation| self.print(file, line, violation))
-    }
-
-    fn missing(&mut self, file: &str, line: u64, violation: &SourceViolation) -> Result<()> {
-        self.missing += 1;
-        self.print(file, line, violation)
     }
 }

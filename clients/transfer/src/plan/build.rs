@@ -25,17 +25,18 @@ mod planner;
 
 use planner::{Planner, id_of};
 
-/// Hears what is found while a plan is made.
-pub trait Findings {
+/// What is found in a line while a plan is made.
+pub enum Finding<'a> {
     /// A record that would be sent.
-    fn accepted(&mut self, file: &str, line: u64, record: &[u8]) -> Result<()>;
-
+    Accepted(&'a [u8]),
     /// What is wrong with a record.
-    fn rejected(&mut self, file: &str, line: u64, violations: &[SourceViolation]) -> Result<()>;
-
+    Rejected(&'a [SourceViolation]),
     /// A record refers to one that is not there.
-    fn missing(&mut self, file: &str, line: u64, violation: &SourceViolation) -> Result<()>;
+    Missing(SourceViolation),
 }
+
+/// Hears what is found: in which file, on which line, and what.
+pub type Findings<'a> = dyn FnMut(&str, u64, Finding<'_>) -> Result<()> + 'a;
 
 /// What a plan is made of.
 pub struct BuildInput<'a> {
@@ -47,7 +48,7 @@ pub struct BuildInput<'a> {
     /// The state folder of the import whose rejected records these are.
     pub retry_of: Option<&'a Path>,
     pub events: &'a dyn Events,
-    pub findings: Option<&'a mut dyn Findings>,
+    pub findings: Option<&'a mut Findings<'a>>,
     /// Whether what records refer to must be among them.
     pub has_references: bool,
 }

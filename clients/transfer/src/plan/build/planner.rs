@@ -13,7 +13,7 @@ use super::super::history::History;
 use super::super::ids::{Ids, LastIds, References, duplicate};
 use super::super::request::SourceRequest;
 use super::super::{BatchPlan, Sources, Warning, source_name};
-use super::{Findings, shown_name};
+use super::{Finding, Findings, shown_name};
 use crate::fingerprint::Fingerprint;
 use crate::place::Place;
 use crate::state::{HeldRecords, LineMap, StateFolder};
@@ -70,7 +70,7 @@ pub(super) struct Planner<'a> {
     /// Lines that were rejected before, where these records are what became of them.
     pub(super) unchanged: HashSet<Fingerprint>,
     pub(super) references: Option<References>,
-    findings: Option<&'a mut dyn Findings>,
+    findings: Option<&'a mut Findings<'a>>,
     /// How many records have a doubtful value, and where the first one is.
     warnings: BTreeMap<(ResourceType, String, Doubt), (u64, Place)>,
     /// Rejected records of the source in hand.
@@ -94,7 +94,7 @@ impl<'a> Planner<'a> {
         sources: &'a [SourceRequest],
         folder: Option<&'a StateFolder>,
         history: History,
-        findings: Option<&'a mut dyn Findings>,
+        findings: Option<&'a mut Findings<'a>>,
     ) -> Result<Self> {
         Ok(Self {
             folder,
@@ -178,21 +178,18 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Tells of references to what is not there.
-    fn tell_missing(&mut self) -> Result<()> {
-        let (Some(references), Some(findings)) = (self.references.take(), &mut self.findings) else { return Ok(()) };
-        for reference in references.missing() {
-            let Place { source, line } = reference.place;
-            let file = self.names.get(source).map(String::as_str).unwrap_or_default();
-            findings.missing(file, line, &reference.violation())?;
-        }
-        Ok(())
+    /// Tells what was found on a line, if anybody wants to hear it.
+    fn tell(&mut self, Place { source, line }: Place, found: Finding<'_>) -> Result<()> {
+        let Some(findings) = &mut self.findings else { return Ok(()) };
+        findings(self.names.get(source).map(String::as_str).unwrap_or_default(), line, found)
     }
 
     /// Ends all batches; `read` is how the reading ended.
     pub(super) fn finish(mut self, read: Result<()>) -> Result<(Vec<BatchPlan>, Vec<Warning>)> {
         read?;
-        self.tell_missing()?;
+        for reference in self.references.take().map(References::missing).unwrap_or_default() {
+            self.tell(reference.place, Finding::Missing(reference.violation()))?;
+        }
         while let Some((_, writing)) = self.open.pop_first() {
             self.close(writing)?;
         }
@@ -228,10 +225,7 @@ impl Sink for Planner<'_> {
             }
             rejected @ Taken::Rejected(_) => return Ok(rejected),
         }
-        if let Some(findings) = &mut self.findings {
-            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
-            findings.accepted(file, line, record)?;
-        }
+        self.tell(place, Finding::Accepted(record))?;
         if let Some(references) = &mut self.references {
             references.note(resource_type, id.as_ref(), place, record);
         }
@@ -284,11 +278,8 @@ impl Sink for Planner<'_> {
 
     fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()> {
         self.rejected += 1;
-        if let Some(findings) = &mut self.findings {
-            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
-            findings.rejected(file, line, violations)?;
-        }
         let place = Place { source: self.source, line };
+        self.tell(place, Finding::Rejected(violations))?;
         self.held.as_mut().map_or(Ok(()), |held| held.violations(resource_type, place, violations))
     }
 
@@ -315,11 +306,8 @@ impl Sink for Planner<'_> {
         self.bytes += text.len() as u64;
         let is_unsupported = violations.iter().any(|violation| violation.code == UNSUPPORTED);
         self.refused += u64::from(!is_unsupported);
-        if let Some(findings) = &mut self.findings {
-            let file = self.names.get(self.source).map(String::as_str).unwrap_or_default();
-            findings.rejected(file, line, violations)?;
-        }
         let place = Place { source: self.source, line };
+        self.tell(place, Finding::Rejected(violations))?;
         let held = self.held.as_mut();
         held.map_or(Ok(()), |held| held.refused(is_unsupported, place, resource_type, text, violations))
     }
