@@ -28,4 +28,4 @@ pub use state::{BatchState, JobFailure, Journal, StateFolder};
 pub use summary::{Figures, Summary, summarise};
 
 /// The version of the files that runs and exports keep.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;

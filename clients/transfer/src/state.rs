@@ -7,6 +7,5 @@ mod lines;
 
 pub use folder::StateFolder;
 pub(crate) use held::{HeldRecord, HeldRecords};
-pub(crate) use journal::Step;
 pub use journal::{BatchState, JobFailure, Journal};
 pub(crate) use lines::LineMap;

@@ -13,7 +13,7 @@ use crate::events::{Events, Stage};
 use crate::failure::Failure;
 use crate::patience::{Patience, in_words, is_not_found, job, tell, tell_of_slot};
 use crate::plan::{BatchPlan, ImportRequest, Plan};
-use crate::state::{BatchState, JobFailure, Journal, StateFolder, Step};
+use crate::state::{BatchState, JobFailure, Journal, StateFolder};
 
 /// Jobs that run at the same time, at most.
 const MAX_RUNNING: usize = 4;
@@ -252,7 +252,7 @@ impl<'a> Driver<'a> {
                 state @ BatchState::Failed { .. } if may_begin_anew(batch, &state) => self.restart(batch)?,
                 BatchState::Gone { job_id } => {
                     self.memory.asked_again.insert(batch.number);
-                    self.journal.record(batch.number, Step::Started { job_id })?;
+                    self.journal.record(batch.number, BatchState::Started { job_id })?;
                 }
                 // As when the process died in between.
                 BatchState::Collected { .. } | BatchState::Unreported { rejected: 0, .. } => {
@@ -266,7 +266,7 @@ impl<'a> Driver<'a> {
 
     pub(super) fn restart(&mut self, batch: &BatchPlan) -> Result<()> {
         self.events.say(&format!("batch {} begins anew", batch.number));
-        self.journal.record(batch.number, Step::Restarted)
+        self.journal.record(batch.number, BatchState::Planned)
     }
 
     fn poll(&mut self, batch: &BatchPlan, job_id: &str, schedule: &mut Schedule) -> Result<()> {
@@ -283,15 +283,15 @@ impl<'a> Driver<'a> {
             JobStatus::Completed => {
                 check_counts(batch, &job)?;
                 let (stored, rejected) = (job.succeeded_records, job.failed_records);
-                let step = Step::Completed { job_id: job_id.to_owned(), stored, rejected };
-                self.ended(batch, job_id, step, None)?;
+                let state = BatchState::Completed { job_id: job_id.to_owned(), stored, rejected };
+                self.ended(batch, job_id, state, None)?;
                 self.collect(batch, job_id, Some(job))
             }
             JobStatus::Failed => {
                 let code = job.errors.first().map(|error| error.code.clone()).unwrap_or_default();
                 let failure = JobFailure { code, reason: job.reason(), stored: job.succeeded_records };
                 let reason = failure.reason.clone();
-                self.ended(batch, job_id, Step::Failed { job_id: job_id.to_owned(), failure }, Some(&reason))
+                self.ended(batch, job_id, BatchState::Failed { job_id: job_id.to_owned(), failure }, Some(&reason))
             }
             JobStatus::Pending | JobStatus::Processing => {
                 self.events.job(job_id, job.processed_records, batch.records);
@@ -309,11 +309,11 @@ impl<'a> Driver<'a> {
             return self.restart(batch);
         }
         let reason = "the job is gone: deleted, or older than 7 days";
-        self.ended(batch, job_id, Step::Gone { job_id: job_id.to_owned() }, Some(reason))
+        self.ended(batch, job_id, BatchState::Gone { job_id: job_id.to_owned() }, Some(reason))
     }
 
-    fn ended(&mut self, batch: &BatchPlan, job_id: &str, step: Step, trouble: Option<&str>) -> Result<()> {
-        self.journal.record(batch.number, step)?;
+    fn ended(&mut self, batch: &BatchPlan, job_id: &str, state: BatchState, trouble: Option<&str>) -> Result<()> {
+        self.journal.record(batch.number, state)?;
         if let Some(reason) = trouble {
             self.events.warn(&format!("batch {}: job {job_id} failed: {reason}", batch.number));
         }
@@ -341,7 +341,7 @@ impl<'a> Driver<'a> {
             counts => counts?,
         };
         let (stored, rejected) = (counts.stored, counts.rejected);
-        self.journal.record(batch.number, Step::Collected { job_id: job_id.to_owned(), stored, rejected })?;
+        self.journal.record(batch.number, BatchState::Collected { job_id: job_id.to_owned(), stored, rejected })?;
         // Patients' data that is no longer needed does not stay on the disk, whoever hears of it.
         files::remove(&self.folder.batch(batch.number))?;
         self.events.event(&json!({"event": "collected", "batch": batch.number, "jobId": job_id, "stored": stored,
@@ -353,7 +353,7 @@ impl<'a> Driver<'a> {
     fn unreported(&mut self, batch: &BatchPlan, job_id: &str) -> Result<()> {
         let (stored, rejected) = self.state(batch)?.counts().context("the batch has not completed")?;
         let job_id = job_id.to_owned();
-        self.journal.record(batch.number, Step::Unreported { job_id: job_id.clone(), stored, rejected })?;
+        self.journal.record(batch.number, BatchState::Unreported { job_id: job_id.clone(), stored, rejected })?;
         if rejected == 0 {
             files::remove(&self.folder.batch(batch.number))?;
         }

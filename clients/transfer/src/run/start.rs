@@ -11,7 +11,7 @@ use serde_json::json;
 use super::driver::Driver;
 use crate::failure::Failure;
 use crate::plan::{BatchPlan, ImportRequest};
-use crate::state::{BatchState, Step};
+use crate::state::BatchState;
 
 /// An upload that the store refuses is made anew so often.
 const UPLOADS: u32 = 3;
@@ -90,7 +90,7 @@ impl Driver<'_> {
             None => self.upload(batch)?,
         };
         let key = clinikapi::new_key()?;
-        self.journal.record(batch.number, Step::Starting { upload_id: upload_id.clone(), key: key.clone() })?;
+        self.journal.record(batch.number, BatchState::Starting { upload_id: upload_id.clone(), key: key.clone() })?;
         Ok((upload_id, key))
     }
 
@@ -122,13 +122,13 @@ impl Driver<'_> {
                 }
             }
         };
-        self.journal.record(batch.number, Step::Uploaded { upload_id: upload_id.clone() })?;
+        self.journal.record(batch.number, BatchState::Uploaded { upload_id: upload_id.clone() })?;
         self.events.event(&json!({"event": "uploaded", "batch": batch.number, "bytes": bytes}))?;
         Ok(upload_id)
     }
 
     fn started(&mut self, batch: &BatchPlan, job_id: &str) -> Result<Start> {
-        self.journal.record(batch.number, Step::Started { job_id: job_id.to_owned() })?;
+        self.journal.record(batch.number, BatchState::Started { job_id: job_id.to_owned() })?;
         self.events.event(&json!({"event": "started", "batch": batch.number, "jobId": job_id,
             "resourceType": batch.resource_type.as_str(), "records": batch.records}))?;
         Ok(Start::Running)

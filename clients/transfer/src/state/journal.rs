@@ -10,10 +10,12 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A step of one batch.
+/// Where a batch is: at the step that was written down last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case", rename_all_fields = "camelCase")]
-pub enum Step {
+pub enum BatchState {
+    /// It is to begin; what was tried before has stored nothing, or what it stored is replaced.
+    Planned,
     /// Its records are uploaded.
     Uploaded { upload_id: String },
     /// The import is started with this key, now. The upload and the key belong together: another upload under the
@@ -31,8 +33,6 @@ pub enum Step {
     Collected { job_id: String, stored: u64, rejected: u64 },
     /// It has completed, and its reports are gone.
     Unreported { job_id: String, stored: u64, rejected: u64 },
-    /// It begins anew: what was tried before has stored nothing, or what it stored is replaced.
-    Restarted,
 }
 
 /// How a job failed.
@@ -47,44 +47,7 @@ pub struct JobFailure {
     pub stored: u64,
 }
 
-/// A line of the journal.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    at: Timestamp,
-    batch: usize,
-    #[serde(flatten)]
-    step: Step,
-}
-
-/// Where a batch is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BatchState {
-    Planned,
-    Uploaded { upload_id: String },
-    Starting { upload_id: String, key: String },
-    Started { job_id: String },
-    Completed { job_id: String, stored: u64, rejected: u64 },
-    Failed { job_id: String, failure: JobFailure },
-    Gone { job_id: String },
-    Collected { job_id: String, stored: u64, rejected: u64 },
-    Unreported { job_id: String, stored: u64, rejected: u64 },
-}
-
 impl BatchState {
-    fn after(step: Step) -> Self {
-        match step {
-            Step::Restarted => Self::Planned,
-            Step::Uploaded { upload_id } => Self::Uploaded { upload_id },
-            Step::Starting { upload_id, key } => Self::Starting { upload_id, key },
-            Step::Started { job_id } => Self::Started { job_id },
-            Step::Completed { job_id, stored, rejected } => Self::Completed { job_id, stored, rejected },
-            Step::Failed { job_id, failure } => Self::Failed { job_id, failure },
-            Step::Gone { job_id } => Self::Gone { job_id },
-            Step::Collected { job_id, stored, rejected } => Self::Collected { job_id, stored, rejected },
-            Step::Unreported { job_id, stored, rejected } => Self::Unreported { job_id, stored, rejected },
-        }
-    }
-
     /// The job, once there is one.
     #[must_use]
     pub fn job_id(&self) -> Option<&str> {
@@ -106,12 +69,7 @@ impl BatchState {
             Self::Completed { stored, rejected, .. }
             | Self::Collected { stored, rejected, .. }
             | Self::Unreported { stored, rejected, .. } => Some((*stored, *rejected)),
-            Self::Planned
-            | Self::Uploaded { .. }
-            | Self::Starting { .. }
-            | Self::Started { .. }
-            | Self::Failed { .. }
-            | Self::Gone { .. } => None,
+            _ => None,
         }
     }
 
@@ -150,6 +108,15 @@ impl BatchState {
             Self::Unreported { .. } => "unreported",
         }
     }
+}
+
+/// A line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    at: Timestamp,
+    batch: usize,
+    #[serde(flatten)]
+    state: BatchState,
 }
 
 /// A journal, and where every batch is by it.
@@ -194,10 +161,10 @@ impl Journal {
         let states = vec![BatchState::Planned; batches];
         let mut journal = Self { file: None, states, jobs: BTreeSet::new(), started_at: None, last_at: None };
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let Ok(Entry { at, batch, step }) = serde_json::from_slice(line) else {
+            let Ok(Entry { at, batch, state }) = serde_json::from_slice(line) else {
                 bail!("{} is damaged", path.display());
             };
-            journal.apply(batch, at, step)?;
+            journal.apply(batch, at, state)?;
         }
         Ok(journal)
     }
@@ -226,24 +193,24 @@ impl Journal {
         (self.started_at, self.last_at)
     }
 
-    fn apply(&mut self, batch: usize, at: Timestamp, step: Step) -> Result<()> {
+    fn apply(&mut self, batch: usize, at: Timestamp, new: BatchState) -> Result<()> {
         self.started_at.get_or_insert(at);
         self.last_at = Some(at);
         let state = batch.checked_sub(1).and_then(|index| self.states.get_mut(index));
         let state = state.context("the journal names a batch that the plan does not have")?;
-        *state = BatchState::after(step);
+        *state = new;
         self.jobs.extend(state.job_id().map(str::to_owned));
         Ok(())
     }
 
     /// Writes a step down. Once this returns, it is on the disk.
-    pub fn record(&mut self, batch: usize, step: Step) -> Result<()> {
+    pub fn record(&mut self, batch: usize, state: BatchState) -> Result<()> {
         let at = Timestamp::now();
-        let mut line = serde_json::to_vec(&Entry { at, batch, step: step.clone() })?;
+        let mut line = serde_json::to_vec(&Entry { at, batch, state: state.clone() })?;
         line.push(b'\n');
         let file = self.file.as_mut().context("the journal is only looked at")?;
         file.write_all(&line).and_then(|()| file.sync_data()).context("write journal")?;
-        self.apply(batch, at, step)
+        self.apply(batch, at, state)
     }
 }
 
@@ -264,14 +231,14 @@ mod tests {
         assert!(Journal::open(&path, 2).is_err(), "a journal that is missing is not begun anew");
         Journal::begin(&path).unwrap();
         let mut journal = Journal::open(&path, 2).unwrap();
-        journal.record(1, Step::Uploaded { upload_id: "u".to_owned() }).unwrap();
-        journal.record(1, Step::Starting { upload_id: "u".to_owned(), key: "k".to_owned() }).unwrap();
+        journal.record(1, BatchState::Uploaded { upload_id: "u".to_owned() }).unwrap();
+        journal.record(1, BatchState::Starting { upload_id: "u".to_owned(), key: "k".to_owned() }).unwrap();
         drop(journal);
         let text = std::fs::read(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 5]).unwrap();
         let mut journal = Journal::open(&path, 2).unwrap();
         assert!(matches!(journal.state(1), Some(BatchState::Uploaded { .. })));
-        journal.record(2, Step::Started { job_id: "j".to_owned() }).unwrap();
+        journal.record(2, BatchState::Started { job_id: "j".to_owned() }).unwrap();
         let journal = Journal::open(&path, 2).unwrap();
         assert_eq!(journal.state(2).unwrap().job_id(), Some("j"));
         assert!(journal.names("j") && !journal.names("u"));
