@@ -22,7 +22,7 @@ pub(crate) fn html(summary: &Summary) -> String {
 
 /// How it went, in a sentence.
 fn verdict(summary: &Summary) -> String {
-    match (summary.finished, summary.rejected, summary.open) {
+    match (summary.finished, summary.figures.rejected, summary.figures.open) {
         (true, 0, _) => "All records are stored.".to_owned(),
         (true, rejected, _) => {
             format!("Finished. {} records were rejected; the others are stored.", thousands(rejected))
@@ -44,7 +44,7 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
         title = text(&title),
     )?;
     writeln!(page, "<p class=\"total\">{}</p>", verdict(summary))?;
-    writeln!(page, "<p>{}</p>", sum(summary))?;
+    writeln!(page, "<p>{}</p>", summary.figures.sum(thousands))?;
     if let Some(reason) = &summary.reason {
         writeln!(page, "<p>{}</p>", text(reason))?;
     }
@@ -126,19 +126,6 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
     rows(page, "Jobs", &["#Batch", "Type", "Job", "State", "#Records", "#Stored", "#Rejected"], &jobs)?;
     page.push_str("</body></html>\n");
     Ok(())
-}
-
-/// The figures as a sum that adds up.
-fn sum(summary: &Summary) -> String {
-    let parts = [
-        (summary.stored, "stored"),
-        (summary.rejected, "rejected"),
-        (summary.left_out, "left out"),
-        (summary.open, "open"),
-    ];
-    let shown = parts.iter().enumerate().filter(|(at, (count, _))| *at < 2 || *count > 0);
-    let shown: Vec<_> = shown.map(|(_, (count, name))| format!("{} {name}", thousands(*count))).collect();
-    format!("{} read = {}", thousands(summary.read), shown.join(" + "))
 }
 
 /// A number with commas between its thousands.

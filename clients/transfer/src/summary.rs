@@ -33,14 +33,8 @@ pub struct Summary {
     pub finished: bool,
     /// Why it has not finished, or what failed.
     pub reason: Option<String>,
-    pub read: u64,
-    pub stored: u64,
-    pub rejected: u64,
-    /// Left out, since the chain of exports says that they were deleted, or are older than others.
-    #[serde(default)]
-    pub left_out: u64,
-    /// Neither stored, rejected nor left out: not sent yet, or of a job that failed.
-    pub open: u64,
+    #[serde(flatten)]
+    pub figures: Figures,
     pub max_rejected: MaxRejected,
     pub files: Vec<FileSummary>,
     pub jobs: Vec<JobSummary>,
@@ -59,40 +53,42 @@ pub struct Summary {
 }
 
 /// What was read, and what became of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Figures {
     pub read: u64,
     pub stored: u64,
     pub rejected: u64,
+    /// Left out, since the chain of exports says that they were deleted, or are older than others.
+    #[serde(default)]
     pub left_out: u64,
+    /// Neither stored, rejected nor left out: not sent yet, or of a job that failed.
     pub open: u64,
 }
 
 impl Figures {
     #[must_use]
-    pub fn of_plan(plan: &Plan, stored: u64, rejected: u64) -> Self {
+    pub fn of(plan: &Plan, journal: &Journal) -> Self {
+        let done = journal.states().iter().filter(|state| state.is_done()).filter_map(BatchState::counts);
+        let (stored, rejected) = done.fold((0, plan.rejected()), |sum, batch| (sum.0 + batch.0, sum.1 + batch.1));
         let (read, left_out) = (plan.read(), plan.left_out());
         Self { read, stored, rejected, left_out, open: read.saturating_sub(stored + rejected + left_out) }
     }
-}
 
-/// As a sum, for people.
-impl fmt::Display for Figures {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { read, stored, rejected, left_out, open } = self;
-        write!(formatter, "{read} read = {stored} stored + {rejected} rejected")?;
-        if *left_out > 0 {
-            write!(formatter, " + {left_out} left out")?;
-        }
-        if *open > 0 { write!(formatter, " + {open} open") } else { Ok(()) }
+    /// As a sum that adds up, for people, each number as `number` writes it.
+    #[must_use]
+    pub fn sum(&self, number: impl Fn(u64) -> String) -> String {
+        let Self { read, stored, rejected, left_out, open } = *self;
+        let others = [(left_out, "left out"), (open, "open")].into_iter().filter(|(count, _)| *count > 0);
+        let parts = [(stored, "stored"), (rejected, "rejected")].into_iter().chain(others);
+        let parts: Vec<_> = parts.map(|(count, name)| format!("{} {name}", number(count))).collect();
+        format!("{} read = {}", number(read), parts.join(" + "))
     }
 }
 
-impl Summary {
-    #[must_use]
-    pub fn figures(&self) -> Figures {
-        let Self { read, stored, rejected, left_out, open, .. } = *self;
-        Figures { read, stored, rejected, left_out, open }
+impl fmt::Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.sum(|number| number.to_string()))
     }
 }
 
@@ -172,8 +168,6 @@ pub fn summarise(
             }
         })
         .collect();
-    let stored: u64 = jobs.iter().map(|job| job.stored).sum();
-    let rejected = plan.rejected() + jobs.iter().map(|job| job.rejected).sum::<u64>();
     let (started_at, ended_at) = journal.times();
     let summary = Summary {
         run: plan.run.clone(),
@@ -183,11 +177,7 @@ pub fn summarise(
         map: request.reading.map.clone(),
         finished: journal.states().iter().all(BatchState::is_done),
         reason,
-        read: plan.read(),
-        stored,
-        rejected,
-        left_out: plan.left_out(),
-        open: plan.read().saturating_sub(stored + rejected + plan.left_out()),
+        figures: Figures::of(plan, journal),
         max_rejected: request.max_rejected,
         files: merged.files,
         jobs,

@@ -258,7 +258,7 @@ impl Run<'_> {
             Ok(Stop::Finished) if !summary.finished => Some(failed_jobs(summary)),
             Ok(Stop::Finished) => None,
         };
-        let is_rejected = summary.max_rejected.is_exceeded(summary.rejected, summary.read);
+        let is_rejected = summary.max_rejected.is_exceeded(summary.figures.rejected, summary.figures.read);
         let exit = match &failure {
             Some(error) => crate::exit::of_error(error),
             None if is_rejected => Exit::Rejected,

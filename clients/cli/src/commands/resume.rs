@@ -33,7 +33,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         output.say("the import has finished");
         super::show::summary(&summary, output);
         output.event_or_document(&summary)?;
-        let too_many = summary.max_rejected.is_exceeded(summary.rejected, summary.read);
+        let too_many = summary.max_rejected.is_exceeded(summary.figures.rejected, summary.figures.read);
         return Ok(if too_many { Exit::Rejected } else { Exit::Done });
     }
     let planned = Plan::load(&folder, &request)?;
@@ -189,20 +189,16 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
         return Ok(Exit::Done);
     };
     let journal = Journal::read(&folder.journal(), plan.batches.len())?;
-    let (mut stored, mut rejected) = (0, plan.rejected());
-    let mut jobs = Vec::new();
-    for (batch, state) in plan.batches.iter().zip(journal.states()) {
-        if let Some((new, bad)) = state.counts().filter(|_| state.is_done()) {
-            stored += new;
-            rejected += bad;
-        }
-        jobs.push(json!({"batch": batch.number, "resourceType": batch.resource_type, "records": batch.records,
-            "state": state.name(), "jobId": state.job_id()}));
-    }
+    let jobs = plan.batches.iter().zip(journal.states()).map(|(batch, state)| {
+        json!({"batch": batch.number, "resourceType": batch.resource_type, "records": batch.records,
+            "state": state.name(), "jobId": state.job_id()})
+    });
+    let jobs: Vec<_> = jobs.collect();
     let finished = journal.states().iter().all(BatchState::is_done);
-    let figures = Figures::of_plan(&plan, stored, rejected);
-    let document = json!({"kind": "import", "run": plan.run, "finished": finished, "read": plan.read(),
-        "stored": stored, "rejected": rejected, "leftOut": figures.left_out, "open": figures.open, "jobs": jobs});
+    let figures = Figures::of(&plan, &journal);
+    let Figures { read, stored, rejected, left_out, open } = figures;
+    let document = json!({"kind": "import", "run": plan.run, "finished": finished, "read": read, "stored": stored,
+        "rejected": rejected, "leftOut": left_out, "open": open, "jobs": jobs});
     output.result(&document, || {
         let state = if finished { "finished" } else { "not finished" };
         let head = format!("import, {state}: {figures}\n");

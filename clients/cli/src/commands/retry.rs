@@ -44,7 +44,7 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
         return Err(usage("the import has not finished; resume it first"));
     };
     if summary.rejected_files.is_empty() {
-        return Err(usage(match summary.rejected {
+        return Err(usage(match summary.figures.rejected {
             0 => "the import has rejected nothing",
             _ if folder.refused().exists() || folder.unsupported().exists() => {
                 "what was refused is no records yet: fix the resources in refused.ndjson, and import that with --format fhir"

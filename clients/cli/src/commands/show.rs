@@ -20,7 +20,7 @@ const MAX_LOSSES: usize = 20;
 
 /// The figures, for people.
 pub(super) fn summary(summary: &Summary, output: &Output) {
-    output.say(&summary.figures().to_string());
+    output.say(&summary.figures.to_string());
     for violation in summary.violations.iter().take(MAX_VIOLATIONS) {
         let column = violation.column.as_ref().map(|column| format!("column \"{column}\"")).unwrap_or_default();
         let of = violation.resource_type.map(ResourceType::as_str).unwrap_or_default();
@@ -39,7 +39,7 @@ pub(super) fn summary(summary: &Summary, output: &Output) {
              whoever fixes the first imports it with --format fhir"
         ));
     }
-    let rejected = summary.rejected - unread;
+    let rejected = summary.figures.rejected - unread;
     if rejected > 0 && summary.rejected_files.is_empty() {
         output.say("which records were rejected cannot be told: the reports of a job are gone");
     } else if rejected > 0 && !summary.finished {
