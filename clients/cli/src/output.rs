@@ -144,14 +144,14 @@ impl Output {
     /// Says something to people, on stderr; nothing with `--quiet`.
     pub(crate) fn say(&self, message: &str) {
         if !self.quiet {
-            self.tell(&harmless(message));
+            self.write_line(&harmless(message));
         }
     }
 
     /// Says something on stderr that has to be seen.
     pub(crate) fn warn(&self, message: &str) {
         let label = if self.color { "\x1b[33mwarning:\x1b[0m" } else { "warning:" };
-        self.tell(&format!("{label} {}", harmless(message)));
+        self.write_line(&format!("{label} {}", harmless(message)));
     }
 
     /// Says that nothing keeps a second process out of a folder.
@@ -164,7 +164,8 @@ impl Output {
         }
     }
 
-    fn tell(&self, message: &str) {
+    /// A line to stderr, past the bars.
+    fn write_line(&self, message: &str) {
         let write = || {
             // Where nobody listens there is nobody to tell it to.
             let _ = writeln!(io::stderr().lock(), "{message}");
@@ -198,7 +199,7 @@ impl Output {
 
     fn error_line(&self, message: &str) {
         let label = if self.color { "\x1b[31merror:\x1b[0m" } else { "error:" };
-        self.tell(&format!("{label} {}", harmless(message)));
+        self.write_line(&format!("{label} {}", harmless(message)));
     }
 
     /// The document of a failure, unless the command has printed its own.

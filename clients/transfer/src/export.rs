@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use sources::unusable;
 
 use crate::VERSION;
+use crate::backoff::{Backoff, ask_thrice, is_not_found, job_of_kind};
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
-use crate::patience::{self, Patience, ask_thrice, is_not_found};
 
 pub(crate) mod check;
 pub(crate) mod download;
@@ -113,7 +113,7 @@ impl Exporter<'_> {
 
     /// Starts the export, and waits for a slot if it must.
     pub fn start(&self, body: &Value, key: &str) -> Result<String> {
-        let job_id = Patience::until_done(self.events, || Ok(self.client.start("/v1/bulk/export", body, key)?))?;
+        let job_id = Backoff::until_done(self.events, || Ok(self.client.start("/v1/bulk/export", body, key)?))?;
         self.events.event(&json!({"event": "started", "jobId": job_id}))?;
         self.events.say(&format!("export started: {job_id}"));
         Ok(job_id)
@@ -124,7 +124,7 @@ impl Exporter<'_> {
         self.events.begin(Stage::Exporting, 0);
         let mut total = 0;
         loop {
-            let polled = Patience::until_done(self.events, || patience::job(self.client, job_id, "export"))?;
+            let polled = Backoff::until_done(self.events, || job_of_kind(self.client, job_id, "export"))?;
             let job = polled.job;
             if job.total_records != total {
                 total = job.total_records;
@@ -154,7 +154,7 @@ impl Exporter<'_> {
             let path = folder.join(safe_name(&file.name)?);
             let seen = |done: u64| self.events.advance(done.saturating_add(before));
             let get = || ask_thrice(|| download::to_file(self.client, &job.id, file, &path, &seen));
-            Patience::until_done(self.events, get)?;
+            Backoff::until_done(self.events, get)?;
             before = file.bytes.saturating_add(before);
             self.events.event(&json!({"event": "downloaded", "file": file.name, "bytes": file.bytes}))?;
         }

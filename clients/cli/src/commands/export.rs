@@ -124,7 +124,7 @@ fn finish(
     progress.finish();
     match done {
         Ok(manifest) => {
-            tell(&manifest, folder, output)?;
+            report(&manifest, folder, output)?;
             Ok(Exit::Done)
         }
         Err(error) => {
@@ -147,7 +147,7 @@ fn finish(
     }
 }
 
-fn tell(manifest: &Manifest, folder: &Path, output: &Output) -> Result<()> {
+fn report(manifest: &Manifest, folder: &Path, output: &Output) -> Result<()> {
     output.say(&format!("{} records in {}, verified", manifest.records, files::shown(folder)));
     let mut document = serde_json::to_value(manifest)?;
     if let Some(members) = document.as_object_mut() {
@@ -247,6 +247,6 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
     }
     let manifest = exporter.download(out, &polled.job, &owner)?;
     progress.finish();
-    tell(&manifest, out, output)?;
+    report(&manifest, out, output)?;
     Ok(Exit::Done)
 }

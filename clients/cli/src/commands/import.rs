@@ -243,11 +243,11 @@ impl Run<'_> {
             Ok(summary) => summary,
             Err(error) => return Err(stopped.err().unwrap_or(error)),
         };
-        self.tell(&summary, stopped)
+        self.report(&summary, stopped)
     }
 
     /// Says how the run ended: the exit code, and what to do next.
-    fn tell(&self, summary: &Summary, stopped: Result<Stop>) -> Result<Exit> {
+    fn report(&self, summary: &Summary, stopped: Result<Stop>) -> Result<Exit> {
         let resume = || format!("go on with: {}", self.output.next("resume", self.folder.path()));
         let failure = match stopped {
             Err(error) => Some(error.context(resume()).context("the import stopped")),

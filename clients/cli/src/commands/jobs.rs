@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clinikapi::{Client, JobStatus, Limits};
 use serde_json::{Value, json};
-use transfer::{Events, Patience};
+use transfer::{Backoff, Events};
 
 use crate::cli::{Global, Jobs};
 use crate::exit::{Exit, Failure};
@@ -108,8 +108,7 @@ fn watch(client: &Client, id: &str, output: &Output) -> Result<Exit> {
     // A wrong address shows at once; an outage behind the first answer is waited out.
     let mut is_known = false;
     loop {
-        let polled =
-            if is_known { Patience::until_done(&progress, || Ok(client.job(id)?))? } else { client.job(id)? };
+        let polled = if is_known { Backoff::until_done(&progress, || Ok(client.job(id)?))? } else { client.job(id)? };
         is_known = true;
         let job = &polled.job;
         progress.set_total(job.total_records);

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use clinikapi::{ApiError, Client, Download, DownloadError, JobFile};
 
 use super::lines::{Counted, FileLines};
+use crate::backoff::Backoff;
 use crate::events::Events;
 use crate::failure::Failure;
-use crate::patience::Patience;
 
 const CHUNK: usize = 1 << 17;
 
@@ -67,7 +67,7 @@ pub(crate) fn to_writer(
     // It knows how far it is: what has been written is not written again.
     let mut download = Download::new(client, job, file);
     let mut counted = Counted { inner: writer, lines: FileLines::new(&file.name) };
-    Patience::until_done(events, || read_all(&mut download, &mut counted, &|_| {}))?;
+    Backoff::until_done(events, || read_all(&mut download, &mut counted, &|_| {}))?;
     counted.flush().context("write output")?;
     check_lines(job, file, counted.lines.finish())
 }

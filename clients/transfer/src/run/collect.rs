@@ -7,9 +7,9 @@ use clinikapi::{Client, Job};
 use ndjson::InflatingReader;
 use serde::{Deserialize, Serialize};
 
+use crate::backoff::ask_thrice;
 use crate::export::download;
 use crate::failure::Failure;
-use crate::patience::ask_thrice;
 use crate::plan::BatchPlan;
 use crate::state::StateFolder;
 use files::PartialFile;
@@ -90,16 +90,15 @@ fn take_rejected(folder: &StateFolder, batch: &BatchPlan) -> Result<Counts> {
     let sent = std::fs::File::open(folder.batch(batch.number)).context("open batch")?;
     let mut sent = BufReader::new(InflatingReader::new(sent));
     let (mut line, mut number) = (Vec::new(), 0u64);
-    let mut wanted = rejected.iter().peekable();
-    while let Some(next) = wanted.peek() {
+    let mut wanted = rejected.into_iter().peekable();
+    while wanted.peek().is_some() {
         line.clear();
         if sent.read_until(b'\n', &mut line).context("read batch")? == 0 {
             return Err(mismatch(batch, "its results tell of more lines than were sent"));
         }
         number += 1;
-        if number == **next {
+        if wanted.next_if_eq(&number).is_some() {
             file.write_all(&line).context("write rejected records")?;
-            wanted.next();
         }
     }
     file.publish()?;

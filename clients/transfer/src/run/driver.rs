@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::collect::{check_counts, collect};
 use super::start::Start;
+use crate::backoff::{Backoff, announce_slot, in_words, is_not_found, job_of_kind};
 use crate::events::{Events, Stage};
 use crate::failure::Failure;
-use crate::patience::{Patience, in_words, is_not_found, job, tell, tell_of_slot};
 use crate::plan::{BatchPlan, ImportRequest, Plan};
 use crate::state::{BatchState, JobFailure, Journal, StateFolder};
 
@@ -90,7 +90,7 @@ struct Schedule {
     slot_at: Instant,
     /// Nothing is asked before this: the network is gone.
     retry_at: Instant,
-    patience: Patience,
+    backoff: Backoff,
     polls: BTreeMap<usize, Instant>,
     progress: BTreeMap<usize, u64>,
 }
@@ -103,27 +103,22 @@ impl<'a> Driver<'a> {
             deadline: self.waiting.wait_for.map(|time| now + time),
             slot_at: now,
             retry_at: now,
-            patience: Patience::default(),
+            backoff: Backoff::default(),
             polls: BTreeMap::new(),
             progress: BTreeMap::new(),
         };
         self.events.begin(Stage::Importing, self.plan.to_send());
         self.begin_again()?;
         loop {
-            let stop = match self.round(&mut schedule) {
-                Ok(stop) => {
-                    if Instant::now() >= schedule.retry_at {
-                        schedule.patience = Patience::default();
-                    }
-                    stop
-                }
+            match self.round(&mut schedule) {
+                Ok(Some(stop)) => return Ok(stop),
+                Ok(None) if Instant::now() >= schedule.retry_at => schedule.backoff = Backoff::default(),
+                Ok(None) => {}
+                Err(error) if self.waiting.no_wait => return Err(error),
                 Err(error) => {
-                    self.outage(error, &mut schedule)?;
-                    None
+                    let pause = schedule.backoff.announced(self.events, error)?;
+                    schedule.retry_at = Instant::now() + pause;
                 }
-            };
-            if let Some(stop) = stop {
-                return Ok(stop);
             }
             if schedule.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Stop::Unfinished("the time to wait is over".to_owned()));
@@ -132,19 +127,6 @@ impl<'a> Driver<'a> {
             let due = schedule.next_due(self.journal.states().iter().any(is_waiting_to_start));
             std::thread::sleep(due.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), TICK));
         }
-    }
-
-    /// A failure that passes is waited out; any other ends the work.
-    fn outage(&self, error: anyhow::Error, schedule: &mut Schedule) -> Result<()> {
-        let Some(pause) = error.downcast_ref().and_then(|error| schedule.patience.after(error)) else {
-            return Err(error);
-        };
-        if self.waiting.no_wait {
-            return Err(error);
-        }
-        tell(self.events, &error, pause)?;
-        schedule.retry_at = Instant::now() + pause;
-        Ok(())
     }
 
     /// Does what is due now.
@@ -163,7 +145,7 @@ impl<'a> Driver<'a> {
         if let Some(reason) = self.month_used_up() {
             return Ok(Some(Stop::Limit(reason)));
         }
-        for batch in self.next_of_types()? {
+        for batch in self.next_of_types() {
             if Instant::now() < schedule.slot_at || !is_waiting_to_start(&self.state(batch)?) {
                 continue;
             }
@@ -181,7 +163,7 @@ impl<'a> Driver<'a> {
                             "the hourly limit is used up; its next slot is at {until}"
                         ))));
                     }
-                    tell_of_slot(self.events, after)?;
+                    announce_slot(self.events, after)?;
                     schedule.slot_at = Instant::now() + after;
                     break;
                 }
@@ -190,7 +172,7 @@ impl<'a> Driver<'a> {
         }
         let states = self.journal.states();
         let may_start = |batch: &&BatchPlan| self.state(batch).is_ok_and(|state| is_waiting_to_start(&state));
-        if !states.iter().any(is_at_work) && !self.next_of_types()?.iter().any(may_start) {
+        if !states.iter().any(is_at_work) && !self.next_of_types().iter().any(may_start) {
             return Ok(Some(Stop::Finished));
         }
         if self.waiting.no_wait {
@@ -206,24 +188,11 @@ impl<'a> Driver<'a> {
 
     /// Of each type the first batch that is not settled: it alone may run. A later one may hold newer records of the same
     /// ids, so it waits, also for one that has failed and may begin anew.
-    fn next_of_types(&self) -> Result<Vec<&'a BatchPlan>> {
-        let plan = self.plan;
+    fn next_of_types(&self) -> Vec<&'a BatchPlan> {
         let mut types = BTreeSet::new();
-        let mut next = Vec::new();
-        for batch in &plan.batches {
-            let is_settled = match self.state(batch)? {
-                BatchState::Completed { .. } | BatchState::Collected { .. } | BatchState::Unreported { .. } => true,
-                state @ (BatchState::Failed { .. } | BatchState::Gone { .. }) => !may_begin_anew(batch, &state),
-                BatchState::Planned
-                | BatchState::Uploaded { .. }
-                | BatchState::Starting { .. }
-                | BatchState::Started { .. } => false,
-            };
-            if !is_settled && types.insert(batch.resource_type) {
-                next.push(batch);
-            }
-        }
-        Ok(next)
+        let states = self.plan.batches.iter().zip(self.journal.states());
+        let open = states.filter(|(batch, state)| !is_settled(batch, state)).map(|(batch, _)| batch);
+        open.filter(|batch| types.insert(batch.resource_type)).collect()
     }
 
     pub(super) fn state(&self, batch: &BatchPlan) -> Result<BatchState> {
@@ -273,7 +242,7 @@ impl<'a> Driver<'a> {
         if !schedule.is_due(batch.number) {
             return Ok(());
         }
-        let polled = match job(self.client, job_id, IMPORT) {
+        let polled = match job_of_kind(self.client, job_id, IMPORT) {
             Err(error) if is_not_found(&error) => return self.gone(batch, job_id),
             polled => polled?,
         };
@@ -324,15 +293,11 @@ impl<'a> Driver<'a> {
 
     /// Fetches a finished job's reports, and lets go of the batch.
     fn collect(&mut self, batch: &BatchPlan, job_id: &str, known: Option<Job>) -> Result<()> {
-        let collected = match known {
-            Some(job) => collect(self.client, self.folder, batch, &job),
-            None => job(self.client, job_id, IMPORT)
-                .and_then(|polled| collect(self.client, self.folder, batch, &polled.job)),
-        };
-        let counts = match collected {
+        let job = known.map_or_else(|| job_of_kind(self.client, job_id, IMPORT).map(|polled| polled.job), Ok);
+        let counts = match job.and_then(|job| collect(self.client, self.folder, batch, &job)) {
             Err(error) if is_not_found(&error) => {
                 // The job itself tells whether it is gone, or only a report is not there yet.
-                return match job(self.client, job_id, IMPORT) {
+                return match job_of_kind(self.client, job_id, IMPORT) {
                     Err(error) if is_not_found(&error) => self.unreported(batch, job_id),
                     Err(error) => Err(error),
                     Ok(_) => Err(Failure::Mismatch(format!("job {job_id} names reports that are not there")).into()),
@@ -389,6 +354,11 @@ impl Schedule {
 
 fn is_waiting_to_start(state: &BatchState) -> bool {
     matches!(state, BatchState::Planned | BatchState::Uploaded { .. } | BatchState::Starting { .. })
+}
+
+/// Whether those behind a batch need not wait for it: its job has completed, or it has failed for good.
+fn is_settled(batch: &BatchPlan, state: &BatchState) -> bool {
+    state.counts().is_some() || (state.trouble().is_some() && !may_begin_anew(batch, state))
 }
 
 /// Whether a batch can be done again without storing anything twice: what its job has stored is replaced, or its failure

@@ -85,10 +85,7 @@ impl Driver<'_> {
 
     /// An uploaded batch, and the key of its start, written down.
     fn prepare(&mut self, batch: &BatchPlan, uploaded: Option<String>) -> Result<(String, String)> {
-        let upload_id = match uploaded {
-            Some(upload_id) => upload_id,
-            None => self.upload(batch)?,
-        };
+        let upload_id = uploaded.map_or_else(|| self.upload(batch), Ok)?;
         let key = clinikapi::new_key()?;
         self.journal.record(batch.number, BatchState::Starting { upload_id: upload_id.clone(), key: key.clone() })?;
         Ok((upload_id, key))

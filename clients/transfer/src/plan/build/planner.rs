@@ -178,8 +178,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Tells what was found on a line, if anybody wants to hear it.
-    fn tell(&mut self, Place { source, line }: Place, found: Finding<'_>) -> Result<()> {
+    /// Hands on what was found on a line, if anybody wants to hear it.
+    fn hand_on(&mut self, Place { source, line }: Place, found: Finding<'_>) -> Result<()> {
         let Some(findings) = &mut self.findings else { return Ok(()) };
         findings(self.names.get(source).map(String::as_str).unwrap_or_default(), line, found)
     }
@@ -188,7 +188,7 @@ impl<'a> Planner<'a> {
     pub(super) fn finish(mut self, read: Result<()>) -> Result<(Vec<BatchPlan>, Vec<Warning>)> {
         read?;
         for reference in self.references.take().map(References::missing).unwrap_or_default() {
-            self.tell(reference.place, Finding::Missing(reference.violation()))?;
+            self.hand_on(reference.place, Finding::Missing(reference.violation()))?;
         }
         while let Some((_, writing)) = self.open.pop_first() {
             self.close(writing)?;
@@ -225,7 +225,7 @@ impl Sink for Planner<'_> {
             }
             rejected @ Taken::Rejected(_) => return Ok(rejected),
         }
-        self.tell(place, Finding::Accepted(record))?;
+        self.hand_on(place, Finding::Accepted(record))?;
         if let Some(references) = &mut self.references {
             references.note(resource_type, id.as_ref(), place, record);
         }
@@ -279,7 +279,7 @@ impl Sink for Planner<'_> {
     fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()> {
         self.rejected += 1;
         let place = Place { source: self.source, line };
-        self.tell(place, Finding::Rejected(violations))?;
+        self.hand_on(place, Finding::Rejected(violations))?;
         self.held.as_mut().map_or(Ok(()), |held| held.violations(resource_type, place, violations))
     }
 
@@ -307,7 +307,7 @@ impl Sink for Planner<'_> {
         let is_unsupported = violations.iter().any(|violation| violation.code == UNSUPPORTED);
         self.refused += u64::from(!is_unsupported);
         let place = Place { source: self.source, line };
-        self.tell(place, Finding::Rejected(violations))?;
+        self.hand_on(place, Finding::Rejected(violations))?;
         let held = self.held.as_mut();
         held.map_or(Ok(()), |held| held.refused(is_unsupported, place, resource_type, text, violations))
     }

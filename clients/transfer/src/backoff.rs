@@ -1,4 +1,4 @@
-//! What every loop does while the service or the network is away.
+//! Trying again: what every loop does while the service or the network is away.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ const AFTER_MISS: Duration = Duration::from_secs(1);
 
 /// How long to wait before the next try: longer from failure to failure.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Backoff {
     pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for Backoff {
     fn default() -> Self {
         Self { pause: FIRST_PAUSE }
     }
 }
 
-impl Patience {
+impl Backoff {
     /// The pause before the next try, or `None` for what does not pass. An answer of somebody on the way passes: whoever
     /// has come so far has the right address.
     pub fn after(&mut self, error: &ApiError) -> Option<Duration> {
@@ -45,32 +45,36 @@ impl Patience {
         Some(pause)
     }
 
+    /// The same of a failure of any kind, and says when the next try is; what does not pass comes back.
+    pub(crate) fn announced(&mut self, events: &dyn Events, error: anyhow::Error) -> Result<Duration> {
+        let Some(pause) = error.downcast_ref().and_then(|error| self.after(error)) else { return Err(error) };
+        announce_retry(events, &error, pause)?;
+        Ok(pause)
+    }
+
     /// Does something until it succeeds, or fails with what does not pass.
     pub fn until_done<T>(events: &dyn Events, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-        let mut patience = Self::default();
+        let mut backoff = Self::default();
         loop {
-            let error = match work() {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let Some(pause) = error.downcast_ref().and_then(|error| patience.after(error)) else { return Err(error) };
-            tell(events, &error, pause)?;
-            std::thread::sleep(pause);
+            match work() {
+                Err(error) => std::thread::sleep(backoff.announced(events, error)?),
+                done => return done,
+            }
         }
     }
 }
 
 /// Says that something is tried again, and when.
-pub(crate) fn tell(events: &dyn Events, error: &anyhow::Error, pause: Duration) -> Result<()> {
+fn announce_retry(events: &dyn Events, error: &anyhow::Error, pause: Duration) -> Result<()> {
     if error.downcast_ref().and_then(ApiError::slot_in).is_some() {
-        return tell_of_slot(events, pause);
+        return announce_slot(events, pause);
     }
     events.say(&format!("{error}; trying again in {} s", pause.as_secs()));
     events.event(&json!({"event": "retrying", "message": error.to_string(), "seconds": pause.as_secs()}))
 }
 
 /// Says that the limit's next slot is waited for.
-pub(crate) fn tell_of_slot(events: &dyn Events, after: Duration) -> Result<()> {
+pub(crate) fn announce_slot(events: &dyn Events, after: Duration) -> Result<()> {
     events.say(&format!("the hourly limit is used up; waiting for its next slot at {}", in_words(after)));
     events.event(&json!({"event": "waiting", "seconds": after.as_secs()}))
 }
@@ -83,7 +87,7 @@ pub(crate) fn in_words(after: Duration) -> String {
 }
 
 /// A job of this kind, once the service shows it, or has said three times that there is none.
-pub(crate) fn job(client: &Client, id: &str, kind: &str) -> Result<Polled> {
+pub(crate) fn job_of_kind(client: &Client, id: &str, kind: &str) -> Result<Polled> {
     let polled = ask_thrice(|| Ok(client.job(id)?))?;
     if polled.job.kind == kind { Ok(polled) } else { Err(ApiError::OtherJob.into()) }
 }
@@ -111,14 +115,14 @@ mod tests {
 
     #[test]
     fn an_outage_is_looked_at_ever_less_often() {
-        let mut patience = Patience::default();
+        let mut backoff = Backoff::default();
         let away = ApiError::Network("away".to_owned());
-        let pauses: Vec<_> = (0..6).map(|_| patience.after(&away).unwrap().as_secs()).collect();
+        let pauses: Vec<_> = (0..6).map(|_| backoff.after(&away).unwrap().as_secs()).collect();
         assert_eq!(pauses, [2, 4, 8, 16, 30, 30]);
         for foreign in [ApiError::NotTheApi(404), ApiError::Unreadable, ApiError::OtherJob] {
-            assert!(patience.after(&foreign).is_some());
+            assert!(backoff.after(&foreign).is_some());
         }
-        assert!(patience.after(&ApiError::Changed).is_none() && patience.after(&ApiError::NoSuchJob).is_none());
+        assert!(backoff.after(&ApiError::Changed).is_none() && backoff.after(&ApiError::NoSuchJob).is_none());
     }
 
     #[test]
