@@ -157,7 +157,7 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
     let opened = Opened::open(reading)?;
     let total: u64 =
         from.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok()).map(|found| found.len()).sum();
-    let mut planner = Planner::new(&from.sources, folder, History::read(from)?, findings)?;
+    let mut planner = Planner::new(&from.sources, folder, History::read(from)?, findings);
     if let Some(first) = retry_of {
         planner.unchanged = StateFolder::open(first)?.rejected_lines()?;
     }

@@ -28,38 +28,30 @@ pub(crate) struct HeldRecord {
 /// Writes them while a plan is made.
 pub(crate) struct HeldRecords {
     folder: StateFolder,
-    files: BTreeMap<ResourceType, Files>,
+    /// By their paths.
+    files: BTreeMap<PathBuf, PartialFile>,
     /// Rows of the table in hand as they came. Sources are read one after the other, and there may be many.
     rows: Option<(usize, PartialFile)>,
-    /// What no records are made of, by its path.
-    texts: BTreeMap<PathBuf, PartialFile>,
-}
-
-struct Files {
-    records: PartialFile,
-    violations: PartialFile,
 }
 
 impl HeldRecords {
-    #[expect(clippy::unnecessary_wraps, reason = "creating is fallible by nature")]
-    pub(crate) fn create(folder: &StateFolder) -> Result<Self> {
-        Ok(Self { folder: folder.clone(), files: BTreeMap::new(), rows: None, texts: BTreeMap::new() })
+    pub(crate) fn new(folder: &StateFolder) -> Self {
+        Self { folder: folder.clone(), files: BTreeMap::new(), rows: None }
     }
 
-    fn of(&mut self, resource_type: ResourceType) -> Result<&mut Files> {
-        match self.files.entry(resource_type) {
-            std::collections::btree_map::Entry::Occupied(files) => Ok(files.into_mut()),
+    fn file(&mut self, path: PathBuf) -> Result<&mut PartialFile> {
+        match self.files.entry(path) {
+            std::collections::btree_map::Entry::Occupied(file) => Ok(file.into_mut()),
             std::collections::btree_map::Entry::Vacant(new) => {
-                let records = PartialFile::create(&self.folder.held(resource_type, "records"))?;
-                let violations = PartialFile::create(&self.folder.held(resource_type, "violations"))?;
-                Ok(new.insert(Files { records, violations }))
+                let file = PartialFile::create(new.key())?;
+                Ok(new.insert(file))
             }
         }
     }
 
     /// Bytes of a record; the last ones end it.
     pub(crate) fn bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()> {
-        let records = &mut self.of(resource_type)?.records;
+        let records = self.file(self.folder.held(resource_type, "records"))?;
         let end: &[u8] = if last { b"\n" } else { b"" };
         records.write_all(bytes).and_then(|()| records.write_all(end)).context("write rejected records")
     }
@@ -71,7 +63,7 @@ impl HeldRecords {
         violations: &[SourceViolation],
     ) -> Result<()> {
         let line = line_of(place, None, violations)?;
-        self.of(resource_type)?.violations.write_all(&line).context("write violations")
+        self.file(self.folder.held(resource_type, "violations"))?.write_all(&line).context("write violations")
     }
 
     /// A text that no record is made of.
@@ -87,19 +79,9 @@ impl HeldRecords {
         // On one line, whatever it was: a document may be written over many.
         let mut line: Vec<_> = text.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
         line.push(b'\n');
-        self.text(path, &line)?;
-        self.text(self.folder.refusals(), &line_of(place, resource_type, violations)?)
-    }
-
-    fn text(&mut self, path: PathBuf, line: &[u8]) -> Result<()> {
-        let file = match self.texts.entry(path) {
-            std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
-                let file = PartialFile::create(new.key())?;
-                new.insert(file)
-            }
-        };
-        file.write_all(line).context("write refused resources")
+        self.file(path)?.write_all(&line).context("write refused resources")?;
+        let line = line_of(place, resource_type, violations)?;
+        self.file(self.folder.refusals())?.write_all(&line).context("write refused resources")
     }
 
     /// A row of a table as it came, and what is wrong with it.
@@ -129,12 +111,7 @@ impl HeldRecords {
         if let Some((_, rows)) = self.rows {
             rows.publish()?;
         }
-        self.texts.into_values().try_for_each(PartialFile::publish)?;
-        for files in self.files.into_values() {
-            files.records.publish()?;
-            files.violations.publish()?;
-        }
-        Ok(())
+        self.files.into_values().try_for_each(PartialFile::publish)
     }
 }
 

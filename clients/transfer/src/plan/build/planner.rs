@@ -95,17 +95,17 @@ impl<'a> Planner<'a> {
         folder: Option<&'a StateFolder>,
         history: History,
         findings: Option<&'a mut Findings<'a>>,
-    ) -> Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             folder,
             names: sources.iter().map(|source| source_name(&source.path)).collect(),
             sources,
             history,
             findings,
             compressor: folder.map(|_| Compressor::start()),
-            held: folder.map(HeldRecords::create).transpose()?,
+            held: folder.map(HeldRecords::new),
             ..Self::default()
-        })
+        }
     }
 
     pub(super) fn begin_source(&mut self, source: usize) {
