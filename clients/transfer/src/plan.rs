@@ -85,19 +85,15 @@ impl fmt::Display for MaxRejected {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    pub version: u32,
     pub run: String,
     pub created_at: Timestamp,
     pub sources: Vec<SourcePlan>,
     /// How many records the exports name as deleted.
-    #[serde(default)]
     pub deleted: u64,
     pub batches: Vec<BatchPlan>,
     /// What is no error, and can hardly be meant.
-    #[serde(default)]
     pub warnings: Vec<Warning>,
     /// What is to be said of FHIR's resources, if there were any.
-    #[serde(default)]
     pub fhir: Option<FhirPlan>,
 }
 
@@ -146,7 +142,6 @@ pub struct SourcePlan {
     pub records: u64,
     pub rejected: u64,
     /// Left out, since the chain of exports says that they were deleted, or are older than others.
-    #[serde(default)]
     pub left_out: u64,
     /// Rows of empty cells, which are no records.
     pub blank_rows: u64,

@@ -26,9 +26,7 @@ pub struct Summary {
     pub folder: PathBuf,
     #[serde(flatten)]
     pub owner: Owner,
-    #[serde(default)]
     pub label: Option<String>,
-    #[serde(default)]
     pub map: Option<PathBuf>,
     pub finished: bool,
     /// Why it has not finished, or what failed.
@@ -40,10 +38,8 @@ pub struct Summary {
     pub jobs: Vec<JobSummary>,
     pub violations: Vec<ViolationCount>,
     /// What is no error, and can hardly be meant.
-    #[serde(default)]
     pub warnings: Vec<Warning>,
     /// What became of FHIR's resources, if there were any.
-    #[serde(default)]
     pub fhir: Option<FhirPlan>,
     pub planned_at: Timestamp,
     pub started_at: Option<Timestamp>,
@@ -60,7 +56,6 @@ pub struct Figures {
     pub stored: u64,
     pub rejected: u64,
     /// Left out, since the chain of exports says that they were deleted, or are older than others.
-    #[serde(default)]
     pub left_out: u64,
     /// Neither stored, rejected nor left out: not sent yet, or of a job that failed.
     pub open: u64,
@@ -102,7 +97,6 @@ pub struct FileSummary {
     pub read: u64,
     pub stored: u64,
     pub rejected: u64,
-    #[serde(default)]
     pub left_out: u64,
     pub blank_rows: u64,
 }

@@ -16,7 +16,6 @@ use super::history::History;
 use super::ids::{LastIds, References};
 use super::request::{Duplicates, Reading, SourceRequest};
 use super::{FhirPlan, Plan, SourcePlan, Sources, source_name};
-use crate::VERSION;
 use crate::events::{Events, Stage};
 use crate::place::Place;
 use crate::state::StateFolder;
@@ -190,8 +189,7 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         unread: from.passed_over.iter().map(|path| path.display().to_string()).collect(),
     });
     let (batches, warnings) = planner.finish(read)?;
-    let created_at = Timestamp::now();
-    Ok(Plan { version: VERSION, run: run.to_owned(), created_at, sources, deleted, batches, warnings, fhir })
+    Ok(Plan { run: run.to_owned(), created_at: Timestamp::now(), sources, deleted, batches, warnings, fhir })
 }
 
 fn read_all(

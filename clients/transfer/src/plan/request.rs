@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use fhir::Unmapped;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sources::{Format, format_of, unpacked_name, unusable};
 use tables::UnknownColumns;
 
@@ -31,7 +32,6 @@ pub struct ImportRequest {
     #[serde(flatten)]
     pub owner: Owner,
     /// The state folder of the import whose rejected records these are.
-    #[serde(default)]
     pub retry_of: Option<PathBuf>,
     /// A live key was confirmed.
     pub confirmed: bool,
@@ -47,7 +47,6 @@ pub struct Reading {
     pub unknown: UnknownColumns,
     pub duplicates: Duplicates,
     /// What becomes of elements of FHIR that records have no member for.
-    #[serde(default)]
     pub unmapped: Unmapped,
 }
 
@@ -75,13 +74,10 @@ impl Duplicates {
 pub struct Sources {
     pub sources: Vec<SourceRequest>,
     /// Files that say which records of the sources were deleted since.
-    #[serde(default)]
     pub deletions: Vec<SourceRequest>,
     /// Exports among them were made at the same time: which version of a record is newer, its lines tell.
-    #[serde(default)]
     pub overlap: bool,
     /// Files of a folder that are not read.
-    #[serde(default)]
     pub passed_over: Vec<PathBuf>,
 }
 
@@ -117,7 +113,6 @@ pub struct SourceRequest {
     /// Whose records an export's manifest says they are.
     pub owner: Option<Owner>,
     /// Types of its records that a later whole export replaces.
-    #[serde(default)]
     pub skip: Vec<ResourceType>,
 }
 
@@ -393,13 +388,17 @@ impl SourceRequest {
 }
 
 impl ImportRequest {
+    /// The request of a state folder. All that lies beside it is of the same version.
     pub fn load(path: &Path) -> Result<Self> {
-        let request: Self = files::read_json(path)?;
+        let document: Value = files::read_json(path)?;
+        let version = document.get("version").and_then(Value::as_u64);
+        // First: what another version has written may have another form.
         anyhow::ensure!(
-            request.version == crate::VERSION,
+            version.is_none_or(|version| version == u64::from(crate::VERSION)),
             "{} was written by another version of clinik-bulk: go on with that one",
             path.display()
         );
-        Ok(request)
+        serde_json::from_value(document)
+            .map_err(|_| anyhow::anyhow!("{} is not what this version writes", path.display()))
     }
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use anyhow::{Context, Result};
 use clinikapi::{Client, Job};
 use ndjson::InflatingReader;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::backoff::ask_thrice;
 use crate::export::download;
@@ -15,11 +15,10 @@ use crate::state::StateFolder;
 use files::PartialFile;
 
 /// A line of the service's results.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct ResultLine {
     pub line: u64,
     pub outcome: String,
-    #[serde(default)]
     pub id: Option<String>,
 }
 
