@@ -54,7 +54,8 @@ pub(super) struct Merge<'a> {
     names: Vec<String>,
     errors: PartialFile,
     ids: PartialFile,
-    rejected: BTreeMap<ResourceType, (PathBuf, PartialFile)>,
+    /// Where the rejected records of each type stand.
+    rejected: BTreeMap<ResourceType, Vec<PathBuf>>,
     files: Vec<FileSummary>,
     violations: BTreeMap<(Option<ResourceType>, String, String, Option<String>), u64>,
 }
@@ -103,30 +104,7 @@ impl<'a> Merge<'a> {
         }
         self.errors.publish()?;
         self.ids.publish()?;
-        let is_alone = self.rejected.len() <= 1;
-        let mut rejected_files = BTreeMap::new();
-        for (path, file) in self.rejected.values_mut() {
-            let target = if is_alone { &self.folder.rejected() } else { &*path };
-            let name = target.strip_prefix(self.folder.path()).unwrap_or(target).display().to_string();
-            rejected_files.insert(name, file.sha256()?);
-        }
-        // Written down before: whoever goes on in between knows that nobody else has written them.
-        files::write_json(&self.folder.rejected_sums(), &rejected_files)?;
-        // What an earlier summary has left under the other names must not be taken for these.
-        let mut stale: BTreeSet<_> = ResourceType::ALL.iter().map(|known| self.folder.rejected_of(*known)).collect();
-        stale.insert(self.folder.rejected());
-        for (path, file) in self.rejected.into_values() {
-            file.publish()?;
-            let target = self.folder.rejected();
-            let path = if is_alone {
-                std::fs::rename(&path, &target).context("write rejected records")?;
-                target
-            } else {
-                path
-            };
-            stale.remove(&path);
-        }
-        stale.iter().try_for_each(|path| files::remove(path))?;
+        let rejected_files = write_rejected(self.folder, &self.rejected)?;
         let violations = self.violations.into_iter().map(|((resource_type, code, path, column), count)| {
             ViolationCount { resource_type, code, path, column, count }
         });
@@ -141,7 +119,7 @@ impl<'a> Merge<'a> {
         if !records.exists() {
             return Ok(());
         }
-        self.rejected_lines(resource_type, &records)?;
+        self.rejected.entry(resource_type).or_default().push(records);
         self.violations_of(Some(resource_type), &self.folder.held(resource_type, "violations"))
     }
 
@@ -177,7 +155,10 @@ impl<'a> Merge<'a> {
             })?;
         }
         let rejected = self.folder.reported(number, "rejected");
-        if rejected.exists() { self.rejected_lines(resource_type, &rejected) } else { Ok(()) }
+        if rejected.exists() {
+            self.rejected.entry(resource_type).or_default().push(rejected);
+        }
+        Ok(())
     }
 
     /// The reports are gone, and all of the batch is stored: by which ids is not known any more.
@@ -203,20 +184,39 @@ impl<'a> Merge<'a> {
         let file = self.names.get(place.source).map(String::as_str).unwrap_or_default();
         write_line(&mut self.errors, &ErrorLine { file, line: place.line, resource_type, violation })
     }
+}
 
-    fn rejected_lines(&mut self, resource_type: ResourceType, from: &Path) -> Result<()> {
-        let (_, file) = match self.rejected.entry(resource_type) {
-            std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
-                files::create_private_folder(&self.folder.rejected_folder())?;
-                let path = self.folder.rejected_of(resource_type);
-                let file = PartialFile::create(&path)?;
-                new.insert((path, file))
-            }
-        };
-        let mut from = File::open(from).context("open rejected records")?;
-        std::io::copy(&mut from, file).context("write rejected records").map(|_| ())
+/// Writes the rejected records, those of several types into a file for each, and returns the files' names and hashes.
+fn write_rejected(
+    folder: &StateFolder,
+    rejected: &BTreeMap<ResourceType, Vec<PathBuf>>,
+) -> Result<BTreeMap<String, String>> {
+    if rejected.len() > 1 {
+        files::create_private_folder(&folder.rejected_folder())?;
     }
+    let (mut written, mut sums) = (Vec::new(), BTreeMap::new());
+    for (resource_type, parts) in rejected {
+        let path = if rejected.len() > 1 { folder.rejected_of(*resource_type) } else { folder.rejected() };
+        let mut file = PartialFile::create(&path)?;
+        for part in parts {
+            let mut part = File::open(part).context("open rejected records")?;
+            std::io::copy(&mut part, &mut file).context("write rejected records")?;
+        }
+        let name = path.strip_prefix(folder.path()).unwrap_or(&path).display().to_string();
+        sums.insert(name, file.sha256()?);
+        written.push((path, file));
+    }
+    // Written down before: whoever goes on in between knows that nobody else has written them.
+    files::write_json(&folder.rejected_sums(), &sums)?;
+    // What an earlier summary has left under the other names must not be taken for these.
+    let mut stale: BTreeSet<_> = ResourceType::ALL.iter().map(|known| folder.rejected_of(*known)).collect();
+    stale.insert(folder.rejected());
+    for (path, file) in written {
+        file.publish()?;
+        stale.remove(&path);
+    }
+    stale.iter().try_for_each(|path| files::remove(path))?;
+    Ok(sums)
 }
 
 fn write_line(file: &mut PartialFile, line: &impl Serialize) -> Result<()> {
