@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use clinikapi::{Client, Limits};
 use serde_json::json;
 use transfer::{
-    BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, Sources, StateFolder, Stop, Summary,
-    resolve_sources, source_name, summarise,
+    BuildInput, Driver, ImportRequest, Journal, Memory, Owner, Plan, SourceRequest, Sources, StateFolder, Stop,
+    Summary, resolve_sources, source_name, summarise,
 };
 
 use super::show;
@@ -76,7 +76,8 @@ fn check_state(arguments: &Import) -> Result<()> {
 /// A backup goes back to whom it is of, unless somebody says otherwise.
 fn check_owner(sources: &Sources, owner: &Owner) -> Result<()> {
     let is_of_others = |of: &Owner| !of.is_same(owner);
-    match sources.files().find(|source| source.owner.as_ref().is_some_and(is_of_others)) {
+    let is_foreign = |source: &&SourceRequest| source.export.as_ref().is_some_and(|of| is_of_others(&of.owner));
+    match sources.files().find(is_foreign) {
         Some(source) => Err(usage(format!(
             "{} is an export of another tenant or environment than the key's: add --other-tenant if that is meant",
             source_name(&source.path)

@@ -298,7 +298,7 @@ impl Sink for LastPlaces<'_> {
 
     /// The newest version is the newest, also where it is invalid: no older one takes its place.
     fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool {
-        if self.source.expected.is_some() {
+        if self.source.export.is_some() {
             self.note(line, resource_type, id_of(record).as_ref(), record);
         }
         true

@@ -89,11 +89,12 @@ impl History {
         id: Option<&RecordId>,
         record: &[u8],
     ) -> bool {
-        if source.skip.contains(&resource_type) {
+        // What is not of an export has no history.
+        let Some(export) = &source.export else { return false };
+        if export.skip.contains(&resource_type) {
             return true;
         }
-        // What is not of an export has no history.
-        let Some(id) = id.filter(|_| source.expected.is_some() && !self.deleted.is_empty()) else { return false };
+        let Some(id) = id.filter(|_| !self.deleted.is_empty()) else { return false };
         let Some(deleted) = self.deleted.get(&(resource_type, id.clone())) else { return false };
         last_updated(record).is_some_and(|written| *deleted >= written)
     }

@@ -79,7 +79,7 @@ impl LastIds {
             LastOf::All
         } else if !from.is_chain() {
             return None;
-        } else if from.sources.iter().all(|source| source.expected.is_some()) {
+        } else if from.sources.iter().all(|source| source.export.is_some()) {
             LastOf::Exports
         } else {
             LastOf::ExportsAlone
@@ -89,7 +89,7 @@ impl LastIds {
 
     /// Whether records of a source are compared.
     pub(super) fn is_for(&self, source: &SourceRequest) -> bool {
-        self.rule == LastOf::All || source.expected.is_some()
+        self.rule == LastOf::All || source.export.is_some()
     }
 
     /// Notes a record that is no part of a later one's past.
@@ -106,7 +106,7 @@ impl LastIds {
         }
         let id = Fingerprint::of(id.as_str().as_bytes());
         // Of what is no export the order of the sources tells what is newer.
-        if let Some(newest) = self.newest.as_mut().filter(|_| source.expected.is_some())
+        if let Some(newest) = self.newest.as_mut().filter(|_| source.export.is_some())
             && let Some(written) = last_updated(record)
         {
             let known = newest.entry((resource_type, id)).or_insert(written);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clinikapi::JobFile;
 use fhir::Unmapped;
 use records::ResourceType;
 use serde::{Deserialize, Serialize};
@@ -84,19 +85,13 @@ pub struct Sources {
 impl Sources {
     /// Whether there is more than one export among them: what stands in two of them is no duplicate.
     pub(super) fn is_chain(&self) -> bool {
-        let exports = self.sources.iter().filter(|source| source.expected.is_some());
+        let exports = self.sources.iter().filter(|source| source.export.is_some());
         exports.map(|source| source.path.parent()).collect::<BTreeSet<_>>().len() > 1
     }
 
     /// Both kinds.
     pub fn files(&self) -> impl Iterator<Item = &SourceRequest> {
         self.sources.iter().chain(&self.deletions)
-    }
-}
-
-impl From<Vec<SourceRequest>> for Sources {
-    fn from(sources: Vec<SourceRequest>) -> Self {
-        Self { sources, ..Self::default() }
     }
 }
 
@@ -108,19 +103,19 @@ pub struct SourceRequest {
     /// `None` where every record names its own.
     pub resource_type: Option<ResourceType>,
     pub format: Format,
-    /// What an export's manifest says of the file.
-    pub expected: Option<Expected>,
-    /// Whose records an export's manifest says they are.
-    pub owner: Option<Owner>,
-    /// Types of its records that a later whole export replaces.
-    pub skip: Vec<ResourceType>,
+    /// Of what export it is a file, if of any.
+    pub export: Option<OfExport>,
 }
 
-/// What a file must be.
+/// What an export says of one of its files.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Expected {
-    pub sha256: String,
-    pub records: u64,
+pub struct OfExport {
+    /// What the file must be.
+    pub file: JobFile,
+    /// Whose records they are.
+    pub owner: Owner,
+    /// Types of its records that a later whole export replaces.
+    pub skip: Vec<ResourceType>,
 }
 
 /// Finds the files that are meant. `is_incomplete`: a chain of exports may have gaps.
@@ -145,13 +140,13 @@ pub fn resolve_sources(what: &[PathBuf], format: Option<Format>, is_incomplete: 
                 .collect();
             let mut sources = sources?;
             // It is taken with the records of its export, and holds none.
-            sources.retain(|source| source.expected.is_none() || !is_deletions(source));
+            sources.retain(|source| source.export.is_none() || !is_deletions(source));
             if sources.is_empty() {
                 return Err(unusable("deleted.ndjson holds no records: name the export, or its files of records"));
             }
             let deletions = deletions_beside(&sources)?;
             // Each by itself, whatever it is a part of: the newest version of a record counts.
-            let overlap = sources.iter().filter(|source| source.expected.is_some()).count() > 1;
+            let overlap = sources.iter().filter(|source| source.export.is_some()).count() > 1;
             Ok(Sources { sources, deletions, overlap, passed_over: Vec::new() })
         }
         [] => Err(unusable("name a folder, or a type and its files")),
@@ -217,7 +212,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 fn file_source(path: PathBuf, resource_type: Option<ResourceType>, format: Option<Format>) -> SourceRequest {
     let format = format.or_else(|| format_of(&path)).unwrap_or(Format::Ndjson);
-    SourceRequest { path, resource_type, format, expected: None, owner: None, skip: Vec::new() }
+    SourceRequest { path, resource_type, format, export: None }
 }
 
 /// The files of a folder: an export, a chain of exports, or files named after types.
@@ -285,7 +280,7 @@ fn folder_sources(folder: &Path, format: Option<Format>, is_incomplete: bool) ->
             return Err(unusable(format!("{} is there twice, plain and gzip", plain.path.display())));
         }
     }
-    Ok(sources.into())
+    Ok(Sources { sources, ..Sources::default() })
 }
 
 /// Beside exports nothing is passed over in silence.
@@ -319,13 +314,9 @@ fn check_beside(folder: &Path) -> Result<()> {
 fn of_manifest(source: SourceRequest) -> Result<SourceRequest> {
     let Some(manifest) = source.path.parent().map(Manifest::load).transpose()?.flatten() else { return Ok(source) };
     let name = source.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    Ok(match manifest.files.iter().find(|file| file.name == name) {
-        Some(file) => {
-            let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
-            SourceRequest { expected, owner: Some(manifest.owner), ..source }
-        }
-        None => source,
-    })
+    let file = manifest.files.into_iter().find(|file| file.name == name);
+    let export = file.map(|file| OfExport { file, owner: manifest.owner, skip: Vec::new() });
+    Ok(SourceRequest { export, ..source })
 }
 
 /// Exports one after the other, oldest first.
@@ -338,7 +329,7 @@ fn of_chain(links: &[Link]) -> Result<Sources> {
 
 /// What the exports of files that are named by themselves say was deleted meanwhile.
 fn deletions_beside(sources: &[SourceRequest]) -> Result<Vec<SourceRequest>> {
-    let of_exports = sources.iter().filter(|source| source.expected.is_some());
+    let of_exports = sources.iter().filter(|source| source.export.is_some());
     let folders: BTreeSet<_> = of_exports.filter_map(|source| source.path.parent()).collect();
     let mut deletions = Vec::new();
     for folder in folders {
@@ -354,19 +345,16 @@ fn is_deletions(file: &SourceRequest) -> bool {
 }
 
 fn link_sources(Link { folder, manifest, replaced }: &Link) -> Result<Vec<SourceRequest>> {
-    let unknown = || anyhow::anyhow!("{}: unknown type", folder.display());
-    let skip: Vec<ResourceType> =
-        replaced.iter().map(|name| name.parse().map_err(|_| unknown())).collect::<Result<_>>()?;
-    let source = |file: &clinikapi::JobFile| {
-        let resource_type = match &file.resource_type {
-            Some(name) => Some(name.parse().map_err(|_| unknown())?),
-            None => None,
-        };
-        let expected = Some(Expected { sha256: file.sha256.clone(), records: file.records });
+    let parse = |name: &String| -> Result<ResourceType> {
+        name.parse().map_err(|_| anyhow::anyhow!("{}: unknown type", folder.display()))
+    };
+    let skip = replaced.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    let source = |file: &JobFile| {
         let path = folder.join(&file.name);
-        let owner = Some(manifest.owner.clone());
+        let resource_type = file.resource_type.as_ref().map(parse).transpose()?;
         let format = if manifest.format.is_some() { Format::Fhir } else { Format::Ndjson };
-        Ok(SourceRequest { path, resource_type, format, expected, owner, skip: skip.clone() })
+        let export = OfExport { file: file.clone(), owner: manifest.owner.clone(), skip: skip.clone() };
+        Ok(SourceRequest { path, resource_type, format, export: Some(export) })
     };
     manifest.files.iter().map(source).collect()
 }
@@ -374,7 +362,7 @@ fn link_sources(Link { folder, manifest, replaced }: &Link) -> Result<Vec<Source
 impl SourceRequest {
     /// Whether the file is what the manifest says.
     pub(super) fn verify(&self, sha256: &str, records: u64) -> Result<()> {
-        let Some(expected) = &self.expected else { return Ok(()) };
+        let Some(OfExport { file: expected, .. }) = &self.export else { return Ok(()) };
         let name = self.path.display();
         if expected.sha256 != sha256 {
             return Err(Failure::Mismatch(format!("{name} is not the file of its manifest: its hash differs")).into());

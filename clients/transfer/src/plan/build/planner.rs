@@ -119,7 +119,7 @@ impl<'a> Planner<'a> {
         let size = (records, self.bytes);
         for (earlier, of) in from.sources.iter().zip(&self.sizes) {
             let is_alike = *of == size && records > 0 && earlier.resource_type == source.resource_type;
-            let is_ours = earlier.owner.is_none() && source.owner.is_none();
+            let is_ours = earlier.export.is_none() && source.export.is_none();
             if is_alike && is_ours && holds_the_same(&earlier.path, &source.path)? {
                 return Err(unusable(format!("it holds the same as {}: name one of them", source_name(&earlier.path))));
             }
@@ -256,7 +256,7 @@ impl Sink for Planner<'_> {
 
     /// What of a chain is no part of its state has no violations: whoever mended it would bring it back.
     fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool {
-        let Some(source) = self.sources.get(self.source).filter(|source| source.expected.is_some()) else {
+        let Some(source) = self.sources.get(self.source).filter(|source| source.export.is_some()) else {
             return false;
         };
         let (id, place) = (id_of(record), Place { source: self.source, line });
