@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::Result;
 use fhir::LossLine;
@@ -43,40 +42,26 @@ impl MaxRejected {
     }
 }
 
-impl FromStr for MaxRejected {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let wrong = || "must be a number of records, or a part as 0.5%".to_owned();
-        match text.strip_suffix('%') {
-            Some(percent) => match percent.parse() {
-                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Percent(percent)),
-                _ => Err(wrong()),
-            },
-            None => text.parse().map(Self::Records).map_err(|_| wrong()),
-        }
-    }
-}
-
 impl TryFrom<String> for MaxRejected {
-    type Error = String;
+    type Error = &'static str;
 
-    fn try_from(text: String) -> std::result::Result<Self, String> {
-        text.parse()
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let parsed = match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent = percent.parse::<f64>().ok();
+                percent.filter(|percent| (0.0..=100.0).contains(percent)).map(Self::Percent)
+            }
+            None => text.parse().ok().map(Self::Records),
+        };
+        parsed.ok_or("must be a number of records, or a part as 0.5%")
     }
 }
 
 impl From<MaxRejected> for String {
     fn from(most: MaxRejected) -> Self {
-        most.to_string()
-    }
-}
-
-impl fmt::Display for MaxRejected {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Records(most) => write!(formatter, "{most}"),
-            Self::Percent(most) => write!(formatter, "{most}%"),
+        match most {
+            MaxRejected::Records(most) => most.to_string(),
+            MaxRejected::Percent(most) => format!("{most}%"),
         }
     }
 }
@@ -228,7 +213,7 @@ mod tests {
 
     #[test]
     fn rejections_are_bounded_by_number_or_part() {
-        let of = |text: &str| text.parse::<MaxRejected>();
+        let of = |text: &str| MaxRejected::try_from(text.to_owned());
         assert!(of("0").unwrap().is_exceeded(1, 10) && !of("1").unwrap().is_exceeded(1, 10));
         assert!(!of("10%").unwrap().is_exceeded(1, 10) && of("9.9%").unwrap().is_exceeded(1, 10));
         assert!(!of("0%").unwrap().is_exceeded(0, 0));

@@ -92,7 +92,7 @@ pub(crate) struct Acting {
     #[arg(long, value_name = "TEXT", value_parser = label)]
     pub(crate) label: Option<String>,
     /// How many rejected records still count as success: a number, or a part as 0.5%.
-    #[arg(long, value_name = "N|N%", default_value = "0")]
+    #[arg(long, value_name = "N|N%", default_value = "0", value_parser = |text: &str| MaxRejected::try_from(text.to_owned()))]
     pub(crate) max_rejected: MaxRejected,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
