@@ -236,7 +236,12 @@ pub fn digest(path: &Path) -> Result<(String, u64)> {
 }
 
 /// The SHA-256 of all that there is to read, in hex, and its bytes.
-pub fn digest_of(mut reader: impl Read) -> io::Result<(String, u64)> {
+pub fn digest_of(reader: impl Read) -> io::Result<(String, u64)> {
+    digest_by(reader, |_| {})
+}
+
+/// The same, where somebody else looks at the bytes, too.
+pub fn digest_by(mut reader: impl Read, mut look: impl FnMut(&[u8])) -> io::Result<(String, u64)> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = 0;
@@ -245,7 +250,9 @@ pub fn digest_of(mut reader: impl Read) -> io::Result<(String, u64)> {
         if read == 0 {
             return Ok((base16ct::lower::encode_string(&hash.finalize()), bytes));
         }
-        hash.update(buffer.get(..read).unwrap_or_default());
+        let piece = buffer.get(..read).unwrap_or_default();
+        hash.update(piece);
+        look(piece);
         bytes += read as u64;
     }
 }

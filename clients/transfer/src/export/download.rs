@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clinikapi::{ApiError, Client, Download, DownloadError, JobFile};
 
-use super::lines::{Counted, FileLines};
+use super::lines::FileLines;
 use crate::backoff::Backoff;
 use crate::events::Events;
 use crate::failure::Failure;
@@ -25,10 +25,15 @@ pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, s
         }
     }
     let partial = files::partial(path);
-    let mut target = files::open_partial(&partial)?;
+    let target = files::open_partial(&partial)?;
+    let keep = |piece: &[u8], done: u64| -> Result<()> {
+        (&target).write_all(piece).context("write output")?;
+        seen(done);
+        Ok(())
+    };
     let mut download = Download::new(client, job, file);
-    continue_behind(&mut target, &mut download)?;
-    let mut read = read_all(&mut download, &mut target, seen);
+    continue_behind(&target, &mut download)?;
+    let mut read = read_all(&mut download, keep);
     let is_wrong = |error: &anyhow::Error| {
         matches!(error.downcast_ref(), Some(Failure::Mismatch(_)))
             || matches!(error.downcast_ref(), Some(ApiError::Changed))
@@ -36,7 +41,7 @@ pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, s
     if read.as_ref().is_err_and(is_wrong) && download.done() > 0 {
         // What an earlier try left may be of another file: once more from the start.
         target.set_len(0).context("empty the part")?;
-        read = read_all(&mut Download::new(client, job, file), &mut target, seen);
+        read = read_all(&mut Download::new(client, job, file), keep);
         if read.as_ref().is_err_and(is_wrong) {
             files::remove(&partial)?;
         }
@@ -66,18 +71,24 @@ pub(crate) fn to_writer(
 ) -> Result<()> {
     // It knows how far it is: what has been written is not written again.
     let mut download = Download::new(client, job, file);
-    let mut counted = Counted { inner: writer, lines: FileLines::new(&file.name) };
-    Backoff::until_done(events, || read_all(&mut download, &mut counted, &|_| {}))?;
-    counted.flush().context("write output")?;
-    check_lines(job, file, counted.lines.finish())
+    let mut lines = FileLines::new(&file.name);
+    Backoff::until_done(events, || {
+        read_all(&mut download, |piece, _| {
+            lines.push(piece);
+            writer.write_all(piece).context("write output")
+        })
+    })?;
+    writer.flush().context("write output")?;
+    check_lines(job, file, lines.finish())
 }
 
 /// The hash, the bytes and the lines of what stands on the disk.
 fn look_at(path: &Path, file: &JobFile) -> Result<(String, u64, Option<u64>)> {
-    let inner = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let mut counted = Counted { inner, lines: FileLines::new(&file.name) };
-    let (sha256, bytes) = files::digest_of(&mut counted).with_context(|| format!("read {}", path.display()))?;
-    Ok((sha256, bytes, counted.lines.finish()))
+    let on_disk = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let mut lines = FileLines::new(&file.name);
+    let digest = files::digest_by(on_disk, |piece| lines.push(piece));
+    let (sha256, bytes) = digest.with_context(|| format!("read {}", path.display()))?;
+    Ok((sha256, bytes, lines.finish()))
 }
 
 /// Whether a file has as many lines as its job tells; `None` are those of a file that cannot be inflated.
@@ -94,7 +105,7 @@ fn check_lines(job: &str, file: &JobFile, lines: Option<u64>) -> Result<()> {
 }
 
 /// Takes in what is there already.
-fn continue_behind(target: &mut File, download: &mut Download<'_>) -> Result<()> {
+fn continue_behind(mut target: &File, download: &mut Download<'_>) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = target.read(&mut chunk).context("read the part")?;
@@ -105,7 +116,8 @@ fn continue_behind(target: &mut File, download: &mut Download<'_>) -> Result<()>
     }
 }
 
-fn read_all(download: &mut Download<'_>, writer: &mut dyn Write, seen: &dyn Fn(u64)) -> Result<()> {
+/// Hands every piece to `each`, with how many bytes there are by then.
+fn read_all(download: &mut Download<'_>, mut each: impl FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = download.next(&mut chunk).map_err(|error| match error {
@@ -115,7 +127,6 @@ fn read_all(download: &mut Download<'_>, writer: &mut dyn Write, seen: &dyn Fn(u
         if read == 0 {
             return Ok(());
         }
-        writer.write_all(chunk.get(..read).unwrap_or_default()).context("write output")?;
-        seen(download.done());
+        each(chunk.get(..read).unwrap_or_default(), download.done())?;
     }
 }

@@ -1,6 +1,5 @@
 //! How many lines a file has, counted while its bytes pass.
 
-use std::io::{self, Read, Write};
 use std::path::Path;
 
 use ndjson::{Inflater, LineCounter};
@@ -54,35 +53,10 @@ impl FileLines {
     }
 }
 
-/// Counts what is read, or written.
-pub(super) struct Counted<T> {
-    pub(super) inner: T,
-    pub(super) lines: FileLines,
-}
-
-impl<T: Read> Read for Counted<T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.lines.push(buffer.get(..read).unwrap_or_default());
-        Ok(read)
-    }
-}
-
-impl<T: Write> Write for Counted<T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.lines.push(bytes.get(..written).unwrap_or_default());
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn lines(name: &str, content: &[u8], piece: usize) -> Option<u64> {
         let mut lines = FileLines::new(name);
