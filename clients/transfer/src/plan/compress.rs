@@ -2,54 +2,48 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail};
+use files::PartialFile;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use files::PartialFile;
+use crate::state::StateFolder;
 
 /// Pieces that wait for the thread, at most.
 const QUEUE: usize = 16;
 
-enum Order {
-    Write { path: PathBuf, bytes: Vec<u8> },
-    Close { path: PathBuf },
-}
+/// The next bytes of a batch, or `None` behind the last ones.
+type Order = (usize, Option<Vec<u8>>);
 
 /// Writes compressed files, several at a time.
 pub(super) struct Compressor {
     orders: SyncSender<Order>,
-    thread: JoinHandle<Result<HashMap<PathBuf, u64>>>,
+    thread: JoinHandle<Result<HashMap<usize, u64>>>,
 }
 
 impl Compressor {
-    pub(super) fn start() -> Self {
-        let (orders, received) = sync_channel(QUEUE);
+    pub(super) fn start(folder: StateFolder) -> Self {
+        let (orders, received) = sync_channel::<Order>(QUEUE);
         let thread = std::thread::spawn(move || {
-            let mut open: HashMap<PathBuf, GzEncoder<PartialFile>> = HashMap::new();
+            let mut open: HashMap<usize, GzEncoder<PartialFile>> = HashMap::new();
             let mut sizes = HashMap::new();
-            for order in received {
-                match order {
-                    Order::Write { path, bytes } => {
-                        let file = match open.entry(path) {
-                            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
-                            std::collections::hash_map::Entry::Vacant(new) => {
-                                let file = PartialFile::create(new.key())?;
-                                new.insert(GzEncoder::new(file, Compression::fast()))
-                            }
-                        };
-                        file.write_all(&bytes).context("write batch")?;
-                    }
-                    Order::Close { path } => {
-                        let file = open.remove(&path).context("close batch")?;
-                        file.finish().context("write batch")?.publish()?;
-                        let size = std::fs::metadata(&path).context("write batch")?.len();
-                        sizes.insert(path, size);
-                    }
+            for (batch, bytes) in received {
+                let path = folder.batch(batch);
+                if let Some(bytes) = bytes {
+                    let file = match open.entry(batch) {
+                        std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
+                        std::collections::hash_map::Entry::Vacant(new) => {
+                            new.insert(GzEncoder::new(PartialFile::create(&path)?, Compression::fast()))
+                        }
+                    };
+                    file.write_all(&bytes).context("write batch")?;
+                } else {
+                    let file = open.remove(&batch).context("close batch")?;
+                    file.finish().context("write batch")?.publish()?;
+                    sizes.insert(batch, std::fs::metadata(&path).context("write batch")?.len());
                 }
             }
             Ok(sizes)
@@ -57,16 +51,16 @@ impl Compressor {
         Self { orders, thread }
     }
 
-    pub(super) fn write(&self, path: &std::path::Path, bytes: Vec<u8>) -> bool {
-        self.orders.send(Order::Write { path: path.to_owned(), bytes }).is_ok()
+    pub(super) fn write(&self, batch: usize, bytes: Vec<u8>) -> bool {
+        self.orders.send((batch, Some(bytes))).is_ok()
     }
 
-    pub(super) fn close(&self, path: PathBuf) -> bool {
-        self.orders.send(Order::Close { path }).is_ok()
+    pub(super) fn close(&self, batch: usize) -> bool {
+        self.orders.send((batch, None)).is_ok()
     }
 
-    /// Waits for all files, and returns their sizes, or why one could not be written.
-    pub(super) fn finish(self) -> Result<HashMap<PathBuf, u64>> {
+    /// Waits for all files, and returns their sizes by their batches, or why one could not be written.
+    pub(super) fn finish(self) -> Result<HashMap<usize, u64>> {
         drop(self.orders);
         match self.thread.join() {
             Ok(done) => done,

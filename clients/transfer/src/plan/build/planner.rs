@@ -1,7 +1,7 @@
 //! Puts records into batches as they come, and tells of those that are none of them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use clinikapi::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
@@ -50,7 +50,6 @@ struct Writing {
     batch: BatchPlan,
     lines: LineMap,
     piece: Vec<u8>,
-    path: Option<PathBuf>,
 }
 
 /// Puts records into batches as they come.
@@ -102,7 +101,7 @@ impl<'a> Planner<'a> {
             sources,
             history,
             findings,
-            compressor: folder.map(|_| Compressor::start()),
+            compressor: folder.cloned().map(Compressor::start),
             held: folder.map(HeldRecords::new),
             ..Self::default()
         }
@@ -154,15 +153,14 @@ impl<'a> Planner<'a> {
     fn begin(&self, resource_type: ResourceType) -> Writing {
         let number = self.open.len() + self.closed.len() + 1;
         let batch = BatchPlan { number, resource_type, records: 0, bytes: 0, without_id: 0 };
-        let path = self.folder.map(|folder| folder.batch(number));
-        Writing { batch, lines: LineMap::default(), piece: Vec::new(), path }
+        Writing { batch, lines: LineMap::default(), piece: Vec::new() }
     }
 
     fn close(&mut self, writing: Writing) -> Result<()> {
-        let Writing { batch, lines, piece, path } = writing;
-        if let (Some(path), Some(folder)) = (path, self.folder) {
+        let Writing { batch, lines, piece } = writing;
+        if let Some(folder) = self.folder {
             lines.store(&folder.lines(batch.number))?;
-            self.compress(|compressor| compressor.write(&path, piece) && compressor.close(path.clone()))?;
+            self.compress(|compressor| compressor.write(batch.number, piece) && compressor.close(batch.number))?;
         }
         self.closed.push(batch);
         Ok(())
@@ -203,10 +201,10 @@ impl<'a> Planner<'a> {
         let warnings = warnings.collect();
         let mut batches = self.closed;
         batches.sort_by_key(|batch| batch.number);
-        if let (Some(compressor), Some(folder)) = (self.compressor.take(), self.folder) {
+        if let Some(compressor) = self.compressor.take() {
             let sizes = compressor.finish()?;
             for batch in &mut batches {
-                batch.bytes = sizes.get(&folder.batch(batch.number)).copied().context("write batch")?;
+                batch.bytes = sizes.get(&batch.number).copied().context("write batch")?;
             }
         }
         Ok((batches, warnings))
@@ -243,12 +241,13 @@ impl Sink for Planner<'_> {
         writing.batch.bytes += record.len() as u64 + 1;
         writing.batch.without_id += u64::from(id.is_none());
         writing.lines.push(place);
-        if let Some(path) = &writing.path {
+        if self.folder.is_some() {
             writing.piece.extend_from_slice(record);
             writing.piece.push(b'\n');
             if writing.piece.len() >= PIECE {
-                let (path, piece) = (path.clone(), std::mem::replace(&mut writing.piece, Vec::with_capacity(PIECE)));
-                self.compress(|compressor| compressor.write(&path, piece))?;
+                let piece = std::mem::replace(&mut writing.piece, Vec::with_capacity(PIECE));
+                let number = writing.batch.number;
+                self.compress(|compressor| compressor.write(number, piece))?;
             }
         }
         Ok(Taken::In)
