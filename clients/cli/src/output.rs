@@ -154,14 +154,16 @@ impl Output {
         self.write_line(&format!("{label} {}", harmless(message)));
     }
 
-    /// Says that nothing keeps a second process out of a folder.
-    pub(crate) fn warn_of_share(&self, lock: &FolderLock, folder: &Path) {
+    /// Keeps other processes out of a folder until the lock is dropped, and says where nothing does.
+    pub(crate) fn lock(&self, folder: &Path) -> Result<FolderLock> {
+        let lock = FolderLock::take(folder)?;
         if !lock.is_held() {
             self.warn(&format!(
                 "the file system of {} knows no locks: run one command at a time on it",
                 files::shown(folder)
             ));
         }
+        Ok(lock)
     }
 
     /// A line to stderr, past the bars.

@@ -57,8 +57,7 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     };
     let body = body(arguments, &types, since);
     let folder = transfer::new_folder(&arguments.out)?;
-    let lock = FolderLock::take(&folder)?;
-    output.warn_of_share(&lock, &folder);
+    let _lock = output.lock(&folder)?;
     let state = ExportState { version: transfer::VERSION, body, key: clinikapi::new_key()?, job_id: None, owner };
     state.store(&folder)?;
     finish(&exporter, &progress, output, &folder, state)
@@ -174,8 +173,7 @@ fn client_of(owner: &Owner, global: &Global, output: &Output) -> Result<Client> 
 
 /// A complete export is what its manifest says, or is made so.
 pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Global, output: &Output) -> Result<Exit> {
-    let lock = FolderLock::take(folder)?;
-    output.warn_of_share(&lock, folder);
+    let _lock = output.lock(folder)?;
     let damaged = transfer::damaged(folder, manifest)?;
     for path in &damaged {
         output.warn(&format!("{} is not the file of its manifest: fetching it anew", files::shown(path)));
@@ -194,8 +192,7 @@ pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Globa
 }
 
 pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<Exit> {
-    let lock = FolderLock::take(folder)?;
-    output.warn_of_share(&lock, folder);
+    let _lock = output.lock(folder)?;
     let state = ExportState::load(folder)?;
     let client = client_of(&state.owner, global, output)?;
     let progress = Progress::new(output);
@@ -238,8 +235,7 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
             files::shown(&within)
         )));
     }
-    let lock = FolderLock::take(out)?;
-    output.warn_of_share(&lock, out);
+    let _lock = output.lock(out)?;
     let progress = Progress::new(output);
     let exporter = Exporter { client: &client, events: &progress };
     if let Some(state) = unfinished(out, job, &owner)? {

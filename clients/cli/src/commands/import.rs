@@ -125,9 +125,9 @@ pub(super) fn start(
         Some(path) => path.clone(),
         None => PathBuf::from(format!("clinik-import-{}", request.run)),
     })?;
-    let lock = folder.lock()?;
-    output.warn_of_share(&lock, folder.path());
-    if folder.is_open_to_others()? {
+    let _lock = output.lock(folder.path())?;
+    // Whatever was asked for: a share may know no modes.
+    if !files::is_private(folder.path())? {
         output.warn(&format!("others may look into {}: its file system knows no modes", files::shown(folder.path())));
     }
     // Before it can be resumed, and once it can: whoever retries again knows whether something may have been sent.

@@ -26,8 +26,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
         return super::export::resume_complete(&arguments.state, &manifest, global, output);
     }
     let folder = StateFolder::open(&arguments.state)?;
-    let lock = folder.lock()?;
-    output.warn_of_share(&lock, folder.path());
+    let _lock = output.lock(folder.path())?;
     let request = ImportRequest::load(&folder.request())?;
     if let Some(summary) = finished(&folder)? {
         output.say("the import has finished");

@@ -35,8 +35,7 @@ pub(super) fn write_down(first: &Path, folder: &StateFolder, begun: bool) -> Res
 
 pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
     let folder = StateFolder::open(&arguments.of)?;
-    let lock = folder.lock()?;
-    output.warn_of_share(&lock, folder.path());
+    let _lock = output.lock(folder.path())?;
     let first = ImportRequest::load(&folder.request())?;
     // The service and the environment; the tenant is known once the service has been asked.
     let _same = settings_of(&first, global)?;

@@ -10,7 +10,6 @@ use serde_json::Value;
 use sources::{unpacked_name, unusable};
 
 use crate::fingerprint::Fingerprint;
-use files::FolderLock;
 
 /// What a plan and its reports are kept in.
 const INNER: [&str; 3] = ["batches", "results", "held"];
@@ -52,9 +51,6 @@ impl StateFolder {
         // A share may know no modes: nothing can be made more private there.
         if !is_new && !files::is_private(&folder.path)? && files::knows_modes(&folder.path) {
             return Err(unusable(format!("others may look into {}: run chmod 700 on it", path.display())));
-        }
-        for inner in INNER {
-            files::create_private_folder(&folder.path.join(inner))?;
         }
         Ok(folder)
     }
@@ -158,23 +154,13 @@ impl StateFolder {
         for inner in INNER {
             let path = self.path.join(inner);
             match std::fs::remove_dir_all(&path) {
-                // As when the process died in between.
+                // The folder is new, or the process died in between.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 removed => removed.with_context(|| format!("empty {}", path.display()))?,
             }
             files::create_private_folder(&path)?;
         }
         Ok(())
-    }
-
-    /// Whether others may look into it, whatever was asked for: a share may know no modes.
-    pub fn is_open_to_others(&self) -> Result<bool> {
-        Ok(!files::is_private(&self.path)?)
-    }
-
-    /// Keeps other processes out, until the lock is dropped.
-    pub fn lock(&self) -> Result<FolderLock> {
-        FolderLock::take(&self.path)
     }
 
     #[must_use]
