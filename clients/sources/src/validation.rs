@@ -61,7 +61,7 @@ pub enum Taken {
     Rejected(SourceViolation),
 }
 
-/// Takes records in, one after the other.
+/// Takes records in, one after the other. Of those that are none it hears only if it wants to.
 pub trait Sink {
     /// A valid record.
     fn valid(&mut self, line: u64, resource_type: ResourceType, id: Option<RecordId>, record: &[u8]) -> Result<Taken>;
@@ -70,31 +70,39 @@ pub trait Sink {
     fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool;
 
     /// Bytes of a record that is rejected; the last ones end it.
-    fn rejected_bytes(&mut self, resource_type: ResourceType, bytes: &[u8], last: bool) -> Result<()>;
+    fn rejected_bytes(&mut self, _resource_type: ResourceType, _bytes: &[u8], _last: bool) -> Result<()> {
+        Ok(())
+    }
 
     /// A record that is rejected, and all that is wrong with it.
-    fn rejected(&mut self, line: u64, resource_type: ResourceType, violations: &[SourceViolation]) -> Result<()>;
+    fn rejected(&mut self, _line: u64, _resource_type: ResourceType, _violations: &[SourceViolation]) -> Result<()> {
+        Ok(())
+    }
 
     /// The cells of the row that a rejected record was, and the header's.
     fn rejected_row(
         &mut self,
-        header: &[&[u8]],
-        row: &[&[u8]],
-        delimiter: u8,
-        violations: &[SourceViolation],
-    ) -> Result<()>;
+        _header: &[&[u8]],
+        _row: &[&[u8]],
+        _delimiter: u8,
+        _violations: &[SourceViolation],
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// Text that no record is made of, as it came, and why. No other method hears of it.
     fn refused(
         &mut self,
-        line: u64,
-        resource_type: Option<ResourceType>,
-        text: &[u8],
-        violations: &[SourceViolation],
-    ) -> Result<()>;
+        _line: u64,
+        _resource_type: Option<ResourceType>,
+        _text: &[u8],
+        _violations: &[SourceViolation],
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// A record with a doubtful value in this field.
-    fn doubtful(&mut self, line: u64, resource_type: ResourceType, field: &str, doubt: Doubt);
+    fn doubtful(&mut self, _line: u64, _resource_type: ResourceType, _field: &str, _doubt: Doubt) {}
 }
 
 /// The rules of one type.

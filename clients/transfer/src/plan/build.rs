@@ -7,9 +7,7 @@ use anyhow::{Context, Result};
 use encoding_rs::Encoding;
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
-use sources::{
-    Doubt, Format, Resources, Sink, Source, SourceViolation, Taken, Types, Validator, read_ndjson, unusable,
-};
+use sources::{Format, Resources, Sink, Source, SourceViolation, Taken, Types, Validator, read_ndjson, unusable};
 use tables::{Effects, Map, Maps, TableOptions, check_header, read_table};
 
 use super::history::History;
@@ -303,22 +301,4 @@ impl Sink for LastPlaces<'_> {
         }
         true
     }
-
-    fn rejected_bytes(&mut self, _: ResourceType, _: &[u8], _: bool) -> Result<()> {
-        Ok(())
-    }
-
-    fn rejected(&mut self, _: u64, _: ResourceType, _: &[SourceViolation]) -> Result<()> {
-        Ok(())
-    }
-
-    fn rejected_row(&mut self, _: &[&[u8]], _: &[&[u8]], _: u8, _: &[SourceViolation]) -> Result<()> {
-        Ok(())
-    }
-
-    fn refused(&mut self, _: u64, _: Option<ResourceType>, _: &[u8], _: &[SourceViolation]) -> Result<()> {
-        Ok(())
-    }
-
-    fn doubtful(&mut self, _: u64, _: ResourceType, _: &str, _: Doubt) {}
 }
