@@ -15,7 +15,7 @@ use clinikapi::ApiError;
 use files::FolderLock;
 use indicatif::MultiProgress;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::exit::{self, Exit};
 
@@ -238,16 +238,21 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped.collect())
 }
 
+/// A document with more members.
+pub(crate) fn with(document: Value, more: Value) -> Value {
+    let members = |part: Value| if let Value::Object(members) = part { members } else { Map::new() };
+    Value::Object(members(document).into_iter().chain(members(more)).collect())
+}
+
 /// An error as JSON, with the API's code and request id where it has them.
 pub(crate) fn error_value(error: &anyhow::Error) -> Value {
-    let mut value = json!({"message": format!("{error:#}")});
-    if let (Some(ApiError::Refused(refused)), Some(members)) = (error.downcast_ref::<ApiError>(), value.as_object_mut())
-    {
-        members.insert("code".to_owned(), json!(refused.code));
-        members.insert("status".to_owned(), json!(refused.status));
-        members.insert("requestId".to_owned(), json!(refused.request_id));
+    let value = json!({"message": format!("{error:#}")});
+    match error.downcast_ref() {
+        Some(ApiError::Refused(refused)) => {
+            with(value, json!({"code": refused.code, "status": refused.status, "requestId": refused.request_id}))
+        }
+        _ => value,
     }
-    value
 }
 
 /// A closed pipe is an error of its own.

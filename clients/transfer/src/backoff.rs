@@ -82,8 +82,7 @@ pub(crate) fn announce_slot(events: &dyn Events, after: Duration) -> Result<()> 
 /// A moment for people: the time of day, and how far away it is.
 pub(crate) fn in_words(after: Duration) -> String {
     let at = Timestamp::now() + jiff::SignedDuration::try_from(after).unwrap_or_default();
-    let time = at.to_string();
-    format!("{} UTC (in {} min)", time.get(11..16).unwrap_or_default(), after.as_secs().div_ceil(60))
+    format!("{} UTC (in {} min)", at.strftime("%H:%M"), after.as_secs().div_ceil(60))
 }
 
 /// A job of this kind, once the service shows it, or has said three times that there is none.

@@ -13,7 +13,7 @@ use sources::unusable;
 use crate::VERSION;
 use crate::backoff::{Backoff, ask_thrice, is_not_found, job_of_kind};
 use crate::events::{Events, Stage};
-use crate::failure::Failure;
+use crate::failure::{Failure, mismatch};
 
 pub(crate) mod check;
 pub(crate) mod download;
@@ -98,14 +98,14 @@ impl Exporter<'_> {
         let job = self.wait(&job_id)?;
         let is_single = state.body.get("files").is_none_or(|files| files != "perType");
         if is_single && job.files.is_empty() {
-            return Err(Failure::Mismatch(format!("job {job_id} has completed, and names no file")).into());
+            return Err(mismatch(format!("job {job_id} has completed, and names no file")));
         }
         check::answer(&job, &state.body)?;
         match self.fetch(folder, &job, &state.owner) {
             Err(error) if is_not_found(&error) => {
                 // The job itself tells whether it is gone.
                 self.wait(&job_id)?;
-                Err(Failure::Mismatch(format!("job {job_id} names a file that is not there")).into())
+                Err(mismatch(format!("job {job_id} names a file that is not there")))
             }
             fetched => fetched,
         }
@@ -187,7 +187,7 @@ impl Exporter<'_> {
         let lost = |why: &str| {
             let message =
                 format!("the files cannot be fetched anew, {why} {id}: export anew, and move this export away");
-            Err(Failure::Mismatch(message).into())
+            Err(mismatch(message))
         };
         match self.wait(id) {
             Err(error) if is_not_found(&error) => lost("for the service does not know its job any more:"),
@@ -226,7 +226,7 @@ fn check_records(job: &Job) -> Result<()> {
         return Ok(());
     }
     let Job { id, total_records, .. } = job;
-    Err(Failure::Mismatch(format!("job {id} tells of {total_records} records, and its files of {held}")).into())
+    Err(mismatch(format!("job {id} tells of {total_records} records, and its files of {held}")))
 }
 
 /// Takes away what an earlier job has left in an export's own folder: patients' data that no manifest names.
@@ -269,10 +269,8 @@ fn safe_name(name: &str) -> Result<&str> {
 
 /// A new folder for an export in `out`, named after the moment.
 pub fn new_folder(out: &Path) -> Result<PathBuf> {
-    let now = Timestamp::now().to_string();
-    let digits: String = now.chars().take(19).filter(|c| c.is_ascii_digit() || *c == 'T').collect();
-    let random = clinikapi::new_key()?;
-    let folder = out.join(format!("export-{digits}Z-{}", random.get(..6).unwrap_or_default()));
+    let (now, random) = (Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), clinikapi::new_key()?);
+    let folder = out.join(format!("export-{now}-{}", random.get(..6).unwrap_or_default()));
     files::create_private_folder(&folder)?;
     files::sync_folder(&folder).context("make the export's folder")?;
     Ok(folder)

@@ -17,3 +17,8 @@ pub enum Failure {
     #[error("{0}")]
     Mismatch(String),
 }
+
+/// What was got, or is there, is not what it must be.
+pub(crate) fn mismatch(message: impl Into<String>) -> anyhow::Error {
+    Failure::Mismatch(message.into()).into()
+}

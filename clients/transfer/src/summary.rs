@@ -48,6 +48,14 @@ pub struct Summary {
     pub rejected_files: BTreeMap<String, String>,
 }
 
+impl Summary {
+    /// The summary of a run, if one was written already.
+    pub fn load(folder: &StateFolder) -> Result<Option<Self>> {
+        let path = folder.summary();
+        path.exists().then(|| files::read_json(&path)).transpose()
+    }
+}
+
 /// What was read, and what became of it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -148,13 +148,8 @@ fn finish(
 
 fn report(manifest: &Manifest, folder: &Path, output: &Output) -> Result<()> {
     output.say(&format!("{} records in {}, verified", manifest.records, files::shown(folder)));
-    let mut document = serde_json::to_value(manifest)?;
-    if let Some(members) = document.as_object_mut() {
-        members.insert("event".to_owned(), json!("summary"));
-        members.insert("folder".to_owned(), json!(folder));
-        members.insert("exitCode".to_owned(), json!(Exit::Done.code()));
-    }
-    output.event_or_document(&document)
+    let more = json!({"event": "summary", "folder": folder, "exitCode": Exit::Done.code()});
+    output.event_or_document(&output::with(serde_json::to_value(manifest)?, more))
 }
 
 /// A client for the owner of an export, and for nobody else.

@@ -14,7 +14,7 @@ use transfer::{
 use super::show;
 use crate::cli::{Acting, Global, Import, Reading, Waiting};
 use crate::exit::{Exit, Failure, usage};
-use crate::output::{Output, error_value};
+use crate::output::{Output, error_value, with};
 use crate::progress::Progress;
 use crate::settings::Settings;
 
@@ -265,14 +265,11 @@ impl Run<'_> {
             None if is_rejected => Exit::Rejected,
             None => Exit::Done,
         };
-        let mut document = serde_json::to_value(summary)?;
-        if let Some(members) = document.as_object_mut() {
-            members.insert("event".to_owned(), json!("summary"));
-            members.insert("exitCode".to_owned(), json!(exit.code()));
-            if let Some(error) = &failure {
-                members.insert("error".to_owned(), error_value(error));
-            }
-        }
+        let document = with(serde_json::to_value(summary)?, json!({"event": "summary", "exitCode": exit.code()}));
+        let document = match &failure {
+            Some(error) => with(document, json!({"error": error_value(error)})),
+            None => document,
+        };
         show::summary(summary, self.output);
         self.output.event_or_document(&document)?;
         failure.map_or(Ok(exit), Err)

@@ -28,7 +28,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let folder = StateFolder::open(&arguments.state)?;
     let _lock = output.lock(folder.path())?;
     let request = ImportRequest::load(&folder.request())?;
-    if let Some(summary) = finished(&folder)? {
+    if let Some(summary) = Summary::load(&folder)?.filter(|summary| summary.finished) {
         output.say("the import has finished");
         super::show::summary(&summary, output);
         output.event_or_document(&summary)?;
@@ -74,14 +74,6 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     check_sources(&plan, output)?;
     check_edited(&folder)?;
     run.act(&request, &plan)
-}
-
-fn finished(folder: &StateFolder) -> Result<Option<Summary>> {
-    if !folder.summary().exists() {
-        return Ok(None);
-    }
-    let summary: Summary = files::read_json(&folder.summary())?;
-    Ok(Some(summary).filter(|summary| summary.finished))
 }
 
 /// A run stays with its service and its environment.
@@ -142,10 +134,7 @@ fn check_edited(folder: &StateFolder) -> Result<()> {
 /// interrupted.
 pub(super) fn edited(folder: &StateFolder) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
-    if folder.summary().exists() {
-        let summary: Summary = files::read_json(&folder.summary())?;
-        written.extend(summary.rejected_files);
-    }
+    written.extend(Summary::load(folder)?.into_iter().flat_map(|summary| summary.rejected_files));
     if folder.rejected_sums().exists() {
         let next: BTreeMap<String, String> = files::read_json(&folder.rejected_sums())?;
         written.extend(next);

@@ -71,12 +71,12 @@ pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Resu
 
 /// The plan and the figures of a run that has nothing left to do: all its jobs have ended, well, or so that they cannot begin anew.
 fn over(folder: &StateFolder, request: &ImportRequest) -> Result<Option<(Plan, Summary)>> {
-    let Some(plan) = Plan::load(folder, request)?.filter(|_| folder.summary().exists()) else { return Ok(None) };
+    let Some(plan) = Plan::load(folder, request)? else { return Ok(None) };
+    let Some(summary) = Summary::load(folder)? else { return Ok(None) };
     let journal = Journal::read(&folder.journal(), plan.batches.len())?;
     let is_over = |(batch, state): (&BatchPlan, &BatchState)| {
         state.is_done() || (state.trouble().is_some() && !may_begin_anew(batch, state))
     };
-    let summary: Summary = files::read_json(&folder.summary())?;
     // A summary that is older than the last step does not know what that step has brought.
     let is_newest = summary.ended_at == journal.times().1;
     let is_over = is_newest && plan.batches.iter().zip(journal.states()).all(is_over);

@@ -87,15 +87,12 @@ impl<'a> Printer<'a> {
         let figures = json!({"totalRecords": read, "validRecords": read - invalid, "invalidRecords": invalid,
             "leftOut": plan.left_out(), "blankRows": blank_rows, "withoutId": plan.without_id(),
             "missingReferences": missing, "errorCount": violations, "warnings": plan.warnings, "fhir": plan.fhir});
-        let with = |more: Value| {
-            let members = [figures, more].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
-            Value::Object(members.collect())
-        };
         match output.format() {
             OutputFormat::Json => {
-                output.document(&with(json!({"errors": listed, "errorsTruncated": violations > limit})))?;
+                let more = json!({"errors": listed, "errorsTruncated": violations > limit});
+                output.document(&output::with(figures, more))?;
             }
-            OutputFormat::Ndjson => output.event(&with(json!({"event": "summary"})))?,
+            OutputFormat::Ndjson => output.event(&output::with(figures, json!({"event": "summary"})))?,
             OutputFormat::Text => {
                 if violations > limit {
                     output.say(&format!("… and {} violations more", violations - limit));

@@ -11,14 +11,13 @@ use sources::{Format, unusable};
 
 use super::manifest::{self, Manifest};
 use super::{DELETED, STATE_FILE, SUMS};
-use crate::failure::Failure;
+use crate::failure::mismatch;
 
 /// Whether a completed job is the export that this body asked for. What it says goes into the manifest, and by that a backup is
 /// restored and gone on with.
 pub fn answer(job: &Job, asked: &Value) -> Result<()> {
     let id = &job.id;
-    let wrong =
-        |what: &str| Err(Failure::Mismatch(format!("job {id} is not the export that was asked for: {what}")).into());
+    let wrong = |what: &str| Err(mismatch(format!("job {id} is not the export that was asked for: {what}")));
     let types: BTreeSet<_> =
         asked["resourceTypes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if types != job.resource_types.iter().map(String::as_str).collect() {
@@ -74,8 +73,7 @@ pub fn sizes(folder: &Path, manifest: &Manifest) -> Result<()> {
         let path = folder.join(super::safe_name(&file.name)?);
         let is_whole = std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == file.bytes);
         if !is_whole {
-            let message = format!("{} is gone, or not as long as its manifest says", path.display());
-            return Err(Failure::Mismatch(message).into());
+            return Err(mismatch(format!("{} is gone, or not as long as its manifest says", path.display())));
         }
     }
     Ok(())
@@ -98,7 +96,7 @@ pub fn damaged(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
 pub(crate) fn restorable(folder: &Path, manifest: &Manifest, format: Option<Format>) -> Result<()> {
     let path = folder.join(manifest::FILE);
     if manifest.resource_types.is_empty() {
-        return Err(Failure::Mismatch(format!("{}: resourceTypes is empty", path.display())).into());
+        return Err(mismatch(format!("{}: resourceTypes is empty", path.display())));
     }
     let how = match (&manifest.format, format) {
         (Some(_), Some(Format::Fhir)) | (None, None | Some(Format::Ndjson)) => None,
@@ -111,7 +109,7 @@ pub(crate) fn restorable(folder: &Path, manifest: &Manifest, format: Option<Form
     let held = records(&manifest.files);
     if held != manifest.records {
         let message = format!("{}: records is {}, and those of its files are {held}", path.display(), manifest.records);
-        return Err(Failure::Mismatch(message).into());
+        return Err(mismatch(message));
     }
     let own = [manifest::FILE, SUMS, STATE_FILE];
     let named = manifest.files.iter().map(|file| file.name.as_str()).chain(own);

@@ -10,7 +10,7 @@ use clinikapi::{ApiError, Client, Download, DownloadError, JobFile};
 use super::lines::FileLines;
 use crate::backoff::Backoff;
 use crate::events::Events;
-use crate::failure::Failure;
+use crate::failure::{Failure, mismatch};
 
 const CHUNK: usize = 1 << 17;
 
@@ -52,7 +52,7 @@ pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, s
     let (sha256, bytes, lines) = look_at(&partial, file)?;
     if (sha256, bytes) != (file.sha256.to_lowercase(), file.bytes) {
         files::remove(&partial)?;
-        return Err(Failure::Mismatch(format!("{} was changed while it was written", path.display())).into());
+        return Err(mismatch(format!("{} was changed while it was written", path.display())));
     }
     if let Err(wrong) = check_lines(job, file, lines) {
         files::remove(&partial)?;
@@ -96,11 +96,8 @@ fn check_lines(job: &str, file: &JobFile, lines: Option<u64>) -> Result<()> {
     let JobFile { name, records, .. } = file;
     match lines {
         Some(lines) if lines == *records => Ok(()),
-        Some(lines) => {
-            Err(Failure::Mismatch(format!("{name} of {job}: it has {lines} lines, and the job tells of {records}"))
-                .into())
-        }
-        None => Err(Failure::Mismatch(format!("{name} of {job}: it is no valid gzip")).into()),
+        Some(lines) => Err(mismatch(format!("{name} of {job}: it has {lines} lines, and the job tells of {records}"))),
+        None => Err(mismatch(format!("{name} of {job}: it is no valid gzip"))),
     }
 }
 
@@ -122,7 +119,7 @@ fn read_all(download: &mut Download<'_>, mut each: impl FnMut(&[u8], u64) -> Res
     loop {
         let read = download.next(&mut chunk).map_err(|error| match error {
             DownloadError::Api(error) => anyhow::Error::from(error),
-            DownloadError::Mismatch(what) => Failure::Mismatch(what).into(),
+            DownloadError::Mismatch(what) => mismatch(what),
         })?;
         if read == 0 {
             return Ok(());

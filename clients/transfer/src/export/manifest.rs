@@ -182,11 +182,9 @@ pub(crate) fn restorable(chain: Vec<Export>, is_incomplete: bool) -> Result<Vec<
 
 /// Whether two exports of a type were made at the same time, so that the later one may hold the older version of a record.
 pub(crate) fn overlap(links: &[Link]) -> bool {
-    let pairs = |later: usize| links.iter().take(later).zip(std::iter::repeat(links.get(later)));
-    let of_one_type = |one: &Manifest, other: &Manifest| one.resource_types.iter().any(|known| other.covers(known));
-    (0..links.len()).flat_map(pairs).any(|(earlier, later)| {
-        later.is_some_and(|later| {
-            of_one_type(&earlier.manifest, &later.manifest) && earlier.manifest.overlaps(&later.manifest)
+    links.iter().enumerate().any(|(at, Link { manifest: later, .. })| {
+        links.iter().take(at).any(|Link { manifest: earlier, .. }| {
+            earlier.resource_types.iter().any(|known| later.covers(known)) && earlier.overlaps(later)
         })
     })
 }

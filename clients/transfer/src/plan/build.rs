@@ -178,15 +178,15 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         None => events.begin(Stage::Reading, total),
     }
     let deleted = planner.history.deleted();
-    let (mut sources, mut resources) = (Vec::new(), Resources::new(reading.unmapped));
-    let read = read_all(&opened, from, &mut planner, &mut resources, &mut sources, events);
+    let mut resources = Resources::new(reading.unmapped);
+    let sources = read_all(&opened, from, &mut planner, &mut resources, events)?;
     let fhir = from.sources.iter().any(|source| source.format == Format::Fhir).then(|| FhirPlan {
         refused: planner.refused,
         unsupported: resources.unsupported().clone(),
         losses: resources.losses(),
         unread: from.passed_over.iter().map(|path| path.display().to_string()).collect(),
     });
-    let (batches, warnings) = planner.finish(read)?;
+    let (batches, warnings) = planner.finish()?;
     Ok(Plan { run: run.to_owned(), created_at: Timestamp::now(), sources, deleted, batches, warnings, fhir })
 }
 
@@ -195,10 +195,9 @@ fn read_all(
     from: &Sources,
     planner: &mut Planner<'_>,
     resources: &mut Resources,
-    sources: &mut Vec<SourcePlan>,
     events: &dyn Events,
-) -> Result<()> {
-    let mut before = 0;
+) -> Result<Vec<SourcePlan>> {
+    let (mut sources, mut before) = (Vec::new(), 0);
     for (at, source) in from.sources.iter().enumerate() {
         planner.begin_source(at);
         let mut seen = |bytes| events.advance(before + bytes);
@@ -223,7 +222,7 @@ fn read_all(
             blank_rows: read.blank_rows,
         });
     }
-    Ok(())
+    Ok(sources)
 }
 
 /// What a source was.

@@ -92,7 +92,7 @@ impl LastIds {
         self.rule == LastOf::All || source.export.is_some()
     }
 
-    /// Notes a record that is no part of a later one's past.
+    /// Notes a record that is no part of a later one's past, of a source that this is for.
     pub(super) fn note(
         &mut self,
         source: &SourceRequest,
@@ -101,9 +101,6 @@ impl LastIds {
         id: &RecordId,
         record: &[u8],
     ) {
-        if !self.is_for(source) {
-            return;
-        }
         let id = Fingerprint::of(id.as_str().as_bytes());
         // Of what is no export the order of the sources tells what is newer.
         if let Some(newest) = self.newest.as_mut().filter(|_| source.export.is_some())

@@ -14,7 +14,7 @@ use tables::UnknownColumns;
 
 use super::MaxRejected;
 use crate::export::{self, Link, Manifest, Owner};
-use crate::failure::Failure;
+use crate::failure::mismatch;
 use crate::state::StateFolder;
 
 /// An import as it was asked for.
@@ -365,11 +365,11 @@ impl SourceRequest {
         let Some(OfExport { file: expected, .. }) = &self.export else { return Ok(()) };
         let name = self.path.display();
         if expected.sha256 != sha256 {
-            return Err(Failure::Mismatch(format!("{name} is not the file of its manifest: its hash differs")).into());
+            return Err(mismatch(format!("{name} is not the file of its manifest: its hash differs")));
         }
         if expected.records != records {
             let message = format!("{name} has {records} records, and its manifest says {}", expected.records);
-            return Err(Failure::Mismatch(message).into());
+            return Err(mismatch(message));
         }
         Ok(())
     }

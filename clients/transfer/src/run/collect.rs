@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::backoff::ask_thrice;
 use crate::export::download;
-use crate::failure::Failure;
+use crate::failure::mismatch;
 use crate::plan::BatchPlan;
 use crate::state::StateFolder;
 use files::PartialFile;
@@ -39,13 +39,13 @@ pub(super) fn collect(client: &Client, folder: &StateFolder, batch: &BatchPlan, 
             Some(file) => ask_thrice(|| download::to_file(client, &job.id, file, &path, &|_| {}))?,
             // Only the errors are optional: they are there when something was rejected.
             None if report == "errors" && job.failed_records == 0 => {}
-            None => return Err(mismatch(batch, &format!("the job has no {name}"))),
+            None => return Err(of_batch(batch, &format!("the job has no {name}"))),
         }
     }
     let counts = take_rejected(folder, batch)?;
     let said = Counts { stored: job.succeeded_records, rejected: job.failed_records };
     if counts != said {
-        return Err(mismatch(batch, &format!("its reports say {counts:?}, and the job {said:?}")));
+        return Err(of_batch(batch, &format!("its reports say {counts:?}, and the job {said:?}")));
     }
     Ok(counts)
 }
@@ -54,14 +54,14 @@ pub(super) fn collect(client: &Client, folder: &StateFolder, batch: &BatchPlan, 
 pub(super) fn check_counts(batch: &BatchPlan, job: &Job) -> Result<()> {
     for told in [job.succeeded_records.saturating_add(job.failed_records), job.total_records] {
         if told != batch.records {
-            return Err(mismatch(batch, &format!("{} records were sent, and the job tells of {told}", batch.records)));
+            return Err(of_batch(batch, &format!("{} records were sent, and the job tells of {told}", batch.records)));
         }
     }
     Ok(())
 }
 
-fn mismatch(batch: &BatchPlan, message: &str) -> anyhow::Error {
-    Failure::Mismatch(format!("batch {}: {message}", batch.number)).into()
+fn of_batch(batch: &BatchPlan, message: &str) -> anyhow::Error {
+    mismatch(format!("batch {}: {message}", batch.number))
 }
 
 /// Copies the rejected lines out of the batch, and counts the results.
@@ -72,7 +72,7 @@ fn take_rejected(folder: &StateFolder, batch: &BatchPlan) -> Result<Counts> {
     for line in BufReader::new(results).lines() {
         let line = line.context("read results")?;
         let Ok(result) = serde_json::from_str::<ResultLine>(&line) else {
-            return Err(mismatch(batch, "its results are not readable"));
+            return Err(of_batch(batch, "its results are not readable"));
         };
         if result.outcome == "rejected" {
             counts.rejected += 1;
@@ -93,7 +93,7 @@ fn take_rejected(folder: &StateFolder, batch: &BatchPlan) -> Result<Counts> {
     while wanted.peek().is_some() {
         line.clear();
         if sent.read_until(b'\n', &mut line).context("read batch")? == 0 {
-            return Err(mismatch(batch, "its results tell of more lines than were sent"));
+            return Err(of_batch(batch, "its results tell of more lines than were sent"));
         }
         number += 1;
         if wanted.next_if_eq(&number).is_some() {

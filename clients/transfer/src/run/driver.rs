@@ -11,7 +11,7 @@ use super::collect::{check_counts, collect};
 use super::start::Start;
 use crate::backoff::{Backoff, announce_slot, in_words, is_not_found, job_of_kind};
 use crate::events::{Events, Stage};
-use crate::failure::Failure;
+use crate::failure::mismatch;
 use crate::plan::{BatchPlan, ImportRequest, Plan};
 use crate::state::{BatchState, JobFailure, Journal, StateFolder};
 
@@ -300,7 +300,7 @@ impl<'a> Driver<'a> {
                 return match job_of_kind(self.client, job_id, IMPORT) {
                     Err(error) if is_not_found(&error) => self.unreported(batch, job_id),
                     Err(error) => Err(error),
-                    Ok(_) => Err(Failure::Mismatch(format!("job {job_id} names reports that are not there")).into()),
+                    Ok(_) => Err(mismatch(format!("job {job_id} names reports that are not there"))),
                 };
             }
             counts => counts?,

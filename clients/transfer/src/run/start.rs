@@ -9,7 +9,7 @@ use clinikapi::{ApiError, UploadFate};
 use serde_json::json;
 
 use super::driver::Driver;
-use crate::failure::Failure;
+use crate::failure::mismatch;
 use crate::plan::{BatchPlan, ImportRequest};
 use crate::state::BatchState;
 
@@ -96,7 +96,7 @@ impl Driver<'_> {
         let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
         let bytes = file.metadata().context("look at batch")?.len();
         if bytes != batch.bytes {
-            return Err(Failure::Mismatch(format!("{} is not as the plan left it", path.display())).into());
+            return Err(mismatch(format!("{} is not as the plan left it", path.display())));
         }
         let mut made = 0;
         let upload_id = loop {

@@ -182,9 +182,8 @@ impl<'a> Planner<'a> {
         findings(self.names.get(source).map(String::as_str).unwrap_or_default(), line, found)
     }
 
-    /// Ends all batches; `read` is how the reading ended.
-    pub(super) fn finish(mut self, read: Result<()>) -> Result<(Vec<BatchPlan>, Vec<Warning>)> {
-        read?;
+    /// Ends all batches.
+    pub(super) fn finish(mut self) -> Result<(Vec<BatchPlan>, Vec<Warning>)> {
         for reference in self.references.take().map(References::missing).unwrap_or_default() {
             self.hand_on(reference.place, Finding::Missing(reference.violation()))?;
         }
