@@ -145,6 +145,34 @@ fn a_resource_whose_id_another_has_replaces_it_only_when_somebody_says_so() {
     bench.run(&["retry", "state", "--state", "again"]).ends(0).says("1 of the rejected records have ids");
 }
 
+/// A Bundle of the versions of patients, each an id and a family's name.
+fn bundle_of(versions: &[(&str, &str)]) -> Value {
+    let versions = versions.iter().map(|(id, family)| {
+        let mut patient = patient(id);
+        patient["name"][0]["family"] = json!(family);
+        json!({"resource": patient})
+    });
+    json!({"resourceType": "Bundle", "type": "collection", "entry": versions.collect::<Vec<_>>()})
+}
+
+#[test]
+fn of_versions_in_one_bundle_the_last_is_imported_if_that_is_said() {
+    let bench = Bench::new();
+    // On one line, and over more than one with several on each: what stands behind a Bundle has a higher number than its line.
+    bench.write("one.json", bundle_of(&[("p1", "Old"), ("p2", "Only"), ("p1", "New")]).to_string());
+    let more = [bundle_of(&[("q1", "A"), ("q1", "B"), ("q2", "A")]), bundle_of(&[("q2", "B"), ("q1", "C")])];
+    bench.write("more.ndjson", lines(&more));
+    bench
+        .import(&["--format", "fhir", "one.json", "more.ndjson", "--duplicates", "last"])
+        .ends(0)
+        .says("8 read = 4 stored + 0 rejected + 4 left out");
+    let state = bench.stub.state();
+    for (id, family) in [("p1", "New"), ("p2", "Only"), ("q1", "C"), ("q2", "B")] {
+        let (record, writes) = &state.records[&("Patient".to_owned(), id.to_owned())];
+        assert!(record.contains(&format!("\"lastName\":\"{family}\"")) && *writes == 1, "{record}");
+    }
+}
+
 #[test]
 fn messages_name_the_element_and_what_was_refused_goes_in_once_it_is_mended() {
     let bench = Bench::new();

@@ -11,7 +11,7 @@ use sources::{Format, Resources, Sink, Source, SourceViolation, Taken, Types, Va
 use tables::{Effects, Map, Maps, TableOptions, check_header, read_table};
 
 use super::history::History;
-use super::ids::{LastIds, References};
+use super::ids::{LastIds, Numbers, References};
 use super::request::{Duplicates, Reading, SourceRequest};
 use super::{FhirPlan, Plan, SourcePlan, Sources, source_name};
 use crate::events::{Events, Stage};
@@ -168,7 +168,8 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
                     planner.digests.push(None);
                     continue;
                 }
-                let mut places = LastPlaces { at, source, history: &planner.history, last: &mut last };
+                let numbers = Numbers::default();
+                let mut places = LastPlaces { at, numbers, source, history: &planner.history, last: &mut last };
                 let read = read_source(&opened, source, &mut resources, &mut places, &mut |_| {})
                     .with_context(|| shown_name(&source.path))?;
                 planner.digests.push(Some(read.digest.0));
@@ -271,32 +272,35 @@ fn read_source(
 /// Notes where every id is last: of exports among all records, else among the valid ones.
 struct LastPlaces<'a> {
     at: usize,
+    numbers: Numbers,
     source: &'a SourceRequest,
     history: &'a History,
     last: &'a mut LastIds,
 }
 
 impl LastPlaces<'_> {
-    fn note(&mut self, line: u64, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) {
+    fn note(&mut self, number: u64, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) {
         if let Some(id) = id
             && !self.history.leaves_out(self.source, resource_type, Some(id), record)
         {
-            self.last.note(self.source, Place { source: self.at, line }, resource_type, id, record);
+            self.last.note(self.source, Place { source: self.at, line: number }, resource_type, id, record);
         }
     }
 }
 
 impl Sink for LastPlaces<'_> {
     fn valid(&mut self, line: u64, resource_type: ResourceType, id: Option<RecordId>, record: &[u8]) -> Result<Taken> {
-        self.note(line, resource_type, id.as_ref(), record);
+        let number = self.numbers.next_on(line);
+        self.note(number, resource_type, id.as_ref(), record);
         // What can hardly be meant is told in the second reading.
         Ok(Taken::LeftOut)
     }
 
     /// The newest version is the newest, also where it is invalid: no older one takes its place.
     fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool {
+        let number = self.numbers.next_on(line);
         if self.source.export.is_some() {
-            self.note(line, resource_type, id_of(record).as_ref(), record);
+            self.note(number, resource_type, id_of(record).as_ref(), record);
         }
         true
     }

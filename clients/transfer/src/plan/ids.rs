@@ -51,7 +51,19 @@ impl Ids {
     }
 }
 
-/// Which record with an id counts, where that is not the first one.
+/// The number of a source's record: its line, and behind that where a line holds several, as those of a Bundle.
+#[derive(Debug, Default)]
+pub(super) struct Numbers(u64);
+
+impl Numbers {
+    /// That of the next record, on this line. Every reading of the source gives a record the same one.
+    pub(super) fn next_on(&mut self, line: u64) -> u64 {
+        self.0 = line.max(self.0 + 1);
+        self.0
+    }
+}
+
+/// Which record with an id counts, where that is not the first one. Places are by the numbers of records.
 #[derive(Debug)]
 pub(super) struct LastIds {
     ids: Ids,

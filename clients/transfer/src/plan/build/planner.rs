@@ -10,7 +10,7 @@ use sources::{Doubt, Sink, Source, SourceViolation, Taken, UNSUPPORTED, unusable
 
 use super::super::compress::Compressor;
 use super::super::history::History;
-use super::super::ids::{Ids, LastIds, References, duplicate};
+use super::super::ids::{Ids, LastIds, Numbers, References, duplicate};
 use super::super::request::SourceRequest;
 use super::super::{BatchPlan, Sources, Warning, source_name};
 use super::{Finding, Findings, shown_name};
@@ -58,6 +58,7 @@ pub(super) struct Planner<'a> {
     folder: Option<&'a StateFolder>,
     names: Vec<String>,
     source: usize,
+    numbers: Numbers,
     sources: &'a [SourceRequest],
     pub(super) history: History,
     /// Where every id was first.
@@ -108,7 +109,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn begin_source(&mut self, source: usize) {
-        self.source = source;
+        (self.source, self.numbers) = (source, Numbers::default());
         (self.rejected, self.left_out, self.bytes) = (0, 0, 0);
     }
 
@@ -129,6 +130,7 @@ impl<'a> Planner<'a> {
 
     /// Why a valid record is rejected all the same, or that it is left out.
     fn passes(&mut self, place: Place, resource_type: ResourceType, id: Option<&RecordId>, record: &[u8]) -> Taken {
+        let by_number = Place { line: self.numbers.next_on(place.line), ..place };
         // Hashing takes as long as validating does, and only a retry compares.
         if !self.unchanged.is_empty() && self.unchanged.contains(&Fingerprint::of_json(record)) {
             let message = "The line is as it was when it was rejected";
@@ -139,7 +141,7 @@ impl<'a> Planner<'a> {
             return Taken::LeftOut;
         }
         let Some(id) = id else { return Taken::In };
-        match self.last.as_ref().and_then(|last| last.is_replaced(source, place, resource_type, id)) {
+        match self.last.as_ref().and_then(|last| last.is_replaced(source, by_number, resource_type, id)) {
             Some(true) => return Taken::LeftOut,
             Some(false) => return Taken::In,
             None => {}
@@ -254,10 +256,11 @@ impl Sink for Planner<'_> {
 
     /// What of a chain is no part of its state has no violations: whoever mended it would bring it back.
     fn leaves_out(&mut self, line: u64, resource_type: ResourceType, record: &[u8]) -> bool {
+        let place = Place { source: self.source, line: self.numbers.next_on(line) };
         let Some(source) = self.sources.get(self.source).filter(|source| source.export.is_some()) else {
             return false;
         };
-        let (id, place) = (id_of(record), Place { source: self.source, line });
+        let id = id_of(record);
         let is_past = self.history.leaves_out(source, resource_type, id.as_ref(), record);
         let last = self.last.as_ref().zip(id.as_ref());
         let is_left_out =
