@@ -1,6 +1,6 @@
 //! FHIR's own resources, of any types: NDJSON of them or of Bundles, or one document over many lines. They become records.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
 
 use anyhow::{Context, Result};
@@ -31,9 +31,15 @@ pub struct Resources {
     types: BTreeMap<ResourceType, OfType>,
     /// How many of each type have no records here.
     unsupported: BTreeMap<String, u64>,
-    /// Resources with an id that were taken: one that stands in several Bundles becomes one record.
-    seen: HashSet<[u8; 32]>,
+    /// Whether of the versions of a resource the last one counts, and not the first.
+    last_counts: bool,
+    /// The versions of resources with an id that were taken: one that stands in several Bundles becomes one record. Where the
+    /// last one counts it is kept by the id: what stands there anew behind another version is no repetition.
+    seen: HashMap<Hash, Hash>,
 }
+
+/// Half of a SHA-256: two resources that share one are not found by chance.
+type Hash = [u8; 16];
 
 /// What a file of resources held.
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,8 +52,8 @@ pub struct ResourceCount {
 
 impl Resources {
     #[must_use]
-    pub fn new(unmapped: Unmapped) -> Self {
-        Self { unmapped, types: BTreeMap::new(), unsupported: BTreeMap::new(), seen: HashSet::new() }
+    pub fn new(unmapped: Unmapped, last_counts: bool) -> Self {
+        Self { unmapped, types: BTreeMap::new(), unsupported: BTreeMap::new(), last_counts, seen: HashMap::new() }
     }
 
     /// How many resources of each type that has no records there were.
@@ -157,9 +163,15 @@ impl Resources {
                 return sink.refused(line, Some(resource_type), resource, &told(converter.with_elements(violations)));
             }
         };
-        if entry.id.is_some() && !self.seen.insert(hash_of(&entry.resource)) {
-            count.repeated += 1;
-            return Ok(());
+        if let Some(id) = &id {
+            // However it is indented.
+            let json = Node::parse(&entry.resource).map_or_else(|_| entry.resource.clone(), |node| node.to_json());
+            let version = hash_of(&json);
+            let key = if self.last_counts { hash_of(&format!("{resource_type}/{}", id.as_str())) } else { version };
+            if self.seen.insert(key, version) == Some(version) {
+                count.repeated += 1;
+                return Ok(());
+            }
         }
         match validator.accept(line, id, &converter.flat, sink)? {
             Taken::In => {
@@ -199,8 +211,7 @@ fn is_cut_off(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
 }
 
-/// The same resource has the same one, however it is indented.
-fn hash_of(resource: &str) -> [u8; 32] {
-    let json = Node::parse(resource).map_or_else(|_| resource.to_owned(), |node| node.to_json());
-    Sha256::digest(json.as_bytes()).into()
+fn hash_of(text: &str) -> Hash {
+    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    hash.first_chunk().copied().unwrap_or_default()
 }

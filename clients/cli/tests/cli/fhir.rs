@@ -174,6 +174,25 @@ fn of_versions_in_one_bundle_the_last_is_imported_if_that_is_said() {
 }
 
 #[test]
+fn a_version_that_stands_there_anew_behind_another_is_the_last_one() {
+    let bench = Bench::new();
+    let mut other = patient("p1");
+    other["name"][0]["family"] = json!("Roe");
+    let versions = [patient("p1"), patient("p1"), other, patient("p1")];
+    bench.write("p.ndjson", lines(&versions));
+    let entries = versions.map(|version| json!({"resource": version}));
+    let bundle = json!({"resourceType": "Bundle", "type": "collection", "entry": entries});
+    bench.write("b.json", bundle.to_string());
+    for (file, state) in [("p.ndjson", "one"), ("b.json", "two")] {
+        let import = |more: &[&str]| bench.run(&[&["import", "--format", "fhir", file, "--state"], more].concat());
+        import(&[state, "--duplicates", "last"]).ends(0).says("4 read = 1 stored + 0 rejected + 3 left out");
+        assert!(bench.stub.state().records[&("Patient".to_owned(), "p1".to_owned())].0.contains("Doe"));
+        // Where the first one counts, it is what stands there anew.
+        import(&[&format!("{state}-first")]).ends(3).says("4 read = 1 stored + 1 rejected + 2 left out");
+    }
+}
+
+#[test]
 fn messages_name_the_element_and_what_was_refused_goes_in_once_it_is_mended() {
     let bench = Bench::new();
     let mut nameless = patient("p1");

@@ -152,6 +152,7 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
     }
     let BuildInput { run, from, reading, folder, retry_of, events, findings, has_references } = input;
     let opened = Opened::open(reading)?;
+    let new_resources = || Resources::new(reading.unmapped, reading.duplicates == Duplicates::Last);
     let total: u64 =
         from.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok()).map(|found| found.len()).sum();
     let mut planner = Planner::new(&from.sources, folder, History::read(from)?, findings);
@@ -162,7 +163,7 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
     match LastIds::needed(from, reading.duplicates) {
         Some(mut last) => {
             events.begin(Stage::Reading, total * 2);
-            let mut resources = Resources::new(reading.unmapped);
+            let mut resources = new_resources();
             for (at, source) in from.sources.iter().enumerate() {
                 if !last.is_for(source) {
                     planner.digests.push(None);
@@ -179,7 +180,7 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
         None => events.begin(Stage::Reading, total),
     }
     let deleted = planner.history.deleted();
-    let mut resources = Resources::new(reading.unmapped);
+    let mut resources = new_resources();
     let sources = read_all(&opened, from, &mut planner, &mut resources, events)?;
     let fhir = from.sources.iter().any(|source| source.format == Format::Fhir).then(|| FhirPlan {
         refused: planner.refused,
