@@ -153,35 +153,36 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
     let BuildInput { run, from, reading, folder, retry_of, events, findings, has_references } = input;
     let opened = Opened::open(reading)?;
     let new_resources = || Resources::new(reading.unmapped, reading.duplicates == Duplicates::Last);
-    let total: u64 =
-        from.sources.iter().filter_map(|source| std::fs::metadata(&source.path).ok()).map(|found| found.len()).sum();
     let mut planner = Planner::new(&from.sources, folder, History::read(from)?, findings);
     if let Some(first) = retry_of {
         planner.unchanged = StateFolder::open(first)?.rejected_lines()?;
     }
     planner.references = has_references.then(References::default);
-    match LastIds::needed(from, reading.duplicates) {
-        Some(mut last) => {
-            events.begin(Stage::Reading, total * 2);
-            let mut resources = new_resources();
-            for (at, source) in from.sources.iter().enumerate() {
-                if !last.is_for(source) {
-                    planner.digests.push(None);
-                    continue;
-                }
-                let numbers = Numbers::default();
-                let mut places = LastPlaces { at, numbers, source, history: &planner.history, last: &mut last };
-                let read = read_source(&opened, source, &mut resources, &mut places, &mut |_| {})
-                    .with_context(|| shown_name(&source.path))?;
-                planner.digests.push(Some(read.digest.0));
+    planner.last = LastIds::needed(from, reading.duplicates);
+    let twice = from.sources.iter().filter(|source| planner.last.as_ref().is_some_and(|last| last.is_for(source)));
+    let bytes = |source: &SourceRequest| std::fs::metadata(&source.path).map_or(0, |found| found.len());
+    events.begin(Stage::Reading, from.sources.iter().chain(twice).map(bytes).sum());
+    let mut before: u64 = 0;
+    if let Some(last) = &mut planner.last {
+        let mut resources = new_resources();
+        for (at, source) in from.sources.iter().enumerate() {
+            if !last.is_for(source) {
+                planner.digests.push(None);
+                continue;
             }
-            planner.last = Some(last);
+            let numbers = Numbers::default();
+            let mut places = LastPlaces { at, numbers, source, history: &planner.history, last };
+            let mut seen = |bytes: u64| events.advance(before + bytes);
+            let read = read_source(&opened, source, &mut resources, &mut places, &mut seen)
+                .with_context(|| shown_name(&source.path))?;
+            let (sha256, bytes) = read.digest;
+            before += bytes;
+            planner.digests.push(Some(sha256));
         }
-        None => events.begin(Stage::Reading, total),
     }
     let deleted = planner.history.deleted();
     let mut resources = new_resources();
-    let sources = read_all(&opened, from, &mut planner, &mut resources, events)?;
+    let sources = read_all(&opened, from, &mut planner, &mut resources, before, events)?;
     let fhir = from.sources.iter().any(|source| source.format == Format::Fhir).then(|| FhirPlan {
         refused: planner.refused,
         unsupported: resources.unsupported().clone(),
@@ -192,14 +193,16 @@ pub fn build(input: BuildInput<'_>) -> Result<Plan> {
     Ok(Plan { run: run.to_owned(), created_at: Timestamp::now(), sources, deleted, batches, warnings, fhir })
 }
 
+/// Reads all sources for the plan; `before` are the bytes that were read to find which records count.
 fn read_all(
     opened: &Opened<'_>,
     from: &Sources,
     planner: &mut Planner<'_>,
     resources: &mut Resources,
+    mut before: u64,
     events: &dyn Events,
 ) -> Result<Vec<SourcePlan>> {
-    let (mut sources, mut before) = (Vec::new(), 0);
+    let mut sources = Vec::new();
     for (at, source) in from.sources.iter().enumerate() {
         planner.begin_source(at);
         let mut seen = |bytes| events.advance(before + bytes);
@@ -304,5 +307,72 @@ impl Sink for LastPlaces<'_> {
             self.note(number, resource_type, id_of(record).as_ref(), record);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use clinikapi::JobFile;
+    use serde_json::{Value, json};
+
+    use super::super::request::OfExport;
+    use super::*;
+    use crate::export::Owner;
+
+    /// How much there was to read, and how far the reading was, time after time.
+    #[derive(Default)]
+    struct Heard {
+        total: Cell<u64>,
+        done: RefCell<Vec<u64>>,
+    }
+
+    impl Events for Heard {
+        fn say(&self, _: &str) {}
+        fn warn(&self, _: &str) {}
+        fn event(&self, _: &Value) -> Result<()> {
+            Ok(())
+        }
+        fn begin(&self, _: Stage, total: u64) {
+            self.total.set(total);
+        }
+        fn set_total(&self, _: u64) {}
+        fn advance(&self, done: u64) {
+            self.done.borrow_mut().push(done);
+        }
+        fn job(&self, _: &str, _: u64, _: u64) {}
+        fn job_ended(&self, _: &str) {}
+    }
+
+    #[test]
+    fn what_is_read_twice_is_measured_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let record = json!({"id": &name[..1], "firstName": "A", "lastName": "B"});
+            std::fs::write(&path, format!("{record}\n")).unwrap();
+            SourceRequest { path, resource_type: Some(ResourceType::Patient), format: Format::Ndjson, export: None }
+        };
+        let export = |name: &str| {
+            let source = write(name);
+            let (sha256, bytes) = files::digest(&source.path).unwrap();
+            let file = JobFile { name: name.to_owned(), resource_type: None, records: 1, bytes, sha256 };
+            let export = Some(OfExport { file, owner: Owner::default(), skip: Vec::new() });
+            SourceRequest { export, ..source }
+        };
+        // Of a chain with a file of one's own the exports alone are read twice.
+        let sources = vec![export("a/x"), export("b/x"), write("own")];
+        let from = Sources { sources, ..Sources::default() };
+        let sizes: Vec<_> = from.sources.iter().map(|source| std::fs::metadata(&source.path).unwrap().len()).collect();
+        let all: u64 = sizes.iter().sum();
+        for (duplicates, total) in [(Duplicates::First, 2 * all - sizes[2]), (Duplicates::Last, 2 * all)] {
+            let (heard, reading) = (Heard::default(), Reading { duplicates, ..Reading::default() });
+            build(BuildInput::new("", &from, &reading, &heard)).unwrap();
+            let done = heard.done.into_inner();
+            assert_eq!((heard.total.get(), done.last()), (total, Some(&total)), "{duplicates:?}");
+            assert!(done.is_sorted(), "{done:?}");
+        }
     }
 }
