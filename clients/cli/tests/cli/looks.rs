@@ -143,6 +143,20 @@ fn rejected_rows_come_back_as_they_were_with_what_is_wrong() {
 }
 
 #[test]
+fn rejected_rows_of_every_table_are_kept_whatever_it_is_called() {
+    let bench = Bench::new();
+    let tables = ["x/a.csv", "3-a.csv", "y/a.csv"];
+    for name in tables {
+        bench.write(name, format!("firstName,lastName\n{name},\n"));
+    }
+    bench.import(&[&["Patient"][..], &tables].concat()).ends(3).says("3 read = 0 stored + 3 rejected");
+    for (name, of) in [("a.csv", "x/a.csv"), ("3-a.csv", "3-a.csv"), ("3-3-a.csv", "y/a.csv")] {
+        let rows = bench.read(&format!("state/rejected-rows/{name}"));
+        assert_eq!((rows.lines().count(), rows.contains(of)), (2, true), "{name}: {rows}");
+    }
+}
+
+#[test]
 fn rejected_rows_are_utf_8_whatever_their_file_was() {
     let bench = Bench::new();
     bench.write("w.csv", b"id;firstName;lastName;birthDate\n1;J\xfcrgen;M\xfcller;1990-02-31\n".as_slice());

@@ -107,16 +107,19 @@ impl StateFolder {
         Ok(lines)
     }
 
-    /// Where the rejected rows of a table go: under its own name, if it is the first of that name.
+    /// Where the rejected rows of a table go: under its own name, if it is the first of that name, else with its number before.
     pub(crate) fn rejected_rows(&self, source: usize, path: &Path) -> Result<PathBuf> {
         let folder = self.path.join(ROWS);
         files::create_private_folder(&folder)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = unpacked_name(&name);
-        let name = if name == "-" { "stdin.csv" } else { name };
-        let target = folder.join(name);
-        let is_taken = target.exists() || files::partial(&target).exists();
-        Ok(if is_taken { folder.join(format!("{}-{name}", source + 1)) } else { target })
+        let mut name = if name == "-" { "stdin.csv" } else { name }.to_owned();
+        let is_taken = |target: &Path| target.exists() || files::partial(target).exists();
+        // Another table may be called as this one with its number.
+        while is_taken(&folder.join(&name)) {
+            name = format!("{}-{name}", source + 1);
+        }
+        Ok(folder.join(name))
     }
 
     /// The files of rejected rows.
