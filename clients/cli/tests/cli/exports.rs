@@ -178,6 +178,20 @@ fn a_link_to_an_export_is_that_export() {
     bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(8).says("mend it first");
 }
 
+#[test]
+fn a_hash_may_be_told_in_letters_of_either_case() {
+    let bench = with_patients(2);
+    bench.stub.state().capital_hashes = true;
+    bench.run(&["export", "Patient", "--out", "out"]).ends(0);
+    let folder = folders(&bench, "out")[0].to_str().unwrap().to_owned();
+    bench.run(&["resume", &folder]).ends(0).says("the export is complete: 2 records");
+    bench.import(&[&folder]).ends(0).says("2 read = 2 stored");
+    let job = bench.stub.state().jobs[0].id.clone();
+    for _ in 0..2 {
+        bench.run(&["download", &job, "--out", "files"]).ends(0).says("2 records");
+    }
+}
+
 /// A login page on the way is no place where a file lies.
 #[test]
 fn a_redirect_of_somebody_on_the_way_is_waited_out() {

@@ -61,6 +61,11 @@ fn milliseconds(text: &str) -> Option<i64> {
     cut.as_deref().unwrap_or(text).parse().map(Timestamp::as_millisecond).ok()
 }
 
+/// Whether a hash is the one that is told of a file, in letters of either case.
+pub(crate) fn has_hash(file: &JobFile, sha256: &str) -> bool {
+    file.sha256.eq_ignore_ascii_case(sha256)
+}
+
 /// The records of these files; a file of deletions holds none.
 pub(super) fn records(files: &[JobFile]) -> u64 {
     let records = files.iter().filter(|file| file.name != DELETED);
@@ -84,7 +89,8 @@ pub fn damaged(folder: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     let mut damaged = Vec::new();
     for file in &manifest.files {
         let path = folder.join(super::safe_name(&file.name)?);
-        if !path.is_file() || files::digest(&path)? != (file.sha256.to_lowercase(), file.bytes) {
+        let is_told = |(sha256, bytes): (String, u64)| has_hash(file, &sha256) && bytes == file.bytes;
+        if !path.is_file() || !is_told(files::digest(&path)?) {
             damaged.push(path);
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clinikapi::{ApiError, Client, Download, DownloadError, JobFile};
 
+use super::check::has_hash;
 use super::lines::FileLines;
 use crate::backoff::Backoff;
 use crate::events::Events;
@@ -19,7 +20,7 @@ const CHUNK: usize = 1 << 17;
 pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, seen: &dyn Fn(u64)) -> Result<()> {
     if path.exists() {
         let (sha256, _, lines) = look_at(path, file)?;
-        if sha256 == file.sha256 {
+        if has_hash(file, &sha256) {
             seen(file.bytes);
             return check_lines(job, file, lines);
         }
@@ -50,7 +51,7 @@ pub(crate) fn to_file(client: &Client, job: &str, file: &JobFile, path: &Path, s
     target.sync_all().with_context(|| format!("write {}", path.display()))?;
     // As it stands on the disk, and not as it came.
     let (sha256, bytes, lines) = look_at(&partial, file)?;
-    if (sha256, bytes) != (file.sha256.to_lowercase(), file.bytes) {
+    if !has_hash(file, &sha256) || bytes != file.bytes {
         files::remove(&partial)?;
         return Err(mismatch(format!("{} was changed while it was written", path.display())));
     }

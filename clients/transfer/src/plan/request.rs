@@ -364,7 +364,7 @@ impl SourceRequest {
     pub(super) fn verify(&self, sha256: &str, records: u64) -> Result<()> {
         let Some(OfExport { file: expected, .. }) = &self.export else { return Ok(()) };
         let name = self.path.display();
-        if expected.sha256 != sha256 {
+        if !export::check::has_hash(expected, sha256) {
             return Err(mismatch(format!("{name} is not the file of its manifest: its hash differs")));
         }
         if expected.records != records {

@@ -246,6 +246,7 @@ fn document(job: &Job, state: &State, whole: bool) -> Value {
 
 fn file(job: &Job, name: &str, content: &[u8], state: &State) -> Value {
     let sha256 = base16ct::lower::encode_string(&Sha256::digest(content));
+    let sha256 = if state.capital_hashes { sha256.to_uppercase() } else { sha256 };
     let mut plain = Vec::new();
     if content.starts_with(&[0x1f, 0x8b]) {
         flate2::read::MultiGzDecoder::new(content).read_to_end(&mut plain).unwrap();

@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) cut_downloads: Option<usize>,
     /// A byte is changed in every download.
     pub(crate) corrupt_downloads: bool,
+    /// The hashes of files are told in capitals.
+    pub(crate) capital_hashes: bool,
     /// How many records files are said to hold, instead of how many they do.
     pub(crate) claimed_records: Option<u64>,
     /// Also when a record is put here.
@@ -96,6 +98,7 @@ impl Stub {
             fail_with: None,
             cut_downloads: None,
             corrupt_downloads: false,
+            capital_hashes: false,
             claimed_records: None,
             transaction_time: "2026-01-15T09:00:00Z".to_owned(),
             deleted: Vec::new(),
