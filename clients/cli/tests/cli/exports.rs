@@ -166,9 +166,9 @@ fn a_link_to_an_export_is_that_export() {
     bench.run(&["export", "Patient", "--out", "out"]).ends(0);
     bench.stub.state().transaction_time = "2026-01-16T09:00:00Z".to_owned();
     bench.run(&["export", "Patient", "--out", "out", "--since-last"]).ends(0);
-    let newest = crate::chains::chain(&bench, "out").pop().unwrap();
+    let newest = crate::incremental::chain(&bench, "out").pop().unwrap();
     std::os::unix::fs::symlink(&newest, bench.path("out/latest")).unwrap();
-    let first = crate::chains::chain(&bench, "out").remove(0);
+    let first = crate::incremental::chain(&bench, "out").remove(0);
     bench.write("out/lost+found/x", "");
     bench.import(&["out"]).ends(0).says("2 read = 1 stored + 0 rejected + 1 left out");
     // All that a restore needs has to be there before another one goes on.

@@ -20,13 +20,13 @@ use tempfile::TempDir;
 
 mod answers;
 mod cells;
-mod chains;
 mod commands;
 mod drafts;
 mod exports;
 mod fhir;
 mod folders;
 mod imports;
+mod incremental;
 mod kills;
 mod looks;
 mod maps;

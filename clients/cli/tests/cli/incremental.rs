@@ -1,4 +1,4 @@
-//! Chains of exports: made, restored, and what is deleted or replaced in them.
+//! Incremental exports: chains of them made and restored, and what is deleted or replaced in them.
 
 use crate::exports::{folders, with_patients};
 use std::path::PathBuf;
