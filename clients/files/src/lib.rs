@@ -257,6 +257,12 @@ pub fn digest_by(mut reader: impl Read, mut look: impl FnMut(&[u8])) -> io::Resu
     }
 }
 
+/// The SHA-256 of some bytes.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// Reads a JSON file of ours.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;

@@ -58,7 +58,7 @@ impl Converter {
         for (element, modifier) in self.lost.iter() {
             let mut key = (element.to_owned(), modifier);
             if self.losses.len() >= MAX_ELEMENTS && !self.losses.contains_key(&key) {
-                key.0 = OTHER.to_owned();
+                OTHER.clone_into(&mut key.0);
             }
             *self.losses.entry(key).or_default() += 1;
         }

@@ -95,7 +95,7 @@ impl<'a> Scan<'a> {
                 if let Some((start, end)) = run.take() {
                     scan.record.members.extend(scan.cursor.slice(start, end));
                 }
-                scan.report.enter(Segment::Member(*head));
+                scan.report.enter(Segment::Member(head));
                 if std::mem::replace(seen, true) {
                     scan.report.duplicate_member();
                 }
