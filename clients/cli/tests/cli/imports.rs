@@ -97,6 +97,12 @@ fn a_pipe_is_not_waited_for_when_an_import_is_resumed() {
     bench.stub.state().operations_left = 0;
     bench.import(&["Patient", "pipe.ndjson", "--no-wait"]).ends(7);
     writer.join().unwrap().unwrap();
+    // As if it had been killed before its first call: what came from a pipe is nowhere but in the folder, and no other
+    // import takes its place.
+    bench.write("state/journal.ndjson", "");
+    let _none = std::fs::remove_file(bench.path("state/summary.json"));
+    bench.write("other.ndjson", patients(1));
+    bench.import(&["Patient", "other.ndjson", "--no-wait"]).ends(2).says("is not empty; resume it");
     bench.stub.state().operations_left = 5;
     let mut resume = bench.command(&["resume", "state"]);
     resume.timeout(std::time::Duration::from_secs(20));
