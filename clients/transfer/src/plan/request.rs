@@ -389,15 +389,4 @@ impl ImportRequest {
         serde_json::from_value(document)
             .map_err(|_| anyhow::anyhow!("{} is not what this version writes", path.display()))
     }
-
-    /// Whether a new run may take the place of this one, of which nothing was sent: what it has read can be read again by the
-    /// new one. What came from a pipe, and records that were repaired, are nowhere else.
-    pub(crate) fn gives_way_to(&self, new: &Self, is_planned: bool) -> bool {
-        let is_same = self.paths() == new.paths() && self.paths().iter().all(|path| path.is_file());
-        self.retry_of.is_none() && (is_same || !is_planned)
-    }
-
-    fn paths(&self) -> BTreeSet<&Path> {
-        self.from.sources.iter().map(|source| source.path.as_path()).collect()
-    }
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use records::ResourceType;
+use serde_json::Value;
 use sources::{unpacked_name, unusable};
 
 use crate::fingerprint::Fingerprint;
-use crate::plan::ImportRequest;
 
 /// What a plan and its reports are kept in.
 const INNER: [&str; 3] = ["batches", "results", "held"];
@@ -41,7 +41,7 @@ impl StateFolder {
         let folder = Self { path: files::absolute(path)? };
         if path.exists() {
             let mut entries = std::fs::read_dir(path).with_context(|| format!("read {}", path.display()))?;
-            let may_be_ours = || Self::open(path).is_ok_and(|folder| folder.unsent().is_some());
+            let may_be_ours = || Self::open(path).is_ok_and(|folder| folder.is_of_a_run() && folder.has_sent_nothing());
             if entries.next().is_some() && !may_be_ours() {
                 return Err(unusable(format!("{} is not empty; resume it, or name another folder", path.display())));
             }
@@ -73,15 +73,33 @@ impl StateFolder {
         }
     }
 
-    /// The run that is here, if nothing of it was sent. Other programs have files of that name, too.
-    fn unsent(&self) -> Option<ImportRequest> {
-        ImportRequest::load(&self.request()).ok().filter(|_| self.has_sent_nothing())
+    /// Whether `run.json` is what this version writes for an import: other programs have files of that name, too.
+    fn is_of_a_run(&self) -> bool {
+        let request: Value = files::read_json(&self.request()).unwrap_or_default();
+        let has = |name: &str| request.get(name).is_some();
+        request.get("version").and_then(Value::as_u64) == Some(crate::VERSION.into()) && has("run") && has("sources")
+    }
+
+    /// Whether a new run may take the place of the one that is here: nothing was sent of it, and what it has read can be
+    /// read again by the new one. What came from a pipe, and records that were repaired, are nowhere else.
+    fn gives_way_to(&self, new: &Value) -> bool {
+        let old: Value = files::read_json(&self.request()).unwrap_or_default();
+        let paths = |request: &Value| -> Vec<String> {
+            let sources = request.get("sources").and_then(Value::as_array).into_iter().flatten();
+            let mut paths: Vec<_> =
+                sources.filter_map(|source| source.get("path")?.as_str().map(str::to_owned)).collect();
+            paths.sort();
+            paths
+        };
+        let is_read_once = |path: &String| !Path::new(path).is_file();
+        let is_same = paths(&old) == paths(new) && !paths(&old).iter().any(is_read_once);
+        let is_retry = old.get("retryOf").is_some_and(|of| !of.is_null());
+        self.is_of_a_run() && self.has_sent_nothing() && !is_retry && (is_same || !self.plan().exists())
     }
 
     /// Begins a run in it, under its lock. Whoever had it before may have begun to send meanwhile.
-    pub fn begin(&self, request: &ImportRequest) -> Result<()> {
-        let gives_way = || self.unsent().is_some_and(|old| old.gives_way_to(request, self.plan().exists()));
-        if self.request().exists() && !gives_way() {
+    pub fn begin(&self, request: &impl serde::Serialize) -> Result<()> {
+        if self.request().exists() && !self.gives_way_to(&serde_json::to_value(request)?) {
             return Err(unusable(format!("{} is not empty; resume it, or name another folder", self.path.display())));
         }
         // In this order: what is left when the process dies in between is a run that has sent nothing.
