@@ -47,7 +47,7 @@ enum State {
 impl Converter {
     pub(super) fn new(columns: Columns) -> Result<Self, String> {
         let Columns { fills, headers, nulls } = columns;
-        let mut tree = Node::Object(Vec::new());
+        let mut tree = Node::Parts(Vec::new());
         for (index, fill) in fills.iter().enumerate() {
             tree.insert(&fill.leaf.path, index).map_err(|()| {
                 let column = fill.column.as_deref().unwrap_or("a constant");
@@ -169,33 +169,29 @@ impl Converter {
                 }
                 true
             }
-            Node::Object(members) => {
-                out.push(b'{');
-                for (name, member) in members {
+            Node::Parts(parts) => {
+                let is_array = matches!(parts.first(), Some((Step::Item(_), _)));
+                out.push(if is_array { b'[' } else { b'{' });
+                for (step, part) in parts {
                     let before = out.len();
                     if before > start + 1 {
                         out.push(b',');
                     }
-                    write_string(name, out);
-                    out.push(b':');
-                    if !self.write(member, out, violations) {
+                    if let Step::Member(name) = step {
+                        write_string(name, out);
+                        out.push(b':');
+                    }
+                    if !self.write(part, out, violations) {
                         out.truncate(before);
                     }
                 }
-                end(out, start, b'}')
-            }
-            Node::Array(items) => {
-                out.push(b'[');
-                for (_, item) in items {
-                    let before = out.len();
-                    if before > start + 1 {
-                        out.push(b',');
-                    }
-                    if !self.write(item, out, violations) {
-                        out.truncate(before);
-                    }
+                // One without content is taken back.
+                if out.len() == start + 1 {
+                    out.truncate(start);
+                    return false;
                 }
-                end(out, start, b']')
+                out.push(if is_array { b']' } else { b'}' });
+                true
             }
         }
     }
@@ -204,14 +200,12 @@ impl Converter {
     fn fill_of(&self, pointer: &str) -> Option<&Fill> {
         let mut node = &self.tree;
         for step in pointer.split('/').skip(1) {
-            node = match node {
-                Node::Object(members) => &members.iter().find(|(name, _)| name == step)?.1,
-                Node::Array(items) => {
-                    let index: usize = step.parse().ok()?;
-                    &items.iter().filter(|(_, item)| self.is_filled(item)).nth(index)?.1
-                }
-                Node::Leaf(_) => break,
+            let Node::Parts(parts) = node else { break };
+            let part = match parts.first()? {
+                (Step::Item(_), _) => parts.iter().filter(|(_, item)| self.is_filled(item)).nth(step.parse().ok()?),
+                _ => parts.iter().find(|(known, _)| matches!(known, Step::Member(name) if name == step)),
             };
+            node = &part?.1;
         }
         let Node::Leaf(fills) = node else { return None };
         let empty = || fills.iter().find_map(|index| self.fills.get(*index));
@@ -222,34 +216,20 @@ impl Converter {
     fn is_filled(&self, node: &Node) -> bool {
         match node {
             Node::Leaf(fills) => self.filled(fills).next().is_some(),
-            Node::Object(_) | Node::Array(_) => self.has_value(node) || !self.has_columns(node),
+            Node::Parts(_) => self.has_value(node) || !self.has_columns(node),
         }
     }
 
     /// Whether a column gives a value to any part.
     fn has_value(&self, node: &Node) -> bool {
-        let mut has = false;
-        node.each_leaf(&mut |fills| has |= self.filled(fills).any(|(fill, _)| fill.column.is_some()));
-        has
+        node.any_leaf(&|fills| self.filled(fills).any(|(fill, _)| fill.column.is_some()))
     }
 
     /// Whether any part is of a column.
     fn has_columns(&self, node: &Node) -> bool {
-        let mut has = false;
         let is_of_column = |index: &usize| self.fills.get(*index).is_some_and(|fill| fill.column.is_some());
-        node.each_leaf(&mut |fills| has |= fills.iter().any(is_of_column));
-        has
+        node.any_leaf(&|fills| fills.iter().any(is_of_column))
     }
-}
-
-/// Closes an object or array; one without content is taken back.
-fn end(out: &mut Vec<u8>, start: usize, close: u8) -> bool {
-    if out.len() == start + 1 {
-        out.truncate(start);
-        return false;
-    }
-    out.push(close);
-    true
 }
 
 /// Several may fill one field if the map says so of each; a column that only has the name of the field does not join in.
@@ -257,14 +237,10 @@ fn check_shared(node: &Node, fills: &[Fill]) -> Result<(), String> {
     match node {
         Node::Leaf(shared) => {
             let shared: Vec<_> = shared.iter().filter_map(|index| fills.get(*index)).collect();
-            let [first, others @ ..] = &shared[..] else { return Ok(()) };
+            let [first, _, ..] = &shared[..] else { return Ok(()) };
             let field = dotted(&first.leaf.path);
-            let is_constant = |fill: &&&Fill| matches!(fill.from, Origin::Constant(_));
-            if others.is_empty() {
-                return Ok(());
-            }
-            if let Some(column) =
-                shared.iter().find(is_constant).and_then(|_| shared.iter().find_map(|fill| fill.column.as_ref()))
+            if shared.iter().any(|fill| fill.column.is_none())
+                && let Some(column) = shared.iter().find_map(|fill| fill.column.as_ref())
             {
                 return Err(format!("{field} has a constant in the map, and column \"{column}\" fills it too"));
             }
@@ -276,8 +252,7 @@ fn check_shared(node: &Node, fills: &[Fill]) -> Result<(), String> {
                 None => Ok(()),
             }
         }
-        Node::Object(members) => members.iter().try_for_each(|(_, member)| check_shared(member, fills)),
-        Node::Array(items) => items.iter().try_for_each(|(_, item)| check_shared(item, fills)),
+        Node::Parts(parts) => parts.iter().try_for_each(|(_, part)| check_shared(part, fills)),
     }
 }
 
