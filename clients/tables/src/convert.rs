@@ -20,8 +20,8 @@ pub(super) struct Converter {
     nulls: Vec<String>,
     /// What each fill made of the row in hand.
     texts: Vec<Filled>,
-    /// For each fill the others without which it has no value; none for those that need nobody.
-    needed: Vec<Option<Vec<usize>>>,
+    /// Fills that have no value without others: each with these.
+    needed: Vec<(usize, Vec<usize>)>,
     /// Fields of the row in hand with texts that are no errors and can hardly be meant.
     pub doubts: Vec<(String, Doubt)>,
 }
@@ -58,17 +58,14 @@ impl Converter {
         tree.sort();
         let texts = fills.iter().map(|_| Filled::default()).collect();
         let mut needed = Vec::new();
-        for fill in &fills {
-            let Some(path) = &fill.only_with else {
-                needed.push(None);
-                continue;
-            };
-            let others: Vec<_> =
-                (0..fills.len()).filter(|at| fills.get(*at).is_some_and(|other| other.leaf.path == *path)).collect();
+        for (at, fill) in fills.iter().enumerate() {
+            let Some(path) = &fill.only_with else { continue };
+            let others = fills.iter().enumerate().filter(|(_, other)| other.leaf.path == *path);
+            let others: Vec<_> = others.map(|(at, _)| at).collect();
             if others.is_empty() {
                 return Err(format!("onlyWith: nothing fills {}", dotted(path)));
             }
-            needed.push(Some(others));
+            needed.push((at, others));
         }
         Ok(Self { fills, tree, headers, nulls, texts, needed, doubts: Vec::new() })
     }
@@ -85,24 +82,21 @@ impl Converter {
                 // The map's own value: no cell says that it is none.
                 Ok(text) if fill.column.is_none() => {
                     text.clone_into(&mut filled.text);
-                    Outcome::Filled
+                    Outcome::Filled(Numbers::default())
                 }
                 Ok(text) => fill.translation.translate(text, &self.nulls, &mut filled.text),
-                Err(rule) => {
-                    fill.whole(cells).clone_into(&mut filled.text);
+                Err((whole, rule)) => {
+                    whole.clone_into(&mut filled.text);
                     Outcome::Refused("split", rule)
                 }
-            };
-            filled.numbers = match outcome {
-                Outcome::Filled if fill.column.is_some() => fill.translation.numbers,
-                _ => Numbers::default(),
             };
             filled.state = match outcome {
                 Outcome::Refused(code, rule) => {
                     violations.push(fill.violation(code, &rule));
                     State::Refused
                 }
-                Outcome::Filled | Outcome::Named => {
+                Outcome::Filled(numbers) => {
+                    filled.numbers = numbers;
                     if fill.translation.when == Some(When::Text) && looks_like_number(filled.text.trim()) {
                         self.doubts.push((dotted(&fill.leaf.path), Doubt::NumberAsText));
                     }
@@ -111,11 +105,10 @@ impl Converter {
                 Outcome::Empty => State::Empty,
             };
         }
-        for (at, others) in self.needed.iter().enumerate() {
-            let Some(others) = others else { continue };
+        for (at, others) in &self.needed {
             let is_there =
                 others.iter().any(|other| self.texts.get(*other).is_some_and(|other| other.state != State::Empty));
-            if let Some(filled) = self.texts.get_mut(at).filter(|_| !is_there) {
+            if let Some(filled) = self.texts.get_mut(*at).filter(|_| !is_there) {
                 filled.state = State::Empty;
             }
         }
@@ -257,8 +250,14 @@ fn check_shared(node: &Node, fills: &[Fill]) -> Result<(), String> {
 }
 
 impl Fill {
-    /// The text that fills the field in this row, or the rule that its cell breaks. Joined texts go through `joined`.
-    fn text<'a>(&'a self, cells: &'a Cells, nulls: &[String], joined: &'a mut String) -> Result<&'a str, String> {
+    /// The text that fills the field in this row, or its cell and the rule that this breaks. Joined texts go through
+    /// `joined`.
+    fn text<'a>(
+        &'a self,
+        cells: &'a Cells,
+        nulls: &[String],
+        joined: &'a mut String,
+    ) -> Result<&'a str, (&'a str, String)> {
         match &self.from {
             Origin::Column(column) => Ok(cell(cells, *column)),
             Origin::Constant(text) => Ok(text),
@@ -269,7 +268,7 @@ impl Fill {
                 }
                 let mut pieces = whole.split(separator.as_str());
                 if pieces.clone().count() > *of {
-                    return Err(format!("Must have at most {of} pieces, cut at \"{separator}\""));
+                    return Err((whole, format!("Must have at most {of} pieces, cut at \"{separator}\"")));
                 }
                 Ok(pieces.nth(*at).unwrap_or_default())
             }
@@ -286,24 +285,14 @@ impl Fill {
                     return Ok(joined);
                 }
                 // What is missing leaves no gap in a text; in a hash it is a difference.
-                let mut is_first = true;
-                for text in texts.filter(|text| self.translation.hash || !text.is_empty()) {
-                    if !is_first {
+                for (at, text) in texts.filter(|text| self.translation.hash || !text.is_empty()).enumerate() {
+                    if at > 0 {
                         joined.push_str(with);
                     }
-                    is_first = false;
                     joined.push_str(text);
                 }
                 Ok(joined)
             }
-        }
-    }
-
-    /// The cell that a piece is of.
-    fn whole<'a>(&self, cells: &'a Cells) -> &'a str {
-        match &self.from {
-            Origin::Piece { column, .. } | Origin::Column(column) => cell(cells, *column),
-            Origin::Join { .. } | Origin::FirstOf(_) | Origin::Constant(_) => "",
         }
     }
 

@@ -88,9 +88,8 @@ pub(super) enum Rest {
 pub(super) enum Outcome {
     /// No value.
     Empty,
-    Filled,
-    /// With a value that the map itself names.
-    Named,
+    /// How it writes numbers: a value that the map itself names as JSON does, a cell as its file.
+    Filled(Numbers),
     /// It cannot be translated: the code, and the rule that it breaks.
     Refused(&'static str, String),
 }
@@ -164,7 +163,7 @@ impl Translation {
             let hashed = Uuid::new_v5(&NAMESPACE, out.as_bytes()).to_string();
             *out = hashed;
         }
-        if is_named { Outcome::Named } else { Outcome::Filled }
+        Outcome::Filled(if is_named { Numbers::default() } else { self.numbers })
     }
 
     /// Whether a cell is no value for this field.
@@ -263,28 +262,33 @@ mod tests {
         (outcome, out)
     }
 
+    fn filled(text: &str) -> (Outcome, String) {
+        (Outcome::Filled(Numbers::default()), text.to_owned())
+    }
+
     #[test]
     fn what_is_no_value_is_empty() {
         let plain = Translation { trim: true, ..Translation::default() };
         assert_eq!(translate(&plain, "  n/a ").0, Outcome::Empty);
         assert_eq!(translate(&plain, " ").0, Outcome::Empty);
-        assert_eq!(translate(&plain, " x "), (Outcome::Filled, "x".to_owned()));
+        assert_eq!(translate(&plain, " x "), filled("x"));
         let kept = Translation::default();
-        assert_eq!(translate(&kept, " x "), (Outcome::Filled, " x ".to_owned()));
+        assert_eq!(translate(&kept, " x "), filled(" x "));
     }
 
     #[test]
     fn values_are_looked_up_before_anything_is_taken_for_empty() {
         let values = [("", "unknown"), ("n/a", "other"), ("M", "male"), ("-", "")];
         let values = values.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
-        let mut sex = Translation { values: Some(values), ignore_case: true, ..Translation::default() };
+        let numbers = Numbers { decimal: Some(','), thousands: None };
+        let mut sex = Translation { values: Some(values), ignore_case: true, numbers, ..Translation::default() };
         for (cell, expected) in [("", "unknown"), (" n/a", "other"), ("m ", "male")] {
-            assert_eq!(translate(&sex, cell), (Outcome::Named, expected.to_owned()), "{cell}");
+            assert_eq!(translate(&sex, cell), filled(expected), "{cell}");
         }
         assert_eq!(translate(&sex, "-").0, Outcome::Empty);
         let mut out = String::new();
         let outcome = sex.translate("NULL", &["NULL".to_owned()], &mut out);
-        assert_eq!((outcome, out.as_str()), (Outcome::Named, "unknown"), "as an empty cell");
+        assert_eq!((outcome, out), filled("unknown"), "as an empty cell");
         assert!(matches!(translate(&sex, "X").0, Outcome::Refused("unmapped", _)));
         sex.otherwise = Some(String::new());
         assert_eq!(translate(&sex, "X").0, Outcome::Empty);
@@ -314,6 +318,6 @@ mod tests {
     fn a_hash_is_the_uuid_that_others_compute_too() {
         let id = Translation { hash: true, prefix: Some("a-".to_owned()), ..Translation::default() };
         // Python: uuid.uuid5(uuid.NAMESPACE_OID, "a-7")
-        assert_eq!(translate(&id, "7"), (Outcome::Filled, "81b2b2f1-ca4e-5b63-aaca-6b0d6b81a251".to_owned()));
+        assert_eq!(translate(&id, "7"), filled("81b2b2f1-ca4e-5b63-aaca-6b0d6b81a251"));
     }
 }

@@ -8,7 +8,7 @@ use sources::nearest;
 
 use super::super::dates::{Dates, Years};
 use super::super::fields::{Kind, Leaf, NoField, Step, dotted, no_field};
-use super::super::map::{FieldRule, Lined, Map, Rule, Scalar, When};
+use super::super::map::{FieldRule, Lined, Map, Rule, Scalar};
 use super::super::translate::{Numbers, Rest, Translation, write_value};
 use super::{Fill, Origin, SAME, trimmed};
 
@@ -137,7 +137,6 @@ impl Assign<'_> {
     ) -> Result<(), String> {
         let map = self.map;
         let wrong = |problem: &str| map.wrong(*line, &format!("column \"{header}\": {problem}"));
-        let covers = |cells: When| rules.iter().any(|rule| rule.when.is_none_or(|when| when == cells));
         for rule in rules {
             if rule.join.is_some() || rule.with.is_some() || rule.all.is_some() || rule.first_of.is_some() {
                 return Err(wrong("join, with, all and firstOf are for [fields]"));
@@ -160,11 +159,9 @@ impl Assign<'_> {
                     None => format!("{problem}; name the field with to, or drop the column"),
                 })?;
                 let mut translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
-                translation.rest = match rule.when {
-                    Some(When::Number) if !covers(When::Text) => Rest::Refused,
-                    Some(When::Text) if !covers(When::Number) => Rest::Refused,
-                    _ => Rest::Empty,
-                };
+                if rules.iter().all(|other| other.when == rule.when) {
+                    translation.rest = Rest::Refused;
+                }
                 let from = match &rule.split {
                     Some(separator) if separator.is_empty() => {
                         return Err(wrong("split must name what stands between the pieces"));
