@@ -44,15 +44,8 @@ impl Assign<'_> {
                         return Err(wrong("an empty constant is no value"));
                     }
                     self.check_value(&leaf, text).map_err(|problem| map.wrong(*line, &problem))?;
-                    let translation = Translation { trim: false, ..Translation::default() };
-                    self.fills.push(Fill {
-                        column: None,
-                        from: Origin::Constant(text.clone()),
-                        leaf,
-                        translation,
-                        is_mapped: true,
-                        only_with: None,
-                    });
+                    let (from, translation) = (Origin::Constant(text.clone()), Translation::default());
+                    self.fills.push(Fill { column: None, from, leaf, translation, is_mapped: true, only_with: None });
                 }
                 FieldRule::Made(rule) => {
                     if rule.to.is_some() || rule.split.is_some() || rule.when.is_some() || rule.drop.is_some() {
@@ -63,26 +56,23 @@ impl Assign<'_> {
                         (None, Some(first_of)) if !first_of.is_empty() => (first_of, false),
                         _ => return Err(wrong("join, or firstOf, must name the columns that it is made of")),
                     };
-                    if !is_joined && (rule.with.is_some() || rule.all.is_some()) {
-                        return Err(wrong("with and all are for join"));
-                    }
-                    if is_joined
-                        && rule.hash == Some(true)
-                        && names.len() > 1
-                        && rule.with.as_deref().unwrap_or("").is_empty()
-                    {
-                        return Err(wrong("hash of several columns needs with, or different records get one id"));
-                    }
-                    if is_joined && rule.trim.is_some() {
-                        return Err(wrong("trim is for columns: what is joined is always trimmed"));
-                    }
+                    let with = rule.with.clone().unwrap_or_default();
+                    let is_hash_of_several = is_joined && rule.hash == Some(true) && names.len() > 1;
+                    check(&[
+                        (!is_joined && (rule.with.is_some() || rule.all.is_some()), "with and all are for join"),
+                        (
+                            is_hash_of_several && with.is_empty(),
+                            "hash of several columns needs with, or different records get one id",
+                        ),
+                        (is_joined && rule.trim.is_some(), "trim is for columns: what is joined is always trimmed"),
+                    ])
+                    .map_err(wrong)?;
                     let columns =
                         names.iter().map(|header| self.position(header, *line)).collect::<Result<Vec<_>, _>>()?;
                     used.extend(columns.iter().copied());
                     let translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
                     let (from, between) = if is_joined {
-                        let (with, all) = (rule.with.clone().unwrap_or_default(), rule.all.unwrap_or(false));
-                        (Origin::Join { columns, with, all }, " + ")
+                        (Origin::Join { columns, with, all: rule.all.unwrap_or(false) }, " + ")
                     } else {
                         (Origin::FirstOf(columns), " or ")
                     };
@@ -115,17 +105,10 @@ impl Assign<'_> {
 
     /// A column that no rule is for.
     pub(super) fn plain(&mut self, at: usize, header: &str, leaf: Leaf) {
-        let settings = &self.map.settings;
-        let numbers = self.numbers;
-        let translation = Translation { trim: settings.trim.unwrap_or(true), numbers, ..Translation::default() };
-        self.fills.push(Fill {
-            column: Some(header.to_owned()),
-            from: Origin::Column(at),
-            leaf,
-            translation,
-            is_mapped: false,
-            only_with: None,
-        });
+        let (trim, numbers) = (self.map.settings.trim.unwrap_or(true), self.numbers);
+        let translation = Translation { trim, numbers, ..Translation::default() };
+        let (column, from) = (Some(header.to_owned()), Origin::Column(at));
+        self.fills.push(Fill { column, from, leaf, translation, is_mapped: false, only_with: None });
     }
 
     /// What the map says of a column.
@@ -207,38 +190,35 @@ impl Assign<'_> {
             (None, Some(_)) => return Err("pivot must be a year of two digits, 0 to 99".to_owned()),
             (None, None) => None,
         };
-        if years.is_some() && formats.is_empty() {
-            return Err("century and pivot are for a format with years of two digits (%y)".to_owned());
-        }
-        if rule.values.is_some() && !formats.is_empty() {
-            return Err("values and format exclude each other".to_owned());
-        }
-        if rule.values.is_none() && (rule.otherwise.is_some() || rule.ignore_case.is_some()) {
-            return Err("otherwise and ignoreCase are for values".to_owned());
-        }
         let hash = rule.hash.unwrap_or(false);
-        if leaf.kind != Kind::Text && (rule.prefix.is_some() || hash || !formats.is_empty()) {
-            return Err("prefix, hash and format are for text, and the field is none".to_owned());
-        }
         let numbers = Numbers {
             decimal: rule.decimal.or(self.numbers.decimal),
             thousands: rule.thousands.or(self.numbers.thousands),
         };
-        if numbers.contradicts_itself() {
-            return Err(SAME.to_owned());
-        }
+        let (is_text, is_date) = (leaf.kind == Kind::Text, !formats.is_empty());
         let is_of_numbers = matches!(leaf.kind, Kind::Integer | Kind::Number) || rule.when.is_some();
-        if !is_of_numbers && (rule.decimal.is_some() || rule.thousands.is_some()) {
-            return Err("decimal and thousands are for numbers, and for when".to_owned());
-        }
-        if rule.trim == Some(false) && (leaf.kind != Kind::Text || !formats.is_empty()) {
-            return Err(
-                "trim = false is for texts: numbers, true and false, and dates are read without blanks".to_owned()
-            );
-        }
-        if rule.pad.is_some() && (leaf.kind != Kind::Text || !formats.is_empty()) {
-            return Err("pad is for digits in a text".to_owned());
-        }
+        check(&[
+            (years.is_some() && !is_date, "century and pivot are for a format with years of two digits (%y)"),
+            (rule.values.is_some() && is_date, "values and format exclude each other"),
+            (
+                rule.values.is_none() && (rule.otherwise.is_some() || rule.ignore_case.is_some()),
+                "otherwise and ignoreCase are for values",
+            ),
+            (
+                !is_text && (rule.prefix.is_some() || hash || is_date),
+                "prefix, hash and format are for text, and the field is none",
+            ),
+            (numbers.contradicts_itself(), SAME),
+            (
+                !is_of_numbers && (rule.decimal.is_some() || rule.thousands.is_some()),
+                "decimal and thousands are for numbers, and for when",
+            ),
+            (
+                rule.trim == Some(false) && (!is_text || is_date),
+                "trim = false is for texts: numbers, true and false, and dates are read without blanks",
+            ),
+            (rule.pad.is_some() && (!is_text || is_date), "pad is for digits in a text"),
+        ])?;
         if rule.pad.is_some_and(|pad| !(1..=MAX_PAD).contains(&pad)) {
             return Err(format!("pad must be 1 to {MAX_PAD}"));
         }
@@ -252,11 +232,7 @@ impl Assign<'_> {
                 .map(|values| values.iter().map(|(from, Scalar(to))| (from.clone(), to.clone())).collect()),
             ignore_case: rule.ignore_case.unwrap_or(false),
             otherwise: rule.otherwise.as_ref().map(|Scalar(to)| to.clone()),
-            dates: if formats.is_empty() {
-                None
-            } else {
-                Some(Dates::parse(&formats, leaf.format, years, self.zone.as_ref())?)
-            },
+            dates: is_date.then(|| Dates::parse(&formats, leaf.format, years, self.zone.as_ref())).transpose()?,
             prefix: rule.prefix.clone(),
             hash,
             nulls: trimmed(rule.nulls.as_deref().unwrap_or_default())?,
@@ -274,34 +250,31 @@ impl Assign<'_> {
 
     /// Whether the type takes a value that the map itself names.
     fn check_value(&self, leaf: &Leaf, text: &str) -> Result<(), String> {
-        let mut record = Vec::new();
-        let mut pointer = String::new();
-        for step in &leaf.path {
-            match step {
-                Step::Member(name) => {
-                    record.push(b'{');
-                    // Writing to a Vec cannot fail, and a string always serialises.
-                    let _ = serde_json::to_writer(&mut record, name);
-                    record.push(b':');
-                    pointer = format!("{pointer}/{name}");
-                }
-                Step::Item(_) => {
-                    record.push(b'[');
-                    pointer.push_str("/0");
-                }
-            }
-        }
-        if let Some(rule) = write_value(leaf.kind, Numbers::default(), text, &mut record) {
+        let mut value = Vec::new();
+        if let Some(rule) = write_value(leaf.kind, Numbers::default(), text, &mut value) {
             return Err(format!("{}: {rule}", dotted(&leaf.path)));
         }
+        let (mut record, mut pointer) = (String::from_utf8_lossy(&value).into_owned(), String::new());
         for step in leaf.path.iter().rev() {
-            record.push(if matches!(step, Step::Member(_)) { b'}' } else { b']' });
+            (record, pointer) = match step {
+                // The type's own name: there is nothing in it to escape.
+                Step::Member(name) => (format!("{{\"{name}\":{record}}}"), format!("/{name}{pointer}")),
+                Step::Item(_) => (format!("[{record}]"), format!("/0{pointer}")),
+            };
         }
-        let violations = self.schema.scan(&record).err().unwrap_or_default();
+        let violations = self.schema.scan(record.as_bytes()).err().unwrap_or_default();
         match violations.into_iter().find(|violation| violation.path == pointer) {
             // The map's own value: it is no patient's.
             Some(violation) => Err(format!("{}, and the map says \"{text}\"", violation.message)),
             None => Ok(()),
         }
+    }
+}
+
+/// An error for the first of these problems that there is.
+fn check<'a>(problems: &[(bool, &'a str)]) -> Result<(), &'a str> {
+    match problems.iter().find(|(is_there, _)| *is_there) {
+        Some((_, problem)) => Err(*problem),
+        None => Ok(()),
     }
 }
