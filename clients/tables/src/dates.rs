@@ -1,7 +1,5 @@
 //! Dates as people write them, into FHIR's form.
 
-use std::fmt::Write;
-
 use jiff::civil::{self, DateTime};
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::{Offset, TimeZone};
@@ -102,14 +100,14 @@ impl DateFormat {
         years: Option<Years>,
         zone: Option<&TimeZone>,
     ) -> Result<Self, String> {
-        let directives = directives(text);
+        let (directives, pattern) = read(text);
         if let Some(other) = directives.iter().find(|directive| !READ.contains(**directive)) {
             let why = if "UWVGg".contains(*other) { "a week is no date" } else { "it is not read here" };
             return Err(format!(
                 "format {text}: %{other}: {why}; use %Y %y %m %d %e %b %B %j %H %I %M %S %p %z and the like"
             ));
         }
-        let pattern = pattern(text).ok_or_else(|| format!("format {text} cannot be read"))?;
+        let pattern = pattern.ok_or_else(|| format!("format {text} cannot be read"))?;
         let is_date = kind == Some("date");
         let mut format = Self { text: text.to_owned(), pattern, is_date, directives, years, zone: None };
         // A field that takes any text takes what the format reads.
@@ -141,13 +139,8 @@ impl DateFormat {
             };
             format.zone = Some(zone.clone());
         }
-        match format.loses(kind) {
-            None => Ok(format),
-            Some(Loss::All) => Err(format!("format {text} is not one of {kind}s, as %m/%d/%Y or %H:%M")),
-            Some(Loss::Part) => {
-                Err(format!("format {text} loses a part of what it reads: a day needs its month, a time its hour"))
-            }
-        }
+        format.check_losses(kind)?;
+        Ok(format)
     }
 
     fn has(&self, directive: char) -> bool {
@@ -158,22 +151,25 @@ impl DateFormat {
         directives.chars().any(|directive| self.has(directive))
     }
 
-    /// What the format loses. It is tried: two moments that it writes differently must be read differently, but for the
-    /// time of day where the member holds dates.
-    fn loses(&self, kind: &str) -> Option<Loss> {
+    /// Nothing may be lost. It is tried: two moments that the format writes differently must be read differently, but for
+    /// the time of day where the member holds dates.
+    fn check_losses(&self, kind: &str) -> Result<(), String> {
         let base = civil::date(1990, 11, 22).at(13, 24, 35, 0);
-        let read = |moment: DateTime| Some(self.convert(&self.write(moment)?).ok());
-        let Some(Some(of_base)) = read(base) else { return Some(Loss::All) };
-        if self.reads_date() == (kind == "time") {
-            return Some(Loss::All);
-        }
+        let read = |moment: DateTime| self.convert(&self.write(moment)?).ok();
+        let Some(of_base) = read(base).filter(|_| self.reads_date() != (kind == "time")) else {
+            return Err(format!("format {} is not one of {kind}s, as %m/%d/%Y or %H:%M", self.text));
+        };
         let days = [base + 1.day(), base + 1.month(), base + 1.year()];
         let times = [base + 1.hour(), base + 1.minute(), base + 1.second()];
         let times = times.into_iter().filter(|_| kind != "date");
         let is_lost = |moment: DateTime| {
-            self.write(moment) != self.write(base) && read(moment).flatten().is_none_or(|read| read == of_base)
+            self.write(moment) != self.write(base) && read(moment).is_none_or(|read| read == of_base)
         };
-        days.into_iter().chain(times).any(is_lost).then_some(Loss::Part)
+        if days.into_iter().chain(times).any(is_lost) {
+            let text = &self.text;
+            return Err(format!("format {text} loses a part of what it reads: a day needs its month, a time its hour"));
+        }
+        Ok(())
     }
 
     fn reads_date(&self) -> bool {
@@ -226,15 +222,10 @@ impl DateFormat {
             return Ok(with_offset(moment.timestamp(), moment.offset()));
         }
         if read.day().is_some() || read.day_of_year().is_some() {
-            let date = read.to_date().map_err(unknown)?;
-            return Ok(format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()));
+            return Ok(read.to_date().map_err(unknown)?.to_string());
         }
-        let mut written = format!("{:04}", read.year().ok_or(NoDate::Unknown)?);
-        if let Some(month) = read.month() {
-            // Writing to a String cannot fail.
-            let _ = write!(written, "-{month:02}");
-        }
-        Ok(written)
+        let year = read.year().ok_or(NoDate::Unknown)?;
+        Ok(read.month().map_or_else(|| year.to_string(), |month| format!("{year}-{month:02}")))
     }
 
     /// The year that is meant.
@@ -254,11 +245,12 @@ impl DateFormat {
 /// The directives that are read, but for those that stand for several.
 const READ: &str = "YymdebhBjHIklMSpPzfaAnt";
 
-/// The pattern of all texts that a format reads. Numbers may lack their leading zero, but for those that touch the next one.
-fn pattern(format: &str) -> Option<Regex> {
+/// The directives of a format, those for several spelled out, and the pattern of all texts that it reads, if there is one.
+/// Numbers may lack their leading zero, but for those that touch the next one.
+fn read(format: &str) -> (Vec<char>, Option<Regex>) {
     let spelled = [("%F", "%Y-%m-%d"), ("%D", "%m/%d/%y"), ("%T", "%H:%M:%S"), ("%R", "%H:%M")];
     let format = spelled.iter().fold(format.to_owned(), |format, (short, long)| format.replace(short, long));
-    let mut parts: Vec<(String, bool)> = Vec::new();
+    let (mut directives, mut parts) = (Vec::new(), Vec::<(String, bool)>::new());
     let mut rest = format.chars();
     while let Some(c) = rest.next() {
         if c != '%' {
@@ -266,7 +258,11 @@ fn pattern(format: &str) -> Option<Regex> {
             parts.push((literal, false));
             continue;
         }
-        let directive = rest.by_ref().find(|c| c.is_ascii_alphabetic() || *c == '%')?;
+        // Behind flags, widths, and the signs of %:z and %.f.
+        let Some(directive) = rest.by_ref().find(|c| c.is_ascii_alphabetic() || *c == '%') else {
+            return (directives, None);
+        };
+        directives.push(directive);
         let (part, is_number) = match directive {
             'Y' => ("\\d{4}", true),
             'y' => ("\\d{2}", true),
@@ -277,7 +273,6 @@ fn pattern(format: &str) -> Option<Regex> {
             'z' => ("(Z|[+-]\\d{2}:?\\d{2}(:?\\d{2})?)", false),
             'p' | 'P' => ("[AaPp][Mm]", false),
             'n' | 't' => ("\\s*", false),
-            '%' => ("%", false),
             _ => ("[A-Za-z]+", false),
         };
         parts.push((part.to_owned(), is_number));
@@ -289,39 +284,12 @@ fn pattern(format: &str) -> Option<Regex> {
         let part = if is_tight { part.replace("{1,2}", "{2}").replace("{1,3}", "{3}") } else { part.clone() };
         pattern.push_str(&part);
     }
-    Regex::new(&(pattern + "$")).ok()
-}
-
-/// What a format loses.
-enum Loss {
-    All,
-    Part,
+    (directives, Regex::new(&(pattern + "$")).ok())
 }
 
 /// The moment, and what the clock on the wall said: its date is not lost.
 fn with_offset(moment: Timestamp, offset: Offset) -> String {
     moment.display_with_offset(offset).to_string()
-}
-
-/// The directives of a format, those for several spelled out.
-fn directives(format: &str) -> Vec<char> {
-    let mut found = Vec::new();
-    let mut rest = format.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            continue;
-        }
-        // Behind flags, widths, and the signs of %:z and %.f.
-        match rest.by_ref().find(|c| c.is_ascii_alphabetic() || *c == '%') {
-            Some('F') => found.extend(['Y', 'm', 'd']),
-            Some('D') => found.extend(['m', 'd', 'y']),
-            Some('T') => found.extend(['H', 'M', 'S']),
-            Some('R') => found.extend(['H', 'M']),
-            Some(directive) => found.push(directive),
-            None => {}
-        }
-    }
-    found
 }
 
 #[cfg(test)]
