@@ -6,7 +6,7 @@ use records::Schema;
 use super::VIOLATIONS_COLUMN;
 use super::fields::{Kind, Leaf, NoField, Step, no_field};
 use super::headers::check_headers;
-use super::map::{Effects, Lined, Map, Settings};
+use super::map::{Lined, Map, Settings};
 use super::translate::{Numbers, Translation};
 use super::unknown::UnknownColumns;
 
@@ -64,14 +64,10 @@ impl Columns {
     /// Assigns the headers of a file to fields of the type.
     pub(super) fn assign(
         schema: &Schema,
-        mut headers: Vec<String>,
+        headers: Vec<String>,
         map: &Map,
         unknown: UnknownColumns,
     ) -> Result<Self, String> {
-        // What a trailing delimiter leaves behind is no column.
-        while headers.len() > 1 && headers.last().is_some_and(String::is_empty) {
-            headers.pop();
-        }
         check_headers(&headers, &|header| map.columns.contains_key(header))?;
         let (zone, numbers) = (zone(map)?, numbers(map)?);
         let mut assign = Assign { schema, headers: &headers, map, zone, numbers, fills: Vec::new() };
@@ -113,19 +109,9 @@ impl Columns {
     }
 }
 
-impl Columns {
-    /// Which settings do something here.
-    pub(super) fn effects(&self) -> Effects {
-        Effects {
-            zone: self.fills.iter().any(|fill| fill.translation.uses_zone()),
-            numbers: self.fills.iter().any(Fill::reads_numbers),
-        }
-    }
-}
-
 impl Fill {
     /// Whether it matters to it how the file writes numbers.
-    fn reads_numbers(&self) -> bool {
+    pub(super) fn reads_numbers(&self) -> bool {
         let is_read = matches!(self.leaf.kind, Kind::Integer | Kind::Number) || self.translation.when.is_some();
         is_read && self.column.is_some()
     }
@@ -203,10 +189,5 @@ mod tests {
         assert!(wrong("contact[10].phone").contains("at most 10"));
         assert!(wrong("firstName").contains("twice") && wrong("").contains("column 2"));
         assert!(assign(&["firstName"]).unwrap_err().contains("lastName"));
-    }
-
-    #[test]
-    fn the_nameless_column_of_a_trailing_delimiter_is_left_out() {
-        assert_eq!(assign(&["firstName", "lastName", ""]).unwrap().headers, ["firstName", "lastName"]);
     }
 }

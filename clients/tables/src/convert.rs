@@ -7,7 +7,7 @@ use sources::{Doubt, SourceViolation};
 
 use super::columns::{Columns, Fill, Origin};
 use super::fields::{Step, dotted};
-use super::map::When;
+use super::map::{Effects, When};
 use super::rows::Cells;
 use super::translate::{Numbers, Outcome, looks_like_number, write_string, write_value};
 use super::tree::Node;
@@ -68,6 +68,12 @@ impl Converter {
             needed.push((at, others));
         }
         Ok(Self { fills, tree, headers, nulls, texts, needed, doubts: Vec::new() })
+    }
+
+    /// Which settings of the map do something here.
+    pub(super) fn effects(&self) -> Effects {
+        let zone = self.fills.iter().any(|fill| fill.translation.uses_zone());
+        Effects { zone, numbers: self.fills.iter().any(Fill::reads_numbers) }
     }
 
     /// Writes the row as a record, and returns what could not be translated. The text of such a cell stands in the

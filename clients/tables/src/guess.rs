@@ -7,10 +7,10 @@ use anyhow::Result;
 use records::{ResourceType, Schema};
 use sources::unusable;
 
-use super::check_text;
 use super::fields::{Leaf, all_columns};
 use super::headers::check_headers;
 use super::rows::Rows;
+use super::{check_text, header_of};
 use crate::headings::{likeness, words};
 
 mod draft;
@@ -28,13 +28,7 @@ const LEAST: f64 = 0.82;
 pub fn draft_map(reader: impl Read, delimiter: Option<u8>, resource_type: ResourceType) -> Result<String> {
     let schema = resource_type.schema();
     let mut rows = Rows::new(reader, delimiter, 0)?;
-    let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
-    check_text(&rows.cells, line, None)?;
-    let mut headers: Vec<_> =
-        (0..rows.cells.len()).map(|at| String::from_utf8_lossy(rows.cells.get(at)).trim().to_owned()).collect();
-    while headers.len() > 1 && headers.last().is_some_and(String::is_empty) {
-        headers.pop();
-    }
+    let headers = header_of(&mut rows)?;
     check_headers(&headers, &|_| false).map_err(unusable)?;
     let mut looks: Vec<_> = headers.iter().map(|_| Look::new()).collect();
     let dates = all_formats();

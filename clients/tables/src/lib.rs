@@ -53,27 +53,28 @@ pub struct TableOptions<'a> {
     pub unknown: UnknownColumns,
 }
 
-/// The header of a table, read.
-struct Header<R> {
-    rows: Rows<R>,
-    converter: Converter,
-    effects: Effects,
-}
-
-fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) -> Result<Header<R>> {
-    let skip = options.map.and_then(|map| map.settings.skip).unwrap_or(0);
-    let mut rows = Rows::new(reader, options.delimiter, skip)?;
+/// The names of the columns.
+fn header_of(rows: &mut Rows<impl Read>) -> Result<Vec<String>> {
     let Some(line) = rows.next_row()? else { return Err(unusable("the file has no header")) };
     check_text(&rows.cells, line, None)?;
-    let headers = (0..rows.cells.len()).map(|at| String::from_utf8_lossy(rows.cells.get(at)).trim().to_owned());
+    let names = (0..rows.cells.len()).map(|at| String::from_utf8_lossy(rows.cells.get(at)).trim().to_owned());
+    let mut names: Vec<_> = names.collect();
+    // What a trailing delimiter leaves behind is no column.
+    while names.len() > 1 && names.last().is_some_and(String::is_empty) {
+        names.pop();
+    }
+    Ok(names)
+}
+
+fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) -> Result<(Rows<R>, Converter)> {
+    let skip = options.map.and_then(|map| map.settings.skip).unwrap_or(0);
+    let mut rows = Rows::new(reader, options.delimiter, skip)?;
+    let headers = header_of(&mut rows)?;
+    let count = rows.cells.len();
     let plain = Map::default();
-    let map = options.map.unwrap_or(&plain);
-    let headers: Vec<_> = headers.collect();
-    let count = headers.len();
-    let columns = Columns::assign(schema, headers, map, options.unknown);
-    let read = columns.and_then(|columns| Ok((columns.effects(), Converter::new(columns)?)));
-    match read {
-        Ok((effects, converter)) => Ok(Header { rows, converter, effects }),
+    let columns = Columns::assign(schema, headers, options.map.unwrap_or(&plain), options.unknown);
+    match columns.and_then(Converter::new) {
+        Ok(converter) => Ok((rows, converter)),
         Err(problem) => {
             // A title above the header has fewer cells than what follows.
             let next = rows.next_row().ok().flatten().map_or(0, |_| rows.cells.len());
@@ -89,7 +90,7 @@ fn read_header<R: Read>(reader: R, options: &TableOptions<'_>, schema: &Schema) 
 
 /// Checks whether a table's header and its map fit the type, and tells what the map's settings do. Reads no further.
 pub fn check_header(reader: impl Read, options: &TableOptions<'_>, schema: &Schema) -> Result<Effects> {
-    read_header(reader, options, schema).map(|header| header.effects)
+    read_header(reader, options, schema).map(|(_, converter)| converter.effects())
 }
 
 /// Reads a table with a header. `seen` hears of every thousandth row.
@@ -100,7 +101,7 @@ pub fn read_table(
     sink: &mut dyn Sink,
     mut seen: impl FnMut(),
 ) -> Result<RowCount> {
-    let Header { mut rows, mut converter, .. } = read_header(reader, options, &validator.schema)?;
+    let (mut rows, mut converter) = read_header(reader, options, &validator.schema)?;
     let mut record = Vec::new();
     let mut count = RowCount::default();
     while let Some(line) = rows.next_row()? {
@@ -117,9 +118,9 @@ pub fn read_table(
         let mut violations = converter.convert(cells, &mut record);
         violations.splice(0..0, ragged(cells, &converter.headers));
         if is_header(cells, &converter.headers) {
-            violations = vec![header_again()];
+            violations = vec![SourceViolation::of_record("header_row", "The row is the header once more")];
         }
-        if has_swallowed(cells, rows.delimiter(), converter.headers.len()) {
+        if has_swallowed(cells, rows.delimiter, converter.headers.len()) {
             sink.doubtful(line, validator.resource_type, "quoted cells", Doubt::SwallowedRows);
         }
         match validator.check(&record) {
@@ -147,7 +148,7 @@ pub fn read_table(
         sink.rejected(line, validator.resource_type, &violations)?;
         let headers: Vec<_> = converter.headers.iter().map(String::as_bytes).collect();
         let cells: Vec<_> = (0..rows.cells.len()).map(|at| rows.cells.get(at)).collect();
-        sink.rejected_row(&headers, &cells, rows.delimiter(), &violations)?;
+        sink.rejected_row(&headers, &cells, rows.delimiter, &violations)?;
     }
     seen();
     Ok(count)
@@ -160,11 +161,6 @@ fn is_header(cells: &rows::Cells, headers: &[String]) -> bool {
         text(at).trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}') == header
     };
     headers.len() > 1 && headers.iter().enumerate().all(is_same)
-}
-
-fn header_again() -> SourceViolation {
-    let message = "The row is the header once more".to_owned();
-    SourceViolation { code: "header_row".to_owned(), path: String::new(), message, column: None }
 }
 
 /// Whether a quoted cell goes over lines and holds as many delimiters as a row: two stray quotes make that of two rows.
@@ -187,7 +183,7 @@ fn ragged(cells: &rows::Cells, headers: &[String]) -> Option<SourceViolation> {
         None => format!("The row has {count} cells, and the header {}", headers.len()),
     };
     let column = headers.get(count).cloned();
-    Some(SourceViolation { code: "ragged_row".to_owned(), path: String::new(), message, column })
+    Some(SourceViolation { column, ..SourceViolation::of_record("ragged_row", &message) })
 }
 
 /// The cells must be UTF-8, each by itself.
@@ -197,14 +193,21 @@ fn check_text(cells: &rows::Cells, line: u64, headers: Option<&[String]>) -> Res
     if cells.text().is_ascii() {
         return Ok(());
     }
-    match (0..cells.len()).find(|at| !is_text(*at)) {
-        None => Ok(()),
-        Some(at) => {
-            let name = headers.and_then(|headers| headers.get(at));
-            let column = name.map_or_else(|| (at + 1).to_string(), |name| format!("\"{name}\""));
-            Err(unusable(format!(
-                "line {line}, column {column}: not UTF-8; if an old system or Excel wrote the file, try --encoding windows-1252"
-            )))
-        }
+    let Some(at) = (0..cells.len()).find(|at| !is_text(*at)) else { return Ok(()) };
+    let name = headers.and_then(|headers| headers.get(at));
+    let column = name.map_or_else(|| (at + 1).to_string(), |name| format!("\"{name}\""));
+    Err(unusable(format!(
+        "line {line}, column {column}: not UTF-8; if an old system or Excel wrote the file, try --encoding windows-1252"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nameless_column_of_a_trailing_delimiter_is_left_out() {
+        let mut rows = Rows::new(b"firstName,lastName,\n".as_slice(), None, 0).unwrap();
+        assert_eq!(header_of(&mut rows).unwrap(), ["firstName", "lastName"]);
     }
 }

@@ -144,7 +144,7 @@ fn blanks(text: &[u8], delimiter: u8) -> usize {
 /// Reads rows, and knows on which line each begins.
 pub(super) struct Rows<R> {
     input: R,
-    delimiter: u8,
+    pub delimiter: u8,
     buffer: Vec<u8>,
     start: usize,
     at_end: bool,
@@ -222,10 +222,6 @@ impl<R: Read> Rows<R> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
         let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         rest.get(..end).unwrap_or_default()
-    }
-
-    pub(super) fn delimiter(&self) -> u8 {
-        self.delimiter
     }
 
     /// The line on which the next row begins, its cells in [`cells`](Self::cells); `None` at the end. Blank lines are
