@@ -52,27 +52,7 @@ impl Leaf {
             return Ok(Self::unknown(to));
         }
         let path = steps(to).ok_or(NoField::Unknown)?;
-        let mut rule: Option<&ValueRule> = None;
-        for step in &path {
-            let next = match (step, rule) {
-                (Step::Member(name), Some(ValueRule { array: Some(_), string: None, .. })) => {
-                    return Err(NoField::Because(format!("{to}: an array needs an index, as {}[0]", before(to, name))));
-                }
-                (Step::Member(name), rule) => {
-                    let members = rule.map_or(schema.members(), ValueRule::members);
-                    members.iter().find(|member| member.name == *name).map(|member| &member.rule)
-                }
-                (Step::Item(index), Some(ValueRule { array: Some(array), .. })) => {
-                    if let Some(most) = array.max_items.filter(|most| index >= most) {
-                        return Err(NoField::Because(format!("{to}: there are at most {most} items, counted from 0")));
-                    }
-                    Some(&*array.items)
-                }
-                (Step::Item(_), _) => None,
-            };
-            rule = Some(next.ok_or(NoField::Unknown)?);
-        }
-        let rule = rule.ok_or(NoField::Unknown)?;
+        let rule = rule_of(schema, to, &path)?;
         match kind(rule) {
             Some(kind) => {
                 let format = rule.format().or_else(|| named_date(&path).filter(|_| kind == Kind::Text));
@@ -81,6 +61,36 @@ impl Leaf {
             None => Err(NoField::Because(needs_more(to, rule))),
         }
     }
+}
+
+/// What the value at a path may be.
+fn rule_of<'a>(schema: &'a Schema, to: &str, path: &[Step]) -> Result<&'a ValueRule, NoField> {
+    let mut rule: Option<&ValueRule> = None;
+    for step in path {
+        let next = match (step, rule) {
+            (Step::Member(name), Some(ValueRule { array: Some(_), string: None, .. })) => {
+                return Err(NoField::Because(format!("{to}: an array needs an index, as {}[0]", before(to, name))));
+            }
+            (Step::Member(name), rule) => {
+                let members = rule.map_or(schema.members(), ValueRule::members);
+                members.iter().find(|member| member.name == *name).map(|member| &member.rule)
+            }
+            (Step::Item(index), Some(ValueRule { array: Some(array), .. })) => {
+                if let Some(most) = array.max_items.filter(|most| index >= most) {
+                    return Err(NoField::Because(format!("{to}: there are at most {most} items, counted from 0")));
+                }
+                Some(&*array.items)
+            }
+            (Step::Item(_), _) => None,
+        };
+        rule = Some(next.ok_or(NoField::Unknown)?);
+    }
+    rule.ok_or(NoField::Unknown)
+}
+
+/// The values that a field may have, if they are bounded.
+pub(super) fn options<'a>(schema: &'a Schema, field: &str) -> Option<&'a [String]> {
+    rule_of(schema, field, &steps(field)?).ok()?.options()
 }
 
 /// Some texts are dates by their names alone, as `onsetDateTime` of conditions.
@@ -124,24 +134,10 @@ fn kind(rule: &ValueRule) -> Option<Kind> {
 }
 
 fn needs_more(to: &str, rule: &ValueRule) -> String {
-    let mut example = String::new();
-    extend(rule, &mut example);
-    format!("{to} is an {}: name a part of it, as {to}{example}", rule.expected())
-}
-
-/// The way to the first leaf of a value.
-fn extend(rule: &ValueRule, path: &mut String) {
-    if kind(rule).is_some() {
-        return;
-    }
-    if let Some(items) = rule.items() {
-        path.push_str("[0]");
-        extend(items, path);
-    } else if let Some(member) = rule.members().first() {
-        path.push('.');
-        path.push_str(&member.name);
-        extend(&member.rule, path);
-    }
+    let mut parts = Vec::new();
+    leaves(to.to_owned(), rule, &mut parts);
+    let example = parts.first().map_or(to, String::as_str);
+    format!("{to} is an {}: name a part of it, as {example}", rule.expected())
 }
 
 /// What is said of a path that is no field of the type.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use records::{ResourceType, Schema, ValueRule};
 
 use super::super::VIOLATIONS_COLUMN;
-use super::super::fields::{Kind, Leaf};
+use super::super::fields::{Kind, Leaf, options};
 use super::look::{Look, Written, has_time};
 use crate::headings::words;
 
@@ -92,20 +92,21 @@ impl Draft<'_> {
     /// What a column most likely is.
     fn line(&self, header: &str, look: &Look, field: &str) -> String {
         let leaf = Leaf::resolve(self.schema, field).ok();
-        let mut rule = format!("to = \"{field}\"");
+        let options = options(self.schema, field);
+        let mut rule = String::new();
         let mut why = format!("by its name; {} of {} rows have one", look.filled, self.count);
         if leaf.as_ref().is_some_and(|leaf| matches!(leaf.format, Some("date" | "date-time"))) {
             dates(look, &mut rule, &mut why);
-        } else if let Some(options) = options(self.schema, field) {
-            codes(look, &options, &mut rule, &mut why);
+        } else if let Some(options) = options {
+            codes(look, options, &mut rule, &mut why);
         } else if !could_be_name(field) {
             why.push_str(&self.values(look));
         }
         let nulls: Vec<_> = look.nulls.iter().map(|null| key(null)).collect();
         if !nulls.is_empty() && !could_be_name(field) {
             let nulls = format!("nulls = [{}]", nulls.join(", "));
-            let is_free_text = leaf.is_none_or(|leaf| leaf.kind == Kind::Text && leaf.format.is_none())
-                && options(self.schema, field).is_none();
+            let is_free_text =
+                leaf.is_none_or(|leaf| leaf.kind == Kind::Text && leaf.format.is_none()) && options.is_none();
             // Writing to a String cannot fail.
             let _ = if is_free_text {
                 write!(why, "; if they are no values, add {nulls}")
@@ -113,8 +114,7 @@ impl Draft<'_> {
                 write!(rule, ", {nulls}")
             };
         }
-        let of_one = format!("to = \"{field}\"");
-        let target = if rule == of_one { format!("\"{field}\"") } else { format!("{{ {rule} }}") };
+        let target = if rule.is_empty() { format!("\"{field}\"") } else { format!("{{ to = \"{field}\"{rule} }}") };
         format!("{} = {target}  # {why}", key(header))
     }
 
@@ -228,18 +228,6 @@ fn in_map(formats: &[&str]) -> String {
         [one] => format!("format = \"{one}\""),
         several => format!("formats = [\"{}\"]", several.join("\", \"")),
     }
-}
-
-/// The values that a field may have, if they are bounded.
-fn options(schema: &Schema, field: &str) -> Option<Vec<String>> {
-    let mut rule: Option<&ValueRule> = None;
-    for part in field.split('.') {
-        let name = part.split('[').next()?;
-        let members = rule.map_or(schema.members(), ValueRule::members);
-        let found = &members.iter().find(|member| member.name == name)?.rule;
-        rule = if part.contains('[') { found.items() } else { Some(found) };
-    }
-    rule?.options().map(<[String]>::to_vec)
 }
 
 /// The option that a code stands for: the same but for its case, or the only one with that beginning.
