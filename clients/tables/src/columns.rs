@@ -190,4 +190,20 @@ mod tests {
         assert!(wrong("firstName").contains("twice") && wrong("").contains("column 2"));
         assert!(assign(&["firstName"]).unwrap_err().contains("lastName"));
     }
+
+    #[test]
+    fn a_part_that_is_named_for_an_example_is_a_field() {
+        let schema = ResourceType::QuestionnaireResponse.schema().unwrap();
+        let wrong = |header: &str| {
+            let headers = ["patientId", header].map(str::to_owned).to_vec();
+            Columns::assign(&schema, headers, &Map::default(), UnknownColumns::Error).unwrap_err()
+        };
+        for header in ["items", "items[0].answer", "items[0].items"] {
+            let said = wrong(header);
+            let (_, example) = said.rsplit_once("as ").unwrap();
+            assert!(Leaf::resolve(&schema, example).is_ok(), "{said}");
+        }
+        // What stands in it has no members that the type knows.
+        assert!(wrong("items[0].items[0].answer").ends_with("no part of it is a field"));
+    }
 }

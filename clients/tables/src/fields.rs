@@ -134,10 +134,12 @@ fn kind(rule: &ValueRule) -> Option<Kind> {
 }
 
 fn needs_more(to: &str, rule: &ValueRule) -> String {
-    let mut parts = Vec::new();
+    let (kind, mut parts) = (rule.expected(), Vec::new());
     leaves(to.to_owned(), rule, &mut parts);
-    let example = parts.first().map_or(to, String::as_str);
-    format!("{to} is an {}: name a part of it, as {example}", rule.expected())
+    match parts.first() {
+        Some(part) => format!("{to} is an {kind}: name a part of it, as {part}"),
+        None => format!("{to} is an {kind}, and no part of it is a field"),
+    }
 }
 
 /// What is said of a path that is no field of the type.
