@@ -2,11 +2,12 @@
 
 use jiff::tz::TimeZone;
 use records::Schema;
+use toml::Spanned;
 
 use super::VIOLATIONS_COLUMN;
 use super::fields::{Kind, Leaf, NoField, Step, no_field};
 use super::headers::check_headers;
-use super::map::{Lined, Map, Settings};
+use super::map::{Map, Settings};
 use super::translate::{Numbers, Translation};
 use super::unknown::UnknownColumns;
 
@@ -102,7 +103,7 @@ impl Columns {
         let fills = assign.fills;
         check_required(schema, &fills)?;
         let nulls = match &map.settings.nulls {
-            Some(Lined { line, of }) => trimmed(of).map_err(|problem| map.wrong(*line, &problem))?,
+            Some(said) => trimmed(said.get_ref()).map_err(|problem| map.wrong(said, &problem))?,
             None => Vec::new(),
         };
         Ok(Self { fills, headers, nulls })
@@ -127,10 +128,11 @@ fn trimmed(nulls: &[String]) -> Result<Vec<String>, String> {
 
 /// How the file writes its numbers, where a column says nothing else.
 fn numbers(map: &Map) -> Result<Numbers, String> {
-    let Settings { decimal, thousands, numbers_line, .. } = map.settings;
-    let numbers = Numbers { decimal, thousands };
-    match numbers_line.filter(|_| numbers.contradicts_itself()) {
-        Some(line) => Err(map.wrong(line, SAME)),
+    let Settings { decimal, thousands, numbers_at, .. } = &map.settings;
+    let char_of = |said: &Spanned<char>| *said.get_ref();
+    let numbers = Numbers { decimal: decimal.as_ref().map(char_of), thousands: thousands.as_ref().map(char_of) };
+    match numbers_at.as_ref().filter(|_| numbers.contradicts_itself()) {
+        Some(said) => Err(map.wrong(said, SAME)),
         None => Ok(numbers),
     }
 }
@@ -140,10 +142,10 @@ const SAME: &str = "decimal and thousands are the same; without decimal it is \"
 
 /// The zone of times that have no offset.
 fn zone(map: &Map) -> Result<Option<TimeZone>, String> {
-    let Some(Lined { line, of: name }) = &map.settings.timezone else { return Ok(None) };
-    match TimeZone::get(name) {
+    let Some(name) = &map.settings.timezone else { return Ok(None) };
+    match TimeZone::get(name.get_ref()) {
         Ok(zone) if !zone.is_unknown() => Ok(Some(zone)),
-        _ => Err(map.wrong(*line, &format!("timezone {name} is not known; use names as America/New_York"))),
+        _ => Err(map.wrong(name, &format!("timezone {name} is not known; use names as America/New_York"))),
     }
 }
 

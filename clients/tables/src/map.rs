@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use encoding_rs::Encoding;
 use records::ResourceType;
 use serde::Deserialize;
 use sources::{encoding, unusable};
+use toml::Spanned;
 
 mod read;
 
@@ -27,11 +29,13 @@ pub struct Map {
     resource_type: Option<ResourceType>,
     /// The file, for messages.
     name: String,
+    /// What stands in it, for the lines of messages.
+    text: Rc<str>,
     pub(super) settings: Settings,
-    /// By the header's text; each with its line.
-    pub(super) columns: BTreeMap<String, Lined<Vec<Rule>>>,
-    /// By the field's path; each with its line.
-    pub(super) fields: BTreeMap<String, Lined<FieldRule>>,
+    /// By the header's text.
+    pub(super) columns: BTreeMap<String, Spanned<Rules>>,
+    /// By the field's path.
+    pub(super) fields: BTreeMap<String, Spanned<FieldRule>>,
 }
 
 /// Which settings of a map do something in a file.
@@ -46,30 +50,27 @@ pub struct Effects {
 pub(super) struct Settings {
     /// The names of the files that the map is for; all unless given.
     pub files: Option<Vec<String>>,
-    pub encoding: Option<Lined<String>>,
+    pub encoding: Option<Spanned<String>>,
     /// Lines before the header.
     pub skip: Option<u64>,
-    pub timezone: Option<Lined<String>>,
+    pub timezone: Option<Spanned<String>>,
     /// Whether it is said of this type alone.
     pub is_own_timezone: bool,
     pub trim: Option<bool>,
-    pub nulls: Option<Lined<Vec<String>>>,
-    /// Where the notation of numbers is said.
-    pub numbers_line: Option<usize>,
+    pub nulls: Option<Spanned<Vec<String>>>,
+    /// Where the notation of numbers is said: of this type, or else before all.
+    pub numbers_at: Option<Spanned<char>>,
     /// Whether that is said of this type alone.
     pub is_own_numbers: bool,
     /// What stands before the decimals of a number.
-    pub decimal: Option<char>,
+    pub decimal: Option<Spanned<char>>,
     /// What stands between the thousands of a number.
-    pub thousands: Option<char>,
+    pub thousands: Option<Spanned<char>>,
 }
 
-/// Something that a map says, and on which line.
+/// What becomes of a column: one thing, or several.
 #[derive(Debug, Clone)]
-pub(super) struct Lined<T> {
-    pub line: usize,
-    pub of: T,
-}
+pub(super) struct Rules(pub Vec<Rule>);
 
 /// What becomes of a column, or of several.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -230,24 +231,22 @@ impl Rule {
 impl Map {
     /// The encoding of its files, where it says one.
     pub fn encoding(&self) -> Result<Option<&'static Encoding>> {
-        let Some(Lined { line, of }) = &self.settings.encoding else { return Ok(None) };
-        encoding(of).map(Some).map_err(|error| unusable(self.wrong(*line, &error.to_string())))
+        let Some(said) = &self.settings.encoding else { return Ok(None) };
+        encoding(said.get_ref()).map(Some).map_err(|error| unusable(self.wrong(said, &error.to_string())))
     }
 
     /// An error for a setting that does nothing in any of the files that are read by the map. What is said for all types, or by a
     /// map for any, may be for others.
     pub fn check_effects(&self, files: &[Effects]) -> Result<()> {
         let does_nothing = |has: fn(&Effects) -> bool| self.resource_type.is_some() && !files.iter().any(has);
-        let Settings { timezone, is_own_timezone, numbers_line, is_own_numbers, .. } = &self.settings;
-        if let Some(Lined { line, .. }) =
-            timezone.as_ref().filter(|_| *is_own_timezone && does_nothing(|file| file.zone))
-        {
+        let Settings { timezone, is_own_timezone, numbers_at, is_own_numbers, .. } = &self.settings;
+        if let Some(said) = timezone.as_ref().filter(|_| *is_own_timezone && does_nothing(|file| file.zone)) {
             let problem = "timezone has no effect: no format reads a time of day without an offset";
-            return Err(unusable(self.wrong(*line, problem)));
+            return Err(unusable(self.wrong(said, problem)));
         }
-        if let Some(line) = numbers_line.filter(|_| *is_own_numbers && does_nothing(|file| file.numbers)) {
+        if let Some(said) = numbers_at.as_ref().filter(|_| *is_own_numbers && does_nothing(|file| file.numbers)) {
             let problem = "decimal and thousands have no effect: no column fills a number, or has a when";
-            return Err(unusable(self.wrong(line, problem)));
+            return Err(unusable(self.wrong(said, problem)));
         }
         Ok(())
     }
@@ -262,8 +261,9 @@ impl Map {
             }
     }
 
-    /// An error of this map.
-    pub(super) fn wrong(&self, line: usize, problem: &str) -> String {
+    /// An error of this map, with the line where it says this.
+    pub(super) fn wrong<T>(&self, said: &Spanned<T>, problem: &str) -> String {
+        let line = 1 + self.text.bytes().take(said.span().start).filter(|byte| *byte == b'\n').count();
         format!("{}, line {line}: {problem}", self.name)
     }
 }
@@ -286,12 +286,14 @@ mod tests {
     #[test]
     fn a_file_holds_a_map_or_one_for_each_type() {
         let one = parse("type = \"Patient\"\n[columns]\n\"Town\" = \"address.city\"\n", "map.toml").unwrap();
-        assert_eq!(one[0].columns["Town"].line, 3);
-        assert_eq!(one[0].columns["Town"].of[0].to.as_ref().unwrap().0, ["address.city"]);
+        let town = &one[0].columns["Town"];
+        assert_eq!(one[0].wrong(town, "no"), "map.toml, line 3: no");
+        assert_eq!(town.get_ref().0[0].to.as_ref().unwrap().0, ["address.city"]);
         let two = "nulls = [\"n/a\"]\n[Patient.columns]\nA = \"firstName\"\n[Encounter]\nnulls = [\"-\"]\n[Encounter.fields]\nstatus = \"finished\"\n";
         let two = parse(two, "map.toml").unwrap();
         let nulls = |resource_type: ResourceType| {
-            two.iter().find(|map| map.resource_type == Some(resource_type)).unwrap().settings.nulls.clone().unwrap().of
+            let map = two.iter().find(|map| map.resource_type == Some(resource_type)).unwrap();
+            map.settings.nulls.clone().unwrap().into_inner()
         };
         assert_eq!(
             (nulls(ResourceType::Patient)[0].as_str(), nulls(ResourceType::Encounter)[0].as_str()),

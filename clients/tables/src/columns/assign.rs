@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use jiff::tz::TimeZone;
 use records::Schema;
 use sources::nearest;
+use toml::Spanned;
 
 use super::super::dates::{Dates, Years};
 use super::super::fields::{Kind, Leaf, NoField, Step, dotted, no_field};
-use super::super::map::{FieldRule, Lined, Map, Rule, Scalar};
+use super::super::map::{FieldRule, Map, Rule, Rules, Scalar};
 use super::super::translate::{Numbers, Rest, Translation, write_value};
 use super::{Fill, Origin, SAME, trimmed};
 
@@ -30,20 +31,20 @@ impl Assign<'_> {
     pub(super) fn fields(&mut self) -> Result<BTreeSet<usize>, String> {
         let map = self.map;
         // What is not there is left out already.
-        let is_needed = |rules: &Vec<Rule>| !rules.iter().all(Rule::is_only_drop);
-        for (header, Lined { line, .. }) in map.columns.iter().filter(|(_, rules)| is_needed(&rules.of)) {
-            self.position(header, *line)?;
+        let is_needed = |rules: &Spanned<Rules>| !rules.get_ref().0.iter().all(Rule::is_only_drop);
+        for (header, rules) in map.columns.iter().filter(|(_, rules)| is_needed(rules)) {
+            self.position(header, rules)?;
         }
         let mut used = BTreeSet::new();
-        for (field, Lined { line, of }) in &map.fields {
-            let wrong = |problem: &str| map.wrong(*line, &format!("{field}: {problem}"));
-            let leaf = self.leaf(field, *line)?;
-            match of {
+        for (field, said) in &map.fields {
+            let wrong = |problem: &str| map.wrong(said, &format!("{field}: {problem}"));
+            let leaf = self.leaf(field, said)?;
+            match said.get_ref() {
                 FieldRule::Constant(text) => {
                     if text.is_empty() {
                         return Err(wrong("an empty constant is no value"));
                     }
-                    self.check_value(&leaf, text).map_err(|problem| map.wrong(*line, &problem))?;
+                    self.check_value(&leaf, text).map_err(|problem| map.wrong(said, &problem))?;
                     let (from, translation) = (Origin::Constant(text.clone()), Translation::default());
                     self.fills.push(Fill { column: None, from, leaf, translation, is_mapped: true, only_with: None });
                 }
@@ -68,7 +69,7 @@ impl Assign<'_> {
                     ])
                     .map_err(wrong)?;
                     let columns =
-                        names.iter().map(|header| self.position(header, *line)).collect::<Result<Vec<_>, _>>()?;
+                        names.iter().map(|header| self.position(header, said)).collect::<Result<Vec<_>, _>>()?;
                     used.extend(columns.iter().copied());
                     let translation = self.translation(rule, &leaf).map_err(|problem| wrong(&problem))?;
                     let (from, between) = if is_joined {
@@ -77,7 +78,7 @@ impl Assign<'_> {
                         (Origin::FirstOf(columns), " or ")
                     };
                     let column = Some(names.join(between));
-                    let only_with = self.only_with(rule, &leaf, *line)?;
+                    let only_with = self.only_with(rule, &leaf, said)?;
                     self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
                 }
             }
@@ -86,20 +87,20 @@ impl Assign<'_> {
     }
 
     /// Where a column that the map names stands in the file.
-    fn position(&self, header: &str, line: usize) -> Result<usize, String> {
+    fn position<T>(&self, header: &str, said: &Spanned<T>) -> Result<usize, String> {
         if let Some(at) = self.headers.iter().position(|known| known == header) {
             return Ok(at);
         }
         let near = nearest(header, self.headers.iter().map(String::as_str));
         let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-        Err(self.map.wrong(line, &format!("the map's column \"{header}\" is not in the file{hint}")))
+        Err(self.map.wrong(said, &format!("the map's column \"{header}\" is not in the file{hint}")))
     }
 
     /// The field that a map names. It must be one, whatever is done with unknown columns.
-    fn leaf(&self, to: &str, line: usize) -> Result<Leaf, String> {
+    fn leaf<T>(&self, to: &str, said: &Spanned<T>) -> Result<Leaf, String> {
         Leaf::resolve(self.schema, to).map_err(|reason| match reason {
-            NoField::Unknown => self.map.wrong(line, &no_field(self.schema, to)),
-            NoField::Because(reason) => self.map.wrong(line, &reason),
+            NoField::Unknown => self.map.wrong(said, &no_field(self.schema, to)),
+            NoField::Because(reason) => self.map.wrong(said, &reason),
         })
     }
 
@@ -112,14 +113,9 @@ impl Assign<'_> {
     }
 
     /// What the map says of a column.
-    pub(super) fn column(
-        &mut self,
-        at: usize,
-        header: &str,
-        Lined { line, of: rules }: &Lined<Vec<Rule>>,
-    ) -> Result<(), String> {
-        let map = self.map;
-        let wrong = |problem: &str| map.wrong(*line, &format!("column \"{header}\": {problem}"));
+    pub(super) fn column(&mut self, at: usize, header: &str, said: &Spanned<Rules>) -> Result<(), String> {
+        let (map, Rules(rules)) = (self.map, said.get_ref());
+        let wrong = |problem: &str| map.wrong(said, &format!("column \"{header}\": {problem}"));
         for rule in rules {
             if rule.join.is_some() || rule.with.is_some() || rule.all.is_some() || rule.first_of.is_some() {
                 return Err(wrong("join, with, all and firstOf are for [fields]"));
@@ -137,7 +133,7 @@ impl Assign<'_> {
                 if targets.iter().take(number).any(|earlier| earlier == to) {
                     return Err(wrong(&format!("to names {to} twice")));
                 }
-                let leaf = self.leaf(to, *line).map_err(|problem| match rule.to {
+                let leaf = self.leaf(to, said).map_err(|problem| match rule.to {
                     Some(_) => problem,
                     None => format!("{problem}; name the field with to, or drop the column"),
                 })?;
@@ -154,7 +150,7 @@ impl Assign<'_> {
                     }
                     None => Origin::Column(at),
                 };
-                let only_with = self.only_with(rule, &leaf, *line)?;
+                let only_with = self.only_with(rule, &leaf, said)?;
                 let column = Some(header.to_owned());
                 self.fills.push(Fill { column, from, leaf, translation, is_mapped: true, only_with });
             }
@@ -163,11 +159,11 @@ impl Assign<'_> {
     }
 
     /// The field without which a rule gives no value to another.
-    fn only_with(&self, rule: &Rule, leaf: &Leaf, line: usize) -> Result<Option<Vec<Step>>, String> {
+    fn only_with<T>(&self, rule: &Rule, leaf: &Leaf, said: &Spanned<T>) -> Result<Option<Vec<Step>>, String> {
         let Some(field) = &rule.only_with else { return Ok(None) };
-        let path = self.leaf(field, line)?.path;
+        let path = self.leaf(field, said)?.path;
         if path == leaf.path {
-            return Err(self.map.wrong(line, &format!("onlyWith: {field} is the field itself")));
+            return Err(self.map.wrong(said, &format!("onlyWith: {field} is the field itself")));
         }
         Ok(Some(path))
     }

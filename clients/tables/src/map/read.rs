@@ -1,30 +1,33 @@
-//! A map file as it stands: its forms, and on which line each rule is.
+//! A map file as it stands: its forms, and where in it each rule is.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 
 use records::ResourceType;
-use serde::de::{Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sources::nearest;
 use toml::Spanned;
 
-use super::{FieldRule, Lined, Map, Rule, Scalar, Settings, Targets};
+use super::{FieldRule, Map, Rule, Rules, Scalar, Settings, Targets};
 
 /// The maps of a file.
 pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {
     let file: MapFile = toml::from_str(text).map_err(|error| error.to_string())?;
-    let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-    let map = |resource_type, section: Section, of_all: &RawSettings| Map {
+    let whole: Rc<str> = text.into();
+    let map = |resource_type, section: Section, of_all: &Settings| Map {
         resource_type,
         name: name.to_owned(),
-        settings: section.settings.or(of_all, line),
-        columns: lined(section.columns, line, |Rules(rules)| rules),
-        fields: lined(section.fields, line, |Field(rule)| rule),
+        text: whole.clone(),
+        settings: section.settings.or(of_all),
+        columns: section.columns,
+        fields: section.fields,
     };
     let MapFile { resource_type, own, types } = file;
     if types.is_empty() {
-        return Ok(vec![map(resource_type, own, &RawSettings::default())]);
+        return Ok(vec![map(resource_type, own, &Settings::default())]);
     }
     if resource_type.is_some() || !own.columns.is_empty() || !own.fields.is_empty() || own.settings.files.is_some() {
         return Err(
@@ -34,18 +37,6 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Map>, String> {
     }
     let of_all = own.settings;
     Ok(types.into_iter().map(|(resource_type, section)| map(Some(resource_type), section, &of_all)).collect())
-}
-
-fn lined<T, U>(
-    rules: BTreeMap<String, Spanned<T>>,
-    line: impl Fn(usize) -> usize,
-    of: impl Fn(T) -> U,
-) -> BTreeMap<String, Lined<U>> {
-    let rules = rules.into_iter().map(|(name, rule)| {
-        let line = line(rule.span().start);
-        (name, Lined { line, of: of(rule.into_inner()) })
-    });
-    rules.collect()
 }
 
 /// What may be said of a type, and before all types.
@@ -63,22 +54,9 @@ struct MapFile {
 /// What is said of a type.
 #[derive(Default)]
 struct Section {
-    settings: RawSettings,
+    settings: Settings,
     columns: BTreeMap<String, Spanned<Rules>>,
-    fields: BTreeMap<String, Spanned<Field>>,
-}
-
-/// The settings of a part, as they stand.
-#[derive(Default)]
-struct RawSettings {
-    files: Option<Vec<String>>,
-    encoding: Option<Spanned<String>>,
-    skip: Option<u64>,
-    timezone: Option<Spanned<String>>,
-    trim: Option<bool>,
-    nulls: Option<Spanned<Vec<String>>>,
-    decimal: Option<Spanned<char>>,
-    thousands: Option<Spanned<char>>,
+    fields: BTreeMap<String, Spanned<FieldRule>>,
 }
 
 impl Section {
@@ -132,34 +110,26 @@ impl<'de> Deserialize<'de> for Section {
     }
 }
 
-impl RawSettings {
+impl Settings {
     /// These, and for those that are not said the others.
-    fn or(self, others: &Self, line: impl Fn(usize) -> usize) -> Settings {
-        /// What is said, with its line.
-        fn lined<T>(line: &impl Fn(usize) -> usize, said: Option<Spanned<T>>) -> Option<Lined<T>> {
-            said.map(|said| Lined { line: line(said.span().start), of: said.into_inner() })
-        }
-        let line_of = |one: &Self| one.decimal.as_ref().or(one.thousands.as_ref()).map(|said| line(said.span().start));
-        let own_numbers = line_of(&self);
-        Settings {
+    fn or(self, others: &Self) -> Self {
+        let numbers_at = |one: &Self| one.decimal.clone().or_else(|| one.thousands.clone());
+        let own_numbers = numbers_at(&self);
+        Self {
             files: self.files,
-            encoding: lined(&line, self.encoding.or_else(|| others.encoding.clone())),
+            encoding: self.encoding.or_else(|| others.encoding.clone()),
             skip: self.skip.or(others.skip),
             is_own_timezone: self.timezone.is_some(),
-            timezone: lined(&line, self.timezone.or_else(|| others.timezone.clone())),
+            timezone: self.timezone.or_else(|| others.timezone.clone()),
             trim: self.trim.or(others.trim),
-            nulls: lined(&line, self.nulls.or_else(|| others.nulls.clone())),
-            numbers_line: own_numbers.or(line_of(others)),
+            nulls: self.nulls.or_else(|| others.nulls.clone()),
             is_own_numbers: own_numbers.is_some(),
-            decimal: self.decimal.or_else(|| others.decimal.clone()).map(Spanned::into_inner),
-            thousands: self.thousands.or_else(|| others.thousands.clone()).map(Spanned::into_inner),
+            numbers_at: own_numbers.or_else(|| numbers_at(others)),
+            decimal: self.decimal.or_else(|| others.decimal.clone()),
+            thousands: self.thousands.or_else(|| others.thousands.clone()),
         }
     }
 }
-
-struct Rules(Vec<Rule>);
-
-struct Field(FieldRule);
 
 impl<'de> Deserialize<'de> for MapFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -210,11 +180,8 @@ impl<'de> Deserialize<'de> for Rules {
                 Ok(Rules(vec![Rule::deserialize(MapAccessDeserializer::new(members))?]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Rules, A::Error> {
-                let mut rules = Vec::new();
-                while let Some(rule) = items.next_element()? {
-                    rules.push(rule);
-                }
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Rules, A::Error> {
+                let rules = Vec::<Rule>::deserialize(SeqAccessDeserializer::new(items))?;
                 if rules.is_empty() { Err(A::Error::custom("an empty list says nothing")) } else { Ok(Rules(rules)) }
             }
         }
@@ -236,11 +203,8 @@ impl<'de> Deserialize<'de> for Targets {
                 Ok(Targets(vec![field.to_owned()]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Targets, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = items.next_element()? {
-                    fields.push(field);
-                }
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Targets, A::Error> {
+                let fields = Vec::<String>::deserialize(SeqAccessDeserializer::new(items))?;
                 if fields.is_empty() {
                     Err(A::Error::custom("an empty list names no field"))
                 } else {
@@ -282,34 +246,34 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-impl<'de> Deserialize<'de> for Field {
+impl<'de> Deserialize<'de> for FieldRule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Forms;
         impl<'de> Visitor<'de> for Forms {
-            type Value = Field;
+            type Value = FieldRule;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a constant, or columns, as { join = [\"DAY\", \"TIME\"], with = \" \" }")
             }
 
-            fn visit_str<E: Error>(self, constant: &str) -> Result<Field, E> {
-                Ok(Field(FieldRule::Constant(constant.to_owned())))
+            fn visit_str<E: Error>(self, constant: &str) -> Result<FieldRule, E> {
+                Ok(FieldRule::Constant(constant.to_owned()))
             }
 
-            fn visit_bool<E: Error>(self, constant: bool) -> Result<Field, E> {
+            fn visit_bool<E: Error>(self, constant: bool) -> Result<FieldRule, E> {
                 self.visit_str(&constant.to_string())
             }
 
-            fn visit_i64<E: Error>(self, constant: i64) -> Result<Field, E> {
+            fn visit_i64<E: Error>(self, constant: i64) -> Result<FieldRule, E> {
                 self.visit_str(&constant.to_string())
             }
 
-            fn visit_f64<E: Error>(self, constant: f64) -> Result<Field, E> {
+            fn visit_f64<E: Error>(self, constant: f64) -> Result<FieldRule, E> {
                 self.visit_str(&constant.to_string())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Field, A::Error> {
-                Ok(Field(FieldRule::Made(Box::new(Rule::deserialize(MapAccessDeserializer::new(members))?))))
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<FieldRule, A::Error> {
+                Ok(FieldRule::Made(Box::new(Rule::deserialize(MapAccessDeserializer::new(members))?)))
             }
         }
         deserializer.deserialize_any(Forms)
