@@ -111,10 +111,12 @@ impl Converter {
                 Outcome::Empty => State::Empty,
             };
         }
-        for (at, others) in &self.needed {
-            let is_there =
-                others.iter().any(|other| self.texts.get(*other).is_some_and(|other| other.state != State::Empty));
-            if let Some(filled) = self.texts.get_mut(*at).filter(|_| !is_there) {
+        // A value that goes may be the one that a column before it needs.
+        loop {
+            let is_there = |at: &usize| self.texts.get(*at).is_some_and(|filled| filled.state != State::Empty);
+            let is_alone = |(at, others): &&(usize, Vec<usize>)| is_there(at) && !others.iter().any(is_there);
+            let Some((at, _)) = self.needed.iter().find(is_alone) else { break };
+            if let Some(filled) = self.texts.get_mut(*at) {
                 filled.state = State::Empty;
             }
         }
@@ -318,4 +320,45 @@ impl Fill {
 
 fn cell(cells: &Cells, column: usize) -> &str {
     std::str::from_utf8(cells.get(column)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::Leaf;
+    use crate::rows::Rows;
+    use crate::translate::Translation;
+
+    /// The column at this place fills the member of this name.
+    fn fill(at: usize, name: &str) -> Fill {
+        Fill {
+            column: Some(name.to_owned()),
+            from: Origin::Column(at),
+            leaf: Leaf::unknown(name),
+            translation: Translation::default(),
+            is_mapped: true,
+            only_with: None,
+        }
+    }
+
+    /// The record that a row becomes, and how many doubts there are.
+    fn converted(fills: Vec<Fill>, row: &str) -> (String, usize) {
+        let mut converter = Converter::new(Columns { fills, headers: Vec::new(), nulls: Vec::new() }).unwrap();
+        let mut rows = Rows::new(row.as_bytes(), None, 0).unwrap();
+        rows.next_row().unwrap();
+        let mut record = Vec::new();
+        converter.convert(&rows.cells, &mut record);
+        (String::from_utf8(record).unwrap(), converter.doubts.len())
+    }
+
+    #[test]
+    fn what_needs_a_value_that_goes_goes_with_it_whatever_the_order_of_the_columns() {
+        let needs = |at: usize, name: &str, other: &str| {
+            let only_with = Some(vec![Step::Member(other.to_owned())]);
+            Fill { only_with, ..fill(at, name) }
+        };
+        let chain = || vec![needs(0, "a", "b"), needs(1, "b", "c"), fill(2, "c")];
+        assert_eq!(converted(chain(), "1,2,3\n").0, r#"{"a":"1","b":"2","c":"3"}"#);
+        assert_eq!(converted(chain(), "1,2,\n").0, "{}");
+    }
 }
