@@ -9,7 +9,7 @@ use super::columns::{Columns, Fill, Origin};
 use super::fields::{Step, dotted};
 use super::map::{Effects, When};
 use super::rows::Cells;
-use super::translate::{Numbers, Outcome, looks_like_number, write_string, write_value};
+use super::translate::{Numbers, Outcome, Translation, looks_like_number, write_string, write_value};
 use super::tree::Node;
 
 /// How rows of a file become records.
@@ -103,7 +103,9 @@ impl Converter {
                 }
                 Outcome::Filled(numbers) => {
                     filled.numbers = numbers;
-                    if fill.translation.when == Some(When::Text) && looks_like_number(filled.text.trim()) {
+                    let Translation { when, dates, .. } = &fill.translation;
+                    // What was read as a date has only digits and hyphens, too.
+                    if *when == Some(When::Text) && dates.is_none() && looks_like_number(filled.text.trim()) {
                         self.doubts.push((dotted(&fill.leaf.path), Doubt::NumberAsText));
                     }
                     State::Valid
@@ -325,9 +327,9 @@ fn cell(cells: &Cells, column: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dates::Dates;
     use crate::fields::Leaf;
     use crate::rows::Rows;
-    use crate::translate::Translation;
 
     /// The column at this place fills the member of this name.
     fn fill(at: usize, name: &str) -> Fill {
@@ -360,5 +362,16 @@ mod tests {
         let chain = || vec![needs(0, "a", "b"), needs(1, "b", "c"), fill(2, "c")];
         assert_eq!(converted(chain(), "1,2,3\n").0, r#"{"a":"1","b":"2","c":"3"}"#);
         assert_eq!(converted(chain(), "1,2,\n").0, "{}");
+    }
+
+    #[test]
+    fn a_text_that_looks_like_a_number_is_doubted_unless_it_is_a_date() {
+        let of_text = |dates: Option<Dates>| {
+            let translation = Translation { when: Some(When::Text), dates, ..Translation::default() };
+            vec![Fill { translation, ..fill(0, "a") }]
+        };
+        assert_eq!(converted(of_text(None), "\"1,5\"\n"), (r#"{"a":"1,5"}"#.to_owned(), 1));
+        let dates = Dates::parse(&["%m/%d/%Y".to_owned()], Some("date"), None, None).ok();
+        assert_eq!(converted(of_text(dates), "1/5/1990\n"), (r#"{"a":"1990-01-05"}"#.to_owned(), 0));
     }
 }
