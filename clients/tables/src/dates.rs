@@ -160,14 +160,17 @@ impl DateFormat {
             return Err(format!("format {} is not one of {kind}s, as %m/%d/%Y or %H:%M", self.text));
         };
         let days = [base + 1.day(), base + 1.month(), base + 1.year()];
-        let times = [base + 1.hour(), base + 1.minute(), base + 1.second()];
+        let times = [base + 1.hour(), base + 1.minute(), base + 1.second(), base + 500.milliseconds()];
         let times = times.into_iter().filter(|_| kind != "date");
         let is_lost = |moment: DateTime| {
             self.write(moment) != self.write(base) && read(moment).is_none_or(|read| read == of_base)
         };
         if days.into_iter().chain(times).any(is_lost) {
-            let text = &self.text;
-            return Err(format!("format {text} loses a part of what it reads: a day needs its month, a time its hour"));
+            return Err(format!(
+                "format {} loses a part of what it reads: a day needs its month, a time its hour, and a time without a day has \
+                 whole seconds",
+                self.text
+            ));
         }
         Ok(())
     }

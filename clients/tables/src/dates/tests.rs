@@ -27,6 +27,8 @@ fn a_moment_keeps_its_offset_and_with_it_its_day() {
     // A date has none, whatever its column holds.
     let date = convert("%m/%d/%Y %H:%M %z", "date", "01/31/2020 23:30 +0200");
     assert_eq!(date.as_deref(), Some("2020-01-31"));
+    let fraction = convert("%Y-%m-%dT%H:%M:%S%.f%z", "date-time", "2020-01-31T23:30:05.25+0200");
+    assert_eq!(fraction.as_deref(), Some("2020-01-31T23:30:05.25+02:00"));
 }
 
 #[test]
@@ -104,6 +106,9 @@ fn formats_that_lose_something_or_cannot_tell_are_refused() {
         ("%Y", "time"),
         ("%!", "date"),
         ("x", "date"),
+        // A time of day has whole seconds.
+        ("%H:%M:%S.%f", "time"),
+        ("%H:%M:%S%.1f", "time"),
     ] {
         assert!(parse(format, kind).is_err(), "{format} {kind}");
     }
