@@ -24,17 +24,7 @@ pub(crate) fn of_scheme(scheme: &str, variable: impl Fn(&str) -> Option<String>)
     if !matches!(parsed.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) {
         return Err(BuildError::Url(format!("{name} names a SOCKS proxy; only http and https proxies are supported")));
     }
-    if parsed.host().is_empty() {
-        return Err(nonsense());
-    }
-    let mut builder = Proxy::builder(parsed.protocol()).host(parsed.host()).port(parsed.port());
-    if let Some(username) = parsed.username() {
-        builder = builder.username(username);
-    }
-    if let Some(password) = parsed.password() {
-        builder = builder.password(password);
-    }
-    builder.build().map(Some).map_err(|_| nonsense())
+    if parsed.host().is_empty() { Err(nonsense()) } else { Ok(Some(parsed)) }
 }
 
 /// The hosts that are reached without a proxy, as `NO_PROXY` lists them: domains with their subdomains, addresses and
