@@ -9,7 +9,7 @@ use ureq::http::Uri;
 
 use crate::error::{ApiError, BuildError, SHORTEST_WAIT};
 use crate::key::Key;
-use crate::transport::{Body, Method, Request, Transport};
+use crate::transport::{Request, Transport};
 use crate::wire::{self, Job, Limits, Upload};
 
 /// The most records of one import.
@@ -24,7 +24,7 @@ pub const MAX_BATCH_BYTES: u64 = 100_000_000;
 /// A client of one service with one key. Its calls wait for their answers; those that may be repeated are, with pauses,
 /// when the network or the service fails for a moment.
 pub struct Client {
-    transport: Transport,
+    pub(crate) transport: Transport,
 }
 
 /// A job as it is now, and when to ask again.
@@ -60,13 +60,13 @@ impl Client {
 
     /// What the plan allows and what is left, and the same as the service shows it.
     pub fn limits(&self) -> Result<(Limits, Value), ApiError> {
-        let raw = self.transport.call(&Request::get("/v1/bulk/limits"))?.data;
+        let raw = self.transport.call("/v1/bulk/limits", Request::Get)?.data;
         Ok((wire::parse(&raw)?, raw))
     }
 
     /// A job.
     pub fn job(&self, id: &str) -> Result<Polled, ApiError> {
-        let answer = self.transport.call(&Request::get(&job_path(id, "")?))?;
+        let answer = self.transport.call(&job_path(id, "")?, Request::Get)?;
         let retry_after = answer.retry_after.unwrap_or(SHORTEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_POLL);
         Ok(Polled { job: job_of(&answer.data, id)?, raw: answer.data, retry_after })
     }
@@ -74,7 +74,7 @@ impl Client {
     /// A page of jobs, newest first, and the cursor of the next one.
     pub fn jobs(&self, query: &[(&str, String)]) -> Result<(Vec<Value>, Option<String>), ApiError> {
         let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let page = self.transport.call(&Request::get(&format!("/v1/bulk/jobs?{}", pairs.join("&"))))?.data;
+        let page = self.transport.call(&format!("/v1/bulk/jobs?{}", pairs.join("&")), Request::Get)?.data;
         let jobs = page.get("data").and_then(Value::as_array).cloned().ok_or(ApiError::Unreadable)?;
         let more = page.get("hasMore").and_then(Value::as_bool).unwrap_or(false);
         let cursor = page.get("cursor").and_then(Value::as_str).map(str::to_owned).filter(|_| more);
@@ -91,9 +91,8 @@ impl Client {
 
     /// Cancels a job; one that has ended stays as it is.
     pub fn cancel(&self, id: &str) -> Result<Value, ApiError> {
-        let path = job_path(id, "/cancel")?;
-        let raw =
-            self.transport.call(&Request { method: Method::Post, path: &path, body: None, key: &new_key()? })?.data;
+        let (path, key) = (job_path(id, "/cancel")?, new_key()?);
+        let raw = self.transport.call(&path, Request::Post { body: None, idempotency_key: &key })?.data;
         job_of(&raw, id).map(|_| raw)
     }
 
@@ -106,19 +105,19 @@ impl Client {
             Err(ApiError::Refused(refused)) if refused.status == 403 => false,
             seen => seen.map(|_| true)?,
         };
-        let delete = Request { method: Method::Delete, path: &path, body: None, key: "" };
-        self.transport.delete(&delete, is_seen)
+        self.transport.delete(&path, is_seen)
     }
 
     /// Where to put so many bytes, exactly.
     pub fn create_upload(&self, bytes: u64) -> Result<Upload, ApiError> {
-        let answer = self.transport.call(&Request::post("/v1/bulk/uploads", &json!({"bytes": bytes}), &new_key()?))?;
-        wire::parse(&answer.data)
+        let (body, key) = (json!({"bytes": bytes}), new_key()?);
+        let post = Request::Post { body: Some(&body), idempotency_key: &key };
+        wire::parse(&self.transport.call("/v1/bulk/uploads", post)?.data)
     }
 
     /// Starts an import or export, and returns its job. The same key never starts a second one.
     pub fn start(&self, path: &str, body: &Value, key: &str) -> Result<String, ApiError> {
-        let answer = self.transport.call(&Request::post(path, body, key))?;
+        let answer = self.transport.call(path, Request::Post { body: Some(body), idempotency_key: key })?;
         answer.data.get("jobId").and_then(Value::as_str).map(str::to_owned).ok_or(ApiError::Unreadable)
     }
 
@@ -130,11 +129,6 @@ impl Client {
     /// Where a job's file is, for some minutes.
     pub(crate) fn file_link(&self, id: &str, name: &str) -> Result<String, ApiError> {
         self.transport.redirect(&job_path(id, &format!("/files/{}", encoded(name)))?)
-    }
-
-    /// A file from this byte on. `tag` is what an earlier piece of it was: another one starts over.
-    pub(crate) fn file(&self, link: &str, from: u64, tag: Option<&str>) -> Result<Body, ApiError> {
-        self.transport.download(link, from, tag)
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a> Download<'a> {
     }
 
     fn connect(&mut self, link: &str) -> Result<(Body, u64), ApiError> {
-        let mut body = self.client.file(link, self.done, self.tag.as_deref())?;
+        let mut body = self.client.transport.download(link, self.done, self.tag.as_deref())?;
         if self.tag.is_some() && body.tag != self.tag {
             return Err(ApiError::Changed);
         }

@@ -31,30 +31,16 @@ const MAX_ANSWER: u64 = 16 << 20;
 /// How the API's request ids begin.
 const REQUEST_ID: &str = "req_";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
+/// What is asked of the API at a path.
+#[derive(Clone, Copy)]
+pub(crate) enum Request<'a> {
     Get,
-    Post,
     Delete,
-}
-
-/// A call of the API.
-pub(crate) struct Request<'a> {
-    pub(crate) method: Method,
-    pub(crate) path: &'a str,
-    pub(crate) body: Option<&'a Value>,
-    /// The `Idempotency-Key`, the same over all attempts.
-    pub(crate) key: &'a str,
-}
-
-impl<'a> Request<'a> {
-    pub(crate) fn get(path: &'a str) -> Self {
-        Self { method: Method::Get, path, body: None, key: "" }
-    }
-
-    pub(crate) fn post(path: &'a str, body: &'a Value, key: &'a str) -> Self {
-        Self { method: Method::Post, path, body: Some(body), key }
-    }
+    /// The `Idempotency-Key` is the same over all attempts.
+    Post {
+        body: Option<&'a Value>,
+        idempotency_key: &'a str,
+    },
 }
 
 /// A success.
@@ -123,15 +109,15 @@ impl Transport {
     }
 
     /// Makes a call until it succeeds, or repeating it is of no use.
-    pub(crate) fn call(&self, request: &Request<'_>) -> Result<Answer, ApiError> {
-        self.with_retries(|| self.send(request).and_then(read))
+    pub(crate) fn call(&self, path: &str, request: Request<'_>) -> Result<Answer, ApiError> {
+        self.with_retries(|| self.send(path, request).and_then(read))
     }
 
     /// Deletes something. That it is not found means that it is deleted, where it was seen before and an earlier try may
     /// have had its effect.
-    pub(crate) fn delete(&self, request: &Request<'_>, is_seen: bool) -> Result<(), ApiError> {
+    pub(crate) fn delete(&self, path: &str, is_seen: bool) -> Result<(), ApiError> {
         let mut may_be_done = false;
-        self.with_retries(|| match self.send(request).and_then(read_deleted) {
+        self.with_retries(|| match self.send(path, Request::Delete).and_then(read_deleted) {
             Err(error) if may_be_done && error.is_not_found() => Ok(()),
             answer => {
                 may_be_done |= is_seen && answer.as_ref().is_err_and(ApiError::may_have_acted);
@@ -143,8 +129,8 @@ impl Transport {
     /// Where a call redirects to.
     pub(crate) fn redirect(&self, path: &str) -> Result<String, ApiError> {
         self.with_retries(|| {
-            let response = self.send(&Request::get(path))?;
-            match response.headers().get("location").and_then(|location| location.to_str().ok()) {
+            let response = self.send(path, Request::Get)?;
+            match header(response.headers(), "location") {
                 Some(location) if response.status() == StatusCode::TEMPORARY_REDIRECT && is_ours(&response) => {
                     self.check_link(location)?;
                     Ok(location.to_owned())
@@ -157,16 +143,16 @@ impl Transport {
         })
     }
 
-    fn send(&self, request: &Request<'_>) -> Result<Response<ureq::Body>, ApiError> {
-        let url = format!("{}{}", self.base, request.path);
+    fn send(&self, path: &str, request: Request<'_>) -> Result<Response<ureq::Body>, ApiError> {
+        let url = format!("{}{path}", self.base);
         let agent = self.agent(&url);
         let key = self.key.expose();
-        let sent = match request.method {
-            Method::Get => agent.get(&url).header("x-api-key", key).call(),
-            Method::Delete => agent.delete(&url).header("x-api-key", key).call(),
-            Method::Post => {
-                let post = agent.post(&url).header("x-api-key", key).header("idempotency-key", request.key);
-                match request.body {
+        let sent = match request {
+            Request::Get => agent.get(&url).header("x-api-key", key).call(),
+            Request::Delete => agent.delete(&url).header("x-api-key", key).call(),
+            Request::Post { body, idempotency_key } => {
+                let post = agent.post(&url).header("x-api-key", key).header("idempotency-key", idempotency_key);
+                match body {
                     Some(body) => post.header("content-type", "application/json").send(body.to_string()),
                     None => post.send_empty(),
                 }
@@ -246,7 +232,7 @@ impl Transport {
             }
         }
         let response = get.call().map_err(|error| network(&error))?;
-        let tag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let tag = header(response.headers(), "etag").map(str::to_owned);
         let from = match response.status().as_u16() {
             200 => 0,
             206 => from,

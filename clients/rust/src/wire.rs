@@ -158,7 +158,6 @@ pub struct Operations {
     /// `None` is unlimited.
     pub limit: Option<u64>,
     pub remaining: Option<u64>,
-    #[serde(default)]
     pub reset_seconds: Option<u64>,
 }
 
