@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use ureq::http::Uri;
 
@@ -171,18 +172,12 @@ fn job_path(id: &str, rest: &str) -> Result<String, ApiError> {
     }
 }
 
+/// What is encoded. A comma is not: it stands between the values of a filter.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b',');
+
 /// A value of a query or a segment of a path.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write;
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~,".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+fn encoded(text: &str) -> impl fmt::Display {
+    utf8_percent_encode(text, ENCODED)
 }
 
 #[cfg(test)]
