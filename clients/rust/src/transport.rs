@@ -162,8 +162,8 @@ impl Transport {
     }
 
     fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, ApiError>) -> Result<T, ApiError> {
-        let mut pause = FIRST_PAUSE;
-        for made in 1.. {
+        let (mut made, mut pause) = (0, FIRST_PAUSE);
+        loop {
             let began = Instant::now();
             let error = match attempt() {
                 Ok(done) => return Ok(done),
@@ -180,6 +180,7 @@ impl Transport {
                 },
                 _ => return Err(error),
             };
+            made += 1;
             if made >= ATTEMPTS {
                 return Err(error);
             }
@@ -189,7 +190,6 @@ impl Transport {
             std::thread::sleep(jittered(wait));
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Err(ApiError::Network("no answer".to_owned()))
     }
 
     /// A link of an API that is reached with TLS must have it too.
