@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_named_for_an_example_is_a_field() {
-        let schema = ResourceType::QuestionnaireResponse.schema().unwrap();
+        let schema = ResourceType::QuestionnaireResponse.schema();
         let wrong = |header: &str| {
             let headers = ["patientId", header].map(str::to_owned).to_vec();
             Columns::assign(&schema, headers, &Map::default(), UnknownColumns::Error).unwrap_err()
