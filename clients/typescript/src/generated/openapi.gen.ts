@@ -238,7 +238,7 @@ export type ListedJob = {
     outcome?: JobOutcome;
     label?: string;
     /**
-     * 0 until known; the lines of `deleted.ndjson` are none.
+     * What the job was to work on, 0 until known; it stays so when the job fails or is cancelled, whatever was stored of it or charged for it. The lines of `deleted.ndjson` are none.
      */
     totalRecords: number;
     /**
