@@ -150,9 +150,9 @@ impl ExportRun<'_> {
         // What is begun anew has keys of its own: a chunk of the first try may still arrive.
         let file = format!("{index}.{}", self.checkpoint.restarts);
         let new = FileWriter::new(objects, self.guard, file, *chunk_size, compression, MAX_CHUNKS_IN_FLIGHT);
-        let chunks = Tasks::default();
+        let out = |file| Out { file, chunks: Tasks::default() };
         let Some(open) = self.checkpoint.open.clone() else {
-            return Ok(Some((Out { file: new, chunks }, Position::default())));
+            return Ok(Some((out(new), Position::default())));
         };
         let (tail, lines) = match &open.tail {
             None => (BytesMut::new(), 0),
@@ -163,9 +163,9 @@ impl ExportRun<'_> {
             },
         };
         let digest = restored(&open.digest)?;
-        let (chunks_so_far, records, bytes) = (open.chunks, open.records, open.bytes);
-        let cut = Cut { chunks: chunks_so_far, digest, records, bytes, mark: open.position.clone() };
-        Ok(Some((Out { file: new.resume(cut, tail, lines), chunks }, open.position)))
+        let OpenFile { chunks, records, bytes, position, .. } = open;
+        let arrived = Cut { chunks, digest, records, bytes, position: position.clone() };
+        Ok(Some((out(new.resume(arrived, tail, lines)), position)))
     }
 
     /// What another worker had appended when it stopped: exactly the bytes that it has written down.
@@ -191,26 +191,17 @@ impl ExportRun<'_> {
     /// A chunk has arrived: whoever takes over goes on behind the unbroken run.
     fn sent(&mut self, out: &mut Out, sent: SentChunk) {
         if out.file.sent(sent) {
-            self.cover(out, None);
+            self.checkpoint_file(out.file.arrived().clone(), None);
             self.report();
         }
     }
 
     /// The checkpoint covers the unbroken run of chunks, and a tail behind it.
-    fn cover(&mut self, out: &Out, tail: Option<(Tail, Position)>) {
-        let cut = out.file.arrived();
-        self.checkpoint.is_chunked |= cut.is_some() || tail.is_some();
-        let position = cut.map(|cut| cut.mark.clone()).unwrap_or_default();
-        let (tail, position) = tail.map_or((None, position), |(tail, position)| (Some(tail), position));
-        self.checkpoint.open = Some(OpenFile {
-            chunks: cut.map(|cut| cut.chunks.clone()).unwrap_or_default(),
-            digest: SavedDigest(cut.map(|cut| cut.digest.clone()).unwrap_or_default().save()),
-            records: cut.map_or(0, |cut| cut.records),
-            bytes: cut.map_or(0, |cut| cut.bytes),
-            tail,
-            position,
-            assembly: None,
-        });
+    fn checkpoint_file(&mut self, arrived: Cut<Position>, tail: Option<Tail>) {
+        let Cut { chunks, digest, records, bytes, position } = arrived;
+        self.checkpoint.is_chunked |= chunks.count() > 0 || tail.is_some();
+        let digest = SavedDigest(digest.save());
+        self.checkpoint.open = Some(OpenFile { chunks, digest, records, bytes, tail, position, assembly: None });
     }
 
     /// Stops before the file is whole. A slice after which nothing could be kept, since the store did not answer, is no
@@ -249,16 +240,8 @@ impl ExportRun<'_> {
                 Some(Tail { key, bytes, records })
             }
         };
-        match tail {
-            Some(tail) => self.cover(out, Some((tail, position))),
-            // Nothing is appended behind the chunks, but cursors may be further.
-            None => {
-                self.cover(out, None);
-                if let Some(open) = &mut self.checkpoint.open {
-                    open.position = position;
-                }
-            }
-        }
+        // Also when nothing is appended behind the chunks: cursors may be further.
+        self.checkpoint_file(Cut { position, ..out.file.arrived().clone() }, tail);
         self.report();
         true
     }

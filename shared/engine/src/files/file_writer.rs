@@ -16,9 +16,9 @@ use crate::driver::LeaseGuard;
 /// A buffer with more bytes is made as large as a chunk at once; a file that stays small takes no more than it needs.
 const SMALL_FILE: u64 = 256 << 10;
 
-/// What a file is as of a chunk's end.
-#[derive(Clone)]
-pub(crate) struct Cut<M> {
+/// What a file is as of a chunk's end; by default, before its first one.
+#[derive(Clone, Default)]
+pub(crate) struct Cut<P> {
     /// The chunks up to there.
     pub(crate) chunks: Chunks,
     /// Of their bytes.
@@ -28,7 +28,7 @@ pub(crate) struct Cut<M> {
     /// Bytes in them.
     pub(crate) bytes: u64,
     /// What the caller says of it: where reading goes on.
-    pub(crate) mark: M,
+    pub(crate) position: P,
 }
 
 /// A chunk that has arrived.
@@ -38,7 +38,7 @@ pub(crate) struct SentChunk {
 }
 
 /// A file in the making. Nothing names it, or its chunks, before one conditional write of the job does.
-pub(crate) struct FileWriter<M> {
+pub(crate) struct FileWriter<P> {
     objects: Arc<dyn ObjectStore>,
     guard: LeaseGuard,
     name: FileName,
@@ -51,21 +51,16 @@ pub(crate) struct FileWriter<M> {
     carried: BytesMut,
     /// Lines of the next chunk, the carried ones included.
     lines: u64,
-    /// Of all chunks that were cut.
-    digest: FileDigest,
-    records: u64,
-    bytes: u64,
-    next_number: u32,
     /// Chunks that were cut and are not part of the unbroken run yet: whether they have arrived, and what they stand for.
-    under_way: VecDeque<(bool, Cut<M>)>,
+    under_way: VecDeque<(bool, Cut<P>)>,
     /// Up to where all chunks have arrived.
-    arrived: Option<Cut<M>>,
+    arrived: Cut<P>,
     /// Buffers of chunks that have arrived, to be filled again: giving 8 MiB back and asking for them anew, chunk after
     /// chunk, would fragment the memory.
     spare: Vec<BytesMut>,
 }
 
-impl<M: Clone> FileWriter<M> {
+impl<P: Clone + Default> FileWriter<P> {
     pub(crate) fn new(
         objects: &Arc<dyn ObjectStore>,
         guard: &LeaseGuard,
@@ -85,24 +80,15 @@ impl<M: Clone> FileWriter<M> {
             encoder: None,
             carried: BytesMut::new(),
             lines: 0,
-            digest: FileDigest::default(),
-            records: 0,
-            bytes: 0,
-            next_number: 1,
             under_way: VecDeque::new(),
-            arrived: None,
+            arrived: Cut::default(),
             spare: Vec::new(),
         }
     }
 
     /// Goes on behind the chunks that have arrived, and the tail of so many lines that another worker has left.
-    pub(crate) fn resume(mut self, cut: Cut<M>, tail: BytesMut, tail_lines: u64) -> Self {
-        self.digest = cut.digest.clone();
-        (self.records, self.bytes) = (cut.records, cut.bytes);
-        self.next_number = cut.chunks.count() + 1;
-        (self.carried, self.lines) = (tail, tail_lines);
-        self.arrived = Some(cut);
-        self
+    pub(crate) fn resume(self, arrived: Cut<P>, tail: BytesMut, tail_lines: u64) -> Self {
+        Self { arrived, carried: tail, lines: tail_lines, ..self }
     }
 
     pub(crate) fn name(&self) -> &FileName {
@@ -121,7 +107,7 @@ impl<M: Clone> FileWriter<M> {
     pub(crate) fn end_line(&mut self) {
         self.push(b"\n");
         self.lines += 1;
-        let room = self.size.of(self.next_number).saturating_add(MAX_STORED_LINE as u64 + 1);
+        let room = self.size.of(self.next_number()).saturating_add(MAX_STORED_LINE as u64 + 1);
         if let Some(encoder) = self.encoder.as_mut().filter(|encoder| encoder.len() > SMALL_FILE) {
             encoder.make_room_for(room);
         }
@@ -134,9 +120,18 @@ impl<M: Clone> FileWriter<M> {
         self.encoder.insert(Encoder::new(self.compression, buffer))
     }
 
+    /// What the file is as of the last chunk that was cut.
+    fn last(&self) -> &Cut<P> {
+        self.under_way.back().map_or(&self.arrived, |(_, cut)| cut)
+    }
+
+    fn next_number(&self) -> u32 {
+        self.last().chunks.count() + 1
+    }
+
     /// All lines appended so far.
     pub(crate) fn appended(&self) -> u64 {
-        self.records + self.lines
+        self.last().records + self.lines
     }
 
     /// Whether any line of the next chunk is there.
@@ -147,7 +142,7 @@ impl<M: Clone> FileWriter<M> {
     /// Whether what is appended fills a chunk.
     pub(crate) fn is_full(&self) -> bool {
         let bytes = self.encoder.as_ref().map_or(self.carried.len() as u64, Encoder::len);
-        bytes >= self.size.of(self.next_number)
+        bytes >= self.size.of(self.next_number())
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -160,31 +155,27 @@ impl<M: Clone> FileWriter<M> {
 
     /// Whether a chunk was ever cut, so that the file has to be put together.
     pub(crate) fn is_chunked(&self) -> bool {
-        self.next_number > 1
+        self.next_number() > 1
     }
 
     /// Up to where all chunks have arrived.
-    pub(crate) fn arrived(&self) -> Option<&Cut<M>> {
-        self.arrived.as_ref()
+    pub(crate) fn arrived(&self) -> &Cut<P> {
+        &self.arrived
     }
 
     /// Ends the chunk: the step that sends it, or `None` when a file can have no further one.
-    pub(crate) fn cut(&mut self, mark: M) -> Option<impl Future<Output = Result<SentChunk, PortError>> + use<M>> {
-        if self.next_number > MAX_CHUNKS {
+    pub(crate) fn cut(&mut self, position: P) -> Option<impl Future<Output = Result<SentChunk, PortError>> + use<P>> {
+        let number = self.next_number();
+        if number > MAX_CHUNKS {
             return None;
         }
-        let number = self.next_number;
-        let content = self.take();
-        self.next_number += 1;
-        let mut chunks = self
-            .under_way
-            .back()
-            .map(|(_, cut)| cut)
-            .or(self.arrived.as_ref())
-            .map_or_else(Chunks::default, |cut| cut.chunks.clone());
-        chunks.push(self.guard.token());
-        let (records, bytes) = (self.records, self.bytes);
-        self.under_way.push_back((false, Cut { chunks, digest: self.digest.clone(), records, bytes, mark }));
+        let content = self.content();
+        let mut cut = Cut { position, ..self.last().clone() };
+        cut.chunks.push(self.guard.token());
+        cut.digest.update(&content);
+        cut.records += std::mem::take(&mut self.lines);
+        cut.bytes += content.len() as u64;
+        self.under_way.push_back((false, cut));
         let (objects, guard, partition) = (self.objects.clone(), self.guard.clone(), self.name.partition.clone());
         let key = self.name.chunk(guard.token(), number);
         Some(async move {
@@ -201,16 +192,15 @@ impl<M: Clone> FileWriter<M> {
             buffer.clear();
             self.spare.push(buffer);
         }
-        let first = self.next_number - u32::try_from(self.under_way.len()).unwrap_or(0);
-        let index = usize::try_from(number - first).unwrap_or(usize::MAX);
+        let before = self.arrived.chunks.count();
+        let index = (number - before - 1) as usize;
         if let Some((has_arrived, _)) = self.under_way.get_mut(index) {
             *has_arrived = true;
         }
-        let before = self.arrived.as_ref().map_or(0, |cut| cut.chunks.count());
         while let Some((_, cut)) = self.under_way.pop_front_if(|(has_arrived, _)| *has_arrived) {
-            self.arrived = Some(cut);
+            self.arrived = cut;
         }
-        self.arrived.as_ref().map_or(0, |cut| cut.chunks.count()) > before
+        self.arrived.chunks.count() > before
     }
 
     /// Ends what is appended as the tail, which another worker reads back: its key, bytes and lines. `None` when nothing
@@ -235,14 +225,6 @@ impl<M: Clone> FileWriter<M> {
         let mut digest = FileDigest::default();
         digest.update(&content);
         Ok(AssembledFile { records: self.lines, bytes: content.len() as u64, sha256: digest.finish() })
-    }
-
-    fn take(&mut self) -> Bytes {
-        let content = self.content();
-        self.digest.update(&content);
-        self.records += std::mem::take(&mut self.lines);
-        self.bytes += content.len() as u64;
-        content
     }
 
     fn content(&mut self) -> Bytes {
