@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures::StreamExt;
 use model::{
-    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, FileDigest, JobId, JobResult, JobSpec,
-    ObjectKey, OpenFile, Partition, Position, Progress, RecordFormat, ResultFile, SavedDigest, Tail, Token,
+    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, JobId, JobResult, JobSpec, ObjectKey,
+    OpenFile, Partition, Position, Progress, RecordFormat, ResultFile, SavedDigest, Tail, Token,
 };
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
 use tokio::time::Instant;
@@ -162,7 +162,9 @@ impl ExportRun<'_> {
                 Err(ReadError::Missing | ReadError::Changed) => return Ok(None),
             },
         };
-        let digest = restored(&open.digest)?;
+        // A file that another version has begun is written anew, so the digest is of this one.
+        let unreadable = || PortError::defect("read checkpoint", "digest cannot be restored");
+        let digest = open.digest.restore().ok_or_else(unreadable)?;
         let OpenFile { chunks, records, bytes, position, .. } = open;
         let arrived = Cut { chunks, digest, records, bytes, position: position.clone() };
         Ok(Some((out(new.resume(arrived, tail, lines)), position)))
@@ -283,9 +285,4 @@ impl ExportRun<'_> {
     async fn save(&self) {
         self.guard.save(self.progress(), Checkpoint::Export(self.checkpoint.clone())).await;
     }
-}
-
-/// The digest of what a file has so far. A worker of another version has begun the file anew, so it can be restored.
-fn restored(digest: &SavedDigest) -> Result<FileDigest, PortError> {
-    digest.restore().ok_or_else(|| PortError::defect("read checkpoint", "digest cannot be restored"))
 }

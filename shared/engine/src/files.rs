@@ -5,6 +5,6 @@ mod encoder;
 mod file_writer;
 mod object_reader;
 
-pub(crate) use assembly::{AssembledFile, Assembly, AssemblyError, MAX_ASSEMBLIES};
-pub(crate) use file_writer::{Cut, FileWriter, SentChunk};
+pub(crate) use assembly::{Assembly, AssemblyError, MAX_ASSEMBLIES};
+pub(crate) use file_writer::{AssembledFile, Cut, FileWriter, SentChunk};
 pub(crate) use object_reader::{ObjectReader, ReadError};

@@ -4,7 +4,7 @@ use model::{AssemblyState, FailureReason, ObjectKey, Position, Token};
 use ports::PortError;
 
 use super::plan::FilePlan;
-use super::{ExportRun, ExportWorker, Out, restored};
+use super::{ExportRun, Out};
 use crate::driver::WorkError;
 use crate::files::{AssembledFile, Assembly, AssemblyError, MAX_ASSEMBLIES};
 
@@ -49,28 +49,20 @@ impl ExportRun<'_> {
             self.begin_assembly(index, plan, 0).await?;
         }
         loop {
-            let Some(open) = self.checkpoint.open.clone() else { return Err(Unmade::Gone) };
-            let Some(AssemblyState { key, upload, earlier, .. }) = open.assembly else { return Err(Unmade::Gone) };
-            let ExportWorker { objects, multipart, driver, .. } = self.worker;
+            let Some(AssemblyState { key, upload, earlier, .. }) = self.assembly().cloned() else {
+                return Err(Unmade::Gone);
+            };
             let assembly = Assembly {
-                objects,
-                store: multipart,
-                ids: &driver.ids,
-                guard: self.guard,
-                name: out.file.name(),
-                chunks: &open.chunks,
+                file: &out.file,
+                store: &self.worker.multipart,
+                ids: &self.worker.driver.ids,
                 key: &key,
                 upload: &upload,
-                bytes: open.bytes,
                 slice_ends: self.slice_ends,
                 complete_by: self.complete_by,
             };
             match assembly.run(|copied| self.copied(copied)).await {
-                Ok(()) => {
-                    let sha256 = restored(&open.digest)?.finish();
-                    let file = AssembledFile { records: open.records, bytes: open.bytes, sha256 };
-                    return Ok(Some((key, file)));
-                }
+                Ok(file) => return Ok(Some((key, file))),
                 Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {
                     self.guard.renew().await;
                     self.begin_assembly(index, plan, earlier + 1).await?;

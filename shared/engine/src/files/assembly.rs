@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Chunks, FileName, MultipartId, ObjectKey};
-use ports::{Backoff, IdSource, MultipartStore, ObjectStore, PortError, RetryPolicy, UploadError, UploadedPart};
+use model::{MultipartId, ObjectKey, Partition};
+use ports::{Backoff, IdSource, MultipartStore, PortError, RetryPolicy, UploadError, UploadedPart, retry};
 use tokio::time::Instant;
 
-use crate::driver::{LeaseGuard, Tasks};
+use super::file_writer::{AssembledFile, Cut, FileWriter};
+use crate::driver::Tasks;
 
 /// Chunks that are copied at once, at first and after the store was throttling.
 const MIN_CONCURRENCY: usize = 16;
@@ -28,15 +29,6 @@ pub(crate) const MAX_ASSEMBLIES: u32 = 3;
 /// Looks at an object that may have become visible. A Complete whose answer was lost may take minutes.
 const LOOKS: RetryPolicy = RetryPolicy::new(6, 500, 5_000);
 
-/// A file that is whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AssembledFile {
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
-    /// In lower-case hexadecimal.
-    pub(crate) sha256: String,
-}
-
 /// Why a file was not put together.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AssemblyError {
@@ -53,43 +45,39 @@ pub(crate) enum AssemblyError {
 }
 
 /// What a file is put together with.
-pub(crate) struct Assembly<'a> {
-    pub(crate) objects: &'a Arc<dyn ObjectStore>,
+pub(crate) struct Assembly<'a, P> {
+    /// All of its chunks have arrived.
+    pub(crate) file: &'a FileWriter<P>,
     pub(crate) store: &'a Arc<dyn MultipartStore>,
     pub(crate) ids: &'a Arc<dyn IdSource>,
-    pub(crate) guard: &'a LeaseGuard,
-    pub(crate) name: &'a FileName,
-    pub(crate) chunks: &'a Chunks,
     pub(crate) key: &'a ObjectKey,
     pub(crate) upload: &'a MultipartId,
-    /// Bytes of all chunks.
-    pub(crate) bytes: u64,
     /// Copies begin until then.
     pub(crate) slice_ends: Instant,
     /// The step that makes the file visible begins only when it can take so long before the end.
     pub(crate) complete_by: Instant,
 }
 
-impl Assembly<'_> {
+impl<P: 'static> Assembly<'_, P> {
     /// Copies what is missing and makes the file visible. May be repeated by whoever holds the lease; tells how many
     /// chunks are copied.
-    pub(crate) async fn run(&self, mut copied: impl FnMut(u32)) -> Result<(), AssemblyError> {
+    pub(crate) async fn run(&self, mut copied: impl FnMut(u32)) -> Result<AssembledFile, AssemblyError> {
         for _ in 0..ROUNDS {
             let Some(listed) = self.listed().await? else { return self.look().await };
             let there: BTreeSet<u32> = listed.iter().map(|part| part.number).collect();
             self.copy_missing(there, &mut copied).await?;
             // ETags are never assumed: what is there is listed directly before.
             let Some(parts) = self.listed().await? else { return self.look().await };
-            let is_whole = parts.iter().map(|part| part.number).eq(1..=self.chunks.count());
+            let is_whole = parts.iter().map(|part| part.number).eq(1..=self.file.arrived.chunks.count());
             if !is_whole {
                 continue;
             }
             if Instant::now() >= self.complete_by {
                 return Err(AssemblyError::TimeOver);
             }
-            self.guard.renew().await;
-            let partition = &self.name.partition;
-            match self.store.complete(partition, self.key, self.upload, &parts, self.bytes).await {
+            self.file.guard.renew().await;
+            let bytes = self.file.arrived.bytes;
+            match self.store.complete(self.partition(), self.key, self.upload, &parts, bytes).await {
                 Ok(()) | Err(UploadError::Ended) => return self.look().await,
                 Err(UploadError::InvalidPart | UploadError::SourceMissing) => {}
                 Err(UploadError::Port(error)) if !error.is_transient() => return Err(error.into()),
@@ -105,8 +93,8 @@ impl Assembly<'_> {
 
     /// The parts that are there; `None` when the upload has ended.
     async fn listed(&self) -> Result<Option<Vec<UploadedPart>>, AssemblyError> {
-        self.guard.may_call().await;
-        match self.store.list_parts(&self.name.partition, self.key, self.upload).await {
+        self.file.guard.may_call().await;
+        match self.store.list_parts(self.partition(), self.key, self.upload).await {
             Ok(parts) => Ok(Some(parts)),
             Err(UploadError::Port(error)) => Err(error.into()),
             Err(UploadError::Ended | UploadError::InvalidPart | UploadError::SourceMissing) => Ok(None),
@@ -114,7 +102,8 @@ impl Assembly<'_> {
     }
 
     async fn copy_missing(&self, mut there: BTreeSet<u32>, copied: &mut impl FnMut(u32)) -> Result<(), AssemblyError> {
-        let mut missing: Vec<u32> = (1..=self.chunks.count()).rev().filter(|number| !there.contains(number)).collect();
+        let all = 1..=self.file.arrived.chunks.count();
+        let mut missing: Vec<u32> = all.rev().filter(|number| !there.contains(number)).collect();
         let mut copies = Tasks::default();
         let mut concurrency = MIN_CONCURRENCY;
         let mut backoff = Backoff::new(COPIES, self.ids.as_ref());
@@ -147,7 +136,7 @@ impl Assembly<'_> {
                 }
                 Err(UploadError::SourceMissing) => return Err(AssemblyError::ChunkMissing),
                 // Whoever has ended the upload: the file is there or not.
-                Err(UploadError::Ended | UploadError::InvalidPart) => return self.look().await,
+                Err(UploadError::Ended | UploadError::InvalidPart) => return self.look().await.map(drop),
                 Err(UploadError::Port(error)) => {
                     missing.push(number);
                     concurrency = MIN_CONCURRENCY;
@@ -161,10 +150,10 @@ impl Assembly<'_> {
     }
 
     /// The step that copies a chunk.
-    fn copy(&self, number: u32) -> Result<impl Future<Output = (u32, Result<(), UploadError>)> + use<>, PortError> {
-        let from = self.chunks.key(self.name, number);
+    fn copy(&self, number: u32) -> Result<impl Future<Output = (u32, Result<(), UploadError>)> + use<P>, PortError> {
+        let from = self.file.arrived.chunks.key(&self.file.name, number);
         let from = from.ok_or_else(|| PortError::defect("copy chunk", "chunk is not in the list"))?;
-        let (store, guard, partition) = (self.store.clone(), self.guard.clone(), self.name.partition.clone());
+        let (store, guard, partition) = (self.store.clone(), self.file.guard.clone(), self.partition().clone());
         let (key, upload) = (self.key.clone(), self.upload.clone());
         Ok(async move {
             guard.may_call().await;
@@ -172,26 +161,29 @@ impl Assembly<'_> {
         })
     }
 
-    /// Whether the file is there in its full length: only looking tells.
-    async fn look(&self) -> Result<(), AssemblyError> {
-        let mut backoff = Backoff::new(LOOKS, self.ids.as_ref());
-        loop {
-            let head = self.objects.head(&self.name.partition, self.key).await;
-            match head {
-                Ok(Some(head)) if head.size == self.bytes => return Ok(()),
-                Ok(Some(_)) => return Err(PortError::defect("look at file", "it has another length").into()),
-                Ok(None) => {
-                    if !backoff.wait().await {
-                        return Err(AssemblyError::UploadGone);
-                    }
-                }
-                Err(error) => {
-                    if !error.is_transient() || !backoff.wait().await {
-                        return Err(error.into());
-                    }
-                }
+    /// The file, if it is there in its full length: only looking tells.
+    async fn look(&self) -> Result<AssembledFile, AssemblyError> {
+        let may_come = |error: &AssemblyError| match error {
+            AssemblyError::UploadGone => true,
+            AssemblyError::Port(error) => error.is_transient(),
+            AssemblyError::ChunkMissing | AssemblyError::TimeOver => false,
+        };
+        retry(LOOKS, self.ids.as_ref(), may_come, || self.look_once()).await
+    }
+
+    async fn look_once(&self) -> Result<AssembledFile, AssemblyError> {
+        let Cut { digest, records, bytes, .. } = &self.file.arrived;
+        match self.file.objects.head(self.partition(), self.key).await? {
+            Some(head) if head.size == *bytes => {
+                Ok(AssembledFile { records: *records, bytes: *bytes, sha256: digest.clone().finish() })
             }
+            Some(_) => Err(PortError::defect("look at file", "it has another length").into()),
+            None => Err(AssemblyError::UploadGone),
         }
+    }
+
+    fn partition(&self) -> &Partition {
+        &self.file.name.partition
     }
 }
 

@@ -9,7 +9,6 @@ use model::{ChunkSize, Chunks, Compression, FileDigest, FileName, MAX_CHUNKS, Ob
 use ports::{ObjectStore, PortError};
 use records::MAX_STORED_LINE;
 
-use super::assembly::AssembledFile;
 use super::encoder::Encoder;
 use crate::driver::LeaseGuard;
 
@@ -31,6 +30,15 @@ pub(crate) struct Cut<P> {
     pub(crate) position: P,
 }
 
+/// A file that is whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AssembledFile {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// In lower-case hexadecimal.
+    pub(crate) sha256: String,
+}
+
 /// A chunk that has arrived.
 pub(crate) struct SentChunk {
     number: u32,
@@ -39,9 +47,9 @@ pub(crate) struct SentChunk {
 
 /// A file in the making. Nothing names it, or its chunks, before one conditional write of the job does.
 pub(crate) struct FileWriter<P> {
-    objects: Arc<dyn ObjectStore>,
-    guard: LeaseGuard,
-    name: FileName,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) guard: LeaseGuard,
+    pub(super) name: FileName,
     size: ChunkSize,
     compression: Compression,
     max_in_flight: usize,
@@ -54,7 +62,7 @@ pub(crate) struct FileWriter<P> {
     /// Chunks that were cut and are not part of the unbroken run yet: whether they have arrived, and what they stand for.
     under_way: VecDeque<(bool, Cut<P>)>,
     /// Up to where all chunks have arrived.
-    arrived: Cut<P>,
+    pub(super) arrived: Cut<P>,
     /// Buffers of chunks that have arrived, to be filled again: giving 8 MiB back and asking for them anew, chunk after
     /// chunk, would fragment the memory.
     spare: Vec<BytesMut>,
@@ -89,10 +97,6 @@ impl<P: Clone + Default> FileWriter<P> {
     /// Goes on behind the chunks that have arrived, and the tail of so many lines that another worker has left.
     pub(crate) fn resume(self, arrived: Cut<P>, tail: BytesMut, tail_lines: u64) -> Self {
         Self { arrived, carried: tail, lines: tail_lines, ..self }
-    }
-
-    pub(crate) fn name(&self) -> &FileName {
-        &self.name
     }
 
     /// Appends bytes of a line.

@@ -93,33 +93,26 @@ impl ReportsEnd<'_> {
         file: &FileWriter<()>,
         key: impl Fn(&Token) -> ObjectKey,
     ) -> Result<(ObjectKey, AssembledFile), WorkError> {
-        let ImportWorker { driver, objects, multipart, .. } = self.worker;
-        let gone = || PortError::unavailable("complete report", "chunk is gone");
-        let cut = file.arrived();
+        let ImportWorker { driver, multipart, .. } = self.worker;
         for _ in 0..MAX_ASSEMBLIES {
             let key = key(&Token::new(driver.ids.random()));
             self.guard.may_call().await;
             let upload = multipart.begin(self.guard.job().partition(), &key).await?;
             let assembly = Assembly {
-                objects,
+                file,
                 store: multipart,
                 ids: &driver.ids,
-                guard: self.guard,
-                name: file.name(),
-                chunks: &cut.chunks,
                 key: &key,
                 upload: &upload,
-                bytes: cut.bytes,
                 slice_ends: self.complete_by,
                 complete_by: self.complete_by,
             };
             match assembly.run(|_copied| {}).await {
-                Ok(()) => {
-                    let sha256 = cut.digest.clone().finish();
-                    return Ok((key, AssembledFile { records: cut.records, bytes: cut.bytes, sha256 }));
-                }
+                Ok(assembled) => return Ok((key, assembled)),
                 Err(AssemblyError::UploadGone) => {}
-                Err(AssemblyError::ChunkMissing) => return Err(gone().into()),
+                Err(AssemblyError::ChunkMissing) => {
+                    return Err(PortError::unavailable("complete report", "chunk is gone").into());
+                }
                 Err(AssemblyError::TimeOver) => return Err(WorkError::TimeOver),
                 Err(AssemblyError::Port(error)) => return Err(error.into()),
             }
