@@ -23,7 +23,7 @@ mod lane;
 mod plan;
 mod reading;
 
-use ending::Unmade;
+use ending::Made;
 use lane::{Lane, LaneReader};
 use plan::{FileContent, FilePlan, files_of};
 use reading::Reading;
@@ -84,7 +84,7 @@ impl Work for ExportWorker {
         let mut run =
             ExportRun { worker: self, guard, spec, files: &files, checkpoint, slice_ends, complete_by, deadline };
         while let Some(file) = files.get(run.checkpoint.next_file as usize) {
-            run.write_file(run.checkpoint.next_file, file).await?;
+            run.write_file(file).await?;
         }
         let records = run.checkpoint.exported();
         let ExportCheckpoint { files, plan, is_chunked, .. } = run.checkpoint;
@@ -115,9 +115,9 @@ struct Out {
 }
 
 impl ExportRun<'_> {
-    /// Writes one file: lanes are read into it, then it is made visible. To be called again while it is not whole.
-    async fn write_file(&mut self, index: u32, plan: &FilePlan) -> Result<(), WorkError> {
-        let Some((mut out, position)) = self.open(index, plan).await? else { return self.begin_anew().await };
+    /// Writes the next file: lanes are read into it, then it is made visible. To be called again while it is not whole.
+    async fn write_file(&mut self, plan: &FilePlan) -> Result<(), WorkError> {
+        let Some((mut out, position)) = self.open(plan).await? else { return self.begin_anew().await };
         let mut reading = Reading::new(self, plan, position);
         if self.assembly().is_none()
             && let Err(stopped) = reading.run(self, &mut out).await
@@ -125,30 +125,28 @@ impl ExportRun<'_> {
             return Err(self.stop(&mut out, reading.position, stopped).await);
         }
         let position = reading.position;
-        let written = match self.make_visible(index, &mut out, &position, plan).await {
-            Err(Unmade::Gone) => return self.begin_anew().await,
-            Err(Unmade::Stopped(stopped)) if self.assembly().is_none() => {
-                return Err(self.stop(&mut out, position, stopped).await);
+        match self.make_visible(&mut out, &position, plan).await {
+            Ok(Made::Visible(key, AssembledFile { records, bytes, sha256 })) => {
+                let (name, resource_type) = (plan.name(self.guard.job().id(), self.spec), plan.resource_type());
+                self.checkpoint.files.push(ResultFile { name, key, resource_type, records, bytes, sha256 });
             }
-            Err(Unmade::Stopped(stopped)) => return Err(stopped),
-            Ok(written) => written,
-        };
-        if let Some((key, AssembledFile { records, bytes, sha256 })) = written {
-            let (name, resource_type) = (plan.name(self.guard.job().id(), self.spec), plan.resource_type());
-            self.checkpoint.files.push(ResultFile { name, key, resource_type, records, bytes, sha256 });
+            Ok(Made::Empty) => {}
+            Ok(Made::Gone) => return self.begin_anew().await,
+            Err(stopped) if self.assembly().is_none() => return Err(self.stop(&mut out, position, stopped).await),
+            Err(stopped) => return Err(stopped),
         }
         (self.checkpoint.open, self.checkpoint.restarts) = (None, 0);
-        self.checkpoint.next_file = index + 1;
+        self.checkpoint.next_file += 1;
         self.report();
         Ok(())
     }
 
     /// The file behind its chunks and the tail that another worker has left, or a new one; `None` when the tail is gone.
-    async fn open(&mut self, index: u32, plan: &FilePlan) -> Result<Option<(Out, Position)>, WorkError> {
+    async fn open(&mut self, plan: &FilePlan) -> Result<Option<(Out, Position)>, WorkError> {
         let ExportWorker { objects, chunk_size, .. } = self.worker;
         let compression = plan.compression(self.spec);
         // What is begun anew has keys of its own: a chunk of the first try may still arrive.
-        let file = format!("{index}.{}", self.checkpoint.restarts);
+        let file = format!("{}.{}", self.checkpoint.next_file, self.checkpoint.restarts);
         let new = FileWriter::new(objects, self.guard, file, *chunk_size, compression, MAX_CHUNKS_IN_FLIGHT);
         let out = |file| Out { file, chunks: Tasks::default() };
         let Some(open) = self.checkpoint.open.clone() else {
@@ -262,9 +260,10 @@ impl ExportRun<'_> {
         Ok(())
     }
 
-    fn key(&self, index: u32, plan: &FilePlan, token: &Token) -> ObjectKey {
-        let job = self.guard.job();
-        ObjectKey::export(job.partition(), job.id(), token, index, plan.compression(self.spec))
+    /// A key for the file that is written.
+    fn key(&self, plan: &FilePlan, token: &Token) -> ObjectKey {
+        let (job, file) = (self.guard.job(), self.checkpoint.next_file);
+        ObjectKey::export(job.partition(), job.id(), token, file, plan.compression(self.spec))
     }
 
     /// Deletions are no records: progress stands still while their file, the last one, is written.

@@ -8,23 +8,13 @@ use super::{ExportRun, Out};
 use crate::driver::WorkError;
 use crate::files::{AssembledFile, Assembly, AssemblyError, MAX_ASSEMBLIES};
 
-/// Why a file is not visible yet.
-pub(super) enum Unmade {
+/// What came of making a file visible.
+pub(super) enum Made {
+    Visible(ObjectKey, AssembledFile),
+    /// There is nothing in it, and no file needed.
+    Empty,
     /// Something of it is gone.
     Gone,
-    Stopped(WorkError),
-}
-
-impl From<WorkError> for Unmade {
-    fn from(error: WorkError) -> Self {
-        Self::Stopped(error)
-    }
-}
-
-impl From<PortError> for Unmade {
-    fn from(error: PortError) -> Self {
-        Self::Stopped(error.into())
-    }
 }
 
 impl ExportRun<'_> {
@@ -32,25 +22,25 @@ impl ExportRun<'_> {
     /// be empty, and is, has no file.
     pub(super) async fn make_visible(
         &mut self,
-        index: u32,
         out: &mut Out,
         position: &Position,
         plan: &FilePlan,
-    ) -> Result<Option<(ObjectKey, AssembledFile)>, Unmade> {
+    ) -> Result<Made, WorkError> {
         if !out.file.is_chunked() {
             if out.file.appended() == 0 && !plan.may_be_empty() {
-                return Ok(None);
+                return Ok(Made::Empty);
             }
-            let key = self.key(index, plan, self.guard.token());
-            return Ok(Some((key.clone(), out.file.put_whole(&key).await?)));
+            let key = self.key(plan, self.guard.token());
+            let file = out.file.put_whole(&key).await?;
+            return Ok(Made::Visible(key, file));
         }
         if self.assembly().is_none() {
             self.send_rest(out, position.clone()).await?;
-            self.begin_assembly(index, plan, 0).await?;
+            self.begin_assembly(plan, 0).await?;
         }
         loop {
             let Some(AssemblyState { key, upload, earlier, .. }) = self.assembly().cloned() else {
-                return Err(Unmade::Gone);
+                return Ok(Made::Gone);
             };
             let assembly = Assembly {
                 file: &out.file,
@@ -62,17 +52,17 @@ impl ExportRun<'_> {
                 complete_by: self.complete_by,
             };
             match assembly.run(|copied| self.copied(copied)).await {
-                Ok(file) => return Ok(Some((key, file))),
+                Ok(file) => return Ok(Made::Visible(key, file)),
                 Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {
                     self.guard.renew().await;
-                    self.begin_assembly(index, plan, earlier + 1).await?;
+                    self.begin_assembly(plan, earlier + 1).await?;
                 }
                 Err(AssemblyError::UploadGone) => {
                     self.guard.renew().await;
-                    return Err(WorkError::Impossible(FailureReason::FileLost).into());
+                    return Err(WorkError::Impossible(FailureReason::FileLost));
                 }
-                Err(AssemblyError::ChunkMissing) => return Err(Unmade::Gone),
-                Err(AssemblyError::TimeOver) => return Err(WorkError::TimeOver.into()),
+                Err(AssemblyError::ChunkMissing) => return Ok(Made::Gone),
+                Err(AssemblyError::TimeOver) => return Err(WorkError::TimeOver),
                 Err(AssemblyError::Port(error)) => return Err(error.into()),
             }
         }
@@ -106,9 +96,9 @@ impl ExportRun<'_> {
 
     /// Begins a multipart upload and stores its id with the whole list of chunks, before anything is copied: from then on
     /// the list does not change.
-    async fn begin_assembly(&mut self, index: u32, plan: &FilePlan, earlier: u32) -> Result<(), WorkError> {
+    async fn begin_assembly(&mut self, plan: &FilePlan, earlier: u32) -> Result<(), WorkError> {
         let token = Token::new(self.worker.driver.ids.random());
-        let (partition, key) = (self.guard.job().partition(), self.key(index, plan, &token));
+        let (partition, key) = (self.guard.job().partition(), self.key(plan, &token));
         self.guard.may_call().await;
         let upload = self.worker.multipart.begin(partition, &key).await?;
         if let Some(open) = &mut self.checkpoint.open {
