@@ -25,7 +25,7 @@ mod reading;
 
 use ending::Made;
 use lane::{Lane, LaneReader};
-use plan::{FileContent, FilePlan, files_of};
+use plan::{FileContent, FilePlan, Planner, files_of};
 use reading::Reading;
 
 /// Chunks that are sent at once; each holds its bytes in memory.
@@ -73,7 +73,14 @@ impl Work for ExportWorker {
         let checkpoint = match job.checkpoint().and_then(Checkpoint::export) {
             Some(checkpoint) => checkpoint.clone().readable(),
             None => {
-                let planned = tokio::time::timeout_at(deadline, self.plan(job.partition(), spec)).await;
+                let planner = Planner {
+                    records: self.records.clone(),
+                    clock: self.driver.clock.clone(),
+                    ids: self.driver.ids.clone(),
+                    timings: self.driver.timings,
+                    partition: job.partition().clone(),
+                };
+                let planned = tokio::time::timeout_at(deadline, planner.plan(spec)).await;
                 let checkpoint = ExportCheckpoint::new(planned.unwrap_or(Err(WorkError::TimeOver))?);
                 // How it reads is stored before anything is read.
                 guard.save(checkpoint.progress(), Checkpoint::Export(checkpoint.clone())).await;

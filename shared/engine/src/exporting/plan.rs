@@ -1,7 +1,7 @@
 //! Planning an export: how it reads, and about how many records there are.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -9,12 +9,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     CHANGE_LOG_REACH, ChangeLog, Compression, DELETIONS_FILE, ExportPlan, ExportSpec, FileLayout, JobId, Partition,
-    SHARDS, Shard, Stamp,
+    SHARDS, Shard, Stamp, Timings, after,
 };
-use ports::PortError;
+use ports::{Clock, IdSource, PortError, RecordReader};
 use records::ResourceType;
 
-use super::ExportWorker;
 use super::lane::{Lane, ReadPace};
 use crate::driver::WorkError;
 
@@ -110,11 +109,20 @@ impl FilePlan {
     }
 }
 
-impl ExportWorker {
-    pub(super) async fn plan(&self, partition: &Partition, spec: &ExportSpec) -> Result<ExportPlan, WorkError> {
-        let started_at = self.driver.clock.now();
+/// Plans the exports of a partition.
+pub(super) struct Planner {
+    pub(super) records: Arc<dyn RecordReader>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn IdSource>,
+    pub(super) timings: Timings,
+    pub(super) partition: Partition,
+}
+
+impl Planner {
+    pub(super) async fn plan(&self, spec: &ExportSpec) -> Result<ExportPlan, WorkError> {
+        let started_at = self.clock.now();
         let types = &spec.resource_types;
-        let oldest = started_at - SignedDuration::try_from(CHANGE_LOG_REACH).unwrap_or_default();
+        let oldest = started_at - CHANGE_LOG_REACH;
         let counted = AtomicU64::new(0);
         let mut plan = ExportPlan { started_at, counted: 0, until: started_at, by_log: Vec::new() };
         match spec.since.filter(|since| *since >= oldest) {
@@ -122,15 +130,15 @@ impl ExportWorker {
                 let shards = types.iter().copied().flat_map(Shard::all);
                 let counting = stream::iter(shards.map(Ok)).try_for_each_concurrent(MAX_CONCURRENCY, |shard| {
                     let counted = &counted;
-                    async move { self.count_shard(partition, shard, counted).await.map(|_units| ()) }
+                    async move { self.count_shard(shard, counted).await.map(|_units| ()) }
                 });
                 within(COUNT_TIME, counting).await?;
             }
             Some(since) => {
-                plan.until = self.newest_change(partition, types).await?.min(started_at + MAX_CLOCK_SKEW);
-                self.settle(plan.until).await;
+                plan.until = self.newest_change(types).await?.min(started_at + MAX_CLOCK_SKEW);
+                self.wait_for_writes(plan.until).await;
                 let range = (Stamp::first_of(since), Stamp::last_of(plan.until));
-                let whole = self.cheaper_whole(partition, types, range, &counted).await?;
+                let whole = self.cheaper_whole(types, range, &counted).await?;
                 plan.by_log = types.iter().copied().filter(|by_log| !whole.contains(by_log)).collect();
             }
         }
@@ -139,12 +147,12 @@ impl ExportWorker {
     }
 
     /// When a record of the types was last written, as far as it can be seen.
-    async fn newest_change(&self, partition: &Partition, types: &[ResourceType]) -> Result<Timestamp, PortError> {
+    async fn newest_change(&self, types: &[ResourceType]) -> Result<Timestamp, PortError> {
         let logs = types.iter().copied().flat_map(ChangeLog::all);
         let newest = stream::iter(logs)
             .map(|log| async move {
-                let newest = || self.records.newest_change(partition, log);
-                self.pace().read(self.driver.ids.as_ref(), newest, |_| 1.0).await
+                let newest = || self.records.newest_change(&self.partition, log);
+                self.pace().read(self.ids.as_ref(), newest, |_| 1.0).await
             })
             .buffer_unordered(MAX_CONCURRENCY)
             .try_fold(None, |newest: Option<Stamp>, stamp| async move { Ok(newest.max(stamp)) })
@@ -153,16 +161,14 @@ impl ExportWorker {
     }
 
     /// Waits until every write with a stamp up to then has landed.
-    async fn settle(&self, until: Timestamp) {
-        let age = self.driver.clock.now().duration_since(until);
-        let settle = SignedDuration::try_from(self.driver.timings.settle).unwrap_or_default();
-        tokio::time::sleep(Duration::try_from(settle - age).unwrap_or_default()).await;
+    async fn wait_for_writes(&self, until: Timestamp) {
+        let left = after(until, self.timings.settle).duration_since(self.clock.now());
+        tokio::time::sleep(Duration::try_from(left).unwrap_or_default()).await;
     }
 
     /// Counts what the logs name; returns the types that take fewer units when they are read whole.
     async fn cheaper_whole(
         &self,
-        partition: &Partition,
         types: &[ResourceType],
         range: (Stamp, Stamp),
         counted: &AtomicU64,
@@ -172,13 +178,13 @@ impl ExportWorker {
             let whole = &whole;
             async move {
                 let changes = AtomicU64::new(0);
-                let logs = ChangeLog::all(*resource_type).map(|log| self.count_log(partition, log, range, &changes));
+                let logs = ChangeLog::all(*resource_type).map(|log| self.count_log(log, range, &changes));
                 try_join_all(logs).await?;
                 let changes = changes.into_inner();
                 counted.fetch_add(changes, Ordering::Relaxed);
                 if changes > MANY_CHANGES {
                     let one = Shard { resource_type: *resource_type, number: 0 };
-                    let units = self.count_shard(partition, one, &AtomicU64::new(0)).await?;
+                    let units = self.count_shard(one, &AtomicU64::new(0)).await?;
                     // Counting is eventually consistent and takes half the units of reading.
                     #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
                     if units * 2.0 * f64::from(SHARDS) < changes as f64 {
@@ -193,15 +199,15 @@ impl ExportWorker {
     }
 
     fn pace(&self) -> ReadPace {
-        ReadPace::new(Some(self.driver.timings.stalled))
+        ReadPace::new(Some(self.timings.stalled))
     }
 
     /// Adds the records of a shard to `counted`, and returns the units that took.
-    async fn count_shard(&self, partition: &Partition, shard: Shard, counted: &AtomicU64) -> Result<f64, PortError> {
+    async fn count_shard(&self, shard: Shard, counted: &AtomicU64) -> Result<f64, PortError> {
         let (mut pace, mut units, mut after) = (self.pace(), 0.0, None);
         loop {
-            let count = || self.records.count(partition, shard, after.as_ref());
-            let page = pace.read(self.driver.ids.as_ref(), count, |page| page.units).await?;
+            let count = || self.records.count(&self.partition, shard, after.as_ref());
+            let page = pace.read(self.ids.as_ref(), count, |page| page.units).await?;
             counted.fetch_add(page.count, Ordering::Relaxed);
             units += page.units;
             after = page.next;
@@ -213,15 +219,14 @@ impl ExportWorker {
 
     async fn count_log(
         &self,
-        partition: &Partition,
         log: ChangeLog,
         (from, until): (Stamp, Stamp),
         counted: &AtomicU64,
     ) -> Result<(), PortError> {
         let (mut pace, mut next) = (self.pace(), Some(from));
         while let Some(from) = next.filter(|from| *from <= until) {
-            let count = || self.records.count_changes(partition, log, from, until);
-            let page = pace.read(self.driver.ids.as_ref(), count, |page| page.units).await?;
+            let count = || self.records.count_changes(&self.partition, log, from, until);
+            let page = pace.read(self.ids.as_ref(), count, |page| page.units).await?;
             counted.fetch_add(page.count, Ordering::Relaxed);
             next = page.next;
         }
