@@ -28,7 +28,7 @@ use batch_reader::{BatchReader, Group, Outcome};
 use group_writer::GroupWriter;
 use rate_limiter::RateLimiter;
 use reports::{Reports, ReportsEnd};
-use source::Source;
+use source::{Source, open_source};
 use watermark::Watermark;
 
 /// Groups that are written at once; fewer, once the store sets the pace.
@@ -69,11 +69,11 @@ impl Work for ImportWorker {
             guard.count(lines, *month_limit).await?;
         }
         let schema = resource_type.schema();
-        let batch = Batch { schema: &schema, format: *format, lines };
-        let import = Import::new(self, guard, batch, deadline, self.open(job.partition(), source).await?);
+        let content = open_source(&self.objects, &self.driver.ids, job.partition(), source).await?;
+        let import = Import::new(self, guard, &schema, *format, lines, deadline, content);
         let Outcome { violations, violation_count, progress, reports } = import.run().await?;
         let is_chunked = reports.are_chunked();
-        let end = ReportsEnd { worker: self, guard, complete_by, deadline };
+        let end = ReportsEnd { multipart: &self.multipart, ids: &self.driver.ids, guard, complete_by, deadline };
         let files = reports.finish(&end).await?;
         let result = JobResult::Import { violations, violation_count, files };
         Ok(Worked { result, progress, leftovers: is_chunked })
@@ -88,7 +88,7 @@ impl ImportWorker {
         source: &ImportSource,
         deadline: Instant,
     ) -> Result<u64, WorkError> {
-        let mut content = self.open(partition, source).await?;
+        let mut content = open_source(&self.objects, &self.driver.ids, partition, source).await?;
         let mut lines = LineCounter::default();
         while let Some(piece) = content.next().await.transpose()? {
             lines.push(&piece);
@@ -111,14 +111,6 @@ enum Step {
     Written(Result<(u64, usize), WorkError>),
     /// A chunk of a report has arrived.
     Sent(Report, Result<SentChunk, PortError>),
-}
-
-/// What is imported.
-struct Batch<'a> {
-    schema: &'a Schema,
-    format: ImportFormat,
-    /// Lines that were counted.
-    lines: u64,
 }
 
 /// An import at work: reading, validating, writing and reporting, side by side.
@@ -146,7 +138,9 @@ impl<'a> Import<'a> {
     fn new(
         worker: &ImportWorker,
         guard: &'a LeaseGuard,
-        Batch { schema, format, lines }: Batch<'a>,
+        schema: &'a Schema,
+        format: ImportFormat,
+        lines: u64,
         deadline: Instant,
         source: Source,
     ) -> Self {

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use model::{ChunkSize, Compression, FailureReason, LineViolation, LossLine, ObjectKey, Report, ResultFile, Token};
-use ports::{ObjectStore, PortError};
+use ports::{IdSource, MultipartStore, ObjectStore, PortError};
 use records::Violation;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{ImportWorker, Step};
+use super::Step;
 use crate::driver::{LeaseGuard, Tasks, WorkError};
 use crate::files::{AssembledFile, Assembly, AssemblyError, FileWriter, MAX_ASSEMBLIES, SentChunk};
 
-/// The size of a report's chunks: the least that S3 takes as a part, since three reports are written at once.
+/// The size of a report's chunks: the least that S3 takes as a part, since four reports are written at once.
 const CHUNK_SIZE: ChunkSize = ChunkSize::new(5 << 20);
 
 /// Chunks of one report that are sent at once.
@@ -80,7 +80,8 @@ impl ReportFile {
 
 /// What reports are made whole with.
 pub(super) struct ReportsEnd<'a> {
-    pub(super) worker: &'a ImportWorker,
+    pub(super) multipart: &'a Arc<dyn MultipartStore>,
+    pub(super) ids: &'a Arc<dyn IdSource>,
     pub(super) guard: &'a LeaseGuard,
     pub(super) complete_by: Instant,
     pub(super) deadline: Instant,
@@ -93,15 +94,14 @@ impl ReportsEnd<'_> {
         file: &FileWriter<()>,
         key: impl Fn(&Token) -> ObjectKey,
     ) -> Result<(ObjectKey, AssembledFile), WorkError> {
-        let ImportWorker { driver, multipart, .. } = self.worker;
         for _ in 0..MAX_ASSEMBLIES {
-            let key = key(&Token::new(driver.ids.random()));
+            let key = key(&Token::new(self.ids.random()));
             self.guard.may_call().await;
-            let upload = multipart.begin(self.guard.job().partition(), &key).await?;
+            let upload = self.multipart.begin(self.guard.job().partition(), &key).await?;
             let assembly = Assembly {
                 file,
-                store: multipart,
-                ids: &driver.ids,
+                store: self.multipart,
+                ids: self.ids,
                 key: &key,
                 upload: &upload,
                 slice_ends: self.complete_by,

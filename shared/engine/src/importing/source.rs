@@ -1,12 +1,14 @@
 //! Where an import's bytes come from: plain, or inflated on the way.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use model::{FailureReason, ImportSource, MAX_UPLOAD_BYTES, Partition};
 use ndjson::Inflater;
+use ports::{IdSource, ObjectStore};
 
-use super::ImportWorker;
 use crate::driver::WorkError;
 use crate::files::{ObjectReader, ReadError};
 
@@ -40,17 +42,20 @@ impl From<ReadError> for WorkError {
     }
 }
 
-impl ImportWorker {
-    /// The bytes of a source from its beginning on, in the content that was accepted.
-    pub(super) async fn open(&self, partition: &Partition, source: &ImportSource) -> Result<Source, WorkError> {
-        let pinned = match source {
-            ImportSource::Inline { .. } => None,
-            ImportSource::Upload { etag, .. } => Some(etag.as_str()),
-        };
-        let raw = ObjectReader::open(&self.objects, &self.driver.ids, partition, source.key(), pinned).await?;
-        let state = State { raw, inflater: None, arrived: Bytes::new(), at_start: true, size: 0 };
-        Ok(stream::try_unfold(state, State::next).boxed())
-    }
+/// The bytes of a source from its beginning on, in the content that was accepted.
+pub(super) async fn open_source(
+    objects: &Arc<dyn ObjectStore>,
+    ids: &Arc<dyn IdSource>,
+    partition: &Partition,
+    source: &ImportSource,
+) -> Result<Source, WorkError> {
+    let pinned = match source {
+        ImportSource::Inline { .. } => None,
+        ImportSource::Upload { etag, .. } => Some(etag.as_str()),
+    };
+    let raw = ObjectReader::open(objects, ids, partition, source.key(), pinned).await?;
+    let state = State { raw, inflater: None, arrived: Bytes::new(), at_start: true, size: 0 };
+    Ok(stream::try_unfold(state, State::next).boxed())
 }
 
 impl State {
