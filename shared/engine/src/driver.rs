@@ -22,7 +22,7 @@ mod metrics;
 mod tasks;
 
 pub(crate) use deadlines::{Deadlines, Due, complete_by};
-use heartbeat::{AcquireOutcome, Beaten, Heartbeat, JobAccess, in_time};
+use heartbeat::{AcquireOutcome, Beaten, Heartbeat, in_time};
 pub(crate) use lease_guard::LeaseGuard;
 use lease_guard::{Ending, MonthFull};
 use metrics::job_deferred;
@@ -141,13 +141,7 @@ impl JobDriver {
         id: &JobId,
         deadline: Instant,
     ) -> Result<Delivery, PortError> {
-        let access = JobAccess {
-            jobs: self.jobs.clone(),
-            clock: self.clock.clone(),
-            ids: self.ids.clone(),
-            timings: self.timings,
-        };
-        let (heartbeat, guard) = match Heartbeat::acquire(access, partition, id).await {
+        let (heartbeat, guard) = match Heartbeat::acquire(self, partition, id).await {
             Ok(AcquireOutcome::Acquired(heartbeat, guard)) => (heartbeat, guard),
             Ok(AcquireOutcome::Absent) => return Ok(Delivery::AlreadyEnded),
             Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),

@@ -3,19 +3,17 @@
 //! It is polled by the driver beside the work and dies with it, never on its own: a sandbox that was frozen must not
 //! renew an old lease.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
     Event, IllegalTransition, Job, JobId, LeaseRequest, Partition, Refusal, Settlement, Timings, Token, after,
 };
-use ports::{
-    Backoff, Clock, IdSource, JobStore, METRICS, PortError, RetryPolicy, UpdateError, job_ended, service_defect,
-};
+use ports::{Backoff, METRICS, PortError, RetryPolicy, UpdateError, job_ended, service_defect};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::JobDriver;
 use super::lease_guard::{Ending, LeaseGuard, MonthFull, Stored, Wanted};
 use super::tasks::{Either, either};
 use crate::driver::metrics::job_deferred;
@@ -45,15 +43,6 @@ pub(crate) enum AcquireOutcome {
     Failed(Box<Job>),
 }
 
-/// What the heartbeat needs of the outside.
-#[derive(Clone)]
-pub(crate) struct JobAccess {
-    pub(crate) jobs: Arc<dyn JobStore>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Arc<dyn IdSource>,
-    pub(crate) timings: Timings,
-}
-
 /// How a heartbeat has ended.
 #[derive(Debug)]
 pub(crate) enum Beaten {
@@ -69,7 +58,7 @@ pub(crate) enum Beaten {
 /// The lease is counted on this worker's own monotonic clock, from before the write that acquired or renewed it was
 /// sent: no clock needs to be right for that.
 pub(crate) struct Heartbeat {
-    access: JobAccess,
+    driver: JobDriver,
     token: Token,
     /// The job as last stored.
     job: Job,
@@ -92,11 +81,11 @@ struct Try {
 impl Heartbeat {
     /// Acquires the lease, if it can be had.
     pub(crate) async fn acquire(
-        access: JobAccess,
+        driver: &JobDriver,
         partition: &Partition,
         id: &JobId,
     ) -> Result<AcquireOutcome, PortError> {
-        let JobAccess { jobs, clock, ids, timings } = &access;
+        let JobDriver { jobs, clock, ids, timings, .. } = driver;
         let token = Token::new(ids.random());
         let began = Instant::now();
         let mut tried: Vec<Job> = Vec::new();
@@ -112,7 +101,7 @@ impl Heartbeat {
                     return Ok(AcquireOutcome::Failed(Box::new(found)));
                 }
                 Ok(Some(found)) if found.lease().is_some_and(|lease| lease.token == token) => {
-                    return Ok(Self::acquired(access, token, found, began));
+                    return Ok(Self::acquired(driver, token, found, began));
                 }
                 Ok(Some(found)) => {
                     let next = match found.apply(Event::Acquired(request(&token, timings, now)), now) {
@@ -126,7 +115,7 @@ impl Heartbeat {
                             job_ended(&next, now);
                             return Ok(AcquireOutcome::Failed(Box::new(next)));
                         }
-                        Ok(()) => return Ok(Self::acquired(access, token, next, sent)),
+                        Ok(()) => return Ok(Self::acquired(driver, token, next, sent)),
                         Err(UpdateError::Port(error)) => error,
                         // Neither acquiring nor failing reserves anything: the month is never full for them.
                         Err(UpdateError::Conflict | UpdateError::MonthFull) => {
@@ -143,15 +132,15 @@ impl Heartbeat {
     }
 
     /// The lease that was written with this token, not before `sent`.
-    fn acquired(access: JobAccess, token: Token, job: Job, sent: Instant) -> AcquireOutcome {
-        let timings = access.timings;
+    fn acquired(driver: &JobDriver, token: Token, job: Job, sent: Instant) -> AcquireOutcome {
         if job.lease().is_some_and(|lease| lease.attempt > 0) {
             let (job_id, tenant) = (job.id(), &job.partition().tenant);
             tracing::warn!(target: METRICS, %job_id, %tenant, lease_takeovers = 1);
         }
-        let (guard, wanted, stored) = LeaseGuard::new(&job, token.clone(), timings, sent + timings.lease);
+        let (driver, valid_until) = (driver.clone(), sent + driver.timings.lease);
+        let (guard, wanted, stored) = LeaseGuard::new(&job, token.clone(), driver.timings, valid_until);
         let (written_at, renewed_at) = (sent, sent);
-        let heartbeat = Self { access, token, job, written_at, renewed_at, wanted, stored, is_told: false };
+        let heartbeat = Self { driver, token, job, written_at, renewed_at, wanted, stored, is_told: false };
         AcquireOutcome::Acquired(Box::new(heartbeat), guard)
     }
 
@@ -179,7 +168,7 @@ impl Heartbeat {
     fn due(&self, wanted: &Wanted) -> Instant {
         let stored = self.stored.borrow();
         let is_counted = wanted.count.is_none() || stored.counted.is_some();
-        let renewal = self.renewed_at + self.access.timings.renew_every();
+        let renewal = self.renewed_at + self.driver.timings.renew_every();
         if wanted.ending.is_some() || wanted.awaited > stored.number || wanted.renewals > stored.renewals || !is_counted
         {
             Instant::now()
@@ -192,7 +181,7 @@ impl Heartbeat {
 
     /// Writes the newest state, as often as it takes, whatever came of earlier tries.
     async fn write(&mut self) -> Option<Beaten> {
-        let ids = self.access.ids.clone();
+        let ids = self.driver.ids.clone();
         let mut backoff = Backoff::new(UNTIL_LEASE_ENDS, ids.as_ref());
         let mut tried: Vec<Try> = Vec::new();
         // What has kept it from writing, when nothing else has.
@@ -208,8 +197,8 @@ impl Heartbeat {
             let sent = Instant::now();
             let wanted = self.wanted.borrow().clone();
             let renews = wanted.renewals > self.stored.borrow().renewals
-                || sent >= self.renewed_at + self.access.timings.renew_every();
-            let now = self.access.clock.now();
+                || sent >= self.renewed_at + self.driver.timings.renew_every();
+            let now = self.driver.clock.now();
             let (event, settlement) = self.event(&wanted, renews, now);
             let next = match self.job.apply(event, now) {
                 Ok(next) => next,
@@ -220,7 +209,7 @@ impl Heartbeat {
             };
             let settlement = settlement.unwrap_or_else(|| next.settlement(&self.job));
             tried.push(Try { job: next.clone(), wanted, sent, renews });
-            let update = self.access.jobs.update(next.partition(), &next, &settlement);
+            let update = self.driver.jobs.update(next.partition(), &next, &settlement);
             match in_time("write job", update).await {
                 Ok(()) => return self.found_stored(tried.pop()),
                 Err(UpdateError::Port(error)) => {
@@ -229,7 +218,7 @@ impl Heartbeat {
                 }
                 // An earlier try may have had its effect: the job itself tells.
                 Err(refused @ (UpdateError::Conflict | UpdateError::MonthFull)) => {
-                    match in_time("read job", self.access.jobs.read(next.partition(), next.id())).await {
+                    match in_time("read job", self.driver.jobs.read(next.partition(), next.id())).await {
                         Err(error) => {
                             self.write_failed(&error);
                             failed = Some(error);
@@ -271,7 +260,7 @@ impl Heartbeat {
         }
         let event = match wanted.ending.clone() {
             None => {
-                let renewal = renews.then(|| request(&token, &self.access.timings, now));
+                let renewal = renews.then(|| request(&token, &self.driver.timings, now));
                 Event::Advanced { token, renewal, progress, checkpoint }
             }
             Some(Ending::Complete { result, progress, leftovers }) => {
@@ -292,7 +281,7 @@ impl Heartbeat {
         self.job = job;
         self.is_told = false;
         if self.job.lease().is_none_or(|lease| lease.token != self.token) {
-            job_ended(&self.job, self.access.clock.now());
+            job_ended(&self.job, self.driver.clock.now());
             return Some(Beaten::Stored(Box::new(self.job.clone())));
         }
         if !was_counted && self.job.is_counted() {
@@ -303,7 +292,7 @@ impl Heartbeat {
         if renews {
             self.renewed_at = sent;
         }
-        let valid_until = self.renewed_at + self.access.timings.lease;
+        let valid_until = self.renewed_at + self.driver.timings.lease;
         self.stored.send_modify(|stored| {
             stored.number = wanted.number;
             stored.valid_until = valid_until;

@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test")]
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use model::{Checkpoint, ImportSource, JobSpec, Month, NewJob, ObjectKey, Pool, Progress, Reservation};
-use ports::ListedJobs;
+use ports::{JobStore, ListedJobs};
 use records::ResourceType;
-use testing::{MemoryClock, SeededIds};
+use testing::{Memory, MemoryClock, SeededIds};
 
 use super::*;
 
@@ -75,13 +75,16 @@ async fn a_try_that_is_found_stored_confirms_what_it_carried_and_nothing_newer()
     let job = import(now);
     let (partition, id) = (job.partition().clone(), job.id().clone());
     let store = Arc::new(OneJob { job: Mutex::new(job), loses_answer: Mutex::new(false) });
-    let access = JobAccess {
+    let memory = Arc::new(Memory::new());
+    let driver = JobDriver {
         jobs: store.clone(),
+        queue: memory.clone(),
+        files: memory,
         clock: Arc::new(MemoryClock::starting_at(now)),
         ids: Arc::new(SeededIds::new(1)),
         timings: Timings::default(),
     };
-    let acquired = Heartbeat::acquire(access, &partition, &id).await;
+    let acquired = Heartbeat::acquire(&driver, &partition, &id).await;
     let Ok(AcquireOutcome::Acquired(heartbeat, guard)) = acquired else { panic!("not acquired") };
     *store.loses_answer.lock().unwrap() = true;
     let save = async |processed| {
