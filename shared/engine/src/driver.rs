@@ -23,8 +23,8 @@ mod tasks;
 
 pub(crate) use deadlines::{Deadlines, Due, complete_by};
 use heartbeat::{AcquireOutcome, Beaten, Heartbeat, in_time};
+use lease_guard::Ending;
 pub(crate) use lease_guard::LeaseGuard;
-use lease_guard::{Ending, MonthFull};
 use metrics::job_deferred;
 pub(crate) use tasks::{Either, Tasks, either};
 
@@ -110,12 +110,6 @@ pub(crate) enum WorkError {
     Impossible(FailureReason),
     #[error(transparent)]
     Port(#[from] PortError),
-}
-
-impl From<MonthFull> for WorkError {
-    fn from(_: MonthFull) -> Self {
-        Self::Impossible(FailureReason::MonthlyQuotaExceeded)
-    }
 }
 
 /// What work that is done leaves behind.

@@ -66,7 +66,7 @@ impl Work for ImportWorker {
         let mut lines = job.progress().total;
         if let (false, ImportSource::Upload { month_limit, .. }) = (job.is_counted(), source) {
             lines = self.count_lines(job.partition(), source, deadline).await?;
-            guard.count(lines, *month_limit).await?;
+            guard.count(lines, *month_limit).await.map_err(WorkError::Impossible)?;
         }
         let schema = resource_type.schema();
         let content = open_source(&self.objects, &self.driver.ids, job.partition(), source).await?;

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::{
-    Event, IllegalTransition, Job, JobId, LeaseRequest, Partition, Refusal, Settlement, Timings, Token, after,
+    Event, FailureReason, IllegalTransition, Job, JobId, LeaseRequest, Partition, Refusal, Settlement, Timings, Token,
+    after,
 };
 use ports::{Backoff, METRICS, PortError, RetryPolicy, UpdateError, job_ended, service_defect};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::JobDriver;
-use super::lease_guard::{Ending, LeaseGuard, MonthFull, Stored, Wanted};
+use super::lease_guard::{Ending, LeaseGuard, Stored, Wanted};
 use super::tasks::{Either, either};
 use crate::driver::metrics::job_deferred;
 
@@ -234,7 +235,8 @@ impl Heartbeat {
                                     if found.is_counted() && !self.job.is_counted() {
                                         self.stored.send_modify(|stored| stored.counted = Some(Ok(())));
                                     } else if found == self.job && matches!(refused, UpdateError::MonthFull) {
-                                        self.stored.send_modify(|stored| stored.counted = Some(Err(MonthFull)));
+                                        let full = Some(Err(FailureReason::MonthlyQuotaExceeded));
+                                        self.stored.send_modify(|stored| stored.counted = full);
                                         return None;
                                     }
                                     self.job = found;

@@ -7,11 +7,6 @@ use model::{Checkpoint, FailureReason, Job, JobResult, Progress, Release, Timing
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The month has no room for what was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("monthly quota exceeded")]
-pub(crate) struct MonthFull;
-
 /// How a worker ends its work.
 #[derive(Debug, Clone)]
 pub(crate) enum Ending {
@@ -53,8 +48,8 @@ pub(super) struct Stored {
     pub(super) renewals: u64,
     /// When the lease ends, on this worker's clock.
     pub(super) valid_until: Instant,
-    /// What became of the count.
-    pub(super) counted: Option<Result<(), MonthFull>>,
+    /// What became of the count: it is reserved, or the job fails for this.
+    pub(super) counted: Option<Result<(), FailureReason>>,
 }
 
 /// A job whose lease this worker holds. Clones are the same lease.
@@ -130,7 +125,7 @@ impl LeaseGuard {
     }
 
     /// Writes down how many records there are to import, and reserves them in the month, once.
-    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), MonthFull> {
+    pub(crate) async fn count(&self, records: u64, limit: Option<u64>) -> Result<(), FailureReason> {
         self.wanted.send_modify(|wanted| wanted.count = Some((records, limit)));
         self.stored(|stored| stored.counted.is_some()).await.counted.unwrap_or(Ok(()))?;
         // Of a job that reserves nothing no total is told.
