@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{
-    Event, FailureReason, Job, JobId, JobResult, JobState, Partition, Progress, Release, Settlement, Timings, Token,
-    cleared_at,
-};
+use model::{Event, FailureReason, Job, JobId, JobState, Partition, Release, Settlement, Timings, Token, cleared_at};
 use ports::{
     Backoff, Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, RetryPolicy, UpdateError, job_ended,
     remove_leftovers, remove_results, retry, send,
@@ -24,7 +21,7 @@ mod tasks;
 pub(crate) use deadlines::{Deadlines, Due, complete_by};
 use heartbeat::{AcquireOutcome, Beaten, Heartbeat, in_time};
 use lease_guard::Ending;
-pub(crate) use lease_guard::LeaseGuard;
+pub(crate) use lease_guard::{LeaseGuard, Worked};
 use metrics::job_deferred;
 pub(crate) use tasks::{Either, Tasks, either};
 
@@ -112,14 +109,6 @@ pub(crate) enum WorkError {
     Port(#[from] PortError),
 }
 
-/// What work that is done leaves behind.
-pub(crate) struct Worked {
-    pub(crate) result: JobResult,
-    pub(crate) progress: Progress,
-    /// Whether it has written objects that none of its files needs any more.
-    pub(crate) leftovers: bool,
-}
-
 /// What the driver drives.
 #[async_trait]
 pub(crate) trait Work: Send + Sync {
@@ -194,9 +183,7 @@ impl JobDriver {
             worked => worked,
         };
         match worked {
-            Ok(Worked { result, progress, leftovers }) => {
-                (Ending::Complete { result, progress, leftovers }, Delivery::Done)
-            }
+            Ok(worked) => (Ending::Complete(worked), Delivery::Done),
             Err(WorkError::Impossible(reason)) => (Ending::Fail(reason), Delivery::Done),
             Err(WorkError::TimeOver) => {
                 (Ending::Release { why: Release::Yielded, rest: self.timings.redrive }, Delivery::Yielded)

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::JobDriver;
-use super::lease_guard::{Ending, LeaseGuard, Stored, Wanted};
+use super::lease_guard::{Ending, LeaseGuard, Stored, Wanted, Worked};
 use super::tasks::{Either, either};
 use crate::driver::metrics::job_deferred;
 
@@ -265,7 +265,7 @@ impl Heartbeat {
                 let renewal = renews.then(|| request(&token, &self.driver.timings, now));
                 Event::Advanced { token, renewal, progress, checkpoint }
             }
-            Some(Ending::Complete { result, progress, leftovers }) => {
+            Some(Ending::Complete(Worked { result, progress, leftovers })) => {
                 Event::Completed { token, result, progress, leftovers }
             }
             Some(Ending::Fail(reason)) => Event::Failed { token, reason, progress },

@@ -7,14 +7,19 @@ use model::{Checkpoint, FailureReason, Job, JobResult, Progress, Release, Timing
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// What work that is done leaves behind.
+#[derive(Debug, Clone)]
+pub(crate) struct Worked {
+    pub(crate) result: JobResult,
+    pub(crate) progress: Progress,
+    /// Whether it has written objects that none of its files needs any more.
+    pub(crate) leftovers: bool,
+}
+
 /// How a worker ends its work.
 #[derive(Debug, Clone)]
 pub(crate) enum Ending {
-    Complete {
-        result: JobResult,
-        progress: Progress,
-        leftovers: bool,
-    },
+    Complete(Worked),
     Fail(FailureReason),
     /// Gives the lease back, with the newest progress and checkpoint; the job is due after `rest`.
     Release {
@@ -102,14 +107,20 @@ impl LeaseGuard {
         self.stored(|stored| Instant::now() + margin < stored.valid_until).await;
     }
 
-    /// Hands over how far the work is, without waiting: it is written within a second or two.
-    pub(crate) fn report(&self, progress: Progress, checkpoint: Checkpoint) {
-        self.hand_over(progress, checkpoint);
+    /// Hands over how far the work is, without waiting: it is written within a second or two. Returns the state's number.
+    pub(crate) fn report(&self, progress: Progress, checkpoint: Checkpoint) -> u64 {
+        let mut number = 0;
+        self.wanted.send_modify(|wanted| {
+            wanted.number += 1;
+            (wanted.progress, wanted.checkpoint) = (progress, Some(Box::new(checkpoint)));
+            number = wanted.number;
+        });
+        number
     }
 
     /// Hands over how far the work is, and waits until this or a later state is stored: what follows relies on it.
     pub(crate) async fn save(&self, progress: Progress, checkpoint: Checkpoint) {
-        let number = self.hand_over(progress, checkpoint);
+        let number = self.report(progress, checkpoint);
         self.wanted.send_modify(|wanted| wanted.awaited = number);
         self.stored(|stored| stored.number >= number).await;
     }
@@ -149,16 +160,6 @@ impl LeaseGuard {
         let reached = wanted.checkpoint.as_deref();
         wanted.progress.processed > self.job.progress().processed
             || reached.is_some_and(|reached| reached.has_advanced_from(self.job.checkpoint()))
-    }
-
-    fn hand_over(&self, progress: Progress, checkpoint: Checkpoint) -> u64 {
-        let mut number = 0;
-        self.wanted.send_modify(|wanted| {
-            wanted.number += 1;
-            (wanted.progress, wanted.checkpoint) = (progress, Some(Box::new(checkpoint)));
-            number = wanted.number;
-        });
-        number
     }
 
     /// Waits until what is stored is so; for ever when the heartbeat has ended.
