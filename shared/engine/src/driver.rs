@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::Either;
 use model::{Event, FailureReason, Job, JobId, JobState, Partition, Release, Settlement, Timings, Token, cleared_at};
 use ports::{
     Backoff, Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, RetryPolicy, UpdateError, job_ended,
@@ -23,7 +24,7 @@ use heartbeat::{AcquireOutcome, Beaten, Heartbeat, in_time};
 use lease_guard::Ending;
 pub(crate) use lease_guard::{LeaseGuard, Worked};
 use metrics::job_deferred;
-pub(crate) use tasks::{Either, Tasks, either};
+pub(crate) use tasks::{Tasks, either};
 
 /// Looking at a job whose lease was lost, and settling it.
 const LOOKS: RetryPolicy = RetryPolicy::new(8, 50, 2_000);
@@ -147,11 +148,11 @@ impl JobDriver {
         let mut beating = Box::pin(heartbeat.run());
         let mut working = Box::pin(work.work(&guard, deadline));
         let (beaten, delivery) = match either(&mut working, &mut beating).await {
-            Either::Second(beaten) => {
+            Either::Right(beaten) => {
                 drop(working);
                 (beaten, Delivery::LeaseLost)
             }
-            Either::First(worked) => {
+            Either::Left(worked) => {
                 drop(working);
                 let (ending, delivery) = self.ending(&guard, began, worked);
                 guard.end(ending);

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::future::Either;
 use jiff::Timestamp;
 use model::{
     Event, FailureReason, IllegalTransition, Job, JobId, LeaseRequest, Partition, Refusal, Settlement, Timings, Token,
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 use super::JobDriver;
 use super::lease_guard::{Ending, LeaseGuard, Stored, Wanted, Worked};
-use super::tasks::{Either, either};
+use super::tasks::either;
 use crate::driver::metrics::job_deferred;
 
 /// How often progress and checkpoints are written at most: all jobs of a tenant share one key of the table.
@@ -154,7 +155,7 @@ impl Heartbeat {
                 let mut changed = std::pin::pin!(self.wanted.changed());
                 let mut sleep = std::pin::pin!(tokio::time::sleep_until(due));
                 // Both may be dropped: the cell keeps what was handed over. Without a worker there is nothing to renew.
-                if let Either::First(Err(_)) = either(&mut changed, &mut sleep).await {
+                if let Either::Left(Err(_)) = either(&mut changed, &mut sleep).await {
                     return Beaten::Lost { tried: Vec::new() };
                 }
                 continue;

@@ -1,6 +1,6 @@
 //! Steps that run side by side. The one place of the engine that waits for the first of several.
 
-use futures::future::{self, BoxFuture};
+use futures::future::{self, BoxFuture, Either};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
@@ -39,21 +39,15 @@ impl<T> Tasks<T> {
     }
 }
 
-/// The first of two that ends. The other one is left where it is.
-#[derive(Debug)]
-pub(crate) enum Either<A, B> {
-    First(A),
-    Second(B),
-}
-
-/// Waits for the first of two. In a fixed order, so that a simulation's seed always gives the same run.
+/// Waits for the first of two that ends; the other one is left where it is. In a fixed order, so that a simulation's seed
+/// always gives the same run.
 pub(crate) async fn either<A, B>(
     first: &mut (impl Future<Output = A> + Unpin),
     second: &mut (impl Future<Output = B> + Unpin),
 ) -> Either<A, B> {
     match future::select(first, second).await {
-        future::Either::Left((ended, _)) => Either::First(ended),
-        future::Either::Right((ended, _)) => Either::Second(ended),
+        Either::Left((ended, _)) => Either::Left(ended),
+        Either::Right((ended, _)) => Either::Right(ended),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use futures::future::Either;
 use model::{FailureReason, Position};
 use ports::PortError;
 use records::Unpacker;
@@ -11,7 +12,7 @@ use super::formatter::Formatter;
 use super::lane::{Chunk, Lane, LaneReader};
 use super::plan::FilePlan;
 use super::{ExportRun, Out};
-use crate::driver::{Deadlines, Due, Either, Tasks, WorkError, either};
+use crate::driver::{Deadlines, Due, Tasks, WorkError, either};
 use crate::files::{FileWriter, SentChunk};
 
 /// A page of a lane, and the reader that goes on behind it.
@@ -66,8 +67,8 @@ impl<'a> Reading<'a> {
                 Due::Stalled => return Err(PortError::unavailable("read records", "no shard advances").into()),
             };
             match self.next(out, wake).await {
-                Some(Either::First(sent)) => run.sent(out, sent?),
-                Some(Either::Second((reader, page))) => {
+                Some(Either::Left(sent)) => run.sent(out, sent?),
+                Some(Either::Right((reader, page))) => {
                     deadlines.advance(Instant::now());
                     self.ready.push_back((reader, page?));
                 }
@@ -81,8 +82,8 @@ impl<'a> Reading<'a> {
         let mut sent = std::pin::pin!(out.chunks.next(wake));
         let mut page = std::pin::pin!(self.pages.next(wake));
         match either(&mut sent, &mut page).await {
-            Either::First(sent) => sent.map(Either::First),
-            Either::Second(page) => page.map(Either::Second),
+            Either::Left(sent) => sent.map(Either::Left),
+            Either::Right(page) => page.map(Either::Right),
         }
     }
 

@@ -100,7 +100,7 @@ async fn a_try_that_is_found_stored_confirms_what_it_carried_and_nothing_newer()
         tokio::join!(save(3), later)
     };
     let (mut beats, mut saves) = (std::pin::pin!(heartbeat.run()), std::pin::pin!(saves));
-    if let Either::First(_) = either(&mut beats, &mut saves).await {
+    if let Either::Left(_) = either(&mut beats, &mut saves).await {
         panic!("the lease is lost");
     }
     assert_eq!(store.processed(), 7);
