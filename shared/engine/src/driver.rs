@@ -29,11 +29,11 @@ pub(crate) use tasks::{Tasks, either};
 /// Looking at a job whose lease was lost, and settling it.
 const LOOKS: RetryPolicy = RetryPolicy::new(8, 50, 2_000);
 
-/// The longest that a job rests that waits for a dependency.
-const MAX_REST: Duration = Duration::from_mins(15);
+/// The longest that a job is deferred that waits for a dependency.
+const MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// The same, where people have to mend something, and will.
-const MAX_REST_OF_REFUSED: Duration = Duration::from_mins(5);
+const MAX_DELAY_OF_REFUSED: Duration = Duration::from_mins(5);
 
 /// A job that is not as it should be fails when it was deferred for that so often in a row.
 const MAX_DEFECTS: u32 = 3;
@@ -187,7 +187,7 @@ impl JobDriver {
             Ok(worked) => (Ending::Complete(worked), Delivery::Done),
             Err(WorkError::Impossible(reason)) => (Ending::Fail(reason), Delivery::Done),
             Err(WorkError::TimeOver) => {
-                (Ending::Release { why: Release::Yielded, rest: self.timings.redrive }, Delivery::Yielded)
+                (Ending::Release { why: Release::Yielded, delay: self.timings.redrive }, Delivery::Yielded)
             }
             Err(WorkError::Port(error)) => {
                 let before = if guard.has_advanced() { 0 } else { job.deferrals() };
@@ -197,12 +197,12 @@ impl JobDriver {
                     tracing::error!(job_id = %job.id(), error = &error as &dyn std::error::Error, "job is defective");
                     return (Ending::Fail(FailureReason::InternalError), Delivery::Done);
                 }
-                let longest = if error.is_transient() { MAX_REST } else { MAX_REST_OF_REFUSED };
-                let rest = self.timings.deferral(before, longest);
-                tracing::warn!(job_id = %job.id(), rest_seconds = rest.as_secs(),
+                let longest = if error.is_transient() { MAX_DELAY } else { MAX_DELAY_OF_REFUSED };
+                let delay = self.timings.deferral(before, longest);
+                tracing::warn!(job_id = %job.id(), rest_seconds = delay.as_secs(),
                     error = &error as &dyn std::error::Error, "defer job");
                 let why = if is_defect { Release::Defective } else { Release::Deferred };
-                (Ending::Release { why, rest }, Delivery::Deferred)
+                (Ending::Release { why, delay }, Delivery::Deferred)
             }
         }
     }
@@ -222,7 +222,7 @@ impl JobDriver {
         }
         match found {
             Ok(Some(job)) if matches!(job.state(), JobState::Failed(_)) => {
-                self.settle(job.clone(), guard.token(), guard.begun()).await;
+                self.settle_cancelled(job.clone(), guard.token(), guard.begun()).await;
                 remove_results(self.files.as_ref(), &job).await;
                 Delivery::AlreadyEnded
             }
@@ -239,7 +239,7 @@ impl JobDriver {
 
     /// Gives the month back what an import that was cancelled under this lease had not begun to write. A worker that
     /// cannot say it leaves the charge as it is.
-    async fn settle(&self, mut job: Job, token: &Token, begun: u64) {
+    async fn settle_cancelled(&self, mut job: Job, token: &Token, begun: u64) {
         let mut backoff = Backoff::new(LOOKS, self.ids.as_ref());
         while job.awaits_settlement_by(token) {
             let Ok(settled) = job.apply(Event::Settled { token: token.clone(), begun }, self.clock.now()) else {

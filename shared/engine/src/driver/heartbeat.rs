@@ -270,8 +270,8 @@ impl Heartbeat {
                 Event::Completed { token, result, progress, leftovers }
             }
             Some(Ending::Fail(reason)) => Event::Failed { token, reason, progress },
-            Some(Ending::Release { why, rest }) => {
-                Event::Released { token, due_at: after(now, rest), why, progress, checkpoint }
+            Some(Ending::Release { why, delay }) => {
+                Event::Released { token, due_at: after(now, delay), why, progress, checkpoint }
             }
         };
         (event, None)

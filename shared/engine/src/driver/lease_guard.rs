@@ -21,10 +21,10 @@ pub(crate) struct Worked {
 pub(crate) enum Ending {
     Complete(Worked),
     Fail(FailureReason),
-    /// Gives the lease back, with the newest progress and checkpoint; the job is due after `rest`.
+    /// Gives the lease back, with the newest progress and checkpoint; the job is due after `delay`.
     Release {
         why: Release,
-        rest: Duration,
+        delay: Duration,
     },
 }
 
