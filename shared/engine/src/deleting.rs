@@ -5,7 +5,7 @@ use std::slice;
 use std::sync::Arc;
 
 use model::{Deletion, MAX_STAMP_AGE, Partition, Stamp};
-use ports::{Backoff, Clock, IdSource, PortError, RecordReader, RecordRemover, RetryPolicy};
+use ports::{Backoff, Clock, IdSource, PortError, RecordReader, RecordRemover, RetryPolicy, retry};
 use records::{RecordId, ResourceType};
 use tokio::time::Instant;
 
@@ -38,20 +38,14 @@ impl RecordDeleter {
         of: ResourceType,
         id: &RecordId,
     ) -> Result<Option<Stamp>, PortError> {
-        let mut backoff = Backoff::new(TRIES, self.ids.as_ref());
-        loop {
-            let failed = match self.reader.find(partition, of, slice::from_ref(id)).await {
-                Ok(found) if found.unprocessed.is_empty() => {
-                    return Ok(found.records.first().map(|record| record.stamp));
-                }
-                Ok(_) => PortError::unavailable("find record", "not looked at"),
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error),
-            };
-            if !backoff.wait().await {
-                return Err(failed);
+        let find = || async {
+            let found = self.reader.find(partition, of, slice::from_ref(id)).await?;
+            if !found.unprocessed.is_empty() {
+                return Err(PortError::unavailable("find record", "not looked at"));
             }
-        }
+            Ok(found.records.first().map(|record| record.stamp))
+        };
+        retry(TRIES, self.ids.as_ref(), PortError::is_transient, find).await
     }
 
     /// Deletes the record in the version that is there, or an earlier one. Returns the deletion's stamp: every export with
