@@ -208,13 +208,13 @@ impl<'a> Import<'a> {
             {
                 return false;
             }
-            let Some(Group { lines, bytes, upto }) = self.reader.next_group() else { return true };
-            let number = self.watermark.begin(upto);
-            if lines.is_empty() || upto.processed <= before {
+            let Some(Group { lines, bytes, progress }) = self.reader.next_group() else { return true };
+            let number = self.watermark.begin(progress);
+            if lines.is_empty() || progress.processed <= before {
                 self.watermark.end(number);
                 continue;
             }
-            self.begun = self.begun.max(upto.processed);
+            self.begun = self.begun.max(progress.processed);
             self.report();
             (self.groups_in_flight, self.bytes_in_flight) = (self.groups_in_flight + 1, self.bytes_in_flight + bytes);
             let writer = self.writer.clone();

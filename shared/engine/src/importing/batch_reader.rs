@@ -24,13 +24,15 @@ pub(super) struct Group {
     /// How many bytes they have.
     pub(super) bytes: usize,
     /// The figures at the group's last line.
-    pub(super) upto: Progress,
+    pub(super) progress: Progress,
 }
 
 /// The reading half of an import.
 pub(super) struct BatchReader<'a> {
     splitter: LineSplitter,
-    account: Account<'a>,
+    validator: LineValidator<'a>,
+    job: &'a JobId,
+    outcome: Outcome,
     group: Vec<StoredLine>,
     bytes_in_group: usize,
     lines_in_group: usize,
@@ -39,17 +41,11 @@ pub(super) struct BatchReader<'a> {
 
 impl<'a> BatchReader<'a> {
     pub(super) fn new(schema: &'a Schema, format: ImportFormat, job: &'a Job, reports: Reports) -> Self {
-        let account = Account {
-            validator: LineValidator::new(schema, &job.partition().tenant, format),
-            job: job.id(),
-            violations: Vec::new(),
-            violation_count: 0,
-            progress: Progress::default(),
-            reports,
-        };
         Self {
             splitter: LineSplitter::new(MAX_LINE),
-            account,
+            validator: LineValidator::new(schema, &job.partition().tenant, format),
+            job: job.id(),
+            outcome: Outcome { violations: Vec::new(), violation_count: 0, progress: Progress::default(), reports },
             group: Vec::new(),
             bytes_in_group: 0,
             lines_in_group: 0,
@@ -75,16 +71,23 @@ impl<'a> BatchReader<'a> {
         {
             match self.splitter.next_frame() {
                 Some(Frame::Line { number, bytes }) => {
-                    if let Some(line) = self.account.line(number, bytes) {
-                        self.bytes_in_group += line.as_str().len();
-                        self.group.push(line);
+                    match self.validator.validate(number, bytes, || derived_id(self.job, number)) {
+                        Ok(ValidLine { stored, id_is_derived }) => {
+                            self.outcome.accept(number, &stored, id_is_derived);
+                            self.bytes_in_group += stored.as_str().len();
+                            self.group.push(stored);
+                        }
+                        Err(violations) => {
+                            self.outcome.reports.rejected_bytes(bytes, true);
+                            self.outcome.reject(number, violations);
+                        }
                     }
                     self.lines_in_group += 1;
                 }
                 Some(Frame::Oversize { number, piece, last }) => {
-                    self.account.reports.rejected_bytes(piece, last);
+                    self.outcome.reports.rejected_bytes(piece, last);
                     if last {
-                        self.account.reject(number, vec![Violation::too_large(MAX_LINE)]);
+                        self.outcome.reject(number, vec![Violation::too_large(MAX_LINE)]);
                         self.lines_in_group += 1;
                     }
                 }
@@ -94,19 +97,19 @@ impl<'a> BatchReader<'a> {
         }
         self.lines_in_group = 0;
         let (lines, bytes) = (std::mem::take(&mut self.group), std::mem::take(&mut self.bytes_in_group));
-        Some(Group { lines, bytes, upto: self.account.progress })
+        Some(Group { lines, bytes, progress: self.outcome.progress })
     }
 
     pub(super) fn reports(&mut self) -> &mut Reports {
-        &mut self.account.reports
+        &mut self.outcome.reports
     }
 
     /// The outcome of the whole import, once all groups have been taken out.
     pub(super) fn into_outcome(self) -> Outcome {
-        let Account { validator, violations, violation_count, progress, mut reports, .. } = self.account;
-        reports.lost(&validator.losses());
-        let progress = Progress { total: progress.processed, ..progress };
-        Outcome { violations, violation_count, progress, reports }
+        let mut outcome = self.outcome;
+        outcome.reports.lost(&self.validator.losses());
+        outcome.progress.total = outcome.progress.processed;
+        outcome
     }
 }
 
@@ -116,37 +119,16 @@ pub(super) struct Outcome {
     pub(super) violations: Vec<LineViolation>,
     /// All violations counted.
     pub(super) violation_count: u64,
-    /// The final figures.
+    /// The figures; the total, once all lines were read.
     pub(super) progress: Progress,
     pub(super) reports: Reports,
 }
 
-/// What became of every line so far.
-struct Account<'a> {
-    validator: LineValidator<'a>,
-    job: &'a JobId,
-    violations: Vec<LineViolation>,
-    violation_count: u64,
-    progress: Progress,
-    reports: Reports,
-}
-
-impl Account<'_> {
-    fn line(&mut self, number: u64, bytes: &[u8]) -> Option<StoredLine> {
-        let job = self.job;
-        match self.validator.validate(number, bytes, || derived_id(job, number)) {
-            Ok(ValidLine { stored, id_is_derived }) => {
-                self.progress.processed = number;
-                self.progress.succeeded += 1;
-                self.reports.stored(number, stored.id().as_str(), id_is_derived);
-                Some(stored)
-            }
-            Err(violations) => {
-                self.reports.rejected_bytes(bytes, true);
-                self.reject(number, violations);
-                None
-            }
-        }
+impl Outcome {
+    fn accept(&mut self, line: u64, stored: &StoredLine, id_is_derived: bool) {
+        self.progress.processed = line;
+        self.progress.succeeded += 1;
+        self.reports.stored(line, stored.id().as_str(), id_is_derived);
     }
 
     fn reject(&mut self, line: u64, violations: Vec<Violation>) {

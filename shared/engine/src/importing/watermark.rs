@@ -14,9 +14,9 @@ pub(super) struct Watermark {
 }
 
 impl Watermark {
-    /// A group begins; once it and all before it have ended, `upto` is reached. Returns its number.
-    pub(super) fn begin(&mut self, upto: Progress) -> u64 {
-        self.groups.push_back((upto, false));
+    /// A group begins; once it and all before it have ended, this progress is reached. Returns its number.
+    pub(super) fn begin(&mut self, progress: Progress) -> u64 {
+        self.groups.push_back((progress, false));
         self.first + self.groups.len() as u64 - 1
     }
 
@@ -25,9 +25,9 @@ impl Watermark {
         if let Some((_, ended)) = self.groups.get_mut(index) {
             *ended = true;
         }
-        while let Some((upto, _)) = self.groups.pop_front_if(|(_, ended)| *ended) {
+        while let Some((progress, _)) = self.groups.pop_front_if(|(_, ended)| *ended) {
             self.first += 1;
-            self.reached = Some(upto);
+            self.reached = Some(progress);
         }
     }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn upto(processed: u64) -> Progress {
+    fn progress(processed: u64) -> Progress {
         Progress { processed, ..Progress::default() }
     }
 
@@ -51,13 +51,13 @@ mod tests {
         fn the_watermark_is_before_the_first_group_under_way(
             order in Just((0usize..12).collect::<Vec<_>>()).prop_shuffle()) {
             let mut watermark = Watermark::default();
-            let numbers: Vec<_> = (0..12).map(|number| watermark.begin(upto(number))).collect();
+            let numbers: Vec<_> = (0..12).map(|number| watermark.begin(progress(number))).collect();
             let mut ended = [false; 12];
             for number in order {
                 watermark.end(numbers[number]);
                 ended[number] = true;
                 let expected = ended.iter().take_while(|ended| **ended).count().checked_sub(1);
-                prop_assert_eq!(watermark.reached(), expected.map(|last| upto(last as u64)));
+                prop_assert_eq!(watermark.reached(), expected.map(|last| progress(last as u64)));
             }
         }
     }
