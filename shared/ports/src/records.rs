@@ -25,9 +25,9 @@ pub struct BatchOutcome {
     pub unwritten: Vec<RecordId>,
 }
 
-/// A record as it is kept.
+/// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptRecord {
+pub struct StoredRecord {
     pub id: RecordId,
     pub stamp: Stamp,
     pub line: PackedLine,
@@ -57,7 +57,7 @@ pub struct CountPage<K> {
 #[derive(Debug, Clone, Default)]
 pub struct FoundRecords {
     /// In no order.
-    pub records: Vec<KeptRecord>,
+    pub records: Vec<StoredRecord>,
     /// Those that the store did not look at this time; the rest does not exist.
     pub unprocessed: Vec<RecordId>,
 }
@@ -89,7 +89,7 @@ pub trait RecordReader: Send + Sync {
         partition: &Partition,
         shard: Shard,
         after: Option<&RecordId>,
-    ) -> Result<Page<KeptRecord>, PortError>;
+    ) -> Result<Page<StoredRecord>, PortError>;
 
     /// Counts part of a shard, eventually consistent.
     async fn count(

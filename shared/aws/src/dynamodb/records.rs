@@ -16,8 +16,8 @@ use aws_sdk_dynamodb::types::{
 };
 use model::{CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of};
 use ports::{
-    BatchOutcome, CountPage, FoundRecords, KeptRecord, MAX_GROUP, Page, PortError, RecordReader, RecordRemover,
-    RecordWriter,
+    BatchOutcome, CountPage, FoundRecords, MAX_GROUP, Page, PortError, RecordReader, RecordRemover, RecordWriter,
+    StoredRecord,
 };
 use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine, Unpacker};
 
@@ -119,11 +119,11 @@ fn read_packed(item: &mut Item) -> Option<PackedLine> {
     }
 }
 
-fn read_record(mut item: Item) -> Option<KeptRecord> {
+fn read_record(mut item: Item) -> Option<StoredRecord> {
     let stamp = item.get("t")?.as_n().ok()?.parse().ok()?;
     let line = read_packed(&mut item)?;
     let Some(AttributeValue::S(id)) = item.remove("sk") else { return None };
-    Some(KeptRecord { id: RecordId::try_from(id).ok()?, stamp, line })
+    Some(StoredRecord { id: RecordId::try_from(id).ok()?, stamp, line })
 }
 
 fn read_deletion(item: &Item) -> Option<Deletion> {
@@ -208,7 +208,7 @@ impl RecordReader for DynamoRecords {
         partition: &Partition,
         shard: Shard,
         after: Option<&RecordId>,
-    ) -> Result<Page<KeptRecord>, PortError> {
+    ) -> Result<Page<StoredRecord>, PortError> {
         let query = self.query_ids(shard_key(partition, shard), after).projection_expression("sk, t, b, z");
         page("read records", query, read_record).await
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{ChangeItem, ChangeLog, Cursor, Deletion, Partition, Shard, Stamp};
-use ports::{Backoff, IdSource, KeptRecord, MAX_GROUP, PortError, RecordReader, RetryPolicy};
+use ports::{Backoff, IdSource, MAX_GROUP, PortError, RecordReader, RetryPolicy, StoredRecord};
 use records::{PackedLine, RecordId, ResourceType};
 use tokio::time::Instant;
 
@@ -50,13 +50,13 @@ impl Lane {
 
 /// Spaces the reads of one key by the units they take.
 #[derive(Debug)]
-pub(super) struct ReadPace {
+pub(super) struct ReadLimiter {
     next: Instant,
     /// For how long a read may be throttled before it fails; without it, for ever.
     patience: Option<Duration>,
 }
 
-impl ReadPace {
+impl ReadLimiter {
     pub(super) fn new(patience: Option<Duration>) -> Self {
         Self { next: Instant::now(), patience }
     }
@@ -93,17 +93,17 @@ impl ReadPace {
     }
 }
 
-/// A line, and the cursor behind it.
+/// A line, and the cursor after it.
 pub(super) struct Row {
     pub(super) line: PackedLine,
-    pub(super) behind: Cursor,
+    pub(super) cursor: Cursor,
 }
 
 /// Some lines of a lane.
 pub(super) struct Chunk {
     pub(super) rows: Vec<Row>,
-    /// The cursor behind all that was looked at, lines that are left out included.
-    pub(super) behind: Option<Cursor>,
+    /// The cursor after all that was looked at, lines that are left out included.
+    pub(super) cursor: Option<Cursor>,
     pub(super) at_end: bool,
 }
 
@@ -115,7 +115,7 @@ pub(super) struct LaneReader {
     partition: Partition,
     lane: Lane,
     cursor: Option<Cursor>,
-    pace: ReadPace,
+    limiter: ReadLimiter,
     /// Change items that are read, and not looked up yet.
     changes: VecDeque<ChangeItem>,
     /// Where the log is read on; `None` at its end.
@@ -143,7 +143,7 @@ impl LaneReader {
             partition: partition.clone(),
             lane,
             cursor,
-            pace: ReadPace::new(None),
+            limiter: ReadLimiter::new(None),
             changes: VecDeque::new(),
             next_change,
             look_up: FIRST_LOOK_UP,
@@ -156,11 +156,11 @@ impl LaneReader {
             Lane::Changes { log, until, .. } => self.next_of_log(log, until).await?,
             Lane::Deletions { of, from } => self.next_of_deletions(of, from).await?,
         };
-        self.cursor.clone_from(&chunk.behind);
+        self.cursor.clone_from(&chunk.cursor);
         Ok(chunk)
     }
 
-    /// The record behind which reading goes on.
+    /// The record after which reading goes on.
     fn after(&self) -> Option<RecordId> {
         match &self.cursor {
             Some(Cursor::Record(id)) => Some(id.clone()),
@@ -172,21 +172,21 @@ impl LaneReader {
         let after = self.after();
         let (records, partition) = (&self.records, &self.partition);
         let read = || records.read(partition, shard, after.as_ref());
-        let page = self.pace.read(self.ids.as_ref(), read, |page| page.units).await?;
-        let behind = page.items.last().map(|record| Cursor::Record(record.id.clone())).or(self.cursor.take());
+        let page = self.limiter.read(self.ids.as_ref(), read, |page| page.units).await?;
+        let cursor = page.items.last().map(|record| Cursor::Record(record.id.clone())).or(self.cursor.take());
         let wanted = page.items.into_iter().filter(|record| from.is_none_or(|from| record.stamp >= from));
-        let rows = wanted.map(|KeptRecord { id, line, .. }| Row { line, behind: Cursor::Record(id) });
-        Ok(Chunk { rows: rows.collect(), behind, at_end: !page.has_more })
+        let rows = wanted.map(|StoredRecord { id, line, .. }| Row { line, cursor: Cursor::Record(id) });
+        Ok(Chunk { rows: rows.collect(), cursor, at_end: !page.has_more })
     }
 
     async fn next_of_log(&mut self, log: ChangeLog, until: Stamp) -> Result<Chunk, PortError> {
         while self.changes.is_empty() {
             let Some(from) = self.next_change.filter(|from| *from <= until) else {
-                return Ok(Chunk { rows: Vec::new(), behind: self.cursor.take(), at_end: true });
+                return Ok(Chunk { rows: Vec::new(), cursor: self.cursor.take(), at_end: true });
             };
             let (records, partition) = (&self.records, &self.partition);
             let read = || records.changes(partition, log, from, until);
-            let page = self.pace.read(self.ids.as_ref(), read, |page| page.units).await?;
+            let page = self.limiter.read(self.ids.as_ref(), read, |page| page.units).await?;
             self.next_change = page.items.last().filter(|_| page.has_more).map(|item| item.stamp.next());
             self.changes = page.items.into();
         }
@@ -200,20 +200,20 @@ impl LaneReader {
         };
         let wanted: Vec<_> = ids.iter().skip(done).take(self.look_up).cloned().collect();
         let is_last = done + wanted.len() >= ids.len();
-        let behind = |index: usize| Cursor::Change { stamp, done: u32::try_from(index).unwrap_or(u32::MAX) };
+        let after = |done: usize| Cursor::Change { stamp, done: u32::try_from(done).unwrap_or(u32::MAX) };
         let mut found = self.find(log.resource_type, wanted.clone()).await?;
         let mut rows = Vec::new();
         for (index, id) in (done + 1..).zip(&wanted) {
             // A record with another stamp was written again: it is named by the item of that stamp.
             if let Some(record) = found.remove(id).filter(|record| record.stamp == stamp) {
-                rows.push(Row { line: record.line, behind: behind(index) });
+                rows.push(Row { line: record.line, cursor: after(index) });
             }
         }
         if is_last {
             self.changes.pop_front();
         }
         let at_end = self.changes.is_empty() && self.next_change.is_none();
-        Ok(Chunk { rows, behind: Some(behind(done + wanted.len())), at_end })
+        Ok(Chunk { rows, cursor: Some(after(done + wanted.len())), at_end })
     }
 
     /// Deletions whose record is not there: what was stored again is in the export, or in the next one of the chain.
@@ -221,13 +221,13 @@ impl LaneReader {
         let after = self.after();
         let (records, partition) = (&self.records, &self.partition);
         let read = || records.deletions(partition, of, after.as_ref());
-        let page = self.pace.read(self.ids.as_ref(), read, |page| page.units).await?;
-        let behind = page.items.last().map(|deletion| Cursor::Record(deletion.id.clone())).or(self.cursor.take());
+        let page = self.limiter.read(self.ids.as_ref(), read, |page| page.units).await?;
+        let cursor = page.items.last().map(|deletion| Cursor::Record(deletion.id.clone())).or(self.cursor.take());
         let wanted: Vec<_> = page.items.into_iter().filter(|deletion| deletion.stamp >= from).collect();
         let found = self.find(of, wanted.iter().map(|deletion| deletion.id.clone()).collect()).await?;
         let gone = wanted.into_iter().filter(|deletion| !found.contains_key(&deletion.id));
-        let rows = gone.map(|deletion| Row { line: line_of(of, &deletion), behind: Cursor::Record(deletion.id) });
-        Ok(Chunk { rows: rows.collect(), behind, at_end: !page.has_more })
+        let rows = gone.map(|deletion| Row { line: line_of(of, &deletion), cursor: Cursor::Record(deletion.id) });
+        Ok(Chunk { rows: rows.collect(), cursor, at_end: !page.has_more })
     }
 
     /// The records of these ids, however many calls that takes.
@@ -235,7 +235,7 @@ impl LaneReader {
         &mut self,
         resource_type: ResourceType,
         ids: Vec<RecordId>,
-    ) -> Result<HashMap<RecordId, KeptRecord>, PortError> {
+    ) -> Result<HashMap<RecordId, StoredRecord>, PortError> {
         let mut found = HashMap::new();
         let mut backoff = Backoff::new(THROTTLED, self.ids.as_ref());
         let mut wanted = ids;

@@ -14,7 +14,7 @@ use model::{
 use ports::{Clock, IdSource, PortError, RecordReader};
 use records::ResourceType;
 
-use super::lane::{Lane, ReadPace};
+use super::lane::{Lane, ReadLimiter};
 use crate::driver::WorkError;
 
 /// Shards, or types with their four logs each, that are counted at once.
@@ -152,7 +152,7 @@ impl Planner {
         let newest = stream::iter(logs)
             .map(|log| async move {
                 let newest = || self.records.newest_change(&self.partition, log);
-                self.pace().read(self.ids.as_ref(), newest, |_| 1.0).await
+                self.limiter().read(self.ids.as_ref(), newest, |_| 1.0).await
             })
             .buffer_unordered(MAX_CONCURRENCY)
             .try_fold(None, |newest: Option<Stamp>, stamp| async move { Ok(newest.max(stamp)) })
@@ -198,16 +198,16 @@ impl Planner {
         Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn pace(&self) -> ReadPace {
-        ReadPace::new(Some(self.timings.stalled))
+    fn limiter(&self) -> ReadLimiter {
+        ReadLimiter::new(Some(self.timings.stalled))
     }
 
     /// Adds the records of a shard to `counted`, and returns the units that took.
     async fn count_shard(&self, shard: Shard, counted: &AtomicU64) -> Result<f64, PortError> {
-        let (mut pace, mut units, mut after) = (self.pace(), 0.0, None);
+        let (mut limiter, mut units, mut after) = (self.limiter(), 0.0, None);
         loop {
             let count = || self.records.count(&self.partition, shard, after.as_ref());
-            let page = pace.read(self.ids.as_ref(), count, |page| page.units).await?;
+            let page = limiter.read(self.ids.as_ref(), count, |page| page.units).await?;
             counted.fetch_add(page.count, Ordering::Relaxed);
             units += page.units;
             after = page.next;
@@ -223,10 +223,10 @@ impl Planner {
         (from, until): (Stamp, Stamp),
         counted: &AtomicU64,
     ) -> Result<(), PortError> {
-        let (mut pace, mut next) = (self.pace(), Some(from));
+        let (mut limiter, mut next) = (self.limiter(), Some(from));
         while let Some(from) = next.filter(|from| *from <= until) {
             let count = || self.records.count_changes(&self.partition, log, from, until);
-            let page = pace.read(self.ids.as_ref(), count, |page| page.units).await?;
+            let page = limiter.read(self.ids.as_ref(), count, |page| page.units).await?;
             counted.fetch_add(page.count, Ordering::Relaxed);
             next = page.next;
         }

@@ -126,12 +126,12 @@ impl<'a> Reading<'a> {
             let line = self.unpacker.unpack(&row.line).map_err(|error| PortError::defect("read records", error))?;
             out.file.push(self.formatter.format(line)?);
             out.file.end_line();
-            self.position.set(lane, Some(row.behind));
+            self.position.set(lane, Some(row.cursor));
         }
         if page.at_end {
             self.position.close(lane);
         } else {
-            self.position.set(lane, page.behind.take());
+            self.position.set(lane, page.cursor.take());
         }
         Ok(true)
     }

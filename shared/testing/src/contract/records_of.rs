@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use model::{ChangeGroup, ChangeLog, Deletion, Partition, Shard, Stamp, shard_of};
-use ports::{IdSource, KeptRecord, MAX_BATCH, MAX_GROUP, RecordReader, RecordRemover, RecordWriter};
+use ports::{IdSource, MAX_BATCH, MAX_GROUP, RecordReader, RecordRemover, RecordWriter, StoredRecord};
 use records::{RecordId, ResourceType, StoredLine, Unpacker};
 
 use super::Fixture;
@@ -45,7 +45,7 @@ async fn write(records: &dyn Records, fixture: &Fixture, lines: &mut [StoredLine
     group
 }
 
-fn text(record: &KeptRecord) -> String {
+fn text(record: &StoredRecord) -> String {
     String::from_utf8(Unpacker::default().unpack(&record.line).unwrap().to_vec()).unwrap()
 }
 
@@ -58,8 +58,8 @@ async fn read_all(records: &dyn Records, partition: &Partition) -> Vec<String> {
     lines
 }
 
-async fn read_shard(records: &dyn Records, partition: &Partition, shard: Shard) -> Vec<KeptRecord> {
-    let mut found: Vec<KeptRecord> = Vec::new();
+async fn read_shard(records: &dyn Records, partition: &Partition, shard: Shard) -> Vec<StoredRecord> {
+    let mut found: Vec<StoredRecord> = Vec::new();
     loop {
         let after = found.last().map(|record| record.id.clone());
         let page = records.read(partition, shard, after.as_ref()).await.unwrap();

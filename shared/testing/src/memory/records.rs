@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use model::{CHANGE_RETENTION, ChangeGroup, ChangeItem, ChangeLog, Deletion, Partition, Shard, Stamp, after, shard_of};
 use ports::{
-    BatchOutcome, CountPage, FoundRecords, KeptRecord, MAX_BATCH, MAX_GROUP, Page, PortError, RecordReader,
-    RecordRemover, RecordWriter,
+    BatchOutcome, CountPage, FoundRecords, MAX_BATCH, MAX_GROUP, Page, PortError, RecordReader, RecordRemover,
+    RecordWriter, StoredRecord,
 };
 use records::{PackedLine, Packer, RecordId, ResourceType, StoredLine};
 
@@ -79,13 +79,13 @@ impl RecordReader for Memory {
         partition: &Partition,
         shard: Shard,
         after: Option<&RecordId>,
-    ) -> Result<Page<KeptRecord>, PortError> {
+    ) -> Result<Page<StoredRecord>, PortError> {
         let state = self.lock();
         let mut rest = state
             .records
             .iter()
             .filter(|((owner, of, id), _)| owner == partition && *of == shard && after.is_none_or(|after| id > after))
-            .map(|((_, _, id), (stamp, line))| KeptRecord { id: id.clone(), stamp: *stamp, line: line.clone() });
+            .map(|((_, _, id), (stamp, line))| StoredRecord { id: id.clone(), stamp: *stamp, line: line.clone() });
         let items: Vec<_> = rest.by_ref().take(PAGE).collect();
         Ok(Page { items, has_more: rest.next().is_some(), units: 1.0 })
     }
@@ -176,7 +176,7 @@ impl RecordReader for Memory {
             .filter_map(|id| {
                 let key = (partition.clone(), shard(resource_type, id), id.clone());
                 let (stamp, line) = state.records.get(&key)?;
-                Some(KeptRecord { id: id.clone(), stamp: *stamp, line: line.clone() })
+                Some(StoredRecord { id: id.clone(), stamp: *stamp, line: line.clone() })
             })
             .collect();
         if !records.is_empty() {

@@ -12,9 +12,9 @@ use model::{
 };
 use ports::{
     AcceptError, Acceptance, AcceptanceStore, AddUploadError, BatchOutcome, Cancellation, CountPage, DueCursor,
-    DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, JobQueue, JobStore, KeptRecord,
-    ListedJobs, MonthUsage, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordRemover,
-    RecordWriter, UpdateError, UploadError, UploadedPart, UsageStore,
+    DueGroup, DueJob, DuePage, DueStore, Fetched, FileRemover, FoundRecords, JobQueue, JobStore, ListedJobs,
+    MonthUsage, MultipartStore, ObjectHead, ObjectStore, Page, PortError, RecordReader, RecordRemover, RecordWriter,
+    StoredRecord, UpdateError, UploadError, UploadedPart, UsageStore,
 };
 use records::{RecordId, ResourceType, StoredLine};
 use tokio::time::Instant;
@@ -136,7 +136,7 @@ impl RecordReader for Network {
         partition: &Partition,
         shard: Shard,
         after: Option<&RecordId>,
-    ) -> Result<Page<KeptRecord>, PortError> {
+    ) -> Result<Page<StoredRecord>, PortError> {
         let mut page = self.read_records(RecordReader::read(&self.memory, partition, shard, after)).await?;
         // Pages of a real store end anywhere.
         let cut = 1 + usize::try_from(self.below(10)).unwrap();
