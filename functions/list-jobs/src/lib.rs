@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use api::{JobCursor, JobFilter, JobLister, JobPage, MAX_PAGE};
+use api::{JobFilter, JobLister, JobPage, MAX_PAGE, parse_cursor};
 use http::{
     ApiError, Billing, Call, Endpoint, Issues, JobReport, Reply, Request, RequestExt, StatusCode, meant_type, shown,
 };
@@ -52,19 +52,16 @@ impl Endpoint for ListJobs {
             job_types: parse_values("type", &all("type"), parse_job_type, &mut issues),
             resource_types: parse_values("resourceType", &all("resourceType"), parse_resource_type, &mut issues),
         };
-        let behind = parameter("cursor").map(|cursor| JobCursor::behind(cursor, partition)).transpose();
-        if behind.is_err() {
+        let cursor = parameter("cursor");
+        let after = cursor.and_then(|cursor| parse_cursor(cursor, partition));
+        if cursor.is_some() && after.is_none() {
             issues.add("cursor", "Must be a cursor of this list");
         }
         if !issues.is_empty() {
             return Err(issues.into());
         }
-        let JobPage { jobs, next } = self.lister.list(partition, &filter, behind.unwrap_or_default(), count).await?;
-        let page = Page {
-            data: jobs.iter().map(JobReport::in_list).collect(),
-            has_more: next.is_some(),
-            cursor: next.map(|next| next.to_string()),
-        };
+        let JobPage { jobs, next } = self.lister.list(partition, &filter, after, count).await?;
+        let page = Page { data: jobs.iter().map(JobReport::in_list).collect(), has_more: next.is_some(), cursor: next };
         Reply::new(StatusCode::OK, page, Billing::Afterwards)
     }
 }

@@ -11,5 +11,5 @@ pub use accepting::{
 };
 pub use authenticate::{AuthenticationError, Authenticator};
 pub use links::{DOWNLOAD_LIFETIME, LINK_LIFETIME};
-pub use managing::{InvalidCursor, JobCursor, JobFilter, JobLister, JobManager, JobPage, MAX_PAGE, ManageJobError};
+pub use managing::{JobFilter, JobLister, JobManager, JobPage, MAX_PAGE, ManageJobError, parse_cursor};
 pub use uploads::{CreateUploadError, Uploader};

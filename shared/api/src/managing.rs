@@ -11,7 +11,7 @@ use ports::{
 
 mod list;
 
-pub use list::{InvalidCursor, JobCursor, JobFilter, JobLister, JobPage, MAX_PAGE};
+pub use list::{JobFilter, JobLister, JobPage, MAX_PAGE, parse_cursor};
 
 /// A cancellation that meets the worker's writes, or a store that is down.
 const RACES: RetryPolicy = RetryPolicy::new(15, 10, 400);

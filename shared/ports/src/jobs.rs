@@ -165,12 +165,12 @@ pub trait JobStore: Send + Sync {
     /// Writes the job's next revision and the settlement, in one transaction.
     async fn update(&self, partition: &Partition, job: &Job, settlement: &Settlement) -> Result<(), UpdateError>;
 
-    /// Up to `limit` jobs of the partition, newest first, from the newest on or behind a job: those that were deleted
+    /// Up to `limit` jobs of the partition, newest first, from the newest on or after a job: those that were deleted
     /// or have expired by `now` are left out, and so are the violations of the others.
     async fn list(
         &self,
         partition: &Partition,
-        behind: Option<&JobId>,
+        after: Option<&JobId>,
         now: Timestamp,
         limit: usize,
     ) -> Result<ListedJobs, PortError>;
@@ -182,7 +182,7 @@ pub trait JobStore: Send + Sync {
 /// Finds due jobs, across partitions: the sweeper's.
 #[async_trait]
 pub trait DueStore: Send + Sync {
-    /// Up to `limit` jobs of a group that are due at `now`, from the longest due on or behind a place.
+    /// Up to `limit` jobs of a group that are due at `now`, from the longest due on or after a place.
     async fn due(
         &self,
         group: DueGroup,

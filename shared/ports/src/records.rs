@@ -83,7 +83,7 @@ pub trait RecordWriter: Send + Sync {
 /// Reads records and their change log, strongly consistent unless said otherwise.
 #[async_trait]
 pub trait RecordReader: Send + Sync {
-    /// A page of a shard, from its beginning or behind a record.
+    /// A page of a shard, from its beginning or after a record.
     async fn read(
         &self,
         partition: &Partition,
@@ -120,7 +120,7 @@ pub trait RecordReader: Send + Sync {
         until: Stamp,
     ) -> Result<CountPage<Stamp>, PortError>;
 
-    /// A page of up to [`MAX_GROUP`] deletions of a type's records, from the beginning or behind a record.
+    /// A page of up to [`MAX_GROUP`] deletions of a type's records, from the beginning or after a record.
     async fn deletions(
         &self,
         partition: &Partition,

@@ -44,13 +44,13 @@ async fn jobs_are_listed_newest_first_until_deleted(jobs: &dyn Jobs, fixture: &F
     }
     accepted.sort();
     accepted.reverse();
-    let (mut listed, mut behind) = (Vec::new(), None);
+    let (mut listed, mut after) = (Vec::new(), None);
     loop {
-        let page = jobs.list(partition, behind.as_ref(), fixture.now, 2).await.unwrap();
+        let page = jobs.list(partition, after.as_ref(), fixture.now, 2).await.unwrap();
         assert!(page.jobs.len() <= 2);
         listed.extend(page.jobs.into_iter().map(|job| job.id().clone()));
-        behind = page.next;
-        if behind.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }

@@ -142,7 +142,7 @@ async fn pages_cover_a_shard_once(records: &dyn Records, fixture: &Fixture) {
     expected.sort_unstable();
     assert_eq!(found.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), expected);
 
-    // Reading goes on behind any record, not only behind a page's last.
+    // Reading goes on after any record, not only after a page's last.
     let (covered, rest) = found.split_at(17);
     let page = records.read(&fixture.partition, shard, covered.last().map(|record| &record.id)).await.unwrap();
     assert!(!page.items.is_empty());

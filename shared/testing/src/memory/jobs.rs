@@ -89,13 +89,13 @@ impl JobStore for Memory {
     async fn list(
         &self,
         partition: &Partition,
-        behind: Option<&JobId>,
+        after: Option<&JobId>,
         now: Timestamp,
         limit: usize,
     ) -> Result<ListedJobs, PortError> {
         let state = self.lock();
         let of_partition = state.jobs.values().filter(|job| job.partition() == partition);
-        let mut jobs: Vec<_> = of_partition.filter(|job| behind.is_none_or(|behind| job.id() < behind)).collect();
+        let mut jobs: Vec<_> = of_partition.filter(|job| after.is_none_or(|after| job.id() < after)).collect();
         jobs.sort_by_key(|job| std::cmp::Reverse(job.id().clone()));
         let has_more = jobs.len() > limit;
         jobs.truncate(limit);

@@ -49,11 +49,11 @@ impl JobStore for Network {
     async fn list(
         &self,
         partition: &Partition,
-        behind: Option<&JobId>,
+        after: Option<&JobId>,
         now: Timestamp,
         limit: usize,
     ) -> Result<ListedJobs, PortError> {
-        Network::read(self, Operation::Job, self.memory.list(partition, behind, now, limit)).await
+        Network::read(self, Operation::Job, self.memory.list(partition, after, now, limit)).await
     }
 
     async fn delete(&self, partition: &Partition, id: &JobId) -> Result<(), PortError> {
