@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use model::{
     Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, Job, JobId, JobSpec, Label, Month, NewJob,
     Partition, Principal, RateLimit, Reservation, Timings, UploadId, after,
@@ -108,12 +107,6 @@ pub(crate) trait Drafter: Sync {
     async fn store_source(&self, job_id: &JobId) -> Result<(), PortError>;
 }
 
-/// What the limits say to a call.
-struct Checked {
-    acceptance: Acceptance,
-    bulk: RateLimit,
-}
-
 impl JobAcceptor {
     /// Accepts a job, or finds the one that the same idempotency key has started.
     ///
@@ -140,7 +133,7 @@ impl JobAcceptor {
                 Replay::None => None,
                 Replay::Gone(job_id) => Some(job_id),
             };
-            let Checked { mut acceptance, bulk } = checked?;
+            let (mut acceptance, bulk) = checked?;
             if let Some(idempotency) = &mut acceptance.idempotency {
                 idempotency.gone = gone;
             }
@@ -182,14 +175,14 @@ impl JobAcceptor {
         Ok(Replay::Of(Accepted { job_id: entry.job_id, replayed: true, bulk, requests: 0 }))
     }
 
-    /// Reads the limits, and puts the transaction together.
+    /// Reads the limits, and puts the transaction together; with the bulk limit as it stands after it.
     async fn check(
         &self,
         who: &Principal,
         idempotency: &Idempotency,
         job_id: &JobId,
         draft: Draft,
-    ) -> Result<Checked, AcceptJobError> {
+    ) -> Result<(Acceptance, RateLimit), AcceptJobError> {
         let now = self.clock.now();
         let (month, pool) = (Month::of(now), who.tenant.plan.pool(who.partition.environment));
         let month_limit = who.tenant.refusing_limit(who.partition.environment);
@@ -216,14 +209,13 @@ impl JobAcceptor {
             expires_at: after(now, self.retention),
             due_at: after(now, self.timings.redrive),
         });
-        let idempotency = idempotency.clone().map(|(key, fingerprint)| IdempotencyWrite {
-            key,
-            entry: entry(fingerprint, job_id, now),
-            gone: None,
+        let idempotency = idempotency.clone().map(|(key, fingerprint)| {
+            let (job_id, expires_at) = (job_id.clone(), after(now, IDEMPOTENCY_WINDOW));
+            IdempotencyWrite { key, entry: IdempotencyEntry { fingerprint, job_id, expires_at }, gone: None }
         });
         let request_token = format!("{:032x}", self.ids.random());
         let acceptance = Acceptance { job, window, month_limit, upload: draft.upload, idempotency, request_token };
-        Ok(Checked { acceptance, bulk })
+        Ok((acceptance, bulk))
     }
 
     /// Runs the transaction. The outer error is a dependency's, the inner one says which conditions did not hold.
@@ -254,8 +246,4 @@ enum Replay {
     Of(Accepted),
     /// The entry's job does not exist any more.
     Gone(JobId),
-}
-
-fn entry(fingerprint: Fingerprint, job_id: &JobId, now: Timestamp) -> IdempotencyEntry {
-    IdempotencyEntry { fingerprint, job_id: job_id.clone(), expires_at: after(now, IDEMPOTENCY_WINDOW) }
 }
