@@ -56,7 +56,7 @@ impl Authenticator {
         let remembered = self.lock().get(&hash).filter(|known| known.forget_at > now).cloned();
         let known = match remembered {
             Some(known) => known,
-            None => self.look_up(key, hash, now).await?,
+            None => self.find(key, hash, now).await?,
         };
         if known.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Err(AuthenticationError::Expired);
@@ -64,7 +64,7 @@ impl Authenticator {
         Ok(known.principal)
     }
 
-    async fn look_up(&self, key: &ApiKey, hash: ApiKeyHash, now: Timestamp) -> Result<Validated, AuthenticationError> {
+    async fn find(&self, key: &ApiKey, hash: ApiKeyHash, now: Timestamp) -> Result<Validated, AuthenticationError> {
         let stored = self.keys.find(&hash).await?.ok_or(AuthenticationError::Unknown)?;
         if stored.partition.environment != key.environment() {
             return Err(AuthenticationError::Unknown);

@@ -176,7 +176,7 @@ impl Job {
 
     /// A job as the store has it, with what the store keeps beside it.
     #[must_use]
-    pub fn restored(self, revision: u64, due_at: Option<Timestamp>) -> Self {
+    pub fn with_revision(self, revision: u64, due_at: Option<Timestamp>) -> Self {
         Self { revision, due_at, ..self }
     }
 

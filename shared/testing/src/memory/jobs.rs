@@ -157,7 +157,7 @@ impl DueStore for Memory {
         let Some(job) = stored.filter(|job| job.due_at() == Some(due.due_at) || job.due_at() == Some(until)) else {
             return Ok(false);
         };
-        *job = job.clone().restored(job.revision(), Some(until));
+        *job = job.clone().with_revision(job.revision(), Some(until));
         Ok(true)
     }
 }

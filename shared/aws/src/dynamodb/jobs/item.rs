@@ -41,7 +41,7 @@ pub(super) fn read_job(mut item: Item) -> Result<Job, PortError> {
         result.insert(VIOLATIONS.to_owned(), violations);
     }
     let job: Job = serde_dynamo::from_attribute_value(content).map_err(|_| broken())?;
-    Ok(job.restored(revision, due_at))
+    Ok(job.with_revision(revision, due_at))
 }
 
 /// The violations of an import lie beside the job, so that lists need not read them.
