@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::InvalidId;
+use crate::ids::InvalidText;
 
 /// In how many shards the records of one type and partition are spread. A partition of `DynamoDB`
 /// takes 1,000 writes a second; so many times that is a type's limit.
@@ -109,17 +109,17 @@ impl fmt::Display for Stamp {
 }
 
 impl FromStr for Stamp {
-    type Err = InvalidId;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        text.parse().map(Self).map_err(|_| InvalidId::new("a stamp is a number of up to 25 digits"))
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        text.parse().map(Self).map_err(|_| InvalidText("a stamp is a number of up to 25 digits"))
     }
 }
 
 impl TryFrom<String> for Stamp {
-    type Error = InvalidId;
+    type Error = InvalidText;
 
-    fn try_from(text: String) -> Result<Self, InvalidId> {
+    fn try_from(text: String) -> Result<Self, InvalidText> {
         text.parse()
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_hex;
-use crate::ids::JobId;
+use crate::ids::{InvalidText, JobId};
 
 /// For how long the same key answers with the first job.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
@@ -15,18 +15,13 @@ pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
-/// The key is not 1 to 255 visible ASCII characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key is 1 to 255 visible ASCII characters")]
-pub struct InvalidIdempotencyKey;
-
 impl IdempotencyKey {
     /// Reads the header's value.
-    pub fn parse(header: &[u8]) -> Result<Self, InvalidIdempotencyKey> {
+    pub fn parse(header: &[u8]) -> Result<Self, InvalidText> {
         if (1..=255).contains(&header.len()) && header.iter().all(u8::is_ascii_graphic) {
             Ok(Self(sha256_hex(&[header])))
         } else {
-            Err(InvalidIdempotencyKey)
+            Err(InvalidText("an idempotency key is 1 to 255 visible ASCII characters"))
         }
     }
 
@@ -72,7 +67,7 @@ mod tests {
             assert!(IdempotencyKey::parse(good).is_ok());
         }
         for bad in [b"".as_slice(), b"a b", b"\t", "\u{e9}".as_bytes(), &[b'x'; 256]] {
-            assert_eq!(IdempotencyKey::parse(bad), Err(InvalidIdempotencyKey));
+            assert!(IdempotencyKey::parse(bad).is_err());
         }
     }
 }

@@ -7,17 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-/// The text does not have the form of the id. The text itself is not kept: it came from outside.
+/// The text does not follow this rule. The text itself is not kept: it came from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidId(&'static str);
-
-impl InvalidId {
-    /// The error of a text that does not follow this rule.
-    pub(crate) const fn new(rule: &'static str) -> Self {
-        Self(rule)
-    }
-}
+pub struct InvalidText(pub(crate) &'static str);
 
 macro_rules! text_id {
     ($name:ident) => {
@@ -36,9 +29,9 @@ macro_rules! text_id {
         }
 
         impl TryFrom<String> for $name {
-            type Error = InvalidId;
+            type Error = InvalidText;
 
-            fn try_from(text: String) -> Result<Self, InvalidId> {
+            fn try_from(text: String) -> Result<Self, InvalidText> {
                 text.parse()
             }
         }
@@ -59,14 +52,14 @@ pub struct TenantId(String);
 text_id!(TenantId);
 
 impl FromStr for TenantId {
-    type Err = InvalidId;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidId("a tenant id is 1 to 64 of A-Za-z0-9_-"))
+            Err(InvalidText("a tenant id is 1 to 64 of A-Za-z0-9_-"))
         }
     }
 }
@@ -99,13 +92,13 @@ impl fmt::Display for Environment {
 }
 
 impl FromStr for Environment {
-    type Err = InvalidId;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         match text {
             "test" => Ok(Self::Test),
             "live" => Ok(Self::Live),
-            _ => Err(InvalidId("an environment is test or live")),
+            _ => Err(InvalidText("an environment is test or live")),
         }
     }
 }
@@ -126,11 +119,11 @@ impl fmt::Display for Partition {
 }
 
 impl FromStr for Partition {
-    type Err = InvalidId;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         let (tenant, environment) =
-            text.split_once('#').ok_or(InvalidId("a partition is a tenant, # and an environment"))?;
+            text.split_once('#').ok_or(InvalidText("a partition is a tenant, # and an environment"))?;
         Ok(Self { tenant: tenant.parse()?, environment: environment.parse()? })
     }
 }
@@ -174,12 +167,12 @@ impl JobId {
 }
 
 impl FromStr for JobId {
-    type Err = InvalidId;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         parse_timed_id(Self::PREFIX, text)
             .map(|_| Self(text.to_owned()))
-            .ok_or(InvalidId("a job id is job_ and 26 characters"))
+            .ok_or(InvalidText("a job id is job_ and 26 characters"))
     }
 }
 
@@ -201,12 +194,12 @@ impl UploadId {
 }
 
 impl FromStr for UploadId {
-    type Err = InvalidId;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         parse_timed_id(Self::PREFIX, text)
             .map(|_| Self(text.to_owned()))
-            .ok_or(InvalidId("an upload id is upl_ and 26 characters"))
+            .ok_or(InvalidText("an upload id is upl_ and 26 characters"))
     }
 }
 

@@ -22,7 +22,7 @@ pub use export_checkpoint::{
     AssemblyState, Cursor, ExportCheckpoint, ExportPlan, OpenFile, OpenLane, Position, SavedDigest, Tail,
 };
 pub use failure::FailureReason;
-pub use label::{InvalidLabel, Label};
+pub use label::Label;
 pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
 pub use message::{InvalidMessage, JobMessage};
 pub use result::{DELETIONS_FILE, JobOutcome, JobResult, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile};

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ids::{Environment, Partition};
+use crate::ids::{Environment, InvalidText, Partition};
 use crate::limits::Tenant;
 
 /// A key as the client shows it: `clk_(live|test)_[A-Za-z0-9]{6,128}`. It can be neither printed nor
@@ -19,11 +19,6 @@ pub struct ApiKey {
     environment: Environment,
     secret: SecretString,
 }
-
-/// The text is no key. The text itself is not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an API key is clk_live_ or clk_test_ and 6 to 128 of A-Za-z0-9")]
-pub struct MalformedKey;
 
 /// How many random characters a generated key has.
 const GENERATED_LENGTH: usize = 32;
@@ -65,18 +60,19 @@ impl ApiKey {
 }
 
 impl FromStr for ApiKey {
-    type Err = MalformedKey;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, MalformedKey> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        const MALFORMED: InvalidText = InvalidText("an API key is clk_live_ or clk_test_ and 6 to 128 of A-Za-z0-9");
         let (environment, characters) = match text.split_at_checked(9) {
             Some(("clk_live_", characters)) => (Environment::Live, characters),
             Some(("clk_test_", characters)) => (Environment::Test, characters),
-            _ => return Err(MalformedKey),
+            _ => return Err(MALFORMED),
         };
         if (6..=128).contains(&characters.len()) && characters.bytes().all(|b| b.is_ascii_alphanumeric()) {
             Ok(Self { environment, secret: text.into() })
         } else {
-            Err(MalformedKey)
+            Err(MALFORMED)
         }
     }
 }
@@ -113,31 +109,18 @@ pub enum Scope {
     All,
 }
 
-impl Scope {
-    /// Whether this scope includes `needed`.
-    #[must_use]
-    pub fn allows(self, needed: Self) -> bool {
-        self == Self::All || self == needed
-    }
-}
-
 impl FromStr for Scope {
-    type Err = UnknownScope;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         match text {
             "read" => Ok(Self::Read),
             "write" => Ok(Self::Write),
             "*" => Ok(Self::All),
-            _ => Err(UnknownScope),
+            _ => Err(InvalidText("a scope is read, write or *")),
         }
     }
 }
-
-/// The text is none of the scopes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is read, write or *")]
-pub struct UnknownScope;
 
 /// For how long a validated key is taken as it was: a revocation acts within this time.
 pub const KEY_CACHE_TIME: Duration = Duration::from_mins(1);
@@ -181,7 +164,7 @@ impl Principal {
     /// Whether the caller may do what needs `scope`.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|own| own.allows(scope))
+        self.scopes.iter().any(|own| *own == Scope::All || *own == scope)
     }
 }
 

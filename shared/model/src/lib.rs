@@ -20,20 +20,20 @@ pub use changes::{
 };
 pub use digest::{FileDigest, sha256_hex};
 pub use files::{ChunkSize, Chunks, Compression, FileName, KeyPrefix, MAX_CHUNKS, MultipartId, ObjectKey, Report};
-pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey, InvalidIdempotencyKey};
-pub use ids::{Environment, InvalidId, JobId, Partition, RequestId, TenantId, Token, UploadId};
+pub use idempotency::{Fingerprint, IDEMPOTENCY_WINDOW, IdempotencyEntry, IdempotencyKey};
+pub use ids::{Environment, InvalidText, JobId, Partition, RequestId, TenantId, Token, UploadId};
 pub use job_type::JobType;
 pub use jobs::{
     AssemblyState, Checkpoint, Cursor, DELETIONS_FILE, Event, ExportCheckpoint, ExportPlan, ExportSpec, FailureReason,
-    FileLayout, IllegalTransition, ImportFormat, ImportSource, InvalidLabel, InvalidMessage, Job, JobMessage,
-    JobOutcome, JobResult, JobSpec, JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS,
-    MAX_TAKEOVERS, NewJob, OpenFile, OpenLane, Position, Progress, RecordFormat, Refusal, Release, Reservation,
-    ResultFile, SavedDigest, Settlement, Tail, cleared_at,
+    FileLayout, IllegalTransition, ImportFormat, ImportSource, InvalidMessage, Job, JobMessage, JobOutcome, JobResult,
+    JobSpec, JobState, Label, Lease, LeaseRequest, LineViolation, MAX_INLINE_VIOLATIONS, MAX_TAKEOVERS, NewJob,
+    OpenFile, OpenLane, Position, Progress, RecordFormat, Refusal, Release, Reservation, ResultFile, SavedDigest,
+    Settlement, Tail, cleared_at,
 };
-pub use keys::{ApiKey, ApiKeyHash, KEY_CACHE_TIME, MalformedKey, Principal, Scope, StoredKey, UnknownScope};
+pub use keys::{ApiKey, ApiKeyHash, KEY_CACHE_TIME, Principal, Scope, StoredKey};
 pub use limits::{
-    DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, RateLimit, Tenant, UnknownPlan,
-    Window, next_month,
+    DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, RateLimit, Tenant, Window,
+    next_month,
 };
 pub use timings::{Timings, after, transaction_time};
 pub use uploads::{

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Environment, TenantId};
+use crate::ids::{Environment, InvalidText, TenantId};
 
 /// What a tenant pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,16 +79,12 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The text is none of the plans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a plan is sandbox, starter, pro, team or enterprise")]
-pub struct UnknownPlan;
-
 impl FromStr for Plan {
-    type Err = UnknownPlan;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, UnknownPlan> {
-        Self::ALL.into_iter().find(|plan| plan.as_str() == text).ok_or(UnknownPlan)
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let rule = InvalidText("a plan is sandbox, starter, pro, team or enterprise");
+        Self::ALL.into_iter().find(|plan| plan.as_str() == text).ok_or(rule)
     }
 }
 
