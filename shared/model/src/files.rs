@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 mod chunks;
 mod object_key;
 
-pub use chunks::{ChunkSize, Chunks, FileName, MAX_CHUNKS};
-pub use object_key::{KeyPrefix, ObjectKey, Report};
+pub use chunks::*;
+pub use object_key::*;
 
 /// How an export's files are compressed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

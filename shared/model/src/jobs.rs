@@ -17,17 +17,15 @@ mod result;
 mod spec;
 mod state;
 
-pub use checkpoint::Checkpoint;
-pub use export_checkpoint::{
-    AssemblyState, Cursor, ExportCheckpoint, ExportPlan, OpenFile, OpenLane, Position, SavedDigest, Tail,
-};
-pub use failure::FailureReason;
-pub use label::Label;
-pub use lease::{Lease, LeaseRequest, MAX_TAKEOVERS};
-pub use message::{InvalidMessage, JobMessage};
-pub use result::{DELETIONS_FILE, JobOutcome, JobResult, LineViolation, MAX_INLINE_VIOLATIONS, ResultFile};
-pub use spec::{ExportSpec, FileLayout, ImportFormat, ImportSource, JobSpec, RecordFormat};
-pub use state::{Event, IllegalTransition, JobState, Refusal, Release, cleared_at};
+pub use checkpoint::*;
+pub use export_checkpoint::*;
+pub use failure::*;
+pub use label::*;
+pub use lease::*;
+pub use message::*;
+pub use result::*;
+pub use spec::*;
+pub use state::*;
 
 /// How far a job is, in records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,5 +3,5 @@
 mod plan;
 mod window;
 
-pub use plan::{DEFAULT_BULK_OPERATIONS_PER_HOUR, MAX_BULK_OPERATIONS_PER_HOUR, Month, Plan, Pool, Tenant, next_month};
-pub use window::{RateLimit, Window};
+pub use plan::*;
+pub use window::*;
