@@ -35,18 +35,12 @@ macro_rules! text_id {
                 text.parse()
             }
         }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.0
-            }
-        }
     };
 }
 
 /// A tenant: 1 to 64 of `A-Za-z0-9_-`, so that neither `#` nor `/` can occur in a key made of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct TenantId(String);
 
 text_id!(TenantId);
@@ -140,22 +134,39 @@ fn parse_timed_id(prefix: &str, text: &str) -> Option<Ulid> {
     (text.len() == prefix.len() + 26 && text.ends_with(&id.to_string())).then_some(id)
 }
 
+macro_rules! timed_text_id {
+    ($name:ident, $what:literal, $prefix:literal) => {
+        text_id!($name);
+
+        impl $name {
+            const PREFIX: &str = $prefix;
+
+            /// A new id. Two of the same moment differ by `random`, of which 80 bits count.
+            #[must_use]
+            pub fn new(now: Timestamp, random: u128) -> Self {
+                Self(timed_id(Self::PREFIX, now, random))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidText;
+
+            fn from_str(text: &str) -> Result<Self, InvalidText> {
+                let rule = InvalidText(concat!($what, " is ", $prefix, " and 26 characters"));
+                parse_timed_id(Self::PREFIX, text).map(|_| Self(text.to_owned())).ok_or(rule)
+            }
+        }
+    };
+}
+
 /// A job: `job_` and 26 characters that sort by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct JobId(String);
 
-text_id!(JobId);
+timed_text_id!(JobId, "a job id", "job_");
 
 impl JobId {
-    const PREFIX: &str = "job_";
-
-    /// A new id. Two of the same moment differ by `random`, of which 80 bits count.
-    #[must_use]
-    pub fn new(now: Timestamp, random: u128) -> Self {
-        Self(timed_id(Self::PREFIX, now, random))
-    }
-
     /// When the id was made, to the millisecond.
     #[must_use]
     pub fn created_at(&self) -> Timestamp {
@@ -166,42 +177,12 @@ impl JobId {
     }
 }
 
-impl FromStr for JobId {
-    type Err = InvalidText;
-
-    fn from_str(text: &str) -> Result<Self, InvalidText> {
-        parse_timed_id(Self::PREFIX, text)
-            .map(|_| Self(text.to_owned()))
-            .ok_or(InvalidText("a job id is job_ and 26 characters"))
-    }
-}
-
 /// An upload: `upl_` and 26 characters that sort by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct UploadId(String);
 
-text_id!(UploadId);
-
-impl UploadId {
-    const PREFIX: &str = "upl_";
-
-    /// A new id.
-    #[must_use]
-    pub fn new(now: Timestamp, random: u128) -> Self {
-        Self(timed_id(Self::PREFIX, now, random))
-    }
-}
-
-impl FromStr for UploadId {
-    type Err = InvalidText;
-
-    fn from_str(text: &str) -> Result<Self, InvalidText> {
-        parse_timed_id(Self::PREFIX, text)
-            .map(|_| Self(text.to_owned()))
-            .ok_or(InvalidText("an upload id is upl_ and 26 characters"))
-    }
-}
+timed_text_id!(UploadId, "an upload id", "upl_");
 
 /// A call: `req_` and 26 characters that sort by time. Given to the client, and in every log line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
