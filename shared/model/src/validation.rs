@@ -61,36 +61,25 @@ impl<'a> LineValidator<'a> {
         bytes: &[u8],
         derive: impl FnOnce() -> RecordId,
     ) -> Result<ValidLine, Vec<Violation>> {
-        let Some(mut converter) = self.converter.take() else {
-            return self.schema.scan(bytes).and_then(|record| self.accept(number, record, derive));
+        let Self { schema, tenant, converter, lines_of_ids } = self;
+        let accept = |record: Record<'_>| {
+            let chosen = record.id().cloned();
+            if let Some(first) = chosen.as_ref().and_then(|id| lines_of_ids.get(id)) {
+                return Err(vec![Violation::duplicate_id(*first)]);
+            }
+            let stored = record.into_stored(tenant, derive).map_err(|violation| vec![violation])?;
+            let id_is_derived = chosen.is_none();
+            if let Some(id) = chosen {
+                lines_of_ids.insert(id, number);
+            }
+            Ok(ValidLine { stored, id_is_derived })
         };
-        let validated = converter.convert(bytes).and_then(|()| {
-            let scanned = self.schema.scan(&converter.flat);
-            let valid = scanned.and_then(|record| self.accept(number, record, derive));
-            let valid = valid.map_err(|violations| converter.with_elements(violations))?;
-            converter.take();
-            Ok(valid)
-        });
-        self.converter = Some(converter);
-        validated
-    }
-
-    fn accept(
-        &mut self,
-        number: u64,
-        record: Record<'_>,
-        derive: impl FnOnce() -> RecordId,
-    ) -> Result<ValidLine, Vec<Violation>> {
-        let chosen = record.id().cloned();
-        if let Some(first) = chosen.as_ref().and_then(|id| self.lines_of_ids.get(id)) {
-            return Err(vec![Violation::duplicate_id(*first)]);
-        }
-        let stored = record.into_stored(self.tenant, derive).map_err(|violation| vec![violation])?;
-        let id_is_derived = chosen.is_none();
-        if let Some(id) = chosen {
-            self.lines_of_ids.insert(id, number);
-        }
-        Ok(ValidLine { stored, id_is_derived })
+        let Some(converter) = converter else { return schema.scan(bytes).and_then(accept) };
+        converter.convert(bytes)?;
+        let valid = schema.scan(&converter.flat).and_then(accept);
+        let valid = valid.map_err(|violations| converter.with_elements(violations))?;
+        converter.take();
+        Ok(valid)
     }
 }
 
