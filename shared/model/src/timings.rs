@@ -88,8 +88,5 @@ pub fn transaction_time(started_at: Timestamp) -> Timestamp {
 /// The moment `duration` after `now`.
 #[must_use]
 pub fn after(now: Timestamp, duration: Duration) -> Timestamp {
-    SignedDuration::try_from(duration)
-        .ok()
-        .and_then(|duration| now.checked_add(duration).ok())
-        .unwrap_or(Timestamp::MAX)
+    now.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, UploadId};
@@ -41,14 +41,13 @@ impl Upload {
     /// When its URL ends.
     #[must_use]
     pub fn closes_at(&self) -> Timestamp {
-        let left = UPLOAD_LIFETIME.saturating_sub(URL_LIFETIME);
-        self.expires_at - SignedDuration::try_from(left).unwrap_or_default()
+        self.expires_at - UPLOAD_LIFETIME.saturating_sub(URL_LIFETIME)
     }
 
     /// All uploads that are open at `now` have this id or a later one: ids sort by time.
     #[must_use]
     pub fn oldest_open(now: Timestamp) -> UploadId {
-        UploadId::new(now - SignedDuration::try_from(URL_LIFETIME).unwrap_or_default(), 0)
+        UploadId::new(now - URL_LIFETIME, 0)
     }
 
     /// Whether something may still be uploaded, or imported for the first time within the URL's time.

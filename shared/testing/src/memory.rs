@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ::records::{PackedLine, RecordId, ResourceType};
 use async_trait::async_trait;
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use model::{
     ApiKeyHash, IdempotencyEntry, Job, JobId, Month, ObjectKey, Partition, Pool, Stamp, StoredKey, Tenant, TenantId,
-    Upload, UploadId, Window,
+    Upload, UploadId, Window, after,
 };
 use ports::{Clock, IdSource, JobQueue, KeyStore, PortError};
 use tokio::time::Instant;
@@ -192,10 +192,7 @@ impl MemoryClock {
 
 impl Clock for MemoryClock {
     fn now(&self) -> Timestamp {
-        SignedDuration::try_from(self.started.elapsed())
-            .ok()
-            .and_then(|elapsed| self.start.checked_add(elapsed).ok())
-            .unwrap_or(Timestamp::MAX)
+        after(self.start, self.started.elapsed())
     }
 }
 

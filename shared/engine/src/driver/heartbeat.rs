@@ -335,7 +335,7 @@ fn request(token: &Token, timings: &Timings, now: Timestamp) -> LeaseRequest {
         token: token.clone(),
         expires_at: after(now, timings.lease),
         due_at: after(now, timings.lease + timings.due_grace()),
-        oldest: now - jiff::SignedDuration::try_from(timings.max_age).unwrap_or_default(),
+        oldest: now - timings.max_age,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::civil::DateTime;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,6 @@ use crate::ids::{Environment, InvalidText, TenantId};
 /// What a tenant pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names are the contract's")]
 pub enum Plan {
     Sandbox,
     Starter,
@@ -156,10 +155,10 @@ impl Month {
     #[must_use]
     pub fn forget_at(&self) -> Timestamp {
         format!("{}-01", self.0)
-            .parse::<jiff::civil::Date>()
+            .parse::<Date>()
             .ok()
             .and_then(|first| first.checked_add(14.months()).ok())
-            .and_then(|date| DateTime::from(date).to_zoned(TimeZone::UTC).ok())
+            .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
             .map_or(Timestamp::MAX, |moment| moment.timestamp())
     }
 
@@ -177,7 +176,7 @@ pub fn next_month(now: Timestamp) -> Timestamp {
     today
         .first_of_month()
         .checked_add(1.month())
-        .and_then(|first| DateTime::from(first).to_zoned(TimeZone::UTC))
+        .and_then(|first| first.to_zoned(TimeZone::UTC))
         .map_or(now, |first| first.timestamp())
 }
 
