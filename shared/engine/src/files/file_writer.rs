@@ -181,7 +181,7 @@ impl<P: Clone + Default> FileWriter<P> {
         cut.bytes += content.len() as u64;
         self.under_way.push_back((false, cut));
         let (objects, guard, partition) = (self.objects.clone(), self.guard.clone(), self.name.partition.clone());
-        let key = self.name.chunk(guard.token(), number);
+        let key = ObjectKey::chunk(&self.name, guard.token(), Some(number));
         Some(async move {
             guard.may_call().await;
             objects.put(&partition, &key, content.clone()).await?;
@@ -214,7 +214,7 @@ impl<P: Clone + Default> FileWriter<P> {
             return None;
         }
         let lines = std::mem::take(&mut self.lines);
-        Some((self.name.tail(self.guard.token()), self.content(), lines))
+        Some((ObjectKey::chunk(&self.name, self.guard.token(), None), self.content(), lines))
     }
 
     /// Writes a file that never filled a chunk, under this key.

@@ -40,19 +40,8 @@ impl Default for ChunkSize {
 pub struct FileName {
     pub partition: Partition,
     pub job: JobId,
+    /// Tells the files of a job apart.
     pub file: String,
-}
-
-impl FileName {
-    #[must_use]
-    pub fn chunk(&self, token: &Token, number: u32) -> ObjectKey {
-        ObjectKey::chunk(&self.partition, &self.job, token, &self.file, Some(number))
-    }
-
-    #[must_use]
-    pub fn tail(&self, token: &Token) -> ObjectKey {
-        ObjectKey::chunk(&self.partition, &self.job, token, &self.file, None)
-    }
 }
 
 /// An unbroken run of chunks by one worker.
@@ -90,7 +79,7 @@ impl Chunks {
     #[must_use]
     pub fn key(&self, name: &FileName, number: u32) -> Option<ObjectKey> {
         let run = self.runs.iter().find(|run| (run.first..=run.last).contains(&number))?;
-        Some(name.chunk(&run.token, number))
+        Some(ObjectKey::chunk(name, &run.token, Some(number)))
     }
 }
 
@@ -112,7 +101,7 @@ mod tests {
             file: "0".to_owned(),
         };
         for (number, token) in [(1, 0), (2, 0), (3, 1), (5, 1), (6, 0)] {
-            assert_eq!(chunks.key(&name, number), Some(name.chunk(&tokens[token], number)));
+            assert_eq!(chunks.key(&name, number), Some(ObjectKey::chunk(&name, &tokens[token], Some(number))));
         }
         assert_eq!((chunks.key(&name, 0), chunks.key(&name, 7)), (None, None));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Compression;
+use super::{Compression, FileName};
 use crate::ids::{JobId, Partition, Token, UploadId};
 use crate::job_type::JobType;
 
@@ -44,9 +44,9 @@ impl ObjectKey {
         Self::new("reports", partition, format_args!("{job}/{}/{}", token.as_str(), report.file_name()))
     }
 
-    /// A chunk of a file in the making, or (without a number) its tail. `file` tells the files of a job apart.
+    /// A chunk of a file in the making, or (without a number) its tail.
     #[must_use]
-    pub fn chunk(partition: &Partition, job: &JobId, token: &Token, file: &str, number: Option<u32>) -> Self {
+    pub fn chunk(FileName { partition, job, file }: &FileName, token: &Token, number: Option<u32>) -> Self {
         let token = token.as_str();
         match number {
             Some(number) => Self::new("chunks", partition, format_args!("{job}/{token}/{file}/{number}")),

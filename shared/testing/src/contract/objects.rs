@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use model::{Compression, JobId, KeyPrefix, ObjectKey, Token};
+use model::{Compression, FileName, JobId, KeyPrefix, ObjectKey, Token};
 use ports::{Fetched, FileRemover, IdSource, MultipartStore, ObjectStore, UploadError, UploadedPart, UrlSigner};
 
 use super::Fixture;
@@ -26,7 +26,7 @@ pub async fn objects(objects: &dyn Objects, seed: u64, now: Timestamp) {
 async fn a_removal_takes_one_job_s_files(objects: &dyn Objects, fixture: &Fixture) {
     let (partition, job) = (&fixture.partition, fixture.export_job(1));
     let key = |file| ObjectKey::export(partition, job.id(), &Token::new(1), file, Compression::None);
-    let chunk = ObjectKey::chunk(partition, job.id(), &Token::new(1), "0", Some(1));
+    let chunk = ObjectKey::chunk(&file_name(fixture, job.id()), &Token::new(1), Some(1));
     let other = file(fixture);
     for key in [&key(0), &key(1), &other, &chunk] {
         objects.put(partition, key, Bytes::from_static(b"x")).await.unwrap();
@@ -46,6 +46,10 @@ async fn a_removal_takes_one_job_s_files(objects: &dyn Objects, fixture: &Fixtur
         (None, Some(b"x".to_vec()))
     );
     assert!(matches!(objects.list_parts(partition, &key(2), &upload).await, Err(UploadError::Ended)));
+}
+
+fn file_name(fixture: &Fixture, job: &JobId) -> FileName {
+    FileName { partition: fixture.partition.clone(), job: job.clone(), file: "0".to_owned() }
 }
 
 fn file(fixture: &Fixture) -> ObjectKey {
@@ -90,7 +94,7 @@ async fn a_pinned_content_is_read_or_none(objects: &dyn Objects, fixture: &Fixtu
 async fn chunks_become_visible_together(objects: &dyn Objects, fixture: &Fixture) {
     let (partition, key) = (&fixture.partition, file(fixture));
     let job = JobId::new(fixture.now, fixture.ids.random());
-    let chunk = |number| ObjectKey::chunk(partition, &job, &Token::new(1), "0", Some(number));
+    let chunk = |number| ObjectKey::chunk(&file_name(fixture, &job), &Token::new(1), Some(number));
     let (large, tail) = (Bytes::from(vec![b'a'; 5 << 20]), Bytes::from_static(b"tail"));
     objects.put(partition, &chunk(1), large.clone()).await.unwrap();
     objects.put(partition, &chunk(2), tail.clone()).await.unwrap();
