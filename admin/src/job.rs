@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use model::{Checkpoint, Environment, Job, JobId, JobState, JobType, OpenFile, Partition, Progress, TenantId};
+use model::{Checkpoint, Environment, Job, JobId, JobState, JobType, Partition, Progress, TenantId};
 use ports::{Clock, JobQueue, JobStore};
 use runtime::SystemClock;
 use serde::Serialize;
@@ -107,7 +107,7 @@ impl ShownJob {
                 (None, Some(checkpoint)) => checkpoint.files.len(),
                 (None, None) => 0,
             },
-            open_bytes: checkpoint.and_then(|checkpoint| checkpoint.open.as_ref()).map_or(0, OpenFile::bytes),
+            open_bytes: checkpoint.and_then(|checkpoint| checkpoint.open.as_ref()).map_or(0, |open| open.bytes),
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use model::{
     Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, JobId, JobResult, JobSpec, ObjectKey,
-    OpenFile, Partition, Position, Progress, RecordFormat, ResultFile, SavedDigest, Tail, Token,
+    OpenFile, Partition, Position, Progress, RecordFormat, ResultFile, Tail, Token,
 };
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
 use tokio::time::Instant;
@@ -207,7 +207,7 @@ impl ExportRun<'_> {
     fn checkpoint_file(&mut self, arrived: Cut<Position>, tail: Option<Tail>) {
         let Cut { chunks, digest, records, bytes, position } = arrived;
         self.checkpoint.is_chunked |= chunks.count() > 0 || tail.is_some();
-        let digest = SavedDigest(digest.save());
+        let digest = digest.save();
         self.checkpoint.open = Some(OpenFile { chunks, digest, records, bytes, tail, position, assembly: None });
     }
 

@@ -1,5 +1,7 @@
 //! SHA-256: of what is not kept, and of a file that several workers write one after the other.
 
+use std::fmt;
+
 use base16ct::lower::{decode_vec, encode_string};
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
@@ -29,16 +31,29 @@ impl FileDigest {
         encode_string(&self.0.finalize())
     }
 
-    /// The state in hexadecimal: up to 63 bytes of it are text of a record, so it is never shown. Readable by
-    /// sha2 0.11 only.
     #[must_use]
-    pub fn save(&self) -> String {
-        encode_string(&self.0.serialize())
+    pub fn save(&self) -> SavedDigest {
+        SavedDigest(encode_string(&self.0.serialize()))
     }
+}
 
-    pub fn restore(saved: &str) -> Option<Self> {
-        let state: SerializedState<Sha256> = decode_vec(saved).ok()?.as_slice().try_into().ok()?;
-        Sha256::deserialize(&state).ok().map(Self)
+/// A digest's state in hexadecimal: up to 63 bytes of it are text of a record, so it is never shown. Readable by sha2 0.11
+/// only.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SavedDigest(pub String);
+
+impl SavedDigest {
+    /// The digest, unless another version of `sha2` has saved it.
+    #[must_use]
+    pub fn restore(&self) -> Option<FileDigest> {
+        let state: SerializedState<Sha256> = decode_vec(&self.0).ok()?.as_slice().try_into().ok()?;
+        Sha256::deserialize(&state).ok().map(FileDigest)
+    }
+}
+
+impl fmt::Debug for SavedDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SavedDigest(…)")
     }
 }
 
@@ -55,10 +70,10 @@ mod tests {
     fn a_digest_goes_on_where_it_was_saved() {
         let mut digest = FileDigest::default();
         digest.update(&[b'a'; 100]);
-        let mut other = FileDigest::restore(&digest.save()).unwrap();
+        let mut other = digest.save().restore().unwrap();
         digest.update(b"b");
         other.update(b"b");
         assert_eq!(digest.finish(), other.finish());
-        assert!(FileDigest::restore("00").is_none());
+        assert!(SavedDigest("00".to_owned()).restore().is_none());
     }
 }

@@ -1,7 +1,5 @@
 //! Where an export goes on: decided once, and moved on with every chunk that has arrived.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use records::{RecordId, ResourceType};
 use serde::de::IgnoredAny;
@@ -9,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Progress, ResultFile};
 use crate::changes::Stamp;
-use crate::digest::FileDigest;
+use crate::digest::SavedDigest;
 use crate::files::{Chunks, MultipartId, ObjectKey};
 
 /// The form of a checkpoint. The saved digest can be read by this version of `sha2` only.
@@ -103,25 +101,6 @@ pub struct AssemblyState {
     pub earlier: u32,
 }
 
-/// A digest's state, part of which may be text of a record: never shown.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SavedDigest(pub String);
-
-impl SavedDigest {
-    /// The digest, unless another version of `sha2` has saved it.
-    #[must_use]
-    pub fn restore(&self) -> Option<FileDigest> {
-        FileDigest::restore(&self.0)
-    }
-}
-
-impl fmt::Debug for SavedDigest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("SavedDigest(…)")
-    }
-}
-
 /// Where reading goes on, behind what has been appended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -195,12 +174,6 @@ impl ExportCheckpoint {
 }
 
 impl OpenFile {
-    /// Bytes in its chunks.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     fn records_in_all(&self) -> u64 {
         self.records + self.tail.as_ref().map_or(0, |tail| tail.records)
     }
