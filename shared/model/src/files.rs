@@ -31,5 +31,4 @@ impl Compression {
 
 /// A multipart upload that was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct MultipartId(pub String);

@@ -34,7 +34,6 @@ impl IdempotencyKey {
 
 /// What a call asked for, boiled down: another body under the same key is told apart by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {

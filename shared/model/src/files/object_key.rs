@@ -14,7 +14,6 @@ use crate::job_type::JobType;
 /// The bucket's lifecycle rules and the functions' policies go by the kind. What a worker writes whole has the token
 /// of its lease in the key, so that a zombie worker is harmless: nothing references the objects it writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
 pub struct ObjectKey(String);
 
 /// What objects are for.

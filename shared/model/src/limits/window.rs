@@ -1,13 +1,12 @@
 //! The rolling hour of bulk operations.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// The starts of a tenant's latest bulk operations. A versioned item: a start is added only to the
 /// version that was read, so that two calls at once can never both take the last slot.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Window {
     /// Counts the changes; 0 is a window that was never written.
     pub version: u64,
