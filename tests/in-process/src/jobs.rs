@@ -7,7 +7,7 @@ use engine::{Delivery, JobWorker};
 use model::{
     Compression, Event, ExportSpec, FileLayout, ImportFormat, ImportSource, Job, JobId, JobResult, JobSpec,
     LeaseRequest, Month, NewJob, ObjectKey, Plan, Pool, Principal, RecordFormat, Report, Reservation, ResultFile,
-    Scope, Settlement, Tenant, Token,
+    Scope, Settlement, Tenant, Token, UploadId,
 };
 use ports::{Acceptance, AcceptanceStore, JobStore, UsageStore};
 use records::ResourceType;
@@ -33,7 +33,13 @@ pub fn patients(count: usize) -> String {
 #[must_use]
 pub fn import_of(resource_type: ResourceType, data: &str) -> ImportRequest {
     let data = ImportData::Inline { ndjson: data.to_owned().into(), lines: data.lines().count() as u64 };
-    ImportRequest::new(resource_type, data)
+    ImportRequest { resource_type, data, format: ImportFormat::Flat, label: None, idempotency: None }
+}
+
+/// An import of patients who were uploaded.
+#[must_use]
+pub fn import_of_upload(upload: UploadId) -> ImportRequest {
+    ImportRequest { data: ImportData::Upload(upload), ..import_of(ResourceType::Patient, "") }
 }
 
 /// An export of one type, whole, to one plain file.

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use api::{ImportData, ImportRequest};
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::{Delivery, ImportWorker};
@@ -14,11 +13,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use in_process::jobs::{caller, deliver};
+use in_process::jobs::{caller, deliver, import_of_upload};
 use in_process::{Service, test_partition};
 use model::{FailureReason, JobState, MultipartId, ObjectKey, Partition, Plan};
 use ports::{Fetched, MultipartStore, ObjectHead, ObjectStore, PortError, UploadError, UploadedPart};
-use records::ResourceType;
 
 /// What one import may need beyond what the process has anyway: a goal for imports with many rejected lines.
 const MOST: u64 = 48_000_000;
@@ -132,8 +130,7 @@ async fn import(content: impl Fn() -> (u64, Pieces) + Send + Sync + 'static) -> 
     let who = caller(Plan::Enterprise);
     let (upload, _) = service.uploader().create(&who, 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), "{}\n");
-    let data = ImportData::Upload(upload);
-    let id = service.begin(&who, ImportRequest::new(ResourceType::Patient, data)).await;
+    let id = service.begin(&who, import_of_upload(upload)).await;
     let objects = Arc::new(Malicious { content: Box::new(content), parts: AtomicU32::new(0), size: AtomicU64::new(0) });
     let multipart = Arc::clone(&objects);
     let worker = ImportWorker { objects, multipart, ..service.import_worker() };

@@ -8,10 +8,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use api::{ImportData, ImportRequest};
 use futures::StreamExt;
 use http::StatusCode;
-use in_process::jobs::{export_of, import_of};
+use in_process::jobs::{export_of, import_of, import_of_upload};
 use jiff::SignedDuration;
 use model::{JobResult, ObjectKey};
 use over_http::faults::Fault;
@@ -223,11 +222,7 @@ impl Kind {
     async fn work(self, service: &Unlucky) -> Request {
         match self {
             Self::Import => Request::Import(import_of(ResourceType::Patient, &lines())),
-            Self::ImportOfUpload => {
-                let upload = service.uploaded(&lines()).await;
-                let data = ImportData::Upload(upload);
-                Request::Import(ImportRequest::new(ResourceType::Patient, data))
-            }
+            Self::ImportOfUpload => Request::Import(import_of_upload(service.uploaded(&lines()).await)),
             Self::Export => Request::Export(export_of(ResourceType::Patient)),
         }
     }

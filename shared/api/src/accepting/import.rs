@@ -23,14 +23,6 @@ pub struct ImportRequest {
     pub idempotency: Idempotency,
 }
 
-impl ImportRequest {
-    /// An import of flat records, without a label and a key.
-    #[must_use]
-    pub fn new(resource_type: ResourceType, data: ImportData) -> Self {
-        Self { resource_type, data, format: ImportFormat::Flat, label: None, idempotency: None }
-    }
-}
-
 /// The NDJSON to import.
 #[derive(Debug, Clone)]
 pub enum ImportData {

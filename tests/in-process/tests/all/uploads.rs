@@ -12,7 +12,7 @@ use api::{AcceptJobError, CreateUploadError, ImportData, ImportRequest, Uploader
 use engine::{Delivery, ImportWorker, JobDriver, JobWorker};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use in_process::jobs::{caller, deliver, patients};
+use in_process::jobs::{caller, deliver, import_of, import_of_upload, patients};
 use in_process::network::{Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
 use model::{FailureReason, JobId, JobState, MAX_UPLOAD_BYTES, Month, ObjectKey, Plan, Pool, Principal, UploadId};
@@ -26,16 +26,12 @@ fn pro() -> Principal {
     caller(Plan::Pro)
 }
 
-fn import_of(upload: UploadId) -> ImportRequest {
-    ImportRequest::new(ResourceType::Patient, ImportData::Upload(upload))
-}
-
 /// Uploads a batch and starts its import; the limit of the month is what the plan says.
 async fn start_upload(service: &Service, content: &[u8]) -> (JobId, ObjectKey) {
     let (upload, _) = service.uploader().create(&pro(), 100).await.unwrap();
     let key = ObjectKey::upload(&test_partition(), &upload);
     service.memory.put_object(&key, content.to_vec());
-    (service.begin(&pro(), import_of(upload)).await, key)
+    (service.begin(&pro(), import_of_upload(upload)).await, key)
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -120,7 +116,7 @@ async fn a_month_that_is_full_is_found_out_once() {
     let sandbox = caller(Plan::Sandbox);
     let (upload, _) = service.uploader().create(&sandbox, 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), patients(1_000));
-    let id = service.begin(&sandbox, import_of(upload)).await;
+    let id = service.begin(&sandbox, import_of_upload(upload)).await;
     let worker = service.import_worker();
     // A look and the lease, then the count.
     let script = [Fate::Good, Fate::Good, Fate::Refused, Fate::Good, Fate::Refused];
@@ -138,7 +134,7 @@ async fn an_upload_that_overruns_the_month_fails_before_anything_is_stored() {
     let sandbox = caller(Plan::Sandbox);
     let (upload, _) = service.uploader().create(&sandbox, 100).await.unwrap();
     service.memory.put_object(&ObjectKey::upload(&test_partition(), &upload), patients(1_000));
-    let id = service.begin(&sandbox, import_of(upload)).await;
+    let id = service.begin(&sandbox, import_of_upload(upload)).await;
     service.work().await;
     let failed = service.job(&id).await;
     assert_eq!(failed.state(), &JobState::Failed(FailureReason::MonthlyQuotaExceeded));
@@ -158,7 +154,7 @@ async fn an_upload_that_is_written_to_after_the_start_fails() {
 async fn an_upload_is_its_partition_s_and_good_for_one_import() {
     let service = Service::start().await;
     let try_with = async |who: &Principal, upload: &UploadId| {
-        service.import_starter().start(who, &import_of(upload.clone())).await
+        service.import_starter().start(who, &import_of_upload(upload.clone())).await
     };
     let (upload, _) = service.uploader().create(&pro(), 100).await.unwrap();
     assert!(matches!(try_with(&pro(), &upload).await, Err(AcceptJobError::UploadEmpty)));
@@ -209,9 +205,7 @@ async fn an_exactly_full_month_refuses_an_upload_s_import_before_it_begins() {
     while service.memory.month(&who.partition.tenant, &month).await.unwrap().of(Pool::Shared) < limit {
         service.memory.count_month(&who.partition.tenant, Pool::Shared, &month).await.unwrap();
     }
-    let data = ImportData::Upload(upload);
-    let import = ImportRequest::new(ResourceType::Patient, data);
-    let refused = service.import_starter().start(&who, &import).await;
+    let refused = service.import_starter().start(&who, &import_of_upload(upload)).await;
     assert!(matches!(refused, Err(AcceptJobError::MonthFull)), "{refused:?}");
 }
 
@@ -249,7 +243,7 @@ proptest! {
         let inline = runtime.block_on(async {
             let service = Service::start().await;
             let data = ImportData::Inline { ndjson: content.into(), lines };
-            let import = ImportRequest { data, ..import_of(UploadId::new(Service::at(0), 0)) };
+            let import = ImportRequest { data, ..import_of(ResourceType::Patient, "") };
             let id = service.begin(&pro(), import).await;
             service.work().await;
             let job = service.job(&id).await;

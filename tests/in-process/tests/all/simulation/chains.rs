@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use api::{ImportData, ImportRequest};
+use in_process::jobs::import_of;
 use model::{JobResult, JobState, Stamp, transaction_time};
 use records::{RecordId, ResourceType, Unpacker};
 
@@ -16,9 +16,7 @@ async fn start_import(world: &mut World, number: u64) {
     let data: String = (0..lines)
         .map(|line| format!("{{\"id\":\"r-{}\",\"firstName\":\"J\",\"lastName\":\"D{number}\"}}\n", (line * 7) % 130))
         .collect();
-    let data = ImportData::Inline { ndjson: data.into(), lines };
-    let import = ImportRequest::new(ResourceType::Patient, data);
-    world.start(Call::Import(import)).await;
+    world.start(Call::Import(import_of(ResourceType::Patient, &data))).await;
 }
 
 /// The latest stamp that a line's record may have.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use api::{ImportData, ImportRequest, Uploader};
-use in_process::jobs::report;
+use api::Uploader;
+use in_process::jobs::{import_of, import_of_upload, report};
 use model::{FailureReason, Job, JobId, JobState, ObjectKey, Report};
 use ports::UsageStore;
 use records::ResourceType;
@@ -48,8 +48,7 @@ fn check(world: &World, job: &Job, lines: u64, valid: u64) {
 /// Starts an import; returns the job, its lines, and how many of them are valid.
 pub(crate) async fn start(world: &mut World) -> (JobId, u64, u64) {
     let (data, lines, valid) = batch(world);
-    let data = ImportData::Inline { ndjson: data.into(), lines };
-    let import = ImportRequest::new(ResourceType::Patient, data);
+    let import = import_of(ResourceType::Patient, &data);
     (world.start(Call::Import(import)).await, lines, valid)
 }
 
@@ -72,9 +71,7 @@ pub(crate) async fn of_an_upload(world: &mut World) {
     world.requests += 1;
     let key = ObjectKey::upload(&world.partition, &upload);
     world.memory.put_object(&key, data.clone());
-    let data_of_call = ImportData::Upload(upload);
-    let import = ImportRequest::new(ResourceType::Patient, data_of_call);
-    let id = world.start(Call::Import(import)).await;
+    let id = world.start(Call::Import(import_of_upload(upload))).await;
     let is_changed = world.draw(5) == 0;
     if is_changed {
         world.memory.put_object(&key, data + "{}\n");
