@@ -17,9 +17,9 @@
 )]
 
 mod cancels;
-mod chains;
 mod exports;
 mod imports;
+mod incremental;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ fn simulate(seed: u64) -> (Duration, Seen) {
             2 | 3 => exports::whole(&mut world).await,
             4 => exports::since(&mut world).await,
             5 => cancelled = Some(cancels::at_any_moment(&mut world).await),
-            _ => chains::chain(&mut world).await,
+            _ => incremental::in_a_row(&mut world).await,
         }
         let ended = began.elapsed();
         world.settled().await;

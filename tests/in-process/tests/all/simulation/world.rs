@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{AcceptJobError, Accepted, ExportRequest, ExportStarter, ImportRequest, ImportStarter, JobAcceptor};
+use api::{AcceptJobError, ExportRequest, ExportStarter, ImportRequest, ImportStarter, JobAcceptor};
 use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker, RecordDeleter, Sweeper};
 use in_process::network::{Death, Dependency, Network, Weather};
 use jiff::{SignedDuration, Timestamp};
@@ -188,34 +188,23 @@ impl World {
 
     /// The job of a call that is repeated until it is accepted.
     async fn accepted(&self, who: &Principal, call: &Call) -> JobId {
-        let network = Arc::new(self.network.clone());
-        let acceptor = JobAcceptor {
+        let (network, ids) = (Arc::new(self.network.clone()), self.ids());
+        let acceptor = || JobAcceptor {
             acceptances: network.clone(),
             jobs: network.clone(),
             usage: network.clone(),
             queue: network.clone(),
             clock: self.clock.clone(),
-            ids: self.ids(),
+            ids: ids.clone(),
             timings: Timings::default(),
             retention: Duration::from_hours(168),
         };
-        let imports = ImportStarter { acceptor, objects: network.clone() };
+        let imports = ImportStarter { acceptor: acceptor(), objects: network.clone() };
+        let exports = ExportStarter { acceptor: acceptor() };
         loop {
-            let accepted: Result<Accepted, AcceptJobError> = match call {
+            let accepted = match call {
                 Call::Import(import) => imports.start(who, import).await,
-                Call::Export(export) => {
-                    let acceptor = JobAcceptor {
-                        acceptances: network.clone(),
-                        jobs: network.clone(),
-                        usage: network.clone(),
-                        queue: network.clone(),
-                        clock: self.clock.clone(),
-                        ids: imports.acceptor.ids.clone(),
-                        timings: Timings::default(),
-                        retention: Duration::from_hours(168),
-                    };
-                    ExportStarter { acceptor }.start(who, export).await
-                }
+                Call::Export(export) => exports.start(who, export).await,
             };
             match accepted {
                 Ok(accepted) => return accepted.job_id,

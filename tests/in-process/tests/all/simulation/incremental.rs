@@ -1,5 +1,5 @@
-//! Chains of exports, each with the last one's `transactionTime` as its `since`, while imports write the same ids,
-//! and an operator deletes some: replayed in order, lines stored and then deletions applied, they equal the store.
+//! Incremental exports, each with the last one's `transactionTime` as its `since`, while imports write the same ids, and an
+//! operator deletes some: replayed in order, lines stored and then deletions applied, they equal the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn written(line: &str) -> Stamp {
     Stamp::last_of(exports::last_updated(line).parse().unwrap())
 }
 
-pub(crate) async fn chain(world: &mut World) {
+pub(crate) async fn in_a_row(world: &mut World) {
     let mut replica = BTreeMap::new();
     let mut since = None;
     let rounds = 2 + world.draw(4);
