@@ -26,6 +26,7 @@ pub struct Memory {
     state: Arc<Mutex<State>>,
 }
 
+#[derive(Default)]
 struct State {
     jobs: BTreeMap<(Partition, JobId), Job>,
     records: BTreeMap<records::RecordKey, (Stamp, PackedLine)>,
@@ -65,28 +66,7 @@ impl Memory {
     /// Empty stores whose uploads have at least so many bytes in every part but the last.
     #[must_use]
     pub fn with_least_part(least_part: u64) -> Self {
-        let state = State {
-            jobs: BTreeMap::new(),
-            records: BTreeMap::new(),
-            changes: BTreeMap::new(),
-            deletions: BTreeMap::new(),
-            finds: 0,
-            broken_promises: 0,
-            objects: HashMap::new(),
-            multiparts: HashMap::new(),
-            multiparts_begun: 0,
-            copies: 0,
-            least_part,
-            messages: Vec::new(),
-            keys: HashMap::new(),
-            tenants: HashMap::new(),
-            windows: HashMap::new(),
-            minutes: HashMap::new(),
-            months: HashMap::new(),
-            idempotency: HashMap::new(),
-            uploads: HashMap::new(),
-            upload_slots: HashMap::new(),
-        };
+        let state = State { least_part, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
