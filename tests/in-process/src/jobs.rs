@@ -137,13 +137,7 @@ pub async fn service_with(spec: JobSpec, total: u64) -> (Service, Job) {
 /// What the export of a test asks for.
 #[must_use]
 pub fn an_export() -> JobSpec {
-    JobSpec::Export(ExportSpec {
-        resource_types: vec![ResourceType::Patient],
-        since: Some(Service::at(-86_400)),
-        files: FileLayout::Single,
-        compression: Compression::None,
-        format: RecordFormat::Flat,
-    })
+    JobSpec::Export(ExportSpec { since: Some(Service::at(-86_400)), ..export_of(ResourceType::Patient).spec })
 }
 
 /// What the import of a test asks for.

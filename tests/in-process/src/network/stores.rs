@@ -243,14 +243,11 @@ impl ObjectStore for Network {
         etag: Option<&str>,
         from: u64,
     ) -> Result<Fetched, PortError> {
-        Ok(
-            match Network::read(self, Operation::Objects, ObjectStore::get(&self.memory, partition, key, etag, from))
-                .await?
-            {
-                Fetched::Content { etag, size, body } => Fetched::Content { etag, size, body: self.breaking(body) },
-                other => other,
-            },
-        )
+        let fetching = ObjectStore::get(&self.memory, partition, key, etag, from);
+        Ok(match Network::read(self, Operation::Objects, fetching).await? {
+            Fetched::Content { etag, size, body } => Fetched::Content { etag, size, body: self.breaking(body) },
+            other => other,
+        })
     }
 
     async fn head(&self, partition: &Partition, key: &ObjectKey) -> Result<Option<ObjectHead>, PortError> {
