@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use records::ResourceType;
 
 use crate::output::{DEFAULT_PROFILE, OutputFormat, quoted};
-use crate::values::{TypeParser, delimiter, export_label, since};
+use crate::values::{TypeParser, delimiter, label, since};
 
 mod common;
 
@@ -266,7 +266,7 @@ pub(crate) struct Export {
     #[arg(long, value_enum, default_value_t = ExportFormat::Flat)]
     pub(crate) format: ExportFormat,
     /// A label for the job: up to 64 of A-Za-z0-9 ._:-, never patients' data.
-    #[arg(long, value_name = "TEXT", value_parser = export_label)]
+    #[arg(long, value_name = "TEXT", value_parser = label(64))]
     pub(crate) label: Option<String>,
 }
 

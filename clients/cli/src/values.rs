@@ -7,9 +7,6 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fhir::Unmapped;
 use records::ResourceType;
-use sources::Format;
-use tables::UnknownColumns;
-use transfer::Duplicates;
 
 /// A resource type. Completions know them all; an unknown one names the nearest.
 #[derive(Debug, Clone)]
@@ -66,31 +63,14 @@ pub(crate) fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Which of several records with one id is imported.
-pub(crate) fn duplicates() -> impl TypedValueParser<Value = Duplicates> {
-    one_of(Duplicates::ALL)
-}
-
-/// A format, by its name.
-pub(crate) fn format() -> impl TypedValueParser<Value = Format> {
-    one_of(Format::ALL)
-}
-
-/// What to do with unknown columns, by its name.
-pub(crate) fn unknown_columns() -> impl TypedValueParser<Value = UnknownColumns> {
-    one_of(UnknownColumns::ALL)
-}
-
 /// What becomes of elements of FHIR that records have no member for.
-pub(crate) fn unmapped() -> impl TypedValueParser<Value = Unmapped> {
-    one_of([
-        (Unmapped::Keep, "keep", "Keep them in x-fhir"),
-        (Unmapped::Drop, "drop", "Leave them out, and refuse resources whose meaning that would change"),
-    ])
-}
+pub(crate) const UNMAPPED: [(Unmapped, &str, &str); 2] = [
+    (Unmapped::Keep, "keep", "Keep them in x-fhir"),
+    (Unmapped::Drop, "drop", "Leave them out, and refuse resources whose meaning that would change"),
+];
 
 /// One of these choices, each with its name and what it means.
-fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
+pub(crate) fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     choices: [(T, &'static str, &'static str); N],
 ) -> impl TypedValueParser<Value = T> {
     let values = choices.map(|(_, name, help)| PossibleValue::new(name).help(help));
@@ -99,22 +79,16 @@ fn one_of<T: Copy + Send + Sync + 'static, const N: usize>(
     PossibleValuesParser::new(values).try_map(move |chosen| of_name(chosen).ok_or("unknown choice"))
 }
 
-fn is_label(text: &str, most: usize) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" ._:-".contains(&byte);
-    if (1..=most).contains(&text.len()) && text.bytes().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("must be 1 to {most} of A-Za-z0-9 ._:-"))
+/// A label of at most so many characters.
+pub(crate) fn label(most: usize) -> impl Fn(&str) -> Result<String, String> + Clone {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" ._:-".contains(&byte);
+    move |text: &str| {
+        if (1..=most).contains(&text.len()) && text.bytes().all(is_allowed) {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("must be 1 to {most} of A-Za-z0-9 ._:-"))
+        }
     }
-}
-
-/// A run's label leaves room for the run's and the batch's name.
-pub(crate) fn label(text: &str) -> Result<String, String> {
-    is_label(text, 44)
-}
-
-pub(crate) fn export_label(text: &str) -> Result<String, String> {
-    is_label(text, 64)
 }
 
 pub(crate) fn since(text: &str) -> Result<String, String> {
@@ -130,14 +104,10 @@ const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("must be a number with s, m, h or d, as 90m or 6h".to_owned()),
+    let seconds = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].into_iter().find(|(name, _)| *name == unit);
+    let (Some((_, seconds)), Ok(number)) = (seconds, number.parse::<u64>()) else {
+        return Err("must be a number with s, m, h or d, as 90m or 6h".to_owned());
     };
-    let number: u64 = number.parse().map_err(|_| "must be a number with s, m, h or d, as 90m or 6h".to_owned())?;
     let time = number.checked_mul(seconds).map(Duration::from_secs).filter(|time| *time <= LONGEST);
     time.ok_or_else(|| "must be at most 365d".to_owned())
 }

@@ -9,13 +9,13 @@ use tables::UnknownColumns;
 use transfer::{Duplicates, MaxRejected};
 
 use crate::exit::usage;
-use crate::values::{TypeOrFolder, delimiter, duplicates, duration, format, label, unknown_columns, unmapped};
+use crate::values::{TypeOrFolder, UNMAPPED, delimiter, duration, label, one_of};
 
 /// How files are read.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Reading {
     /// The files' format; by their names unless given (a file without a telling name is NDJSON).
-    #[arg(long, value_parser = format())]
+    #[arg(long, value_parser = one_of(Format::ALL))]
     pub(crate) format: Option<Format>,
     /// A map file, or a folder of them: which column is which field, and how its text is translated (see below).
     #[arg(long, value_name = "FILE|DIR")]
@@ -27,13 +27,13 @@ pub(crate) struct Reading {
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub(crate) delimiter: Option<u8>,
     /// What to do with a column that the type does not define.
-    #[arg(long, value_parser = unknown_columns(), default_value_t = UnknownColumns::Error)]
+    #[arg(long, value_parser = one_of(UnknownColumns::ALL), default_value = "error")]
     pub(crate) unknown: UnknownColumns,
     /// Which of several records with one id is imported, over all files.
-    #[arg(long, value_parser = duplicates(), default_value = "first")]
+    #[arg(long, value_parser = one_of(Duplicates::ALL), default_value = "first")]
     pub(crate) duplicates: Duplicates,
     /// What becomes of elements of FHIR that records have no member for.
-    #[arg(long, value_parser = unmapped(), default_value = "keep")]
+    #[arg(long, value_parser = one_of(UNMAPPED), default_value = "keep")]
     pub(crate) unmapped: Unmapped,
 }
 
@@ -89,7 +89,8 @@ pub(crate) struct Acting {
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// A label for the jobs: up to 44 of A-Za-z0-9 ._:-, never patients' data.
-    #[arg(long, value_name = "TEXT", value_parser = label)]
+    // A job's label may have 64: the names of the run and of the batch take the rest.
+    #[arg(long, value_name = "TEXT", value_parser = label(44))]
     pub(crate) label: Option<String>,
     /// How many rejected records still count as success: a number, or a part as 0.5%.
     #[arg(long, value_name = "N|N%", default_value = "0", value_parser = |text: &str| MaxRejected::try_from(text.to_owned()))]
