@@ -4,6 +4,8 @@
 use std::fmt::Write;
 
 use fhir::LossLine;
+use indicatif::HumanCount;
+use records::ResourceType;
 use transfer::{FhirPlan, Summary};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}\
@@ -62,36 +64,21 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
         row("First step", time(summary.started_at)),
         row("Last step", time(summary.ended_at)),
     ]);
-    rows(page, "Run", &["", ""], &run)?;
-    let files: Vec<_> = summary
-        .files
-        .iter()
-        .map(|file| {
-            let [read, stored, rejected, left_out] =
-                [file.read, file.stored, file.rejected, file.left_out].map(thousands);
-            vec![file.file.clone(), read, stored, rejected, left_out, file.sha256.clone()]
-        })
-        .collect();
-    rows(page, "Files", &["File", "#Read", "#Stored", "#Rejected", "#Left out", "SHA-256"], &files)?;
-    let violations: Vec<_> = summary
-        .violations
-        .iter()
-        .map(|violation| {
-            let column = violation.column.clone().unwrap_or_default();
-            let (code, path) = (violation.code.clone(), violation.path.clone());
-            vec![
-                violation.resource_type.map_or_else(String::new, |of| of.to_string()),
-                column,
-                path,
-                code,
-                thousands(violation.count),
-            ]
-        })
-        .collect();
-    rows(page, "Violations", &["Type", "Column", "Field", "Rule", "#Count"], &violations)?;
+    rows(page, "Run", &["", ""], run)?;
+    let files = summary.files.iter().map(|file| {
+        let [read, stored, rejected, left_out] = [file.read, file.stored, file.rejected, file.left_out].map(thousands);
+        vec![file.file.clone(), read, stored, rejected, left_out, file.sha256.clone()]
+    });
+    rows(page, "Files", &["File", "#Read", "#Stored", "#Rejected", "#Left out", "SHA-256"], files)?;
+    let violations = summary.violations.iter().map(|violation| {
+        let resource_type = violation.resource_type.map(ResourceType::as_str).unwrap_or_default().to_owned();
+        let column = violation.column.clone().unwrap_or_default();
+        let (path, code) = (violation.path.clone(), violation.code.clone());
+        vec![resource_type, column, path, code, thousands(violation.count)]
+    });
+    rows(page, "Violations", &["Type", "Column", "Field", "Rule", "#Count"], violations)?;
     if !summary.warnings.is_empty() {
-        let warnings: Vec<_> = summary.warnings.iter().map(|warning| vec![warning.to_string()]).collect();
-        rows(page, "To look at", &[""], &warnings)?;
+        rows(page, "To look at", &[""], summary.warnings.iter().map(|warning| vec![warning.to_string()]))?;
     }
     if let Some(FhirPlan { unsupported, losses, unread, .. }) = &summary.fhir {
         let lost = losses.iter().map(|LossLine { resource_type, element, records, kept, modifier }| {
@@ -99,52 +86,40 @@ fn write_page(page: &mut String, summary: &Summary) -> std::fmt::Result {
             let meaning = if *modifier { "changes the meaning" } else { "" };
             vec![resource_type.to_string(), element.clone(), kept.to_owned(), meaning.to_owned(), thousands(*records)]
         });
-        rows(
-            page,
-            "Elements of FHIR without a member",
-            &["Type", "Element", "", "", "#Records"],
-            &lost.collect::<Vec<_>>(),
-        )?;
-        let without: Vec<_> = unsupported.iter().map(|(name, count)| vec![name.clone(), thousands(*count)]).collect();
-        rows(page, "No records here for", &["Type", "#Resources"], &without)?;
-        let unread: Vec<_> = unread.iter().map(|file| vec![file.clone()]).collect();
-        rows(page, "Files that were not read", &[""], &unread)?;
+        rows(page, "Elements of FHIR without a member", &["Type", "Element", "", "", "#Records"], lost)?;
+        let without = unsupported.iter().map(|(name, count)| vec![name.clone(), thousands(*count)]);
+        rows(page, "No records here for", &["Type", "#Resources"], without)?;
+        rows(page, "Files that were not read", &[""], unread.iter().map(|file| vec![file.clone()]))?;
     }
-    let jobs: Vec<_> = summary
-        .jobs
-        .iter()
-        .map(|job| {
-            let id = job.job_id.clone().unwrap_or_else(|| "–".to_owned());
-            let state = match &job.reason {
-                Some(reason) => format!("{}: {reason}", job.state),
-                None => job.state.clone(),
-            };
-            let [records, stored, rejected] = [job.records, job.stored, job.rejected].map(thousands);
-            vec![job.batch.to_string(), job.resource_type.to_string(), id, state, records, stored, rejected]
-        })
-        .collect();
-    rows(page, "Jobs", &["#Batch", "Type", "Job", "State", "#Records", "#Stored", "#Rejected"], &jobs)?;
+    let jobs = summary.jobs.iter().map(|job| {
+        let id = job.job_id.clone().unwrap_or_else(|| "–".to_owned());
+        let state = match &job.reason {
+            Some(reason) => format!("{}: {reason}", job.state),
+            None => job.state.clone(),
+        };
+        let [records, stored, rejected] = [job.records, job.stored, job.rejected].map(thousands);
+        vec![job.batch.to_string(), job.resource_type.to_string(), id, state, records, stored, rejected]
+    });
+    rows(page, "Jobs", &["#Batch", "Type", "Job", "State", "#Records", "#Stored", "#Rejected"], jobs)?;
     page.push_str("</body></html>\n");
     Ok(())
 }
 
 /// A number with commas between its thousands.
 fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(number).to_string()
 }
 
 /// A table; a heading with `#` is of numbers.
-fn rows(page: &mut String, title: &str, headings: &[&str], rows: &[Vec<String>]) -> std::fmt::Result {
+fn rows(
+    page: &mut String,
+    title: &str,
+    headings: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> std::fmt::Result {
     writeln!(page, "<h2>{title}</h2>")?;
-    if rows.is_empty() {
+    let mut rows = rows.into_iter().peekable();
+    if rows.peek().is_none() {
         return writeln!(page, "<p>None.</p>");
     }
     let class = |column: usize| {
