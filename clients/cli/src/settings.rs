@@ -16,6 +16,8 @@ use crate::output::Output;
 
 pub(crate) mod profile;
 
+use profile::Profile;
+
 /// What the service sees as `User-Agent`.
 const PRODUCT: &str = concat!("clinik-bulk/", env!("CARGO_PKG_VERSION"));
 /// The environment variable of the key.
@@ -39,27 +41,19 @@ impl Settings {
     pub(crate) fn resolve(global: &Global) -> Result<Self> {
         let (given, key) = (given_url(global)?, given_key(global)?);
         let profile = if given.is_some() && key.is_some() { None } else { profile::load(&global.profile)? };
-        let (url, origin) = match given {
-            Some(given) => given,
-            None => match profile.as_ref().and_then(|profile| profile.url.as_deref()) {
-                Some(url) => (base_url(url)?, format!("from profile {}", global.profile)),
-                None => {
-                    return Err(usage(format!(
-                        "no base URL: give --url, set {URL_VARIABLE}, or run `clinik-bulk login`"
-                    )));
-                }
-            },
+        let url = match given {
+            None => profile_url(profile.as_ref(), global)?,
+            given => given,
         };
+        let (url, origin) = url
+            .ok_or_else(|| usage(format!("no base URL: give --url, set {URL_VARIABLE}, or run `clinik-bulk login`")))?;
         let key = match key {
-            Some(key) => key,
-            None => match profile.map(profile_key).transpose()?.flatten() {
-                Some(key) => key,
-                None => {
-                    let message = format!("no key: give --key-file, set {KEY_VARIABLE}, or run `clinik-bulk login`");
-                    return Err(KeyProblem(message).into());
-                }
-            },
+            None => profile.map(profile_key).transpose()?.flatten(),
+            given => given,
         };
+        let key = key.ok_or_else(|| {
+            KeyProblem(format!("no key: give --key-file, set {KEY_VARIABLE}, or run `clinik-bulk login`"))
+        })?;
         Ok(Self { url, origin, key })
     }
 
@@ -114,6 +108,12 @@ pub(crate) fn given_url(global: &Global) -> Result<Option<(String, String)>> {
     })
 }
 
+/// The base URL of the profile, if it has one, and that it is from there.
+pub(crate) fn profile_url(profile: Option<&Profile>, global: &Global) -> Result<Option<(String, String)>> {
+    let Some(url) = profile.and_then(|profile| profile.url.as_deref()) else { return Ok(None) };
+    Ok(Some((base_url(url)?, format!("from profile {}", global.profile))))
+}
+
 /// The key of `--key-file`.
 pub(crate) fn key_of_file(global: &Global) -> Result<Option<Key>> {
     let Some(file) = &global.key_file else { return Ok(None) };
@@ -143,7 +143,7 @@ pub(crate) fn read_key_from(reader: impl Read) -> Result<String> {
     Ok(text)
 }
 
-fn profile_key(profile: profile::Profile) -> Result<Option<Key>> {
+fn profile_key(profile: Profile) -> Result<Option<Key>> {
     if let Some(key) = profile.key {
         return Ok(Some(Key::parse(key.expose_secret())?));
     }

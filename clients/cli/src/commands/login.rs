@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::{Context, Result};
-use clinikapi::{Key, base_url};
+use clinikapi::Key;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -13,14 +13,12 @@ use crate::output::Output;
 use crate::settings::{self, Settings, profile};
 
 pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
-    let (url, origin) = match settings::given_url(global)? {
-        Some(given) => given,
+    let url = match settings::given_url(global)? {
         // A new key for a known service.
-        None => match profile::load_if_any(&global.profile)?.and_then(|profile| profile.url) {
-            Some(url) => (base_url(&url)?, format!("from profile {}", global.profile)),
-            None => return Err(usage("no base URL: give --url or set CLINIKAPI_BASE_URL")),
-        },
+        None => settings::profile_url(profile::load_if_any(&global.profile)?.as_ref(), global)?,
+        given => given,
     };
+    let (url, origin) = url.ok_or_else(|| usage("no base URL: give --url or set CLINIKAPI_BASE_URL"))?;
     let key = match settings::key_of_file(global)? {
         Some(key) => key,
         None if io::stdin().is_terminal() => {

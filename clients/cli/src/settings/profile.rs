@@ -1,7 +1,7 @@
 //! Profiles: URLs and keys in a file that nobody else may read.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clinikapi::Key;
@@ -34,6 +34,18 @@ pub(crate) fn path() -> Result<PathBuf> {
     Ok(config.context("find the configuration folder: HOME is not set")?.join("clinik-bulk").join("profiles.toml"))
 }
 
+/// The text of the file of the profiles, if there is one.
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        text => text.map(Some).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+fn no_profiles(path: &Path) -> anyhow::Error {
+    usage(format!("{} is no file of profiles", path.display()))
+}
+
 /// The profile of that name. Only one that was not asked for by name may be absent.
 pub(crate) fn load(name: &str) -> Result<Option<Profile>> {
     match load_if_any(name)? {
@@ -47,14 +59,9 @@ pub(crate) fn load(name: &str) -> Result<Option<Profile>> {
 /// The profile of that name, if there is one.
 pub(crate) fn load_if_any(name: &str) -> Result<Option<Profile>> {
     let path = path()?;
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-    };
+    let Some(text) = read(&path)? else { return Ok(None) };
     // The parser's own message quotes the line, and a key may stand there.
-    let mut profiles: BTreeMap<String, Profile> =
-        toml::from_str(&text).map_err(|_| usage(format!("{} is no file of profiles", path.display())))?;
+    let mut profiles: BTreeMap<String, Profile> = toml::from_str(&text).map_err(|_| no_profiles(&path))?;
     let Some(profile) = profiles.remove(name) else { return Ok(None) };
     // A link leads to another file system.
     let knows_modes = || path.canonicalize().map_or(true, |path| path.parent().is_none_or(files::knows_modes));
@@ -74,18 +81,11 @@ pub(crate) fn store(name: &str, url: &str, key: &Key) -> Result<PathBuf> {
     let path = path.canonicalize().unwrap_or(path);
     // Two at once would each write the file without the other's profile.
     let _lock = FolderLock::wait_beside(&path)?;
-    let mut profiles = match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            text.parse::<DocumentMut>().map_err(|_| usage(format!("{} is no file of profiles", path.display())))?
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => DocumentMut::new(),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-    };
+    let text = read(&path)?.unwrap_or_default();
+    let mut profiles: DocumentMut = text.parse().map_err(|_| no_profiles(&path))?;
     // What somebody has written beside it stays.
     let profile = profiles.entry(name).or_insert(Item::Table(Table::new()));
-    let Some(profile) = profile.as_table_like_mut() else {
-        return Err(usage(format!("{} is no file of profiles", path.display())));
-    };
+    let profile = profile.as_table_like_mut().ok_or_else(|| no_profiles(&path))?;
     profile.insert("url", value(url));
     profile.insert("key", value(key.expose()));
     profile.remove("key_command");
