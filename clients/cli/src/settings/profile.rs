@@ -17,14 +17,9 @@ use crate::exit::usage;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
     pub(crate) url: Option<String>,
-    #[serde(default, deserialize_with = "secret")]
     pub(crate) key: Option<SecretString>,
     /// A shell command that prints the key.
     pub(crate) key_command: Option<String>,
-}
-
-fn secret<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
 }
 
 /// The file of the profiles, in the XDG configuration folder.
