@@ -23,22 +23,24 @@ mod validate;
 /// Carries a command out.
 pub(crate) fn run(cli: &Cli, output: &Output) -> Result<Exit> {
     let global = &cli.global;
-    match &cli.command {
+    let done = match &cli.command {
+        // These can also end with rejected records.
+        Command::Validate(arguments) => return validate::validate(arguments, output),
+        Command::Convert(arguments) => return convert::convert(arguments, output),
+        Command::Import(arguments) => return import::import(arguments, global, output),
+        Command::Resume(arguments) => return resume::resume(arguments, global, output),
+        Command::Retry(arguments) => return retry::retry(arguments, global, output),
         Command::Login => login::login(global, output),
         Command::Types { resource_type } => types::types(*resource_type, output),
         Command::Template { resource_type } => types::template(*resource_type, output),
         Command::Map(arguments) => map::map(arguments, output),
-        Command::Validate(arguments) => validate::validate(arguments, output),
-        Command::Convert(arguments) => convert::convert(arguments, output),
-        Command::Import(arguments) => import::import(arguments, global, output),
-        Command::Resume(arguments) => resume::resume(arguments, global, output),
         Command::Status { state } => resume::status(state, output),
-        Command::Retry(arguments) => retry::retry(arguments, global, output),
         Command::Export(arguments) => export::export(arguments, global, output),
         Command::Jobs(command) => jobs::jobs(command, global, output),
         Command::Download { job, out } => export::download(job, out, global, output),
         Command::Limits => jobs::limits(global, output),
         Command::Completions { shell } => shell::completions(*shell, output),
         Command::Man { out } => shell::man(out, output),
-    }
+    };
+    done.map(|()| Exit::Done)
 }

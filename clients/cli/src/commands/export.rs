@@ -16,7 +16,7 @@ use crate::output::{self, Output, OutputFormat};
 use crate::progress::Progress;
 use crate::settings::Settings;
 
-pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Result<Exit> {
+pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Result<()> {
     let to_stdout = arguments.out == Path::new("-");
     if to_stdout && (arguments.per_type || arguments.format == ExportFormat::Fhir) {
         return Err(usage("--per-type and --format fhir write several files: name a folder"));
@@ -46,8 +46,7 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
         let job = exporter.wait(&job_id)?;
         transfer::check_answer(&job, &body)?;
         progress.finish();
-        output::piped(exporter.to_writer(&job, &mut io::stdout().lock()))?;
-        return Ok(Exit::Done);
+        return output::piped(exporter.to_writer(&job, &mut io::stdout().lock()));
     }
     let owner = settings.owner(&settings.limits(&client)?.0);
     let since = match (&arguments.since, arguments.since_last) {
@@ -117,15 +116,12 @@ fn finish(
     output: &Output,
     folder: &Path,
     state: ExportState,
-) -> Result<Exit> {
+) -> Result<()> {
     Output::on_interrupt(&format!("go on with: {}", output.next("resume", folder)));
     let done = exporter.to_folder(folder, state);
     progress.finish();
     match done {
-        Ok(manifest) => {
-            report(&manifest, folder, output)?;
-            Ok(Exit::Done)
-        }
+        Ok(manifest) => report(&manifest, folder, output),
         Err(error) => {
             // A job that has failed does not come back; anything else may be gone on with.
             let is_over = matches!(error.downcast_ref(), Some(Failure::JobFailed(_)));
@@ -167,7 +163,7 @@ fn client_of(owner: &Owner, global: &Global, output: &Output) -> Result<Client> 
 }
 
 /// A complete export is what its manifest says, or is made so.
-pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Global, output: &Output) -> Result<Exit> {
+pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Global, output: &Output) -> Result<()> {
     let _lock = output.lock(folder)?;
     let damaged = transfer::damaged(folder, manifest)?;
     for path in &damaged {
@@ -182,11 +178,10 @@ pub(super) fn resume_complete(folder: &Path, manifest: &Manifest, global: &Globa
     }
     transfer::write_sums(folder, &manifest.files)?;
     output.say(&format!("the export is complete: {} records", manifest.records));
-    output.event_or_document(&manifest)?;
-    Ok(Exit::Done)
+    output.event_or_document(&manifest)
 }
 
-pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<Exit> {
+pub(super) fn resume(folder: &Path, global: &Global, output: &Output) -> Result<()> {
     let _lock = output.lock(folder)?;
     let state = ExportState::load(folder)?;
     let client = client_of(&state.owner, global, output)?;
@@ -207,7 +202,7 @@ fn unfinished(out: &Path, job: &str, owner: &Owner) -> Result<Option<ExportState
     if state.job_id.as_deref() == Some(job) && state.owner == *owner { Ok(Some(state)) } else { Err(other()) }
 }
 
-pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) -> Result<Exit> {
+pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) -> Result<()> {
     let settings = Settings::resolve(global)?;
     let client = settings.client(output)?;
     let polled = client.job(job)?;
@@ -238,6 +233,5 @@ pub(super) fn download(job: &str, out: &Path, global: &Global, output: &Output) 
     }
     let manifest = exporter.download(out, &polled.job, &owner)?;
     progress.finish();
-    report(&manifest, out, output)?;
-    Ok(Exit::Done)
+    report(&manifest, out, output)
 }

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use transfer::{Backoff, Events};
 
 use crate::cli::{Global, Jobs};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::settings::Settings;
 
-pub(super) fn jobs(command: &Jobs, global: &Global, output: &Output) -> Result<Exit> {
+pub(super) fn jobs(command: &Jobs, global: &Global, output: &Output) -> Result<()> {
     let client = Settings::resolve(global)?.client(output)?;
     match command {
         Jobs::List { status, kind, resource_type, limit } => {
@@ -20,18 +20,17 @@ pub(super) fn jobs(command: &Jobs, global: &Global, output: &Output) -> Result<E
             let filters = filters.into_iter().filter(|(_, values)| !values.is_empty());
             let filters: Vec<_> = filters.map(|(name, values)| (name, values.join(","))).collect();
             let jobs = list(&client, &filters, *limit as usize)?;
-            output.list(&jobs, || as_table(&jobs))?;
+            output.list(&jobs, || as_table(&jobs))
         }
-        Jobs::Show { job } => show(&client.job(job)?.raw, output)?,
-        Jobs::Watch { job } => return watch(&client, job, output),
-        Jobs::Cancel { job } => show(&client.cancel(job)?, output)?,
+        Jobs::Show { job } => show(&client.job(job)?.raw, output),
+        Jobs::Watch { job } => watch(&client, job, output),
+        Jobs::Cancel { job } => show(&client.cancel(job)?, output),
         Jobs::Delete { job } => {
             client.delete(job)?;
             output.say(&format!("{job} and its files are deleted"));
-            output.event_or_document(&json!({"event": "deleted", "jobId": job}))?;
+            output.event_or_document(&json!({"event": "deleted", "jobId": job}))
         }
     }
-    Ok(Exit::Done)
 }
 
 fn list(client: &Client, filters: &[(&str, String)], limit: usize) -> Result<Vec<Value>> {
@@ -102,7 +101,7 @@ fn show(job: &Value, output: &Output) -> Result<()> {
     })
 }
 
-fn watch(client: &Client, id: &str, output: &Output) -> Result<Exit> {
+fn watch(client: &Client, id: &str, output: &Output) -> Result<()> {
     let progress = Progress::new(output);
     progress.watching();
     // A wrong address shows at once; an outage behind the first answer is waited out.
@@ -123,16 +122,15 @@ fn watch(client: &Client, id: &str, output: &Output) -> Result<Exit> {
         show(&polled.raw, output)?;
         return match job.status {
             JobStatus::Failed => Err(Failure::JobFailed(format!("job {id} failed: {}", job.reason())).into()),
-            _ => Ok(Exit::Done),
+            _ => Ok(()),
         };
     }
 }
 
-pub(super) fn limits(global: &Global, output: &Output) -> Result<Exit> {
+pub(super) fn limits(global: &Global, output: &Output) -> Result<()> {
     let settings = Settings::resolve(global)?;
     let (limits, raw) = settings.limits(&settings.client(output)?)?;
-    output.result(&raw, || limits_as_text(&limits))?;
-    Ok(Exit::Done)
+    output.result(&raw, || limits_as_text(&limits))
 }
 
 fn limits_as_text(limits: &Limits) -> String {

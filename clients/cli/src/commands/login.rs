@@ -8,11 +8,11 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use crate::cli::Global;
-use crate::exit::{Exit, usage};
+use crate::exit::usage;
 use crate::output::Output;
 use crate::settings::{self, Settings, profile};
 
-pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
+pub(super) fn login(global: &Global, output: &Output) -> Result<()> {
     let url = match settings::given_url(global)? {
         // A new key for a known service.
         None => settings::profile_url(profile::load_if_any(&global.profile)?.as_ref(), global)?,
@@ -42,6 +42,5 @@ pub(super) fn login(global: &Global, output: &Output) -> Result<Exit> {
         path.display()
     ));
     output.event_or_document(&json!({"event": "login", "profile": global.profile, "url": url,
-        "tenantId": limits.tenant_id, "environment": limits.environment, "plan": limits.plan, "file": path}))?;
-    Ok(Exit::Done)
+        "tenantId": limits.tenant_id, "environment": limits.environment, "plan": limits.plan, "file": path}))
 }

@@ -20,10 +20,10 @@ use crate::settings::Settings;
 
 pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Result<Exit> {
     if transfer::is_unfinished(&arguments.state) {
-        return super::export::resume(&arguments.state, global, output);
+        return super::export::resume(&arguments.state, global, output).map(|()| Exit::Done);
     }
     if let Some(manifest) = Manifest::load(&arguments.state)? {
-        return super::export::resume_complete(&arguments.state, &manifest, global, output);
+        return super::export::resume_complete(&arguments.state, &manifest, global, output).map(|()| Exit::Done);
     }
     let folder = StateFolder::open(&arguments.state)?;
     let _lock = output.lock(folder.path())?;
@@ -152,29 +152,25 @@ pub(super) fn edited(folder: &StateFolder) -> Result<Vec<PathBuf>> {
     Ok(edited)
 }
 
-pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
+pub(super) fn status(state: &Path, output: &Output) -> Result<()> {
     if transfer::is_unfinished(state) {
         let export = ExportState::load(state)?;
         let job = export.job_id.clone().unwrap_or_else(|| "not started".to_owned());
-        output.result(&json!({"kind": "export", "finished": false, "jobId": export.job_id}), || {
+        return output.result(&json!({"kind": "export", "finished": false, "jobId": export.job_id}), || {
             format!("export, not complete\njob  {job}\n")
-        })?;
-        return Ok(Exit::Done);
+        });
     }
     if let Some(manifest) = Manifest::load(state)? {
         transfer::check_sizes(state, &manifest)?;
-        output.result(&manifest, || {
+        return output.result(&manifest, || {
             format!("export, complete: {} records in {} files\n", manifest.records, manifest.files.len())
-        })?;
-        return Ok(Exit::Done);
+        });
     }
     let folder = StateFolder::open(state)?;
     let request = ImportRequest::load(&folder.request())?;
     let Some(plan) = Plan::load(&folder, &request)? else {
-        output.result(&json!({"kind": "import", "run": request.run, "finished": false, "planned": false}), || {
-            "import, not planned to the end: nothing was sent\n".to_owned()
-        })?;
-        return Ok(Exit::Done);
+        let document = json!({"kind": "import", "run": request.run, "finished": false, "planned": false});
+        return output.result(&document, || "import, not planned to the end: nothing was sent\n".to_owned());
     };
     let journal = Journal::read(&folder.journal(), plan.batches.len())?;
     let jobs = plan.batches.iter().zip(journal.states()).map(|(batch, state)| {
@@ -200,6 +196,5 @@ pub(super) fn status(state: &Path, output: &Output) -> Result<Exit> {
             ]
         });
         format!("{head}{}", crate::output::columns(&rows.collect::<Vec<_>>()))
-    })?;
-    Ok(Exit::Done)
+    })
 }

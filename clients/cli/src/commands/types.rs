@@ -5,14 +5,12 @@ use records::{Member, ResourceType, ValueRule};
 use serde_json::{Value, json};
 use tables::all_columns;
 
-use crate::exit::Exit;
 use crate::output::{self, Output};
 
-pub(super) fn types(resource_type: Option<ResourceType>, output: &Output) -> Result<Exit> {
+pub(super) fn types(resource_type: Option<ResourceType>, output: &Output) -> Result<()> {
     let Some(resource_type) = resource_type else {
         let names: Vec<_> = ResourceType::ALL.iter().map(|known| json!(known.as_str())).collect();
-        output.list(&names, || format!("{}\n", ResourceType::names(ResourceType::ALL).replace(',', "\n")))?;
-        return Ok(Exit::Done);
+        return output.list(&names, || format!("{}\n", ResourceType::names(ResourceType::ALL).replace(',', "\n")));
     };
     let schema = resource_type.schema();
     let mut fields = Vec::new();
@@ -24,8 +22,7 @@ pub(super) fn types(resource_type: Option<ResourceType>, output: &Output) -> Res
         let rows: Vec<_> =
             fields.into_iter().map(|field| vec![field.path, field.need, field.kind, field.rules]).collect();
         output::columns(&rows)
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 struct Field {
@@ -76,9 +73,8 @@ fn rules(rule: &ValueRule) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-pub(super) fn template(resource_type: ResourceType, output: &Output) -> Result<Exit> {
+pub(super) fn template(resource_type: ResourceType, output: &Output) -> Result<()> {
     let columns = all_columns(&resource_type.schema());
     let documents: Vec<_> = columns.iter().map(|column| json!(column)).collect();
-    output.list(&documents, || format!("{}\n", columns.join(",")))?;
-    Ok(Exit::Done)
+    output.list(&documents, || format!("{}\n", columns.join(",")))
 }
