@@ -88,7 +88,7 @@ impl Output {
     }
 
     /// Results that are a list: a document with all of them, or one a line.
-    pub(crate) fn list(&self, things: &[Value], text: impl FnOnce() -> String) -> Result<()> {
+    pub(crate) fn list(&self, things: &[impl Serialize], text: impl FnOnce() -> String) -> Result<()> {
         match self.format {
             OutputFormat::Text => self.data(harmless(&text()).as_bytes()),
             OutputFormat::Json => self.document(&things),

@@ -2,47 +2,45 @@
 
 use anyhow::Result;
 use records::{Member, ResourceType, ValueRule};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tables::all_columns;
 
 use crate::output::{self, Output};
 
 pub(super) fn types(resource_type: Option<ResourceType>, output: &Output) -> Result<()> {
     let Some(resource_type) = resource_type else {
-        let names: Vec<_> = ResourceType::ALL.iter().map(|known| json!(known.as_str())).collect();
-        return output.list(&names, || format!("{}\n", ResourceType::names(ResourceType::ALL).replace(',', "\n")));
+        let names = || format!("{}\n", ResourceType::names(ResourceType::ALL).replace(',', "\n"));
+        return output.list(ResourceType::ALL, names);
     };
     let schema = resource_type.schema();
     let mut fields = Vec::new();
     for member in schema.members() {
         describe(&member.name, member, &mut fields);
     }
-    let documents: Vec<_> = fields.iter().map(Field::document).collect();
-    output.list(&documents, || {
-        let rows: Vec<_> =
-            fields.into_iter().map(|field| vec![field.path, field.need, field.kind, field.rules]).collect();
-        output::columns(&rows)
+    output.list(&fields, || {
+        let row = |field: &Field| {
+            let need = if field.required { "required" } else { "" };
+            [field.path.as_str(), need, &field.kind, &field.rules].map(str::to_owned).to_vec()
+        };
+        output::columns(&fields.iter().map(row).collect::<Vec<_>>())
     })
 }
 
+/// A field as it is listed. Its members stand in the order of their names, as those of all documents do.
+#[derive(Serialize)]
 struct Field {
     path: String,
-    need: String,
-    kind: String,
+    required: bool,
     rules: String,
-}
-
-impl Field {
-    fn document(&self) -> Value {
-        json!({"path": self.path, "required": self.need == "required", "type": self.kind, "rules": self.rules})
-    }
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 /// A member and all below it.
 fn describe(path: &str, member: &Member, fields: &mut Vec<Field>) {
-    let need = if member.required { "required" } else { "" }.to_owned();
-    fields.push(Field { path: path.to_owned(), need, kind: member.rule.expected(), rules: rules(&member.rule) });
-    below(path, &member.rule, fields);
+    let rule = &member.rule;
+    fields.push(Field { path: path.to_owned(), required: member.required, rules: rules(rule), kind: rule.expected() });
+    below(path, rule, fields);
 }
 
 fn below(path: &str, rule: &ValueRule, fields: &mut Vec<Field>) {
@@ -75,6 +73,5 @@ fn rules(rule: &ValueRule) -> String {
 
 pub(super) fn template(resource_type: ResourceType, output: &Output) -> Result<()> {
     let columns = all_columns(&resource_type.schema());
-    let documents: Vec<_> = columns.iter().map(|column| json!(column)).collect();
-    output.list(&documents, || format!("{}\n", columns.join(",")))
+    output.list(&columns, || format!("{}\n", columns.join(",")))
 }
