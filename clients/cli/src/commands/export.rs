@@ -1,5 +1,6 @@
 //! Exports and downloads.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -62,31 +63,24 @@ pub(super) fn export(arguments: &Export, global: &Global, output: &Output) -> Re
     finish(&exporter, &progress, output, &folder, state)
 }
 
+/// The types to export, each once, in the order in which they were named.
 fn types(arguments: &Export) -> Vec<&'static str> {
-    let all = if arguments.all { ResourceType::ALL } else { arguments.types.as_slice() };
-    let mut types: Vec<&'static str> = Vec::new();
-    for known in all {
-        if !types.contains(&known.as_str()) {
-            types.push(known.as_str());
-        }
-    }
-    types
+    let named = if arguments.all { ResourceType::ALL } else { arguments.types.as_slice() };
+    let mut seen = BTreeSet::new();
+    named.iter().filter(|known| seen.insert(**known)).map(|known| known.as_str()).collect()
 }
 
 fn body(arguments: &Export, types: &[&str], since: Option<String>) -> Value {
-    let mut body = json!({"resourceTypes": types});
-    if let Some(members) = body.as_object_mut() {
-        members.extend(since.map(|since| ("since".to_owned(), json!(since))));
-        members.extend(arguments.label.clone().map(|label| ("label".to_owned(), json!(label))));
-        members.extend(arguments.format.name().map(|format| ("format".to_owned(), json!(format))));
-        if arguments.per_type || arguments.format == ExportFormat::Fhir {
-            members.insert("files".to_owned(), json!("perType"));
-        }
-        if arguments.gzip {
-            members.insert("compression".to_owned(), json!("gzip"));
-        }
-    }
-    body
+    let is_per_type = arguments.per_type || arguments.format == ExportFormat::Fhir;
+    let members = [
+        ("resourceTypes", Some(json!(types))),
+        ("since", since.map(Value::from)),
+        ("label", arguments.label.clone().map(Value::from)),
+        ("format", arguments.format.name().map(Value::from)),
+        ("files", is_per_type.then(|| json!("perType"))),
+        ("compression", arguments.gzip.then(|| json!("gzip"))),
+    ];
+    members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Where the newest complete export in the folder ends. Without one, everything is exported.
