@@ -63,29 +63,6 @@ impl Progress {
         Self { output: output.clone(), state: RefCell::new(state) }
     }
 
-    /// A job is waited for from now on.
-    pub(crate) fn watching(&self) {
-        self.stage("waiting", Unit::Records, 0);
-    }
-
-    fn stage(&self, verb: &'static str, unit: Unit, total: u64) {
-        let mut state = self.state.borrow_mut();
-        (state.verb, state.unit, state.total, state.done) = (verb, unit, total, 0);
-        if let Some(bars) = &state.bars {
-            let count = match unit {
-                Unit::Bytes => "{decimal_bytes}/{decimal_total_bytes}",
-                Unit::Records => "{human_pos}/{human_len} records",
-            };
-            bars.overall.reset();
-            bars.overall.set_length(total);
-            bars.overall.set_message(verb);
-            if let Ok(style) = ProgressStyle::with_template(&format!("{{msg:11}} [{{bar:30}}] {count}")) {
-                bars.overall.set_style(style.progress_chars("=> "));
-            }
-            bars.overall.tick();
-        }
-    }
-
     /// Does something on the terminal while no bar is in its way.
     pub(crate) fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         let bars = self.state.borrow().bars.as_ref().map(|bars| bars.multi.clone());
@@ -126,8 +103,23 @@ impl Events for Progress {
             Stage::Importing => ("importing", Unit::Records),
             Stage::Exporting => ("exporting", Unit::Records),
             Stage::Downloading => ("downloading", Unit::Bytes),
+            Stage::Waiting => ("waiting", Unit::Records),
         };
-        self.stage(verb, unit, total);
+        let mut state = self.state.borrow_mut();
+        (state.verb, state.unit, state.total, state.done) = (verb, unit, total, 0);
+        if let Some(bars) = &state.bars {
+            let count = match unit {
+                Unit::Bytes => "{decimal_bytes}/{decimal_total_bytes}",
+                Unit::Records => "{human_pos}/{human_len} records",
+            };
+            bars.overall.reset();
+            bars.overall.set_length(total);
+            bars.overall.set_message(verb);
+            if let Ok(style) = ProgressStyle::with_template(&format!("{{msg:11}} [{{bar:30}}] {count}")) {
+                bars.overall.set_style(style.progress_chars("=> "));
+            }
+            bars.overall.tick();
+        }
     }
 
     fn advance(&self, done: u64) {

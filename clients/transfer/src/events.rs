@@ -14,6 +14,8 @@ pub enum Stage {
     Exporting,
     /// Files are downloaded, in bytes.
     Downloading,
+    /// A job that somebody has started is waited for.
+    Waiting,
 }
 
 /// Hears what happens.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clinikapi::{Client, JobStatus, Limits};
 use serde_json::{Value, json};
-use transfer::{Backoff, Events};
+use transfer::{Backoff, Events, Stage};
 
 use crate::cli::{Global, Jobs};
 use crate::exit::Failure;
@@ -103,7 +103,7 @@ fn show(job: &Value, output: &Output) -> Result<()> {
 
 fn watch(client: &Client, id: &str, output: &Output) -> Result<()> {
     let progress = Progress::new(output);
-    progress.watching();
+    progress.begin(Stage::Waiting, 0);
     // A wrong address shows at once; an outage behind the first answer is waited out.
     let mut is_known = false;
     loop {
