@@ -6,43 +6,33 @@ pub(crate) use sources::unusable as usage;
 use tables::RowError;
 pub(crate) use transfer::Failure;
 
-/// How a command ended.
+/// How a command ended, with the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done, nothing rejected.
-    Done,
+    Done = 0,
     /// Another failure.
-    Failed,
+    Failed = 1,
     /// The arguments, or a file named by them, cannot be used as they are.
-    Usage,
+    Usage = 2,
     /// Done, with more rejected than `--max-rejected` allows.
-    Rejected,
+    Rejected = 3,
     /// The key is missing, wrong, or lacks a scope.
-    Key,
+    Key = 4,
     /// A job failed or was cancelled.
-    JobFailed,
+    JobFailed = 5,
     /// Not finished: resume.
-    Unfinished,
+    Unfinished = 6,
     /// A limit is used up.
-    Limit,
+    Limit = 7,
     /// A hash or a count is not what it must be.
-    Mismatch,
+    Mismatch = 8,
 }
 
 impl Exit {
     /// The process's exit code.
     pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::Rejected => 3,
-            Self::Key => 4,
-            Self::JobFailed => 5,
-            Self::Unfinished => 6,
-            Self::Limit => 7,
-            Self::Mismatch => 8,
-        }
+        self as u8
     }
 }
 
