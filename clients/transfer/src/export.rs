@@ -57,6 +57,11 @@ impl ExportState {
     pub fn store(&self, folder: &Path) -> Result<()> {
         files::write_json(&folder.join(STATE_FILE), self)
     }
+
+    /// Takes it out of the folder: there is nothing left to go on with.
+    pub fn remove(folder: &Path) -> Result<()> {
+        files::remove(&folder.join(STATE_FILE))
+    }
 }
 
 /// What an export needs.
@@ -81,7 +86,7 @@ impl Exporter<'_> {
             }
             done => done?,
         };
-        files::remove(&folder.join(STATE_FILE))?;
+        ExportState::remove(folder)?;
         Ok(manifest)
     }
 

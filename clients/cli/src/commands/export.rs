@@ -121,7 +121,7 @@ fn finish(
             let is_over = matches!(error.downcast_ref(), Some(Failure::JobFailed(_)));
             let job_id = ExportState::load(folder).ok().and_then(|state| state.job_id);
             if is_over {
-                files::remove(&folder.join("export.json"))?;
+                ExportState::remove(folder)?;
                 FolderLock::remove(folder)?;
                 std::fs::remove_dir(folder).unwrap_or(());
             } else {

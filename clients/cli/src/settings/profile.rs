@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::exit::usage;
+use crate::output::DEFAULT_PROFILE;
 
 /// What a profile says.
 #[derive(Debug, Deserialize)]
@@ -44,7 +45,7 @@ fn no_profiles(path: &Path) -> anyhow::Error {
 /// The profile of that name. Only one that was not asked for by name may be absent.
 pub(crate) fn load(name: &str) -> Result<Option<Profile>> {
     match load_if_any(name)? {
-        None if name != "default" => {
+        None if name != DEFAULT_PROFILE => {
             Err(usage(format!("there is no profile {name}; `clinik-bulk login --profile {name}` makes it")))
         }
         found => Ok(found),
