@@ -37,8 +37,8 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     }
     let planned = Plan::load(&folder, &request)?;
     let settings = settings_of(&request, global)?;
-    let asks = request.owner.environment == "live" && !request.confirmed && !arguments.yes;
-    if asks && !io::stdin().is_terminal() {
+    let is_unconfirmed = request.owner.environment == "live" && !request.confirmed;
+    if is_unconfirmed && !arguments.yes && !io::stdin().is_terminal() {
         return Err(usage("a live key and nobody to ask: add --yes"));
     }
     let client = settings.client(output)?;
@@ -57,8 +57,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     let progress = Progress::new(output);
     let (waiting, is_resumed) = (&arguments.waiting, true);
     let run = Run { client: &client, folder: &folder, output, progress: &progress, waiting, is_resumed };
-    let is_open = request.owner.environment == "live" && !request.confirmed;
-    let Some(plan) = planned.filter(|_| !is_open) else {
+    let Some(plan) = planned.filter(|_| !is_unconfirmed) else {
         // Nothing has been sent yet.
         if let Some(source) = request.from.files().find(|source| is_read_once(&source.path)) {
             let name = source_name(&source.path);
