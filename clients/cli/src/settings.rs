@@ -61,13 +61,13 @@ impl Settings {
     pub(crate) fn limits(&self, client: &Client) -> Result<(Limits, Value)> {
         let Self { url, origin, .. } = self;
         client.limits().map_err(|error| {
-            let nobody = match &error {
+            let is_absent = match &error {
                 ApiError::NotTheApi(_) => true,
                 ApiError::Refused(refused) => refused.status == 404,
                 _ => false,
             };
             let context = match &error {
-                _ if nobody => format!("there is no bulk API at {url} ({origin})"),
+                _ if is_absent => format!("there is no bulk API at {url} ({origin})"),
                 ApiError::Network(_) => format!("{url} ({origin})"),
                 _ => return error.into(),
             };

@@ -40,8 +40,8 @@ pub(crate) struct Reading {
 impl Reading {
     /// What is said of columns needs columns.
     pub(crate) fn check_formats(&self, mut formats: impl Iterator<Item = Format>) -> anyhow::Result<()> {
-        let is_said = self.map.is_some() || self.unknown != UnknownColumns::Error || self.delimiter.is_some();
-        if is_said && !formats.any(Format::is_table) {
+        let needs_columns = self.map.is_some() || self.unknown != UnknownColumns::Error || self.delimiter.is_some();
+        if needs_columns && !formats.any(Format::is_table) {
             return Err(usage("--map, --unknown and --delimiter are for CSV and TSV"));
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::exit::usage;
 use crate::output::Output;
 use crate::progress::Progress;
 
-/// Checks what can be checked before anything is read, and tells what may not be meant.
+/// Checks what can be checked before anything is read, and notes what may not be meant.
 pub(super) fn check(from: &Sources, reading: &transfer::Reading, output: &Output) -> Result<()> {
     for note in transfer::check_sources(from, reading)? {
         output.say(&format!("note: {note}"));

@@ -64,11 +64,11 @@ pub(super) fn summary(summary: &Summary, output: &Output) {
 /// What was read, file by file, and what is no error and can hardly be meant.
 pub(super) fn sources(plan: &Plan, output: &Output) {
     // Of many files those are listed of which there is something to say.
-    let is_told = |source: &&SourcePlan| {
+    let is_listed = |source: &&SourcePlan| {
         plan.sources.len() <= MAX_FILES || source.rejected + source.left_out + source.blank_rows > 0
     };
-    let (told, others): (Vec<_>, Vec<_>) = plan.sources.iter().partition(is_told);
-    for source in told {
+    let (listed, others): (Vec<_>, Vec<_>) = plan.sources.iter().partition(is_listed);
+    for source in listed {
         let left_out = if source.left_out > 0 { format!(", {} left out", source.left_out) } else { String::new() };
         let blank = if source.blank_rows > 0 { format!(", {} empty rows", source.blank_rows) } else { String::new() };
         output.say(&format!(

@@ -87,8 +87,8 @@ fn what_was_deleted_since_is_not_restored() {
     for wrong in [content.replacen("p-001", "p-002", 1), "{\"id\":\"p-001\"}\n".to_owned()] {
         std::fs::write(&file, wrong).unwrap();
         bench.stub.clear_requests();
-        let told = bench.run(&["import", "out", "--state", "other"]);
-        assert!(told.code != 0 && !told.err.contains("p-00"), "{}", told.err);
+        let import = bench.run(&["import", "out", "--state", "other"]);
+        assert!(import.code != 0 && !import.err.contains("p-00"), "{}", import.err);
         assert_eq!(bench.stub.count("POST", ""), 0);
         std::fs::remove_dir_all(bench.path("other")).unwrap();
     }

@@ -61,7 +61,7 @@ fn a_job_is_gone_when_the_service_has_said_so_three_times_and_never_before() {
 
 #[test]
 fn counts_are_kept_when_a_job_ends_and_what_is_gone_is_told() {
-    for (first, code, told) in [("Given0", 0, "all its records are stored"), ("RejectThis", 3, "cannot be told")] {
+    for (first, code, message) in [("Given0", 0, "all its records are stored"), ("RejectThis", 3, "cannot be told")] {
         let bench = Bench::new();
         bench.write("p.ndjson", patients(10_001).replacen("Given0", first, 1));
         bench.stub.on_request(|request, phase| {
@@ -71,7 +71,7 @@ fn counts_are_kept_when_a_job_ends_and_what_is_gone_is_told() {
         bench.import(&["Patient", "p.ndjson", "--wait-for", "1s"]).ends(6);
         bench.stub.no_hook();
         bench.stub.state().jobs.clear();
-        bench.run(&["resume", "state"]).ends(code).says(told).says("10001 read = ");
+        bench.run(&["resume", "state"]).ends(code).says(message).says("10001 read = ");
         let summary = bench.read_json("state/summary.json");
         assert_eq!((summary["open"].as_u64(), summary["finished"].as_bool()), (Some(0), Some(true)));
         assert_eq!(summary["jobs"][0]["state"], "unreported");

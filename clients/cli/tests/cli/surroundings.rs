@@ -20,9 +20,9 @@ fn no_home_does_not_matter_while_url_and_key_are_given() {
         };
         run(command).ends(0);
     }
-    let mut nobody = bare(bench.folder.path(), &["limits"]);
-    nobody.env("CLINIKAPI_BASE_URL", &bench.stub.url);
-    run(nobody).ends(2).says("profiles.toml is no file of profiles");
+    let mut command = bare(bench.folder.path(), &["limits"]);
+    command.env("CLINIKAPI_BASE_URL", &bench.stub.url);
+    run(command).ends(2).says("profiles.toml is no file of profiles");
 }
 
 #[test]
