@@ -1,7 +1,5 @@
 //! Columns that the type does not define.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// What to do with a column that the type does not define.
@@ -24,11 +22,4 @@ impl UnknownColumns {
         (Self::Keep, "keep", "Keep it as a member with text"),
         (Self::Drop, "drop", "Leave it out"),
     ];
-}
-
-impl fmt::Display for UnknownColumns {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.into_iter().find(|(choice, ..)| choice == self).map_or("", |(_, name, _)| name);
-        formatter.write_str(name)
-    }
 }
