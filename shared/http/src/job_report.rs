@@ -2,7 +2,7 @@
 
 use model::{
     ExportSpec, ImportFormat, Job, JobOutcome, JobResult, JobSpec, JobState, JobType, LineViolation,
-    MAX_INLINE_VIOLATIONS, RecordFormat, Report, ResultFile, transaction_time,
+    MAX_INLINE_VIOLATIONS, RecordFormat, Report, ResultFile, ShownViolation, transaction_time,
 };
 use records::ResourceType;
 use serde::Serialize;
@@ -89,21 +89,14 @@ impl FileReport {
 #[serde(untagged)]
 pub enum JobError {
     /// What is wrong with a line.
-    OfLine {
-        /// The line, from 0.
-        index: u64,
-        /// The line, from 1.
-        line: u64,
-        #[serde(flatten)]
-        violation: records::Violation,
-    },
+    OfLine(ShownViolation<LineViolation>),
     /// Why the job failed.
     Fatal { code: &'static str, message: &'static str },
 }
 
 impl From<&LineViolation> for JobError {
-    fn from(LineViolation { line, violation }: &LineViolation) -> Self {
-        Self::OfLine { index: line - 1, line: *line, violation: violation.clone() }
+    fn from(violation: &LineViolation) -> Self {
+        Self::OfLine(ShownViolation::new(violation.clone()))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{ChunkSize, Compression, FailureReason, LineViolation, LossLine, ObjectKey, Report, ResultFile, Token};
+use model::{
+    ChunkSize, Compression, FailureReason, LineViolation, LossLine, ObjectKey, Report, ResultFile, ShownViolation,
+    Token,
+};
 use ports::{IdSource, MultipartStore, ObjectStore, PortError};
-use records::Violation;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -25,15 +27,6 @@ struct ResultLine<'a> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-}
-
-/// A line of the errors report, of the form that the status shows.
-#[derive(Serialize)]
-struct ErrorLine<'a> {
-    index: u64,
-    line: u64,
-    #[serde(flatten)]
-    violation: &'a Violation,
 }
 
 /// One report. Nobody sees it before the job names it.
@@ -154,8 +147,8 @@ impl Reports {
     /// A line that is skipped, and all that is wrong with it.
     pub(super) fn rejected(&mut self, line: u64, violations: &[LineViolation]) {
         self.results.push_line(&ResultLine { line, outcome: "rejected", id: None });
-        for LineViolation { line, violation } in violations {
-            self.errors.push_line(&ErrorLine { index: line - 1, line: *line, violation });
+        for violation in violations {
+            self.errors.push_line(&ShownViolation::new(violation));
         }
     }
 

@@ -1,5 +1,7 @@
 //! What comes of a job.
 
+use std::borrow::Borrow;
+
 use jiff::Timestamp;
 use records::{ResourceType, Violation};
 use serde::{Deserialize, Serialize};
@@ -85,4 +87,18 @@ pub struct LineViolation {
     pub line: u64,
     #[serde(flatten)]
     pub violation: Violation,
+}
+
+/// The form in which clients are shown a violation, by the status and by the errors report: with the line from 0, too.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownViolation<V> {
+    index: u64,
+    #[serde(flatten)]
+    violation: V,
+}
+
+impl<V: Borrow<LineViolation>> ShownViolation<V> {
+    pub fn new(violation: V) -> Self {
+        Self { index: violation.borrow().line - 1, violation }
+    }
 }
