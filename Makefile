@@ -12,7 +12,7 @@ DENY := .tools/cargo-deny@0.20.2
 FUZZ := .tools/cargo-fuzz@0.13.2
 CYCLONEDX := .tools/cargo-cyclonedx@0.5.9
 
-.PHONY: help up down logs demo test smoke roll-back drill quick soak package sbom bench check audit docs fmt tools clean
+.PHONY: help up down logs demo test smoke roll-back drill quick soak soak-rules soak-stack package sbom bench check audit docs fmt tools clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,15 +53,21 @@ quick: ## Pass the tests that need no stack.
 soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, mutants, outages of the clients, permissions, load, fuzzing.
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-run
+	@$(MAKE) --no-print-directory --jobs 2 soak-rules soak-stack
+	@$(LOCAL) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
+	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh
+
+# The two halves of it that run side by side: one computes, the other mostly waits.
+soak-rules:
 	SEEDS=10000 cargo test --package in-process --locked --test all simulation
-	OUTAGES=all cargo test --package clinik-bulk --locked --test cli outages
 	@$(VENV)/bin/python local/mutants.py
+
+soak-stack:
+	OUTAGES=all cargo test --package clinik-bulk --locked --test cli outages
 	@$(LOCAL) exec -- $(VENV)/bin/python local/test-broken.py --hang
 	@$(LOCAL) exec -- cargo test --workspace --locked --test aws_errors -- --ignored
 	@$(LOCAL) exec -- $(VENV)/bin/python local/permissions.py
 	@$(LOCAL) exec -- $(VENV)/bin/python local/test-migration.py 100
-	@$(LOCAL) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1
-	@PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" local/fuzz.sh
 
 ARCH ?= arm64
 

@@ -96,3 +96,18 @@ impl FailureReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MAX_RECORDS, MAX_UPLOAD_BYTES, Timings};
+
+    #[test]
+    fn what_is_told_of_a_limit_is_the_limit() {
+        let told = |reason: FailureReason| reason.message();
+        assert!(told(FailureReason::TooManyRecords).contains(&format!("more than {MAX_RECORDS} records")));
+        assert!(told(FailureReason::UploadTooLarge).contains(&format!("more than {MAX_UPLOAD_BYTES} bytes")));
+        let hours = Timings::default().max_age.as_secs() / 3_600;
+        assert!(told(FailureReason::TooOld).contains(&format!("within {hours} hours")));
+    }
+}
