@@ -135,12 +135,12 @@ fn judged(job: &Job, now: Timestamp) -> String {
 
 async fn list(partition: &Partition, count: u16, stores: &Stores, output: OutputFormat) -> Result<()> {
     let (jobs, now) = (stores.jobs()?, SystemClock.now());
-    let (mut shown, mut behind): (Vec<_>, Option<JobId>) = (Vec::new(), None);
+    let (mut shown, mut after): (Vec<_>, Option<JobId>) = (Vec::new(), None);
     while shown.len() < usize::from(count) {
-        let page = jobs.list(partition, behind.as_ref(), now, usize::from(count) - shown.len()).await?;
+        let page = jobs.list(partition, after.as_ref(), now, usize::from(count) - shown.len()).await?;
         shown.extend(page.jobs.iter().map(|job| ShownJob::new(job, now)));
-        behind = page.next;
-        if behind.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }

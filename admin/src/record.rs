@@ -120,16 +120,16 @@ async fn possible_copies(
     stores: &Stores,
 ) -> Result<Vec<PossibleCopy>> {
     let (jobs, now) = (stores.jobs()?, SystemClock.now());
-    let (mut copies, mut behind): (Vec<_>, Option<JobId>) = (Vec::new(), None);
+    let (mut copies, mut after): (Vec<_>, Option<JobId>) = (Vec::new(), None);
     loop {
-        let page = jobs.list(partition, behind.as_ref(), now, PAGE).await?;
+        let page = jobs.list(partition, after.as_ref(), now, PAGE).await?;
         let of_type = page.jobs.iter().filter(|job| job.spec().resource_types().contains(&resource_type));
         copies.extend(of_type.filter(|job| may_hold(job, written)).map(|job| PossibleCopy {
             what: format!("{} {} ({})", job.job_type().as_str(), job.id(), job.state().name()),
             until: job.expires_at(),
         }));
-        behind = page.next;
-        if behind.is_none() {
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }

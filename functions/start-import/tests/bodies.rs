@@ -126,7 +126,7 @@ async fn an_encoding_is_gzip_and_arrives_as_base64_or_not_at_all() {
     assert_eq!(answer(b"no gzip".to_vec(), &[FHIR, GZIP]).await.0, 400);
     assert_eq!(answer(gzip(of_size(100).as_bytes()), &[FHIR, ("content-encoding", "x-gzip")]).await.0, 202);
     let padded = |padding: &[u8]| [&gzip(of_size(100).as_bytes()), padding].concat();
-    assert_eq!(answer(padded(&[0; 700]), &[FHIR, GZIP]).await.0, 202, "zeros behind gzip are padding");
+    assert_eq!(answer(padded(&[0; 700]), &[FHIR, GZIP]).await.0, 202, "zeros after gzip are padding");
     assert_eq!(answer(padded(b"\0x"), &[FHIR, GZIP]).await.0, 400);
     let mut cut = gzip(of_size(10_000).as_bytes());
     cut.truncate(20);

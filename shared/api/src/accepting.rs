@@ -127,7 +127,7 @@ impl JobAcceptor {
                 Ok(draft) => self.check(who, idempotency, &job_id, draft).await,
                 Err(error) => Err(error),
             };
-            // Read behind the limits: a replay is one, also when the first call has just used them up.
+            // Read after the limits: a replay is one, also when the first call has just used them up.
             let gone = match self.replay(who, idempotency).await? {
                 Replay::Of(accepted) => return Ok(accepted),
                 Replay::None => None,

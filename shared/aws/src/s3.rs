@@ -288,7 +288,7 @@ impl S3Objects {
                     Err(error) => return Err(port_error(OPERATION, &error)),
                 }
             }
-            // What was aborted may be listed for a while: go on behind it.
+            // What was aborted may be listed for a while: go on after it.
             (key_marker, id_marker) = (listed.next_key_marker, listed.next_upload_id_marker);
             if listed.is_truncated != Some(true) || key_marker.is_none() {
                 return Ok(aborted);

@@ -148,7 +148,7 @@ impl ExportRun<'_> {
         Ok(())
     }
 
-    /// The file behind its chunks and the tail that another worker has left, or a new one; `None` when the tail is gone.
+    /// The file after its chunks and the tail that another worker has left, or a new one; `None` when the tail is gone.
     async fn open(&mut self, plan: &FilePlan) -> Result<Option<(Out, Position)>, WorkError> {
         let ExportWorker { objects, chunk_size, .. } = self.worker;
         let compression = plan.compression(self.spec);
@@ -195,7 +195,7 @@ impl ExportRun<'_> {
         LaneReader::new(records.clone(), driver.ids.clone(), self.guard.job().partition(), (index, lane), cursor)
     }
 
-    /// A chunk has arrived: whoever takes over goes on behind the unbroken run.
+    /// A chunk has arrived: whoever takes over goes on after the unbroken run.
     fn sent(&mut self, out: &mut Out, sent: SentChunk) {
         if out.file.sent(sent) {
             self.checkpoint_file(out.file.arrived().clone(), None);
@@ -203,7 +203,7 @@ impl ExportRun<'_> {
         }
     }
 
-    /// The checkpoint covers the unbroken run of chunks, and a tail behind it.
+    /// The checkpoint covers the unbroken run of chunks, and a tail after it.
     fn checkpoint_file(&mut self, arrived: Cut<Position>, tail: Option<Tail>) {
         let Cut { chunks, digest, records, bytes, position } = arrived;
         self.checkpoint.is_chunked |= chunks.count() > 0 || tail.is_some();
@@ -247,7 +247,7 @@ impl ExportRun<'_> {
                 Some(Tail { key, bytes, records })
             }
         };
-        // Also when nothing is appended behind the chunks: cursors may be further.
+        // Also when nothing is appended after the chunks: cursors may be further.
         self.checkpoint_file(Cut { position, ..out.file.arrived().clone() }, tail);
         self.report();
         true

@@ -23,7 +23,7 @@ pub(crate) enum Step {
     Each(String),
     /// `name[selector]`: the entry that has the selector's members.
     Selected { name: String, selector: String },
-    /// `extension[url=U]`, and with `[]` behind it every one of them.
+    /// `extension[url=U]`, and with `[]` after it every one of them.
     Extension { url: String, each: bool },
     /// `resolve()`: the contained resource that the reference before it names.
     Resolve,
@@ -49,23 +49,23 @@ impl Path {
         let mut steps = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
-            let (step, behind) = if let Some(extension) = rest.strip_prefix("extension[url=") {
-                let (url, behind) = extension.split_once(']')?;
-                let (each, behind) = match behind.strip_prefix("[]") {
-                    Some(behind) => (true, behind),
-                    None => (false, behind),
+            let (step, after) = if let Some(extension) = rest.strip_prefix("extension[url=") {
+                let (url, after) = extension.split_once(']')?;
+                let (each, after) = match after.strip_prefix("[]") {
+                    Some(after) => (true, after),
+                    None => (false, after),
                 };
-                (Step::Extension { url: url.to_owned(), each }, behind)
+                (Step::Extension { url: url.to_owned(), each }, after)
             } else {
                 let end = rest.find('.').unwrap_or(rest.len());
-                let (part, behind) = rest.split_at(end);
-                (step(part)?, behind)
+                let (part, after) = rest.split_at(end);
+                (step(part)?, after)
             };
             steps.push(step);
-            rest = match behind.strip_prefix('.') {
+            rest = match after.strip_prefix('.') {
                 Some("") => return None,
                 Some(rest) => rest,
-                None if behind.is_empty() => "",
+                None if after.is_empty() => "",
                 None => return None,
             };
         }

@@ -291,7 +291,7 @@ const HISTORY: &str = "/_history/";
 fn type_and_id(reference: &str) -> Option<(&str, &str)> {
     let (of, id) = reference.split_once('/')?;
     let is_type = of.starts_with(|c: char| c.is_ascii_uppercase()) && of.bytes().all(|byte| byte.is_ascii_alphabetic());
-    // A version behind it says which state was meant; the record has one.
+    // A version after it says which state was meant; the record has one.
     let id = id.split_once(HISTORY).map_or(id, |(id, _)| id);
     (is_type && !id.is_empty() && !id.contains('/')).then_some((of, id))
 }
@@ -311,7 +311,7 @@ fn without_tags(div: &str) -> String {
     while let Some(start) = rest.find('<') {
         let (before, tag) = rest.split_at(start);
         text.push_str(before);
-        rest = tag.split_once('>').map(|(_, behind)| behind).unwrap_or_default();
+        rest = tag.split_once('>').map(|(_, after)| after).unwrap_or_default();
     }
     text.push_str(rest);
     let entities = [

@@ -54,7 +54,7 @@ fn carried(resource_type: ResourceType, of: &'static TypeTable, flat: &Members) 
     resource
 }
 
-/// Writes a record's line as a resource's, behind what `out` holds.
+/// Writes a record's line as a resource's, after what `out` holds.
 ///
 /// # Errors
 /// When the line is no record.

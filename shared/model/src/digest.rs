@@ -17,7 +17,7 @@ pub fn sha256_hex(parts: &[&[u8]]) -> String {
     encode_string(&digest.finalize())
 }
 
-/// The state of a file's SHA-256 behind a part.
+/// The state of a file's SHA-256 after a part.
 #[derive(Clone, Default)]
 pub struct FileDigest(Sha256);
 

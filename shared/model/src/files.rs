@@ -19,7 +19,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// What the names of compressed files end in, behind `.ndjson`.
+    /// What the names of compressed files end in, after `.ndjson`.
     #[must_use]
     pub fn ending(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Read, Write};
 
 use flate2::write::GzDecoder;
 
-/// Inflates gzip as gunzip does: any number of members, and zeros behind the last one are padding.
+/// Inflates gzip as gunzip does: any number of members, and zeros after the last one are padding.
 #[derive(Debug)]
 pub struct Inflater {
     state: State,
@@ -83,7 +83,7 @@ const PIECE: usize = 1 << 14;
 /// Reads what a gzip stream inflates to, as [`Inflater`] does.
 pub struct InflatingReader<R> {
     inner: R,
-    /// `None` behind the end.
+    /// `None` after the end.
     inflater: Option<Inflater>,
     piece: Vec<u8>,
     ready: Cursor<Vec<u8>>,

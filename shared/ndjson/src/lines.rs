@@ -144,7 +144,7 @@ impl LineSplitter {
 #[derive(Debug, Default)]
 pub struct LineCounter {
     terminators: u64,
-    /// Whether there is something behind the last terminator.
+    /// Whether there is something after the last terminator.
     ends_open: bool,
     /// How the input begins: enough to see a byte order mark, and whether anything follows it.
     head: Vec<u8>,

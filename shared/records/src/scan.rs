@@ -2,7 +2,7 @@
 //! where its members stand.
 //!
 //! It builds no tree and copies no member. Violations of the rules are collected; a violation of the grammar
-//! ends the walk, since nothing behind it can be told.
+//! ends the walk, since nothing after it can be told.
 
 use crate::id::RecordId;
 use crate::schema::Schema;

@@ -81,7 +81,8 @@ impl JobLister {
         let (mut jobs, mut after, mut looked_at) = (Vec::new(), after, 0);
         loop {
             let ListedJobs { jobs: listed, next } = self.jobs.list(partition, after.as_ref(), now, limit).await?;
-            looked_at += listed.len();
+            // Also at those that are deleted or expired, which are not listed.
+            looked_at += limit;
             jobs.extend(listed.into_iter().filter(|job| filter.passes(job)));
             after = next;
             if jobs.len() > count || after.is_none() || looked_at >= MAX_LOOKED_AT {

@@ -194,7 +194,7 @@ impl JobStore for DynamoJobs {
     async fn list(
         &self,
         partition: &Partition,
-        behind: Option<&JobId>,
+        after: Option<&JobId>,
         now: Timestamp,
         limit: usize,
     ) -> Result<ListedJobs, PortError> {
@@ -208,7 +208,7 @@ impl JobStore for DynamoJobs {
             .scan_index_forward(false)
             .consistent_read(true)
             .projection_expression(LISTED)
-            .set_exclusive_start_key(behind.map(|behind| job_key(partition, behind)))
+            .set_exclusive_start_key(after.map(|after| job_key(partition, after)))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .send()
             .await

@@ -77,7 +77,7 @@ impl DynamoRecords {
         query.return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 
-    /// What lies under a key by ids of records, from the beginning or behind one.
+    /// What lies under a key by ids of records, from the beginning or after one.
     fn query_ids(&self, pk: String, after: Option<&RecordId>) -> QueryFluentBuilder {
         let start = after.map(|id| key(pk.clone(), id.as_str()));
         self.query(pk).key_condition_expression("pk = :pk").set_exclusive_start_key(start)

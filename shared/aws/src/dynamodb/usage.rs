@@ -318,7 +318,7 @@ impl UsageStore for DynamoUsage {
 
     async fn open_uploads(&self, partition: &Partition, now: Timestamp) -> Result<OpenUploads, PortError> {
         const OPERATION: &str = "list uploads";
-        // Read first: whoever holds a slot here is among the uploads that are read behind it, or will be in a moment.
+        // Read first: whoever holds a slot here is among the uploads that are read after it, or will be in a moment.
         let slots = self.get(OPERATION, slots_key(partition)).await?.unwrap_or_default();
         let broken = || unreadable(OPERATION, "item cannot be read");
         let mut holders = [const { None }; MAX_OPEN_UPLOADS];

@@ -15,7 +15,7 @@ use super::{ExportRun, Out};
 use crate::driver::{Deadlines, Due, Tasks, WorkError, either};
 use crate::files::{FileWriter, SentChunk};
 
-/// A page of a lane, and the reader that goes on behind it.
+/// A page of a lane, and the reader that goes on after it.
 type Page = (LaneReader, Result<Chunk, PortError>);
 
 /// The lanes of a file while they are read.

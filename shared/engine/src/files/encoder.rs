@@ -10,7 +10,7 @@ use model::Compression;
 /// 249 MB/s a core; higher levels take twice the time for a tenth less.
 const GZIP_LEVEL: u32 = 3;
 
-/// Appends lines to a buffer. With gzip what was appended is one member behind what the buffer held before.
+/// Appends lines to a buffer. With gzip what was appended is one member after what the buffer held before.
 pub(super) enum Encoder {
     Plain(BytesMut),
     Gzip(Box<GzEncoder<Writer<BytesMut>>>),

@@ -94,7 +94,7 @@ impl<P: Clone + Default> FileWriter<P> {
         }
     }
 
-    /// Goes on behind the chunks that have arrived, and the tail of so many lines that another worker has left.
+    /// Goes on after the chunks that have arrived, and the tail of so many lines that another worker has left.
     pub(crate) fn resume(self, arrived: Cut<P>, tail: BytesMut, tail_lines: u64) -> Self {
         Self { arrived, carried: tail, lines: tail_lines, ..self }
     }
@@ -117,7 +117,7 @@ impl<P: Clone + Default> FileWriter<P> {
         }
     }
 
-    /// A buffer for the next chunk, behind what is carried over.
+    /// A buffer for the next chunk, after what is carried over.
     fn begin_chunk(&mut self) -> &mut Encoder {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.extend_from_slice(&std::mem::take(&mut self.carried));

@@ -18,7 +18,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 /// So much gzip is inflated at a time: it becomes a thousand times as much at worst.
 const INFLATE_BYTES: usize = 1_024;
 
-/// The bytes of an import, in pieces of bounded size. Ends only behind the last byte of the source.
+/// The bytes of an import, in pieces of bounded size. Ends only after the last byte of the source.
 pub(super) type Source = BoxStream<'static, Result<Bytes, WorkError>>;
 
 /// What reading goes on with.

@@ -61,7 +61,7 @@ pub struct OpenFile {
     pub bytes: u64,
     /// What follows the chunks, and is read back by whoever goes on.
     pub tail: Option<Tail>,
-    /// Where reading goes on, behind chunks and tail.
+    /// Where reading goes on, after chunks and tail.
     pub position: Position,
     /// Once the file is read to its end: how it is put together. The list of chunks does not change any more.
     pub assembly: Option<AssemblyState>,
@@ -101,7 +101,7 @@ pub struct AssemblyState {
     pub earlier: u32,
 }
 
-/// Where reading goes on, behind what has been appended.
+/// Where reading goes on, after what has been appended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {

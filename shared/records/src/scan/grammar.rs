@@ -177,11 +177,11 @@ fn plain_bytes(rest: &[u8]) -> usize {
     let (words, tail) = rest.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        // Flipping this bit puts the quote (0x22) right behind the control characters (0x00 to 0x1f), so
+        // Flipping this bit puts the quote (0x22) right after the control characters (0x00 to 0x1f), so
         // that one comparison finds both.
         let quote_or_control = word ^ (ONES * 0x02);
         let backslash = word ^ (ONES * u64::from(b'\\'));
-        // Each sets the high bit of the bytes looked for; a borrow can only spoil the bytes behind the
+        // Each sets the high bit of the bytes looked for; a borrow can only spoil the bytes after the
         // first one found.
         let found = (quote_or_control.wrapping_sub(ONES * 0x21) & !quote_or_control)
             | (backslash.wrapping_sub(ONES) & !backslash);

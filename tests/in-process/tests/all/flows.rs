@@ -11,8 +11,8 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ExportStarter, JobAcceptor};
-use engine::{Delivery, ExportWorker, ImportWorker, JobWorker, Sweeper};
+use api::{ExportStarter, JobAcceptor, JobFilter, JobLister};
+use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper};
 use in_process::jobs::{caller, deliver, export_of, patients};
 use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, test_partition};
@@ -392,6 +392,20 @@ async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
     assert_eq!((swept.redriven, swept.failed_groups), (1, 1), "a queue that hangs is in no other's way, and is told");
     let age = Duration::from_mins(71).as_millis();
     assert_eq!(swept.oldest_ms.map(u128::from), Some(age), "how old the oldest job is, is looked at first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_looks_at_so_many_jobs_at_most_that_are_no_more() {
+    let service = Service::start().await;
+    for _ in 0..1_100 {
+        service.begin_export().await;
+        tokio::time::advance(Duration::from_hours(1)).await;
+    }
+    tokio::time::advance(Duration::from_hours(24 * 30)).await;
+    let JobDriver { jobs, clock, .. } = service.export_worker().driver;
+    let lister = JobLister { jobs, clock };
+    let first = lister.list(&test_partition(), &JobFilter::default(), None, 1).await.unwrap();
+    assert!(first.jobs.is_empty() && first.next.is_some(), "it goes on with the next call: {:?}", first.next);
 }
 
 #[tokio::test(start_paused = true)]
