@@ -86,6 +86,9 @@ const CODES: [(&str, Kind); 63] = [
     ("XAmzContentSHA256Mismatch", Kind::Unavailable),
 ];
 
+/// For an answer that names no code.
+pub(crate) const NO_CODE: &str = "no code";
+
 /// The code decides, not the status: a 200 may hold an error. A code that we do not know passes by itself when the
 /// service is to blame; else people have to look at it.
 fn kind_of(code: &str, status: u16) -> Kind {
@@ -93,6 +96,8 @@ fn kind_of(code: &str, status: u16) -> Kind {
         Ok(index) => CODES.get(index).map_or(Kind::Defect, |(_, kind)| *kind),
         Err(_) if status == 429 => Kind::Throttled,
         Err(_) if status >= 500 => Kind::Unavailable,
+        // The answer to a HEAD has no body to name it in: S3 says so of a token that has expired.
+        Err(_) if status == 400 && code == NO_CODE => Kind::Unavailable,
         Err(_) => Kind::Refused,
     }
 }
@@ -115,7 +120,7 @@ pub(crate) fn refusal(operation: &'static str, code: &str, status: u16) -> PortE
 pub(crate) fn port_error<E: ProvideErrorMetadata>(operation: &'static str, error: &SdkError<E>) -> PortError {
     match error {
         SdkError::ServiceError(refused) => {
-            refusal(operation, refused.err().code().unwrap_or("no code"), refused.raw().status().as_u16())
+            refusal(operation, refused.err().code().unwrap_or(NO_CODE), refused.raw().status().as_u16())
         }
         SdkError::ConstructionFailure(_) => PortError::defect(operation, "build request"),
         SdkError::DispatchFailure(failure) => {
@@ -154,6 +159,37 @@ mod tests {
         for (code, kind) in CODES {
             assert_eq!(kind_of(code, 400), kind, "{code}");
         }
+    }
+
+    /// What passes by itself pages nobody; what people have to mend does, and at once.
+    #[test]
+    fn each_code_is_of_the_kind_that_operators_need() {
+        for passes in [
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "RequestExpired",
+            "RequestTimeTooSkewed",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "KMS.ThrottlingException",
+            "KmsThrottled",
+            "IncompleteBody",
+            "InvalidRange",
+            "SlowDown",
+            "ProvisionedThroughputExceeded",
+            "TransactionConflict",
+            NO_CODE,
+        ] {
+            assert!(refusal("read", passes, 400).is_transient(), "{passes}");
+        }
+        for mended in ["AccessDenied", "ResourceNotFoundException", "NoSuchBucket", "KmsDisabled", "QueueDoesNotExist"]
+        {
+            assert_eq!(kind_of(mended, 400), Kind::Refused, "{mended}");
+        }
+        for wrong in ["ValidationException", "ValidationError", "SerializationException", "EntityTooSmall"] {
+            assert_eq!(kind_of(wrong, 400), Kind::Defect, "{wrong}");
+        }
+        assert_eq!(kind_of(NO_CODE, 403), Kind::Refused, "a HEAD that is not allowed");
     }
 
     #[test]

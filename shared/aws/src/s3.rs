@@ -21,7 +21,7 @@ use ports::{
     UrlSigner,
 };
 
-use crate::error::{port_error, refusal, unreadable};
+use crate::error::{NO_CODE, port_error, refusal, unreadable};
 
 /// The media type of NDJSON.
 const NDJSON: &str = "application/x-ndjson";
@@ -265,7 +265,7 @@ impl S3Objects {
             let sent = self.client.delete_objects().bucket(&self.bucket).delete(delete).send().await;
             let sent = sent.map_err(|error| port_error(OPERATION, &error))?;
             if let Some(failed) = sent.errors().first() {
-                return Err(refusal(OPERATION, failed.code().unwrap_or("no code"), 200));
+                return Err(refusal(OPERATION, failed.code().unwrap_or(NO_CODE), 200));
             }
         }
         Ok(deleted)
