@@ -17,6 +17,7 @@ mod resume;
 mod retry;
 mod shell;
 mod show;
+mod successor;
 mod types;
 mod validate;
 

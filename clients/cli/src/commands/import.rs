@@ -12,6 +12,7 @@ use transfer::{
 };
 
 use super::show;
+use super::successor::Successor;
 use crate::cli::{Acting, Global, Import, Reading, Waiting};
 use crate::exit::{Exit, Failure, usage};
 use crate::output::{Output, error_value, with};
@@ -132,11 +133,11 @@ pub(super) fn start(
     }
     // Before it can be resumed, and once it can: whoever retries again knows whether something may have been sent.
     if let Some(of) = &of {
-        super::retry::write_down(of.first, &folder, false)?;
+        Successor::write(of.first, &folder, false)?;
     }
     folder.begin(&request)?;
     if let Some(of) = &of {
-        super::retry::write_down(of.first, &folder, true)?;
+        Successor::write(of.first, &folder, true)?;
     }
     output.say(&format!("to {}, with a {} key", settings.url, settings.key.environment()));
     output.say(&format!("state folder: {}", files::shown(folder.path())));

@@ -12,6 +12,7 @@ use transfer::{
 };
 
 use super::import::{self, Run};
+use super::successor::Successor;
 use crate::cli::{Global, Resume};
 use crate::exit::{Exit, usage};
 use crate::output::Output;
@@ -47,7 +48,7 @@ pub(super) fn resume(arguments: &Resume, global: &Global, output: &Output) -> Re
     if let Some(first) = &request.retry_of {
         // As when the process died in between.
         match StateFolder::open(first) {
-            Ok(_) => super::retry::write_down(first, &folder, true)?,
+            Ok(_) => Successor::write(first, &folder, true)?,
             Err(_) => output.warn(&format!(
                 "{} is gone: nothing keeps its rejected records from being imported once more",
                 files::shown(first)

@@ -7,31 +7,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use records::ResourceType;
-use serde::{Deserialize, Serialize};
 use transfer::{
     BatchPlan, BatchState, ImportRequest, Journal, Plan, Reading, StateFolder, Summary, may_begin_anew, resolve_sources,
 };
 
 use super::import;
 use super::resume::{edited, settings_of};
+use super::successor::Successor;
 use crate::cli::{Global, Retry};
 use crate::exit::{Exit, usage};
 use crate::output::Output;
-
-/// What an import's rejected records became, written down before any of them is sent again.
-#[derive(Serialize, Deserialize)]
-struct Retried {
-    /// The state folder of the import that took them.
-    folder: PathBuf,
-    /// Whether that import has begun: from then on it may have sent them, whatever its folder holds now.
-    begun: bool,
-}
-
-/// Writes down in the folder of the first import that the one which takes its rejected records has begun, or is about to.
-pub(super) fn write_down(first: &Path, folder: &StateFolder, begun: bool) -> Result<()> {
-    let retried = Retried { folder: folder.path().to_owned(), begun };
-    files::write_json(&StateFolder::open(first)?.retried(), &retried)
-}
 
 pub(super) fn retry(arguments: &Retry, global: &Global, output: &Output) -> Result<Exit> {
     let folder = StateFolder::open(&arguments.of)?;
@@ -125,7 +110,7 @@ fn check_retried(folder: &StateFolder, output: &Output) -> Result<()> {
     if !folder.retried().exists() {
         return Ok(());
     }
-    let Retried { folder: earlier, begun } = files::read_json(&folder.retried())?;
+    let Successor { folder: earlier, begun } = Successor::read(folder)?;
     if StateFolder::open(&earlier).is_err() {
         if earlier.exists() && !begun {
             return Ok(());

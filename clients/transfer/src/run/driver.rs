@@ -8,7 +8,6 @@ use clinikapi::{Client, Job, JobStatus, Upload};
 use serde_json::json;
 
 use super::collect::{check_counts, collect};
-use super::start::Start;
 use crate::backoff::{Backoff, announce_slot, in_words, is_not_found, job_of_kind};
 use crate::events::{Events, Stage};
 use crate::failure::mismatch;
@@ -93,6 +92,14 @@ struct Schedule {
     backoff: Backoff,
     polls: BTreeMap<usize, Instant>,
     progress: BTreeMap<usize, u64>,
+}
+
+/// What starting a batch came to.
+pub(super) enum Start {
+    Running,
+    /// The limit's next slot is so far away.
+    NoSlot(Duration),
+    MonthUsedUp(String),
 }
 
 impl<'a> Driver<'a> {

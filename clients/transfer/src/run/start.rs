@@ -2,27 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clinikapi::{ApiError, UploadFate};
 use serde_json::json;
 
-use super::driver::Driver;
+use super::driver::{Driver, Start};
 use crate::failure::mismatch;
 use crate::plan::{BatchPlan, ImportRequest};
 use crate::state::BatchState;
 
 /// An upload that the store refuses is made anew so often.
 const UPLOADS: u32 = 3;
-
-/// What starting a batch came to.
-pub(super) enum Start {
-    Running,
-    /// The limit's next slot is so far away.
-    NoSlot(Duration),
-    MonthUsedUp(String),
-}
 
 impl Driver<'_> {
     /// Brings a batch up to the point where its job runs.

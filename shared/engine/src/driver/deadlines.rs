@@ -71,6 +71,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_last_step_has_its_whole_time_or_half_of_a_short_invocation() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let by = |complete, deadline| complete_by(Duration::from_secs(complete), began, after(deadline));
+        assert_eq!((by(600, 870), by(600, 601)), (after(270), after(1)));
+        assert_eq!((by(600, 600), by(600, 60)), (after(300), after(30)), "there is no time before it");
+        assert_eq!(by(600, 0), began);
+    }
+
+    #[test]
     fn a_slice_ends_and_only_waiting_stalls() {
         let began = Instant::now();
         let second = |number| began + Duration::from_secs(number);
