@@ -115,8 +115,8 @@ impl Job {
     #[must_use]
     pub fn reason(&self) -> String {
         match self.errors.first() {
-            Some(fault) if fault.message.is_empty() => fault.code.clone(),
-            Some(fault) => format!("{} ({})", fault.message, fault.code),
+            Some(error) if error.message.is_empty() => error.code.clone(),
+            Some(error) => format!("{} ({})", error.message, error.code),
             None if self.outcome == Some(Outcome::Cancelled) => "cancelled".to_owned(),
             None => "no reason given".to_owned(),
         }

@@ -17,7 +17,7 @@ pub struct StartExport {
     pub starter: ExportStarter,
 }
 
-/// The body, before it is validated: every member may be anything, so that all faults are found at once.
+/// The body, before it is validated: every member may be anything, so that all violations are found at once.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ExportBody<'a> {

@@ -21,7 +21,7 @@ payload_tests! {
     all_patients: "all-patients",
     as_fhir: "as-fhir",
     future_since: "future-since",
-    many_faults: "many-faults",
+    many_violations: "many-violations",
     misspelled_since: "misspelled-since",
     missing_types: "missing-types",
     no_key: "no-key",

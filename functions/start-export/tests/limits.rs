@@ -67,7 +67,7 @@ async fn of_fifty_starts_at_once_exactly_five_are_accepted() {
 async fn refused_calls_take_no_operation() {
     let service = Service::start().await;
     let api = api(&service);
-    for name in ["missing-types", "many-faults", "no-key"] {
+    for name in ["missing-types", "many-violations", "no-key"] {
         assert!(api.handle(request("start-export", name)).await.status().is_client_error());
     }
     assert_eq!(call(&api).await["body"]["meta"]["rateLimitRemaining"], 4);

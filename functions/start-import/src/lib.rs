@@ -15,7 +15,7 @@ pub struct StartImport {
     pub starter: ImportStarter,
 }
 
-/// The body, before it is validated: every member may be anything, so that all faults are found at once.
+/// The body, before it is validated: every member may be anything, so that all violations are found at once.
 /// The data stays as it came until it is known to be a string, since it may be megabytes.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// The endpoint. It has no way to jobs, records or files.
 pub struct ValidateRecords;
 
-/// The body, before it is validated: every member may be anything, so that all faults are found at once.
+/// The body, before it is validated: every member may be anything, so that all violations are found at once.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct BatchBody<'a> {

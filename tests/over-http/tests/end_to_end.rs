@@ -113,7 +113,7 @@ fn samples_of_every_type_go_in_and_come_out_and_in_again() {
 #[test]
 fn invalid_lines_are_reported_and_the_others_stored() {
     let client = pro("faults");
-    let job = client.imported("Patient", &sample("patients-with-faults"));
+    let job = client.imported("Patient", &sample("patients-with-violations"));
     assert_eq!(job["status"], "completed");
     assert_eq!((&job["succeededRecords"], &job["failedRecords"]), (&json!(1), &json!(6)));
     let errors: Vec<_> = job["errors"]
@@ -296,7 +296,7 @@ fn the_same_call_said_again_is_one_job() {
 #[test]
 fn an_upload_goes_in_by_its_url_and_comes_back_with_reports() {
     let client = pro("uploads");
-    let data = sample("records/Patient") + &sample("patients-with-faults");
+    let data = sample("records/Patient") + &sample("patients-with-violations");
     let created = client.create_upload(data.len());
     assert_eq!(created.status, 201, "{created:?}");
     let upload = created.data();
