@@ -6,13 +6,14 @@
 mod charging;
 mod lost_answers;
 mod metrics;
+mod sweeping;
 mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::{ExportStarter, JobAcceptor, JobFilter, JobLister};
-use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper};
+use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker};
 use in_process::jobs::{caller, deliver, export_of, patients};
 use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, test_partition};
@@ -320,20 +321,6 @@ async fn near_its_deadline_a_processor_yields_and_a_fresh_one_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_waits_in_a_long_queue_is_redriven_ever_more_seldom() {
-    let service = Service::start().await;
-    let _id = service.begin_export().await;
-    let mut redriven = Vec::new();
-    for minute in 1..=80 {
-        tokio::time::advance(Duration::from_mins(1)).await;
-        if service.sweep().await.redriven > 0 {
-            redriven.push(minute);
-        }
-    }
-    assert_eq!(redriven, [5, 15, 35, 75]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn one_write_that_fails_hardly_slows_an_import() {
     let latency = Fate::Late(Duration::from_millis(10));
     let time_of = async |faults: &[(usize, Fate)]| {
@@ -374,27 +361,6 @@ async fn throttled_pages_defer_no_export() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
-    let service = Service::start().await;
-    let (hung, other) = (service.begin_export().await, service.begin_import(&patients(1)).await);
-    tokio::time::advance(Duration::from_mins(10)).await;
-    let dead = Sweeper { exports: dead_queue(), ..service.sweeper() };
-    let swept = dead.sweep(Instant::now() + Duration::from_mins(1)).await;
-    assert_eq!((swept.redriven, swept.errors), (1, 1), "{other} is redriven beside {hung}");
-    tokio::time::advance(Duration::from_mins(1)).await;
-    let swept = service.sweep().await;
-    assert_eq!((swept.redriven, swept.errors), (1, 0), "the next sweep sends what could not be sent");
-    tokio::time::advance(Duration::from_hours(1)).await;
-    let hanging = Sweeper { imports: hanging_queue(), ..service.sweeper() };
-    let began = Instant::now();
-    let swept = hanging.sweep(began + Duration::from_secs(30)).await;
-    assert_eq!(began.elapsed(), Duration::from_secs(30));
-    assert_eq!((swept.redriven, swept.failed_groups), (1, 1), "a queue that hangs is in no other's way, and is told");
-    let age = Duration::from_mins(71).as_millis();
-    assert_eq!(swept.oldest_ms.map(u128::from), Some(age), "how old the oldest job is, is looked at first");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_list_looks_at_so_many_jobs_at_most_that_are_no_more() {
     let service = Service::start().await;
     for _ in 0..1_100 {
@@ -406,18 +372,4 @@ async fn a_list_looks_at_so_many_jobs_at_most_that_are_no_more() {
     let lister = JobLister { jobs, clock };
     let first = lister.list(&test_partition(), &JobFilter::default(), None, 1).await.unwrap();
     assert!(first.jobs.is_empty() && first.next.is_some(), "it goes on with the next call: {:?}", first.next);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_sweep_that_cannot_look_at_all_jobs_is_none() {
-    let service = Service::start().await;
-    let _id = service.begin_export().await;
-    tokio::time::advance(Duration::from_mins(10)).await;
-    for fate in [Fate::Refused, Fate::Hangs] {
-        // The first group's call.
-        let jobs = Network::scripted(&service.memory, Operation::Job, [fate]);
-        let sweeper = Sweeper { jobs, ..service.sweeper() };
-        let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
-        assert_eq!((swept.failed_groups, swept.oldest_ms), (1, None), "{fate:?}: what is not known is not told");
-    }
 }
