@@ -86,22 +86,23 @@ impl<'a> Scan<'a> {
 
     /// The record itself: its head members are taken out, the others validated and kept.
     fn record(&mut self, schema: &'a Schema) -> Result<(), Invalid> {
-        // Each with whether it has been seen.
-        let mut heads = [("resourceType", false), ("id", false), ("meta", false)];
+        // A constant: each name of each record is compared with them.
+        const HEAD: [&str; 3] = ["resourceType", "id", "meta"];
+        let mut seen = [false; HEAD.len()];
         let mut object = rules::OpenObject::new(&schema.root, self.names.len());
         let mut run: Option<(usize, usize)> = None;
         self.members(|scan, name, start| {
-            if let Some((head, seen)) = heads.iter_mut().find(|(head, _)| *head == name) {
+            if let Some((at, head)) = HEAD.iter().enumerate().find(|(_, head)| **head == name) {
                 if let Some((start, end)) = run.take() {
                     scan.record.members.extend(scan.cursor.slice(start, end));
                 }
                 scan.report.enter(Segment::Member(head));
-                if std::mem::replace(seen, true) {
+                if seen.get_mut(at).is_some_and(|seen| std::mem::replace(seen, true)) {
                     scan.report.duplicate_member();
                 }
-                match *head {
-                    "resourceType" => scan.resource_type(schema)?,
-                    "id" => scan.id()?,
+                match at {
+                    0 => scan.resource_type(schema)?,
+                    1 => scan.id()?,
                     _ => scan.meta()?,
                 }
                 scan.report.leave();
