@@ -212,26 +212,28 @@ impl JobDriver {
     async fn lease_lost(&self, guard: &LeaseGuard, tried: &[Job]) -> Delivery {
         let (partition, id) = (guard.job().partition(), guard.job().id());
         let look = || in_time("read job", self.jobs.read(partition, id));
-        let found = retry(LOOKS, self.ids.as_ref(), PortError::is_transient, look).await;
-        // An end of ours whose answer was lost until the lease was.
-        if let Ok(Some(job)) = &found
-            && job.has_ended()
-            && tried.contains(job)
-        {
-            job_ended(job, self.clock.now());
-        }
-        match found {
-            Ok(Some(job)) if matches!(job.state(), JobState::Failed(_)) => {
-                self.settle_cancelled(job.clone(), guard.token(), guard.begun()).await;
-                remove_results(self.files.as_ref(), &job).await;
-                Delivery::AlreadyEnded
-            }
-            Ok(_) => {
-                tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
-                Delivery::LeaseLost
-            }
+        let found = match retry(LOOKS, self.ids.as_ref(), PortError::is_transient, look).await {
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "look at job");
+                return Delivery::LeaseLost;
+            }
+        };
+        // An end of ours whose answer was lost until the lease was.
+        let ours = found.as_ref().filter(|job| job.has_ended() && tried.contains(job));
+        if let Some(job) = ours {
+            job_ended(job, self.clock.now());
+        }
+        let is_ours = ours.is_some();
+        match found {
+            Some(job) if matches!(job.state(), JobState::Failed(_)) => {
+                self.settle_cancelled(job.clone(), guard.token(), guard.begun()).await;
+                remove_results(self.files.as_ref(), &job).await;
+                if is_ours { Delivery::Done } else { Delivery::AlreadyEnded }
+            }
+            _ if is_ours => Delivery::Done,
+            _ => {
+                tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
                 Delivery::LeaseLost
             }
         }

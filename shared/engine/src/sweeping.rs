@@ -16,7 +16,7 @@ const PAGE: usize = 100;
 /// How many of a group are redriven at once.
 const MAX_CONCURRENCY: usize = 8;
 
-/// When a job is due again whose message could not be sent: for the next sweep, and not for this one.
+/// When a job is due again until its message is sent: for the next sweep, and not for this one.
 const NEXT_SWEEP: Duration = Duration::from_secs(1);
 
 /// Redrives due jobs. It looks no deeper than their keys, and never touches a lease: whoever gets the message finds out
@@ -110,18 +110,12 @@ impl Sweeper {
         }
     }
 
-    /// Moves the job on first: when the message is lost too, the job is due again later. False when somebody else has
-    /// moved it.
+    /// Until its message is sent the job is due in the next sweep, and only then later: wherever this is dropped, nothing is
+    /// forgotten. False when somebody else has moved it.
     async fn redrive(&self, due: &DueJob) -> Result<bool, PortError> {
         let now = self.clock.now();
-        // A job that has not started waits in a queue: it is due in 5, 10, 20 … minutes, so that a long queue is not
-        // fed.
-        let age = match due.group.stage {
-            Stage::Pending => now.duration_since(due.job_id.created_at()),
-            Stage::Started | Stage::Ended => SignedDuration::ZERO,
-        };
-        let until = after(now, self.timings.redrive + age.try_into().unwrap_or_default());
-        if !self.jobs.postpone(due, until).await? {
+        let next_sweep = after(now, NEXT_SWEEP);
+        if !self.jobs.postpone(due, next_sweep).await? {
             return Ok(false);
         }
         let queue = match due.group.job_type {
@@ -129,12 +123,21 @@ impl Sweeper {
             JobType::Export => &self.exports,
         };
         let sent = queue.send(&due.partition, &due.job_id).await;
-        if let Err(error) = &sent {
+        sent.inspect_err(|error| {
             service_defect(due.group.job_type, Some((&due.partition, &due.job_id)), error);
-            // When this cannot be written either, it is due when it would have been had its message been lost.
-            let unsent = DueJob { due_at: until, ..due.clone() };
-            let _written = self.jobs.postpone(&unsent, after(now, NEXT_SWEEP)).await;
+        })?;
+        // A job that has not started waits in a queue: it is due in 5, 10, 20 … minutes, so that a long queue is not
+        // fed.
+        let age = match due.group.stage {
+            Stage::Pending => now.duration_since(due.job_id.created_at()),
+            Stage::Started | Stage::Ended => SignedDuration::ZERO,
+        };
+        let until = after(now, self.timings.redrive + age.try_into().unwrap_or_default());
+        let sent = DueJob { due_at: next_sweep, ..due.clone() };
+        if let Err(error) = self.jobs.postpone(&sent, until).await {
+            // A message twice does no harm.
+            tracing::warn!(job_id = %due.job_id, error = &error as &dyn std::error::Error, "postpone job");
         }
-        sent.map(|()| true)
+        Ok(true)
     }
 }

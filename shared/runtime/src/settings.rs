@@ -10,7 +10,6 @@ type Source<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
 /// Reads settings and collects what is wrong with them, so that all problems are reported at once.
 pub struct Settings<'a> {
-    /// Gives a setting's value by its name.
     source: Source<'a>,
     problems: Vec<String>,
 }

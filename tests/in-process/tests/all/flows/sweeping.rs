@@ -29,6 +29,8 @@ async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
     assert_eq!((swept.redriven, swept.failed_groups), (1, 1), "a queue that hangs is in no other's way, and is told");
     let age = Duration::from_mins(71).as_millis();
     assert_eq!(swept.oldest_ms.map(u128::from), Some(age), "how old the oldest job is, is looked at first");
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert_eq!(service.sweep().await.redriven, 1, "what hung when the time was over is sent in the next sweep");
 }
 
 #[tokio::test(start_paused = true)]
