@@ -20,7 +20,7 @@ impl<'a> Text<'a> {
         if self.escaped { Cow::Owned(self.unescape_raw()) } else { Cow::Borrowed(self.raw) }
     }
 
-    /// By hand: with serde_json's reader in its place the compiler makes the whole scanner a fifth slower, though only
+    /// By hand: with `serde_json`'s reader in its place the compiler makes the whole scanner a fifth slower, though only
     /// strings with escapes come here.
     #[cold]
     fn unescape_raw(self) -> String {
