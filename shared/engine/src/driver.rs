@@ -19,7 +19,7 @@ mod lease_guard;
 mod metrics;
 mod tasks;
 
-pub(crate) use deadlines::{Deadlines, Due, complete_by};
+pub(crate) use deadlines::{Deadlines, Due};
 use heartbeat::{AcquireOutcome, Beaten, Heartbeat, in_time};
 use lease_guard::Ending;
 pub(crate) use lease_guard::{LeaseGuard, Worked};

@@ -2,7 +2,6 @@
 //! job's checkpoint.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -14,7 +13,7 @@ use model::{
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
 use tokio::time::Instant;
 
-use crate::driver::{Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked, complete_by};
+use crate::driver::{Deadlines, Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked};
 use crate::files::{AssembledFile, Cut, FileWriter, ObjectReader, ReadError, SentChunk};
 
 mod ending;
@@ -30,9 +29,6 @@ use reading::Reading;
 
 /// Chunks that are sent at once; each holds its bytes in memory.
 const MAX_CHUNKS_IN_FLIGHT: usize = 3;
-
-/// For how long a worker that stops waits for the chunks in flight and its tail.
-const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// How often a file is begun anew of which something is gone.
 const MAX_RESTARTS: u32 = 1;
@@ -57,9 +53,7 @@ impl JobWorker for ExportWorker {
 #[async_trait]
 impl Work for ExportWorker {
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
-        let began = Instant::now();
-        let slice_ends = (began + self.driver.timings.time_slice).min(deadline);
-        let complete_by = complete_by(self.driver.timings.complete, began, deadline);
+        let deadlines = Deadlines::new(Instant::now(), &self.driver.timings, deadline);
         let job = guard.job();
         let JobSpec::Export(spec) = job.spec() else {
             return Err(PortError::defect("export records", "job is no export").into());
@@ -88,8 +82,7 @@ impl Work for ExportWorker {
             }
         };
         let files = files_of(&checkpoint.plan, spec);
-        let mut run =
-            ExportRun { worker: self, guard, spec, files: &files, checkpoint, slice_ends, complete_by, deadline };
+        let mut run = ExportRun { worker: self, guard, spec, files: &files, checkpoint, deadlines };
         while let Some(file) = files.get(run.checkpoint.next_file as usize) {
             run.write_file(file).await?;
         }
@@ -110,9 +103,7 @@ struct ExportRun<'a> {
     spec: &'a ExportSpec,
     files: &'a [FilePlan],
     checkpoint: ExportCheckpoint,
-    slice_ends: Instant,
-    complete_by: Instant,
-    deadline: Instant,
+    deadlines: Deadlines,
 }
 
 /// The file that is written, and its chunks on their way.
@@ -224,7 +215,7 @@ impl ExportRun<'_> {
     /// Keeps what is appended for whoever goes on, as far as the store answers in time: so an export advances in every
     /// slice. False when it did not answer.
     async fn keep(&mut self, out: &mut Out, position: Position) -> bool {
-        let until = Instant::now() + DRAIN_TIME;
+        let until = Deadlines::drained_by(Instant::now());
         while !out.chunks.is_empty() {
             match out.chunks.next(until).await {
                 Some(Ok(sent)) => self.sent(out, sent),

@@ -14,7 +14,7 @@ use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordWriter};
 use records::Schema;
 use tokio::time::Instant;
 
-use crate::driver::{Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked, complete_by};
+use crate::driver::{Deadlines, Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked};
 use crate::files::SentChunk;
 
 mod batch_reader;
@@ -58,7 +58,7 @@ impl Work for ImportWorker {
     /// A pure function of the object and the job but for the stamps: done twice it stores the same records. A takeover
     /// reads from the start again, which rebuilds the reports, and writes on from where the last progress ended.
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
-        let complete_by = complete_by(self.driver.timings.complete, Instant::now(), deadline);
+        let deadlines = Deadlines::new(Instant::now(), &self.driver.timings, deadline).without_slice();
         let job = guard.job();
         let JobSpec::Import { resource_type, source, format } = job.spec() else {
             return Err(PortError::defect("import records", "job is no import").into());
@@ -73,7 +73,7 @@ impl Work for ImportWorker {
         let import = Import::new(self, guard, &schema, *format, lines, deadline, content);
         let Outcome { violations, violation_count, progress, reports } = import.run().await?;
         let is_chunked = reports.are_chunked();
-        let end = ReportsEnd { multipart: &self.multipart, ids: &self.driver.ids, guard, complete_by, deadline };
+        let end = ReportsEnd { multipart: &self.multipart, ids: &self.driver.ids, guard, deadlines };
         let files = reports.finish(&end).await?;
         let result = JobResult::Import { violations, violation_count, files };
         Ok(Worked { result, progress, leftovers: is_chunked })

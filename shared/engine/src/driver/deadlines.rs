@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
+use model::Timings;
 use tokio::time::Instant;
 
-/// Until when a worker that began then may begin the last step of a file: all the time that it may take is left before
-/// the deadline. An invocation that is shorter than that has half of its time for it.
-pub(crate) fn complete_by(complete: Duration, began: Instant, deadline: Instant) -> Instant {
-    let time = deadline.saturating_duration_since(began);
-    began + time.checked_sub(complete).filter(|left| !left.is_zero()).unwrap_or(time / 2)
-}
+/// For how long a worker that stops waits for what is on its way and for its tail.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// How long a worker goes on, and for how long it waits for a store in which nothing advances.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
     /// The time slice is over: it makes room.
-    slice_ends: Instant,
+    pub(crate) slice_ends: Instant,
+    /// Until then it may begin the last step of a file.
+    pub(crate) complete_by: Instant,
+    /// The invocation's time is over.
+    pub(crate) ends: Instant,
     stalled: Duration,
     /// When something has advanced last.
     advanced: Instant,
@@ -35,8 +36,29 @@ pub(crate) enum Due {
 }
 
 impl Deadlines {
-    pub(crate) fn new(now: Instant, slice_ends: Instant, stalled: Duration) -> Self {
-        Self { slice_ends, stalled, advanced: now, waits: false }
+    /// Of a worker that begins now, in an invocation that ends then. All the time that the last step of a file may take
+    /// is left before that; an invocation that is shorter has half of its time for it.
+    pub(crate) fn new(now: Instant, timings: &Timings, ends: Instant) -> Self {
+        let time = ends.saturating_duration_since(now);
+        let before_complete = time.checked_sub(timings.complete).filter(|left| !left.is_zero()).unwrap_or(time / 2);
+        Self {
+            slice_ends: (now + timings.time_slice).min(ends),
+            complete_by: now + before_complete,
+            ends,
+            stalled: timings.stalled(),
+            advanced: now,
+            waits: false,
+        }
+    }
+
+    /// Of work that makes no room: it goes on for as long as it can.
+    pub(crate) fn without_slice(self) -> Self {
+        Self { slice_ends: self.complete_by, ..self }
+    }
+
+    /// Until when a worker that stops now waits for what is on its way.
+    pub(crate) fn drained_by(now: Instant) -> Instant {
+        now + DRAIN_TIME
     }
 
     /// Something has advanced.
@@ -74,17 +96,30 @@ mod tests {
     fn the_last_step_has_its_whole_time_or_half_of_a_short_invocation() {
         let began = Instant::now();
         let after = |seconds| began + Duration::from_secs(seconds);
-        let by = |complete, deadline| complete_by(Duration::from_secs(complete), began, after(deadline));
+        let by = |complete, ends| {
+            let timings = Timings { complete: Duration::from_secs(complete), ..Timings::default() };
+            Deadlines::new(began, &timings, after(ends)).complete_by
+        };
         assert_eq!((by(600, 870), by(600, 601)), (after(270), after(1)));
         assert_eq!((by(600, 600), by(600, 60)), (after(300), after(30)), "there is no time before it");
         assert_eq!(by(600, 0), began);
     }
 
     #[test]
+    fn a_slice_ends_with_the_invocation_and_work_without_one_before_its_last_step() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let deadlines = |ends| Deadlines::new(began, &Timings::default(), after(ends));
+        assert_eq!((deadlines(870).slice_ends, deadlines(60).slice_ends), (after(120), after(60)));
+        assert_eq!(deadlines(870).without_slice().slice_ends, after(270));
+        assert_eq!(Deadlines::drained_by(after(60)), after(70));
+    }
+
+    #[test]
     fn a_slice_ends_and_only_waiting_stalls() {
         let began = Instant::now();
         let second = |number| began + Duration::from_secs(number);
-        let mut deadlines = Deadlines::new(began, second(120), Duration::from_mins(1));
+        let mut deadlines = Deadlines::new(began, &Timings::default(), second(870));
         assert_eq!(deadlines.due(second(100)), Due::Nothing(second(120)), "work is no stall");
         deadlines.wait(true, second(30));
         assert_eq!(deadlines.due(second(40)), Due::Nothing(second(90)));

@@ -190,7 +190,10 @@ impl Heartbeat {
         let mut failed = None;
         loop {
             if Instant::now() >= self.stored.borrow().valid_until {
-                if let Some(error) = &failed {
+                let wanted = self.wanted.borrow();
+                if let Some(error) = &failed
+                    && !wanted.ending.as_ref().is_some_and(Ending::is_deferral)
+                {
                     let (job, in_a_row) = (&self.job, self.job.deferrals() + 1);
                     job_deferred(Some(job.job_type()), (job.partition(), job.id()), in_a_row, error);
                 }

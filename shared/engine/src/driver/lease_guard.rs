@@ -28,6 +28,17 @@ pub(crate) enum Ending {
     },
 }
 
+impl Ending {
+    /// Whether operators are told that the job waits, before this is written.
+    pub(super) fn is_deferral(&self) -> bool {
+        matches!(
+            self,
+            Self::Release { why: Release::Deferred | Release::Defective, .. }
+                | Self::Fail(FailureReason::InternalError)
+        )
+    }
+}
+
 /// What is to be written of a job: the newest state, whatever the ones before it were. The one cell between the work
 /// and the heartbeat; its number tells which state has been stored.
 #[derive(Debug, Clone)]

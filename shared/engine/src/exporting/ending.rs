@@ -48,8 +48,7 @@ impl ExportRun<'_> {
                 ids: &self.worker.driver.ids,
                 key: &key,
                 upload: &upload,
-                slice_ends: self.slice_ends,
-                complete_by: self.complete_by,
+                deadlines: self.deadlines,
             };
             match assembly.run(|copied| self.copied(copied)).await {
                 Ok(file) => return Ok(Made::Visible(key, file)),
@@ -89,7 +88,7 @@ impl ExportRun<'_> {
 
     async fn next_sent(&mut self, out: &mut Out) -> Result<(), WorkError> {
         let no_answer = || PortError::unavailable("write chunk", "no answer in time");
-        let sent = out.chunks.next(self.deadline).await.ok_or_else(no_answer)?;
+        let sent = out.chunks.next(self.deadlines.ends).await.ok_or_else(no_answer)?;
         self.sent(out, sent?);
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::formatter::Formatter;
 use super::lane::{Chunk, Lane, LaneReader};
 use super::plan::FilePlan;
 use super::{ExportRun, Out};
-use crate::driver::{Deadlines, Due, Tasks, WorkError, either};
+use crate::driver::{Due, Tasks, WorkError, either};
 use crate::files::{FileWriter, SentChunk};
 
 /// A page of a lane, and the reader that goes on after it.
@@ -51,7 +51,7 @@ impl<'a> Reading<'a> {
     /// Reads all lanes to their end and appends what they bring. Ends early when the time slice is over or a store is
     /// down; the file then holds what `position` says.
     pub(super) async fn run(&mut self, run: &mut ExportRun<'_>, out: &mut Out) -> Result<(), WorkError> {
-        let mut deadlines = Deadlines::new(Instant::now(), run.slice_ends, run.worker.driver.timings.stalled());
+        let mut deadlines = run.deadlines;
         loop {
             self.append_ready(out)?;
             self.open_lanes(run);

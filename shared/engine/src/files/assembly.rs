@@ -9,7 +9,7 @@ use ports::{Backoff, IdSource, MultipartStore, PortError, RetryPolicy, UploadErr
 use tokio::time::Instant;
 
 use super::file_writer::{AssembledFile, Cut, FileWriter};
-use crate::driver::Tasks;
+use crate::driver::{Deadlines, Tasks};
 
 /// Chunks that are copied at once, at first and after the store was throttling.
 const MIN_CONCURRENCY: usize = 16;
@@ -52,10 +52,8 @@ pub(crate) struct Assembly<'a, P> {
     pub(crate) ids: &'a Arc<dyn IdSource>,
     pub(crate) key: &'a ObjectKey,
     pub(crate) upload: &'a MultipartId,
-    /// Copies begin until then.
-    pub(crate) slice_ends: Instant,
-    /// The step that makes the file visible begins only when it can take so long before the end.
-    pub(crate) complete_by: Instant,
+    /// Copies begin until the slice ends; the step that makes the file visible only when it can take its whole time.
+    pub(crate) deadlines: Deadlines,
 }
 
 impl<P: 'static> Assembly<'_, P> {
@@ -72,7 +70,7 @@ impl<P: 'static> Assembly<'_, P> {
             if !is_whole {
                 continue;
             }
-            if Instant::now() >= self.complete_by {
+            if Instant::now() >= self.deadlines.complete_by {
                 return Err(AssemblyError::TimeOver);
             }
             self.file.guard.renew().await;
@@ -111,7 +109,7 @@ impl<P: 'static> Assembly<'_, P> {
         let mut failed = None;
         copied(count(&there));
         loop {
-            let makes_room = Instant::now() >= self.slice_ends;
+            let makes_room = Instant::now() >= self.deadlines.slice_ends;
             while !makes_room
                 && copies.len() < concurrency
                 && let Some(number) = missing.pop()

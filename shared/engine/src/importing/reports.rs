@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Step;
-use crate::driver::{LeaseGuard, Tasks, WorkError};
+use crate::driver::{Deadlines, LeaseGuard, Tasks, WorkError};
 use crate::files::{AssembledFile, Assembly, AssemblyError, FileWriter, MAX_ASSEMBLIES, SentChunk};
 
 /// The size of a report's chunks: the least that S3 takes as a part, since four reports are written at once.
@@ -51,7 +51,7 @@ impl ReportFile {
         let (report, records) = (self.report, self.file.appended());
         let key = |token: &Token| ObjectKey::report(end.guard.job().partition(), end.guard.job().id(), token, report);
         let (key, AssembledFile { bytes, sha256, .. }) = if self.file.is_chunked() {
-            self.send_rest(end.deadline).await?;
+            self.send_rest(end.deadlines.ends).await?;
             end.assemble(&self.file, key).await?
         } else {
             let key = key(end.guard.token());
@@ -76,8 +76,7 @@ pub(super) struct ReportsEnd<'a> {
     pub(super) multipart: &'a Arc<dyn MultipartStore>,
     pub(super) ids: &'a Arc<dyn IdSource>,
     pub(super) guard: &'a LeaseGuard,
-    pub(super) complete_by: Instant,
-    pub(super) deadline: Instant,
+    pub(super) deadlines: Deadlines,
 }
 
 impl ReportsEnd<'_> {
@@ -97,8 +96,7 @@ impl ReportsEnd<'_> {
                 ids: self.ids,
                 key: &key,
                 upload: &upload,
-                slice_ends: self.complete_by,
-                complete_by: self.complete_by,
+                deadlines: self.deadlines,
             };
             match assembly.run(|_copied| {}).await {
                 Ok(assembled) => return Ok((key, assembled)),

@@ -5,7 +5,6 @@
 
 mod charging;
 mod lost_answers;
-mod metrics;
 mod sweeping;
 mod waiting;
 

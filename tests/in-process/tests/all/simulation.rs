@@ -2,7 +2,8 @@
 //! call and at any moment, loses and doubles messages, delays, throttles, refuses and cuts calls, repeats the same call
 //! at once, lets clocks differ, and cancels and deletes jobs, and
 //! writes records while they are read. Whatever it does, one job is accepted and ends
-//! once, with every record once, and a chain of exports equals the store.
+//! once, with every record once, and a chain of exports equals the store; and operators are told every end and every
+//! deferral, once.
 //!
 //! `SEEDS=10000` runs more seeds, `SEED=17` one alone. The seed of a failed run is in its message.
 
@@ -17,6 +18,7 @@
 )]
 
 mod cancels;
+mod deferrals;
 mod exports;
 mod imports;
 mod incremental;
@@ -29,6 +31,8 @@ use in_process::network::Seen;
 use tokio::time::Instant;
 use world::World;
 
+use crate::metrics::Metrics;
+
 const SEEDS: u64 = 2_000;
 
 /// Runs a seed, and returns when it ended and what was sent.
@@ -36,6 +40,7 @@ fn simulate(seed: u64) -> (Duration, Seen) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let began = Instant::now();
+        let told = Metrics::told();
         let mut world = World::new(seed);
         let mut cancelled = None;
         match seed % 7 {
@@ -48,6 +53,7 @@ fn simulate(seed: u64) -> (Duration, Seen) {
         }
         let ended = began.elapsed();
         world.settled().await;
+        deferrals::are_told_and_ends_too(&world, &told.take());
         if let Some(id) = cancelled {
             cancels::charge_what_is_stored(&world, &id).await;
             cancels::leave_nothing(&mut world, &id).await;

@@ -11,8 +11,8 @@ use in_process::{Service, test_partition};
 use model::{ChunkSize, FailureReason, JobId, JobState, ObjectKey};
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
 use super::{dead_queue, deliver_for, worker_with};
+use crate::metrics::Metrics;
 
 /// What cancels and deletes jobs, on calls about jobs that go as the script says.
 fn manager(service: &Service, script: impl IntoIterator<Item = Fate, IntoIter: Send + 'static>) -> JobManager {
@@ -46,7 +46,7 @@ async fn a_cancellation_is_told_once_and_clears_the_files_away() {
         let id = left_with_files(&service).await;
         let is_file = |key: &ObjectKey| key.as_str().contains(id.as_str());
         assert!(service.memory.object_keys().iter().any(is_file));
-        let (told, _guard) = Metrics::told();
+        let told = Metrics::told();
         let cancelled = manager(&service, script.clone()).cancel(&test_partition(), &id).await.unwrap();
         assert_eq!(cancelled.state(), &JobState::Failed(FailureReason::Cancelled));
         assert_eq!(told.count("jobs_failed=1"), 1, "{script:?}");
@@ -79,7 +79,7 @@ async fn a_deletion_is_one() {
 #[tokio::test(start_paused = true)]
 async fn an_end_that_was_stored_is_told_when_the_lease_ends_first() {
     let service = Service::start().await;
-    let (told, _guard) = Metrics::told();
+    let told = Metrics::told();
     let id = service.begin_import(&patients(30)).await;
     let network = Arc::new(Network::new(&service.memory, 7, Weather::FAIR));
     let slow = Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Late(Duration::from_secs(2))]);
@@ -103,7 +103,7 @@ async fn an_end_that_was_stored_is_told_when_the_lease_ends_first() {
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_refuses_is_told_at_once() {
     let service = Service::start().await;
-    let (told, _guard) = Metrics::told();
+    let told = Metrics::told();
     let _id = service.begin_export().await;
     tokio::time::advance(Duration::from_mins(10)).await;
     let refuses = Network::scripted(&service.memory, Operation::Send, std::iter::repeat(Fate::Denied));
@@ -121,7 +121,7 @@ async fn a_time_slice_of_an_import_without_an_advance_is_a_deferral() {
     let service = Service::start().await;
     let id = service.begin_import(&patients(30)).await;
     let hangs = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Hangs));
-    let (told, _guard) = Metrics::told();
+    let told = Metrics::told();
     let worker = worker_with(&service, hangs);
     assert_eq!(deliver(&worker, &id).await, Delivery::Deferred);
     assert_eq!(told.count("jobs_deferred=1 deferrals_in_a_row=1"), 1);

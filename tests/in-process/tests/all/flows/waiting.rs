@@ -11,8 +11,8 @@ use model::{ChunkSize, FailureReason, JobSpec, JobState};
 use records::ResourceType;
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
 use super::worker_with;
+use crate::metrics::Metrics;
 
 /// Workers of the service behind a network that is fair but for what a test does to it.
 fn networked(service: &Service, network: &Network) -> (ImportWorker, ExportWorker) {
@@ -106,7 +106,7 @@ async fn a_defective_job_fails_after_three_tries() {
 
 #[tokio::test(start_paused = true)]
 async fn whatever_waits_says_so() {
-    let (told, _guard) = Metrics::told();
+    let told = Metrics::told();
     let service = Service::start().await;
     let id = service.begin_import(&patients(30)).await;
     for in_a_row in 1..=3 {
@@ -123,6 +123,21 @@ async fn whatever_waits_says_so() {
     assert!(import.deliver(&test_partition(), &id, deadline).await.is_err());
     let metrics = told.take();
     assert!(metrics.iter().any(|metric| metric.contains("jobs_deferred=1")), "{metrics:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deferral_that_cannot_be_written_is_told_once() {
+    let service = Service::start().await;
+    let id = service.begin_import(&patients(30)).await;
+    let told = Metrics::told();
+    let down = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Denied));
+    // Read and acquired; then the table of jobs is silent until the lease has ended.
+    let script = [Fate::Good, Fate::Good].into_iter().chain(std::iter::repeat(Fate::Refused));
+    let jobs = Network::scripted(&service.memory, Operation::Job, script);
+    let worker = worker_with(&service, down);
+    let worker = ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker };
+    assert_eq!(deliver(&worker, &id).await, Delivery::LeaseLost);
+    assert_eq!(told.count("jobs_deferred=1"), 1);
 }
 
 /// A worker that has nothing left to do does not wait for a timer to tell it so: whatever the size, a job on stores that

@@ -18,6 +18,8 @@ use testing::{Memory, MemoryClock, SeededIds};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::deferrals::Deferrals;
+
 /// Chunks of so many bytes: some ten records, so that small exports have many.
 pub(crate) const CHUNK: u64 = 1_500;
 
@@ -36,7 +38,8 @@ pub(crate) struct World {
     /// How often a worker may still be killed. Fewer in a row than make a job fail.
     kills: u64,
     pub(crate) killed: u64,
-    jobs: Vec<Watched>,
+    pub(crate) deferrals: Deferrals,
+    pub(crate) jobs: Vec<Watched>,
     /// Requests that were counted besides jobs.
     pub(crate) requests: u64,
     underway: Vec<(Instant, JobId)>,
@@ -48,8 +51,8 @@ pub(crate) struct World {
 }
 
 /// A job, and what of it was seen last.
-struct Watched {
-    id: JobId,
+pub(crate) struct Watched {
+    pub(crate) id: JobId,
     accepted: Instant,
     processed: u64,
     revision: u64,
@@ -58,7 +61,7 @@ struct Watched {
 }
 
 struct Running {
-    worker: JoinHandle<Delivery>,
+    worker: JoinHandle<Result<Delivery, PortError>>,
     network: Network,
     dies_at: Option<Instant>,
 }
@@ -110,6 +113,7 @@ impl World {
             calm,
             kills,
             killed: 0,
+            deferrals: Deferrals::default(),
             jobs: Vec::new(),
             requests: 0,
             underway: Vec::new(),
@@ -249,14 +253,15 @@ impl World {
         for (_, id) in arrived {
             self.deliver(id).await;
         }
-        for dead in self.running.extract_if(.., |one| one.network.is_dead() || one.dies_at.is_some_and(|at| at <= now))
-        {
-            if !dead.worker.is_finished() {
-                dead.worker.abort();
-                self.killed += 1;
-            }
+        for ended in self.running.extract_if(.., |one| one.worker.is_finished()) {
+            self.deferrals.heard(&ended.worker.await.unwrap());
         }
-        self.running.retain(|running| !running.worker.is_finished());
+        let dies = |one: &mut Running| one.network.is_dead() || one.dies_at.is_some_and(|at| at <= now);
+        for dead in self.running.extract_if(.., dies) {
+            dead.worker.abort();
+            self.killed += 1;
+            self.deferrals.unheard();
+        }
         if now >= self.next_sweep {
             self.next_sweep = now + Duration::from_mins(1);
             self.sweep().await;
@@ -288,8 +293,7 @@ impl World {
         let network = self.network.for_process(dies_with);
         let (worker, partition) = (self.worker(job_type, &network), self.partition.clone());
         let deadline = Instant::now() + Duration::from_secs(5 + self.draw(120));
-        let worker =
-            tokio::spawn(async move { worker.deliver(&partition, &id, deadline).await.unwrap_or(Delivery::Busy) });
+        let worker = tokio::spawn(async move { worker.deliver(&partition, &id, deadline).await });
         self.running.push(Running { worker, network, dies_at });
     }
 
