@@ -1,12 +1,13 @@
 //! What the commands work on. Each asks only for the parts of the stack that it needs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use aws::{Aws, DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage, OperatorAudit, Purge, SqsJobQueue};
 use model::{JobType, Tenant, TenantId};
 use ports::UsageStore;
-use runtime::Settings;
+use runtime::{Settings, SystemIds};
 
 /// Each part of the stack: its name in the environment, and the output of the stack that says it.
 pub(crate) const PARTS: [(&str, &str); 7] = [
@@ -62,7 +63,7 @@ impl Stores {
     }
 
     pub(crate) fn usage(&self) -> Result<DynamoUsage> {
-        Ok(self.aws.usage(self.part("USAGE_TABLE")?))
+        Ok(self.aws.usage(self.part("USAGE_TABLE")?, Arc::new(SystemIds)))
     }
 
     pub(crate) fn jobs(&self) -> Result<DynamoJobs> {

@@ -1,13 +1,14 @@
 //! The ports on AWS: one module per service. The only crate that names a type of the AWS
 //! SDK; it carries calls out and never decides about a state.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::config::retry::RetryPartition;
+use ports::IdSource;
 
 #[cfg(feature = "operators")]
 mod audit;
@@ -101,10 +102,10 @@ impl Aws {
         DynamoKeys { client: self.dynamodb_client(), table }
     }
 
-    /// Plans and counters in their table.
+    /// Plans and counters in their table; `ids` draws delays between tries.
     #[must_use]
-    pub fn usage(&self, table: String) -> DynamoUsage {
-        DynamoUsage { client: self.dynamodb_client(), table }
+    pub fn usage(&self, table: String, ids: Arc<dyn IdSource>) -> DynamoUsage {
+        DynamoUsage { client: self.dynamodb_client(), table, ids }
     }
 
     /// Files in a bucket.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use aws::{Aws, DynamoJobs, DynamoKeys, DynamoRecords, DynamoUsage, S3Objects, SqsJobQueue};
-use runtime::{InvalidSettings, Settings};
+use runtime::{InvalidSettings, Settings, SystemIds};
 
 /// The environment of a deployed function.
 pub struct Deployment {
@@ -38,7 +38,7 @@ impl Deployment {
 
     /// Plans and counters: `USAGE_TABLE`.
     pub fn usage(&mut self) -> Arc<DynamoUsage> {
-        Arc::new(self.aws.usage(self.settings.required("USAGE_TABLE")))
+        Arc::new(self.aws.usage(self.settings.required("USAGE_TABLE"), Arc::new(SystemIds)))
     }
 
     /// Files: `BUCKET`.

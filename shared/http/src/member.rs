@@ -50,11 +50,7 @@ pub fn option<T: Copy + Default>(path: &str, raw: Option<&RawValue>, options: &[
 /// The label of a job, where one is given.
 pub fn label(raw: Option<&RawValue>, issues: &mut Issues) -> Option<Label> {
     let text = text("label", Some(non_null(raw)?), issues)?;
-    let label = Label::try_from(text).ok();
-    if label.is_none() {
-        issues.add("label", "Must be 1 to 64 of A-Z a-z 0-9, space and . _ : -");
-    }
-    label
+    Label::try_from(text).inspect_err(|error| issues.add("label", &error.to_string())).ok()
 }
 
 struct StringBytes(Vec<u8>);

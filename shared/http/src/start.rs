@@ -59,7 +59,7 @@ pub fn idempotency(
     let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
     IdempotencyKey::parse(header.as_bytes())
         .map(|key| Some((key, fingerprint)))
-        .map_err(|_| ApiError::invalid("Idempotency-Key", "Must be 1 to 255 visible ASCII characters"))
+        .map_err(|error| ApiError::invalid("Idempotency-Key", &error.to_string()))
 }
 
 impl ApiError {

@@ -21,7 +21,7 @@ impl IdempotencyKey {
         if (1..=255).contains(&header.len()) && header.iter().all(u8::is_ascii_graphic) {
             Ok(Self(sha256_hex(&[header])))
         } else {
-            Err(InvalidText("an idempotency key is 1 to 255 visible ASCII characters"))
+            Err(InvalidText("Must be 1 to 255 visible ASCII characters"))
         }
     }
 

@@ -74,7 +74,7 @@ impl Service {
     /// What limits them.
     #[must_use]
     pub fn usage(&self) -> Arc<DynamoUsage> {
-        Arc::new(self.aws.usage(setting("USAGE_TABLE")))
+        Arc::new(self.aws.usage(setting("USAGE_TABLE"), Arc::new(SystemIds)))
     }
 
     /// Where files are kept.

@@ -10,11 +10,12 @@
 )]
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use aws::Aws;
 use over_http::setting;
 use ports::Clock;
-use runtime::SystemClock;
+use runtime::{SystemClock, SystemIds};
 
 /// A seed that no other run against the same stack has.
 fn seed() -> u64 {
@@ -25,7 +26,8 @@ fn seed() -> u64 {
 async fn dynamodb_keeps_jobs() {
     let aws = Aws::from_env().await;
     let jobs = aws.jobs(setting("JOBS_TABLE"), setting("USAGE_TABLE"));
-    testing::contract::jobs(&jobs, &aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
+    testing::contract::jobs(&jobs, &aws.usage(setting("USAGE_TABLE"), Arc::new(SystemIds)), seed(), SystemClock.now())
+        .await;
 }
 
 #[tokio::test]
@@ -38,7 +40,7 @@ async fn dynamodb_keeps_records() {
 #[tokio::test]
 async fn dynamodb_keeps_usage_and_keys() {
     let aws = Aws::from_env().await;
-    testing::contract::usage(&aws.usage(setting("USAGE_TABLE")), seed(), SystemClock.now()).await;
+    testing::contract::usage(&aws.usage(setting("USAGE_TABLE"), Arc::new(SystemIds)), seed(), SystemClock.now()).await;
     testing::contract::keys(&aws.keys(setting("API_KEYS_TABLE")), seed(), SystemClock.now()).await;
 }
 

@@ -1,5 +1,6 @@
 //! Plans and counters: `pk` is the tenant, `sk` says what the item is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,19 +27,11 @@ const HOUR: Duration = Duration::from_hours(1);
 /// took up to 12 tries.
 const CONTENDED: RetryPolicy = RetryPolicy::new(15, 10, 400);
 
-/// Draws delays between tries: nothing secret comes of it.
-struct SdkRandom;
-
-impl IdSource for SdkRandom {
-    fn random(&self) -> u128 {
-        getrandom::u64().unwrap_or(0).into()
-    }
-}
-
 /// [`UsageStore`] on DynamoDB.
 pub struct DynamoUsage {
     pub(crate) client: Client,
     pub(crate) table: String,
+    pub(crate) ids: Arc<dyn IdSource>,
 }
 
 impl DynamoUsage {
@@ -70,7 +63,7 @@ impl DynamoUsage {
         let is_contended = |error: &SdkError<UpdateItemError, _>| {
             error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
         };
-        let counted = retry(CONTENDED, &SdkRandom, is_contended, || count.clone().send()).await;
+        let counted = retry(CONTENDED, self.ids.as_ref(), is_contended, || count.clone().send()).await;
         let counted = counted.map_err(|error| port_error(operation, &error))?;
         let stands = counted.attributes().and_then(|attributes| read_number(attributes, "used"));
         stands.ok_or_else(|| unreadable(operation, "counter cannot be read"))

@@ -20,7 +20,7 @@ impl TryFrom<String> for Label {
     fn try_from(text: String) -> Result<Self, InvalidText> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" ._:-".contains(&byte);
         let is_label = (1..=MAX_LABEL).contains(&text.len()) && text.bytes().all(is_allowed);
-        if is_label { Ok(Self(text)) } else { Err(InvalidText("a label is 1 to 64 of A-Za-z0-9 ._:-")) }
+        if is_label { Ok(Self(text)) } else { Err(InvalidText("Must be 1 to 64 of A-Z a-z 0-9, space and . _ : -")) }
     }
 }
 
