@@ -139,6 +139,9 @@ impl DateFormat {
             };
             format.zone = Some(zone.clone());
         }
+        if format.has('z') && kind == "time" {
+            return Err(format!("format {text}: a time of day has no offset (%z)"));
+        }
         format.check_losses(kind)?;
         Ok(format)
     }

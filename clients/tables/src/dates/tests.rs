@@ -109,6 +109,8 @@ fn formats_that_lose_something_or_cannot_tell_are_refused() {
         // A time of day has whole seconds.
         ("%H:%M:%S.%f", "time"),
         ("%H:%M:%S%.1f", "time"),
+        // And no offset.
+        ("%H:%M%z", "time"),
     ] {
         assert!(parse(format, kind).is_err(), "{format} {kind}");
     }
