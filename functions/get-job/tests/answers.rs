@@ -147,8 +147,12 @@ async fn an_import_of_resources_says_how_many_elements_are_lost() {
 #[tokio::test(start_paused = true)]
 async fn failed_import_has_one_fatal_entry() {
     let (service, job) = service_with(an_import(), 2).await;
-    let failed =
-        Event::Failed { token: Token::new(1), reason: FailureReason::SourceMissing, progress: Progress::default() };
+    let failed = Event::Failed {
+        token: Token::new(1),
+        reason: FailureReason::SourceMissing,
+        progress: Progress::default(),
+        checkpoint: None,
+    };
     service.happens(job, [acquired(), failed]).await;
     insta::assert_json_snapshot!(answer(&service, "job").await);
 }

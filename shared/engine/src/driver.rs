@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::Either;
-use model::{Event, FailureReason, Job, JobId, JobState, Partition, Release, Settlement, Timings, Token, cleared_at};
+use model::{
+    Event, FailureReason, Job, JobId, JobState, JobType, Partition, Release, Settlement, Timings, Token, cleared_at,
+};
 use ports::{
     Backoff, Clock, FileRemover, IdSource, JobQueue, JobStore, PortError, RetryPolicy, UpdateError, job_ended,
-    remove_leftovers, remove_results, retry, send,
+    remove_leftovers, remove_results, retry, send, service_defect,
 };
 use tokio::time::Instant;
 
@@ -29,13 +31,13 @@ pub(crate) use tasks::{Tasks, either};
 /// Looking at a job whose lease was lost, and settling it.
 const LOOKS: RetryPolicy = RetryPolicy::new(8, 50, 2_000);
 
-/// The longest that a job is deferred that waits for a dependency.
+/// The longest deferral of a job that waits for a dependency.
 const MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// The same, where people have to mend something, and will.
 const MAX_DELAY_OF_REFUSED: Duration = Duration::from_mins(5);
 
-/// A job that is not as it should be fails when it was deferred for that so often in a row.
+/// A job that is not as it should be fails at so many deferrals for that; those for other causes in between do not count.
 const MAX_DEFECTS: u32 = 3;
 
 /// What a processor of either type of job works with.
@@ -93,7 +95,7 @@ pub trait JobWorker: Send + Sync {
     /// Looks at a job and does what is to be done, until `deadline`.
     ///
     /// # Errors
-    /// Only when the job could not even be looked at; the message should then come again.
+    /// Only when the job could not even be looked at, which passes; the message should then come again.
     async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError>;
 }
 
@@ -113,14 +115,25 @@ pub(crate) enum WorkError {
 /// What the driver drives.
 #[async_trait]
 pub(crate) trait Work: Send + Sync {
+    const JOB_TYPE: JobType;
+
+    fn driver(&self) -> &JobDriver;
+
     /// Works on the job that the guard holds, until `deadline`.
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError>;
 }
 
+#[async_trait]
+impl<W: Work> JobWorker for W {
+    async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError> {
+        self.driver().drive(self, partition, id, deadline).await
+    }
+}
+
 impl JobDriver {
-    pub(crate) async fn drive(
+    async fn drive<W: Work>(
         &self,
-        work: &impl Work,
+        work: &W,
         partition: &Partition,
         id: &JobId,
         deadline: Instant,
@@ -130,9 +143,12 @@ impl JobDriver {
             Ok(AcquireOutcome::Absent) => return Ok(Delivery::AlreadyEnded),
             Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),
             Ok(AcquireOutcome::Ended(job)) => {
-                return self.clear(&job).await.inspect_err(|error| {
-                    job_deferred(Some(job.job_type()), (partition, id), 1, error);
-                });
+                return Ok(self.clear(&job).await.unwrap_or_else(|error| {
+                    // The job stays due: the sweeper brings it again.
+                    job_deferred(W::JOB_TYPE, partition, id, 1, &error);
+                    tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "clear job");
+                    Delivery::Deferred
+                }));
             }
             Ok(AcquireOutcome::Failed(job)) => {
                 tracing::error!(job_id = %id, "job is too old or was taken over too often");
@@ -140,17 +156,23 @@ impl JobDriver {
                 return Ok(Delivery::Done);
             }
             Err(error) => {
-                job_deferred(None, (partition, id), 1, &error);
-                return Err(error);
+                job_deferred(W::JOB_TYPE, partition, id, 1, &error);
+                if error.is_transient() {
+                    return Err(error);
+                }
+                // Tomorrow it is the same: the job stays due, and the sweeper brings it again.
+                tracing::error!(job_id = %id, error = &error as &dyn std::error::Error, "acquire job");
+                return Ok(Delivery::Deferred);
             }
         };
         let began = Instant::now();
         let mut beating = Box::pin(heartbeat.run());
         let mut working = Box::pin(work.work(&guard, deadline));
         let (beaten, delivery) = match either(&mut working, &mut beating).await {
+            // Without an ending of the work's, the lease is lost, or the job was given back.
             Either::Right(beaten) => {
                 drop(working);
-                (beaten, Delivery::LeaseLost)
+                (beaten, Delivery::Deferred)
             }
             Either::Left(worked) => {
                 drop(working);
@@ -168,7 +190,12 @@ impl JobDriver {
                 if delivery == Delivery::Yielded {
                     send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &job).await;
                 }
-                Ok(delivery)
+                Ok(match delivery {
+                    _ if job.has_ended() => Delivery::Done,
+                    // Its end could not be stored, and the job was given back.
+                    Delivery::Done => Delivery::Deferred,
+                    delivery => delivery,
+                })
             }
         }
     }
@@ -177,8 +204,11 @@ impl JobDriver {
     fn ending(&self, guard: &LeaseGuard, began: Instant, worked: Result<Worked, WorkError>) -> (Ending, Delivery) {
         let job = guard.job();
         let worked = match worked {
-            // A time slice after which nothing is further waits for something, whatever that is.
-            Err(WorkError::TimeOver) if !guard.has_advanced() && began.elapsed() >= self.timings.stalled() => {
+            // A time slice after which nothing is further waits for something, whatever that is; unless much was read and
+            // nothing of it kept.
+            Err(WorkError::TimeOver)
+                if !guard.has_advanced() && !guard.has_moved() && began.elapsed() >= self.timings.stalled() =>
+            {
                 Err(PortError::unavailable("work on job", "nothing has advanced in time").into())
             }
             worked => worked,
@@ -191,20 +221,25 @@ impl JobDriver {
             }
             Err(WorkError::Port(error)) => {
                 let before = if guard.has_advanced() { 0 } else { job.deferrals() };
-                job_deferred(Some(job.job_type()), (job.partition(), job.id()), before + 1, &error);
-                let is_defect = matches!(error, PortError::Defect { .. });
-                if is_defect && job.defects() + 1 >= MAX_DEFECTS {
-                    tracing::error!(job_id = %job.id(), error = &error as &dyn std::error::Error, "job is defective");
-                    return (Ending::Fail(FailureReason::InternalError), Delivery::Done);
-                }
-                let longest = if error.is_transient() { MAX_DELAY } else { MAX_DELAY_OF_REFUSED };
-                let delay = self.timings.deferral(before, longest);
-                tracing::warn!(job_id = %job.id(), rest_seconds = delay.as_secs(),
-                    error = &error as &dyn std::error::Error, "defer job");
-                let why = if is_defect { Release::Defective } else { Release::Deferred };
-                (Ending::Release { why, delay }, Delivery::Deferred)
+                (self.deferral(job, before, &error), Delivery::Deferred)
             }
         }
+    }
+
+    /// Tells that a job waits that was deferred so often in a row before, and says for how long.
+    fn deferral(&self, job: &Job, before: u32, error: &PortError) -> Ending {
+        job_deferred(job.job_type(), job.partition(), job.id(), before + 1, error);
+        let is_defect = matches!(error, PortError::Defect { .. });
+        if is_defect && job.defects() + 1 >= MAX_DEFECTS {
+            tracing::error!(job_id = %job.id(), error = error as &dyn std::error::Error, "job is defective");
+            return Ending::Fail(FailureReason::InternalError);
+        }
+        let longest = if error.is_transient() { MAX_DELAY } else { MAX_DELAY_OF_REFUSED };
+        let delay = self.timings.deferral(before, longest);
+        tracing::warn!(job_id = %job.id(), rest_seconds = delay.as_secs(), error = error as &dyn std::error::Error,
+            "defer job");
+        let why = if is_defect { Release::Defective } else { Release::Deferred };
+        Ending::Release { why, delay }
     }
 
     /// A worker that may not write to the job any more. Nothing is lost: either the job was ended by somebody else, or
@@ -219,24 +254,20 @@ impl JobDriver {
                 return Delivery::LeaseLost;
             }
         };
+        let Some(job) = found.filter(Job::has_ended) else {
+            tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
+            return Delivery::LeaseLost;
+        };
         // An end of ours whose answer was lost until the lease was.
-        let ours = found.as_ref().filter(|job| job.has_ended() && tried.contains(job));
-        if let Some(job) = ours {
-            job_ended(job, self.clock.now());
+        let is_ours = tried.contains(&job);
+        if is_ours {
+            job_ended(&job, self.clock.now());
         }
-        let is_ours = ours.is_some();
-        match found {
-            Some(job) if matches!(job.state(), JobState::Failed(_)) => {
-                self.settle_cancelled(job.clone(), guard.token(), guard.begun()).await;
-                remove_results(self.files.as_ref(), &job).await;
-                if is_ours { Delivery::Done } else { Delivery::AlreadyEnded }
-            }
-            _ if is_ours => Delivery::Done,
-            _ => {
-                tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
-                Delivery::LeaseLost
-            }
+        if matches!(job.state(), JobState::Failed(_)) {
+            self.settle_cancelled(job.clone(), guard.token(), guard.begun()).await;
+            remove_results(self.files.as_ref(), &job).await;
         }
+        if is_ours { Delivery::Done } else { Delivery::AlreadyEnded }
     }
 
     /// Gives the month back what an import that was cancelled under this lease had not begun to write. A worker that
@@ -256,6 +287,10 @@ impl JobDriver {
                 }
                 Err(UpdateError::Port(error)) => {
                     tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "settle job");
+                    service_defect(job.job_type(), Some((job.partition(), job.id())), &error);
+                    if !error.is_transient() {
+                        return;
+                    }
                 }
                 Err(UpdateError::Conflict | UpdateError::MonthFull) => {}
             }
@@ -272,7 +307,7 @@ impl JobDriver {
     /// Clears away what the workers of an ended job have left, once whatever was on its way has arrived. A job that its
     /// owner has deleted goes with it.
     async fn clear(&self, job: &Job) -> Result<Delivery, PortError> {
-        // A message of before the end is no reason to clear: the sweeper sends one when it is time, and moves the moment.
+        // A message that was sent before the end may arrive now, and `due_at` does not tell: the sweeper moves it.
         let is_time = job.completed_at().is_some_and(|ended| self.clock.now() >= cleared_at(ended));
         if job.due_at().is_none() || !is_time {
             return Ok(Delivery::AlreadyEnded);

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures::StreamExt;
 use model::{
-    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, JobId, JobResult, JobSpec, ObjectKey,
-    OpenFile, Partition, Position, Progress, RecordFormat, ResultFile, Tail, Token,
+    Checkpoint, ChunkSize, Cursor, ExportCheckpoint, ExportSpec, FailureReason, JobResult, JobSpec, JobType, ObjectKey,
+    OpenFile, Position, Progress, RecordFormat, ResultFile, Tail, Token,
 };
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordReader};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::driver::{Deadlines, Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked};
+use crate::driver::{Deadlines, JobDriver, LeaseGuard, Tasks, Work, WorkError, Worked};
 use crate::files::{AssembledFile, Cut, FileWriter, ObjectReader, ReadError, SentChunk};
 
 mod ending;
@@ -30,7 +30,7 @@ use reading::Reading;
 /// Chunks that are sent at once; each holds its bytes in memory.
 const MAX_CHUNKS_IN_FLIGHT: usize = 3;
 
-/// How often a file is begun anew of which something is gone.
+/// How often a file is begun anew when part of it is gone.
 const MAX_RESTARTS: u32 = 1;
 
 /// Works on exports.
@@ -44,14 +44,13 @@ pub struct ExportWorker {
 }
 
 #[async_trait]
-impl JobWorker for ExportWorker {
-    async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError> {
-        self.driver.drive(self, partition, id, deadline).await
-    }
-}
-
-#[async_trait]
 impl Work for ExportWorker {
+    const JOB_TYPE: JobType = JobType::Export;
+
+    fn driver(&self) -> &JobDriver {
+        &self.driver
+    }
+
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
         let deadlines = Deadlines::new(Instant::now(), &self.driver.timings, deadline);
         let job = guard.job();
@@ -74,7 +73,7 @@ impl Work for ExportWorker {
                     timings: self.driver.timings,
                     partition: job.partition().clone(),
                 };
-                let planned = tokio::time::timeout_at(deadline, planner.plan(spec)).await;
+                let planned = timeout_at(deadline, planner.plan(spec)).await;
                 let checkpoint = ExportCheckpoint::new(planned.unwrap_or(Err(WorkError::TimeOver))?);
                 // How it reads is stored before anything is read.
                 guard.save(checkpoint.progress(), Checkpoint::Export(checkpoint.clone())).await;
@@ -150,9 +149,10 @@ impl ExportRun<'_> {
         let Some(open) = self.checkpoint.open.clone() else {
             return Ok(Some((out(new), Position::default())));
         };
+        let over = |_elapsed| WorkError::TimeOver;
         let (tail, lines) = match &open.tail {
             None => (BytesMut::new(), 0),
-            Some(tail) => match self.read_tail(tail).await {
+            Some(tail) => match timeout_at(self.deadlines.ends, self.read_tail(tail)).await.map_err(over)? {
                 Ok(bytes) => (bytes, tail.records),
                 Err(ReadError::Port(error)) => return Err(error.into()),
                 Err(ReadError::Missing | ReadError::Changed) => return Ok(None),
@@ -228,14 +228,13 @@ impl ExportRun<'_> {
         }
         let tail = match out.file.tail() {
             None => None,
-            Some((key, content, records)) => {
-                let bytes = content.len() as u64;
+            Some((tail, content)) => {
                 let put = async {
                     self.guard.may_call().await;
-                    self.worker.objects.put(self.guard.job().partition(), &key, content).await
+                    self.worker.objects.put(self.guard.job().partition(), &tail.key, content).await
                 };
-                let Ok(Ok(())) = tokio::time::timeout_at(until, put).await else { return false };
-                Some(Tail { key, bytes, records })
+                let Ok(Ok(())) = timeout_at(until, put).await else { return false };
+                Some(tail)
             }
         };
         // Also when nothing is appended after the chunks: cursors may be further.

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use model::{
-    Checkpoint, FailureReason, ImportFormat, ImportSource, JobId, JobResult, JobSpec, MAX_RECORDS, Partition, Progress,
-    Report,
+    Checkpoint, FailureReason, ImportFormat, ImportSource, JobResult, JobSpec, JobType, MAX_RECORDS, Partition,
+    Progress, Report,
 };
 use ndjson::LineCounter;
 use ports::{METRICS, MultipartStore, ObjectStore, PortError, RecordWriter};
 use records::Schema;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::driver::{Deadlines, Delivery, JobDriver, JobWorker, LeaseGuard, Tasks, Work, WorkError, Worked};
+use crate::driver::{Deadlines, JobDriver, LeaseGuard, Tasks, Work, WorkError, Worked};
 use crate::files::SentChunk;
 
 mod batch_reader;
@@ -47,14 +47,13 @@ pub struct ImportWorker {
 }
 
 #[async_trait]
-impl JobWorker for ImportWorker {
-    async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError> {
-        self.driver.drive(self, partition, id, deadline).await
-    }
-}
-
-#[async_trait]
 impl Work for ImportWorker {
+    const JOB_TYPE: JobType = JobType::Import;
+
+    fn driver(&self) -> &JobDriver {
+        &self.driver
+    }
+
     /// A pure function of the object and the job but for the stamps: done twice it stores the same records. A takeover
     /// reads from the start again, which rebuilds the reports, and writes on from where the last progress ended.
     async fn work(&self, guard: &LeaseGuard, deadline: Instant) -> Result<Worked, WorkError> {
@@ -90,11 +89,9 @@ impl ImportWorker {
     ) -> Result<u64, WorkError> {
         let mut content = open_source(&self.objects, &self.driver.ids, partition, source).await?;
         let mut lines = LineCounter::default();
-        while let Some(piece) = content.next().await.transpose()? {
+        let over = |_elapsed| WorkError::TimeOver;
+        while let Some(piece) = timeout_at(deadline, content.next()).await.map_err(over)?.transpose()? {
             lines.push(&piece);
-            if Instant::now() >= deadline {
-                return Err(WorkError::TimeOver);
-            }
         }
         if lines.count() > MAX_RECORDS {
             return Err(WorkError::Impossible(FailureReason::TooManyRecords));
@@ -122,9 +119,8 @@ struct Import<'a> {
     reader: BatchReader<'a>,
     writer: Arc<GroupWriter>,
     steps: Tasks<Step>,
-    /// The source, while nothing is read from it.
+    /// The source, while nothing is read from it; gone at its end.
     source: Option<Source>,
-    at_end: bool,
     /// Up to where everything is written.
     watermark: Watermark,
     groups_in_flight: usize,
@@ -161,7 +157,6 @@ impl<'a> Import<'a> {
             writer: Arc::new(writer),
             steps: Tasks::default(),
             source: Some(source),
-            at_end: false,
             watermark: Watermark::default(),
             groups_in_flight: 0,
             bytes_in_flight: 0,
@@ -177,7 +172,7 @@ impl<'a> Import<'a> {
             if has_room {
                 self.read_on();
             }
-            if self.at_end && has_room && self.steps.is_empty() {
+            if has_room && self.steps.is_empty() {
                 break;
             }
             match self.steps.next(self.deadline).await {
@@ -238,10 +233,7 @@ impl<'a> Import<'a> {
                 self.reader.push(&piece);
                 self.source = Some(source);
             }
-            None => {
-                self.reader.finish();
-                self.at_end = true;
-            }
+            None => self.reader.finish(),
         }
     }
 

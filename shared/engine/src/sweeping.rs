@@ -35,7 +35,8 @@ pub struct Swept {
     pub redriven: u64,
     /// Those that could not be redriven; the next sweep tries again.
     pub errors: u64,
-    /// Groups that could not be looked through, since a call failed or brought no answer in time.
+    /// Groups that could not be looked through, since a call failed or brought no answer in time, or of which none that is
+    /// due could be redriven.
     pub failed_groups: u64,
     /// How old the oldest job is that has not ended, in milliseconds, 0 when there is none; `None` when not all could be
     /// looked at.
@@ -88,7 +89,7 @@ impl Sweeper {
         // What is moved on meanwhile is not found again.
         let now = self.clock.now();
         swept.oldest_ms = Some(self.oldest_ms(group, now).await?);
-        let mut after = None;
+        let (mut after, mut failed) = (None, false);
         loop {
             let page = self.jobs.due(group, now, after.as_ref(), PAGE).await?;
             swept.errors += page.unreadable;
@@ -99,15 +100,21 @@ impl Sweeper {
                     Err(error) => {
                         tracing::warn!(error = &error as &dyn std::error::Error, "redrive job");
                         swept.errors += 1;
+                        failed = true;
                     }
                 }
             }
             drop(redriven);
             after = page.next;
             if after.is_none() {
-                return Ok(());
+                break;
             }
         }
+        // One that fails is tried again by the next sweep; when all do, nothing moves any more.
+        if failed && swept.redriven == 0 {
+            return Err(PortError::unavailable("redrive jobs", "none could be redriven"));
+        }
+        Ok(())
     }
 
     /// Until its message is sent the job is due in the next sweep, and only then later: wherever this is dropped, nothing is
@@ -115,7 +122,8 @@ impl Sweeper {
     async fn redrive(&self, due: &DueJob) -> Result<bool, PortError> {
         let now = self.clock.now();
         let next_sweep = after(now, NEXT_SWEEP);
-        if !self.jobs.postpone(due, next_sweep).await? {
+        let tell = |error: &PortError| service_defect(due.group.job_type, Some((&due.partition, &due.job_id)), error);
+        if !self.jobs.postpone(due, next_sweep).await.inspect_err(tell)? {
             return Ok(false);
         }
         let queue = match due.group.job_type {
@@ -123,9 +131,7 @@ impl Sweeper {
             JobType::Export => &self.exports,
         };
         let sent = queue.send(&due.partition, &due.job_id).await;
-        sent.inspect_err(|error| {
-            service_defect(due.group.job_type, Some((&due.partition, &due.job_id)), error);
-        })?;
+        sent.inspect_err(tell)?;
         // A job that has not started waits in a queue: it is due in 5, 10, 20 … minutes, so that a long queue is not
         // fed.
         let age = match due.group.stage {

@@ -105,6 +105,10 @@ type Script = Box<dyn Iterator<Item = Fate> + Send>;
 pub enum Operation {
     Accept,
     Job,
+    /// The sweeper's write of a job.
+    Postpone,
+    /// A write of a job with one of what its tenant has used.
+    Settle,
     LogChanges,
     WriteBatch,
     ReadRecords,
@@ -114,13 +118,14 @@ pub enum Operation {
 }
 
 impl Operation {
-    fn dependency(self) -> Dependency {
+    fn dependencies(self) -> &'static [Dependency] {
         match self {
-            Self::Accept | Self::Job => Dependency::Jobs,
-            Self::LogChanges | Self::WriteBatch | Self::ReadRecords => Dependency::Records,
-            Self::Objects => Dependency::Objects,
-            Self::Send => Dependency::Queue,
-            Self::Usage => Dependency::Usage,
+            Self::Accept | Self::Settle => &[Dependency::Jobs, Dependency::Usage],
+            Self::Job | Self::Postpone => &[Dependency::Jobs],
+            Self::LogChanges | Self::WriteBatch | Self::ReadRecords => &[Dependency::Records],
+            Self::Objects => &[Dependency::Objects],
+            Self::Send => &[Dependency::Queue],
+            Self::Usage => &[Dependency::Usage],
         }
     }
 }
@@ -231,9 +236,10 @@ impl Network {
         self.hanging.lock().unwrap().push((dependency, until));
     }
 
-    async fn hangs(&self, dependency: Dependency) {
-        let until =
-            self.hanging.lock().unwrap().iter().filter(|(of, _)| *of == dependency).map(|(_, until)| *until).max();
+    async fn hangs(&self, operation: Operation) {
+        let hanging = self.hanging.lock().unwrap().clone();
+        let of = operation.dependencies();
+        let until = hanging.into_iter().filter(|(dependency, _)| of.contains(dependency)).map(|(_, until)| until).max();
         if let Some(until) = until {
             tokio::time::sleep_until(until).await;
         }
@@ -284,7 +290,7 @@ impl Network {
         if self.burn().is_some() {
             return std::future::pending().await;
         }
-        self.hangs(operation.dependency()).await;
+        self.hangs(operation).await;
         tokio::time::sleep(self.delay()).await;
         match self.fate(operation).0 {
             Fate::Good | Fate::Partial | Fate::Contended => call.await,
@@ -338,7 +344,7 @@ impl Network {
         let back = self.delay();
         let network = self.clone();
         let arriving = tokio::spawn(async move {
-            network.hangs(operation.dependency()).await;
+            network.hangs(operation).await;
             tokio::time::sleep(there).await;
             match fate {
                 Fate::Throttled => Err(PortError::throttled("call", "as the test wants it").into()),

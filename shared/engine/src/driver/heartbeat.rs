@@ -70,6 +70,10 @@ pub(crate) struct Heartbeat {
     stored: watch::Sender<Stored>,
     /// Whether a refusal that does not pass by itself has been told.
     is_told: bool,
+    /// Since when a write fails that counts requests, or gives them back.
+    unsettled_since: Option<Instant>,
+    /// How the job goes on whose requests cannot be counted or given back, whatever was wanted of it.
+    given_back: Option<Ending>,
 }
 
 /// A write of the job that was tried, and may have had its effect.
@@ -142,7 +146,9 @@ impl Heartbeat {
         let (driver, valid_until) = (driver.clone(), sent + driver.timings.lease);
         let (guard, wanted, stored) = LeaseGuard::new(&job, token.clone(), driver.timings, valid_until);
         let (written_at, renewed_at) = (sent, sent);
-        let heartbeat = Self { driver, token, job, written_at, renewed_at, wanted, stored, is_told: false };
+        let (is_told, unsettled_since, given_back) = (false, None, None);
+        let heartbeat =
+            Self { driver, token, job, written_at, renewed_at, wanted, stored, is_told, unsettled_since, given_back };
         AcquireOutcome::Acquired(Box::new(heartbeat), guard)
     }
 
@@ -171,7 +177,10 @@ impl Heartbeat {
         let stored = self.stored.borrow();
         let is_counted = wanted.count.is_none() || stored.counted.is_some();
         let renewal = self.renewed_at + self.driver.timings.renew_every();
-        if wanted.ending.is_some() || wanted.awaited > stored.number || wanted.renewals > stored.renewals || !is_counted
+        if self.ending(wanted).is_some()
+            || wanted.awaited > stored.number
+            || wanted.renewals > stored.renewals
+            || !is_counted
         {
             Instant::now()
         } else if wanted.number > stored.number {
@@ -186,16 +195,15 @@ impl Heartbeat {
         let ids = self.driver.ids.clone();
         let mut backoff = Backoff::new(UNTIL_LEASE_ENDS, ids.as_ref());
         let mut tried: Vec<Try> = Vec::new();
-        // What has kept it from writing, when nothing else has.
+        // The last call's error, told when the lease runs out.
         let mut failed = None;
         loop {
             if Instant::now() >= self.stored.borrow().valid_until {
-                let wanted = self.wanted.borrow();
                 if let Some(error) = &failed
-                    && !wanted.ending.as_ref().is_some_and(Ending::is_deferral)
+                    && !self.ending(&self.wanted.borrow()).is_some_and(Ending::is_deferral)
                 {
                     let (job, in_a_row) = (&self.job, self.job.deferrals() + 1);
-                    job_deferred(Some(job.job_type()), (job.partition(), job.id()), in_a_row, error);
+                    job_deferred(job.job_type(), job.partition(), job.id(), in_a_row, error);
                 }
                 return Some(lost(tried));
             }
@@ -219,6 +227,9 @@ impl Heartbeat {
                 Ok(()) => return self.found_stored(tried.pop()),
                 Err(UpdateError::Port(error)) => {
                     self.write_failed(&error);
+                    if settlement != Settlement::None {
+                        self.give_back(&error);
+                    }
                     failed = Some(error);
                 }
                 // An earlier try may have had its effect: the job itself tells.
@@ -235,12 +246,12 @@ impl Heartbeat {
                                 return self.found_stored(Some(tried.swap_remove(index)));
                             }
                             match found {
+                                // The sweeper may have moved it: then it equals no try of ours.
                                 Some(found) if found.lease().is_some_and(|lease| lease.token == self.token) => {
                                     if found.is_counted() && !self.job.is_counted() {
-                                        self.stored.send_modify(|stored| stored.counted = Some(Ok(())));
+                                        self.counted(Ok(()));
                                     } else if found == self.job && matches!(refused, UpdateError::MonthFull) {
-                                        let full = Some(Err(FailureReason::MonthlyQuotaExceeded));
-                                        self.stored.send_modify(|stored| stored.counted = full);
+                                        self.counted(Err(FailureReason::MonthlyQuotaExceeded));
                                         return None;
                                     }
                                     self.job = found;
@@ -259,12 +270,13 @@ impl Heartbeat {
     fn event(&self, wanted: &Wanted, renews: bool, now: Timestamp) -> (Event, Option<Settlement>) {
         let token = self.token.clone();
         let (progress, checkpoint) = (wanted.progress, wanted.checkpoint.clone());
-        if let Some((records, limit)) =
-            wanted.count.filter(|_| self.stored.borrow().counted.is_none() && !self.job.is_counted())
-        {
+        let ending = self.ending(wanted).cloned();
+        let is_counted = self.stored.borrow().counted.is_some() || self.job.is_counted();
+        // A count takes another table than a renewal, and must not keep the lease from being renewed.
+        if let Some((records, limit)) = wanted.count.filter(|_| ending.is_none() && !renews && !is_counted) {
             return (Event::Counted { token, records }, Some(Settlement::Reserve { limit }));
         }
-        let event = match wanted.ending.clone() {
+        let event = match ending {
             None => {
                 let renewal = renews.then(|| request(&token, &self.driver.timings, now));
                 Event::Advanced { token, renewal, progress, checkpoint }
@@ -272,7 +284,7 @@ impl Heartbeat {
             Some(Ending::Complete(Worked { result, progress, leftovers })) => {
                 Event::Completed { token, result, progress, leftovers }
             }
-            Some(Ending::Fail(reason)) => Event::Failed { token, reason, progress },
+            Some(Ending::Fail(reason)) => Event::Failed { token, reason, progress, checkpoint },
             Some(Ending::Release { why, delay }) => {
                 Event::Released { token, due_at: after(now, delay), why, progress, checkpoint }
             }
@@ -291,7 +303,7 @@ impl Heartbeat {
             return Some(Beaten::Stored(Box::new(self.job.clone())));
         }
         if !was_counted && self.job.is_counted() {
-            self.stored.send_modify(|stored| stored.counted = Some(Ok(())));
+            self.counted(Ok(()));
             return None;
         }
         self.written_at = sent;
@@ -307,6 +319,30 @@ impl Heartbeat {
             }
         });
         None
+    }
+
+    /// How the job goes on, if it does so without this worker.
+    fn ending<'a>(&'a self, wanted: &'a Wanted) -> Option<&'a Ending> {
+        self.given_back.as_ref().or(wanted.ending.as_ref())
+    }
+
+    /// Says what became of the count; of a job that is given back nobody works any more.
+    fn counted(&mut self, outcome: Result<(), FailureReason>) {
+        self.unsettled_since = None;
+        if self.given_back.is_none() {
+            self.stored.send_modify(|stored| stored.counted = Some(outcome));
+        }
+    }
+
+    /// A write that needs the table of usage has failed. The lease is no reason to wait: after a while, or at once when it
+    /// does not pass by itself, the job is deferred, which needs its own table alone. Nothing is lost: whoever goes on comes
+    /// to the same count, or the same end.
+    fn give_back(&mut self, error: &PortError) {
+        let since = *self.unsettled_since.get_or_insert_with(Instant::now);
+        let is_over = !error.is_transient() || since.elapsed() >= self.driver.timings.renew_every();
+        if is_over && self.given_back.is_none() {
+            self.given_back = Some(self.driver.deferral(&self.job, self.job.deferrals(), error));
+        }
     }
 
     /// Tells of a call that failed: of one that does not pass by itself once, as a metric too.

@@ -173,7 +173,13 @@ impl LeaseGuard {
             || reached.is_some_and(|reached| reached.has_advanced_from(self.job.checkpoint()))
     }
 
-    /// Waits until what is stored is so; for ever when the heartbeat has ended.
+    /// Whether anything was read since the job was acquired, whatever came of it.
+    pub(super) fn has_moved(&self) -> bool {
+        let wanted = self.wanted.borrow();
+        wanted.checkpoint.as_deref().is_some_and(|reached| reached.has_moved_from(self.job.checkpoint()))
+    }
+
+    /// Waits until what is stored satisfies `is_so`; for ever when the heartbeat has ended.
     async fn stored(&self, is_so: impl Fn(&Stored) -> bool) -> Stored {
         let mut stored = self.stored.clone();
         loop {

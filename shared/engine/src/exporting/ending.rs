@@ -34,14 +34,15 @@ impl ExportRun<'_> {
             let file = out.file.put_whole(&key).await?;
             return Ok(Made::Visible(key, file));
         }
-        if self.assembly().is_none() {
-            self.send_rest(out, position.clone()).await?;
-            self.begin_assembly(plan, 0).await?;
-        }
+        let mut state = match self.assembly() {
+            Some(state) => state.clone(),
+            None => {
+                self.send_rest(out, position.clone()).await?;
+                self.begin_assembly(plan, 0).await?
+            }
+        };
         loop {
-            let Some(AssemblyState { key, upload, earlier, .. }) = self.assembly().cloned() else {
-                return Ok(Made::Gone);
-            };
+            let AssemblyState { key, upload, earlier, .. } = state;
             let assembly = Assembly {
                 file: &out.file,
                 store: &self.worker.multipart,
@@ -54,7 +55,7 @@ impl ExportRun<'_> {
                 Ok(file) => return Ok(Made::Visible(key, file)),
                 Err(AssemblyError::UploadGone) if earlier + 1 < MAX_ASSEMBLIES => {
                     self.guard.renew().await;
-                    self.begin_assembly(plan, earlier + 1).await?;
+                    state = self.begin_assembly(plan, earlier + 1).await?;
                 }
                 Err(AssemblyError::UploadGone) => {
                     self.guard.renew().await;
@@ -95,16 +96,17 @@ impl ExportRun<'_> {
 
     /// Begins a multipart upload and stores its id with the whole list of chunks, before anything is copied: from then on
     /// the list does not change.
-    async fn begin_assembly(&mut self, plan: &FilePlan, earlier: u32) -> Result<(), WorkError> {
+    async fn begin_assembly(&mut self, plan: &FilePlan, earlier: u32) -> Result<AssemblyState, WorkError> {
         let token = Token::new(self.worker.driver.ids.random());
         let (partition, key) = (self.guard.job().partition(), self.key(plan, &token));
         self.guard.may_call().await;
         let upload = self.worker.multipart.begin(partition, &key).await?;
+        let state = AssemblyState { key, upload, copied: 0, earlier };
         if let Some(open) = &mut self.checkpoint.open {
-            open.assembly = Some(AssemblyState { key, upload, copied: 0, earlier });
+            open.assembly = Some(state.clone());
         }
         self.save().await;
-        Ok(())
+        Ok(state)
     }
 
     pub(super) fn assembly(&self) -> Option<&AssemblyState> {

@@ -1,11 +1,8 @@
 //! The lines of an export's files: as they are stored, or as FHIR resources. A function of the line alone, so that it does
 //! not matter who goes on with a file.
 
-use fhir::NotJson;
 use model::RecordFormat;
 use ports::PortError;
-use records::ResourceType;
-use serde_json::value::RawValue;
 
 use super::plan::FileContent;
 
@@ -23,36 +20,20 @@ impl Formatter {
 
     /// The line of the file for a line that was read.
     pub(super) fn format<'a>(&'a mut self, line: &'a [u8]) -> Result<&'a [u8], PortError> {
-        self.line.clear();
-        let made = match (self.format, self.content) {
-            (RecordFormat::Flat, _) | (RecordFormat::Fhir { .. }, FileContent::AllTypes) => return Ok(line),
-            (RecordFormat::Fhir { .. }, FileContent::OneType(resource_type)) => {
-                fhir::write_fhir(resource_type, line, &mut self.line)
-            }
-            (RecordFormat::Fhir { .. }, FileContent::Deletions) => deletion(line, &mut self.line),
+        let (RecordFormat::Fhir { .. }, FileContent::OneType(of)) = (self.format, self.content) else {
+            return Ok(line);
         };
-        made.map_err(|_| PortError::defect("write resource", "a stored line is no record"))?;
+        self.line.clear();
+        fhir::write_fhir(of, line, &mut self.line)
+            .map_err(|_| PortError::defect("write resource", "a stored line is no record"))?;
         Ok(&self.line)
     }
 }
 
-/// A deletion with the id that the resource had.
-fn deletion(line: &[u8], out: &mut Vec<u8>) -> Result<(), NotJson> {
-    #[derive(serde::Deserialize, serde::Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Deletion<'a> {
-        resource_type: ResourceType,
-        id: String,
-        #[serde(borrow)]
-        deleted_at: &'a RawValue,
-    }
-    let deletion: Deletion<'_> = serde_json::from_slice(line).map_err(|_| NotJson)?;
-    let deletion = Deletion { id: fhir::id_to_fhir(&deletion.id), ..deletion };
-    serde_json::to_writer(out, &deletion).map_err(|_| NotJson)
-}
-
 #[cfg(test)]
 mod tests {
+    use records::ResourceType;
+
     use super::*;
 
     #[test]
@@ -70,8 +51,6 @@ mod tests {
             resource.starts_with(r#"{"resourceType":"Patient","id":"a.-b""#) && resource.contains("\"family\":\"Doe\""),
             "{resource}"
         );
-        let deletion = r#"{"resourceType":"Patient","id":"a_b","deletedAt":"2026-01-01T00:00:00.000Z"}"#;
-        assert_eq!(made(fhir, FileContent::Deletions, deletion).unwrap(), deletion.replace("a_b", "a.-b"));
         assert!(made(fhir, of_patients, "[]").is_err());
     }
 }

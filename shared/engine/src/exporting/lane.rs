@@ -1,11 +1,12 @@
 //! What is read one page after the other: a shard of records, a log of changes, or a type's deletions. Several lanes are
 //! read at once.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ChangeItem, ChangeLog, Cursor, Deletion, Partition, Shard, Stamp};
+use model::{ChangeItem, ChangeLog, Cursor, Deletion, Partition, RecordFormat, Shard, Stamp};
 use ports::{Backoff, IdSource, MAX_GROUP, PortError, RecordReader, RetryPolicy, StoredRecord};
 use records::{PackedLine, RecordId, ResourceType};
 use tokio::time::Instant;
@@ -34,8 +35,8 @@ pub(super) enum Lane {
     Shard { shard: Shard, from: Option<Stamp> },
     /// The records that a log names with stamps between the two.
     Changes { log: ChangeLog, from: Stamp, until: Stamp },
-    /// Which records were deleted, with stamps from `from` on, and are not there.
-    Deletions { of: ResourceType, from: Stamp },
+    /// Which records were deleted, with stamps from `from` on, and are not there; named as the format names them.
+    Deletions { of: ResourceType, from: Stamp, format: RecordFormat },
 }
 
 impl Lane {
@@ -100,14 +101,14 @@ pub(super) struct Row {
 }
 
 /// Some lines of a lane.
-pub(super) struct Chunk {
+pub(super) struct Page {
     pub(super) rows: Vec<Row>,
     /// The cursor after all that was looked at, lines that are left out included.
     pub(super) cursor: Option<Cursor>,
     pub(super) at_end: bool,
 }
 
-/// Reads a lane, chunk by chunk; nothing is fetched beyond the chunk that was asked for.
+/// Reads a lane, page by page; nothing is fetched beyond the page that was asked for.
 pub(super) struct LaneReader {
     pub(super) index: u32,
     records: Arc<dyn RecordReader>,
@@ -150,14 +151,14 @@ impl LaneReader {
         }
     }
 
-    pub(super) async fn next(&mut self) -> Result<Chunk, PortError> {
-        let chunk = match self.lane {
+    pub(super) async fn next(&mut self) -> Result<Page, PortError> {
+        let page = match self.lane {
             Lane::Shard { shard, from } => self.next_of_shard(shard, from).await?,
             Lane::Changes { log, until, .. } => self.next_of_log(log, until).await?,
-            Lane::Deletions { of, from } => self.next_of_deletions(of, from).await?,
+            Lane::Deletions { of, from, format } => self.next_of_deletions(of, from, format).await?,
         };
-        self.cursor.clone_from(&chunk.cursor);
-        Ok(chunk)
+        self.cursor.clone_from(&page.cursor);
+        Ok(page)
     }
 
     /// The record after which reading goes on.
@@ -168,7 +169,7 @@ impl LaneReader {
         }
     }
 
-    async fn next_of_shard(&mut self, shard: Shard, from: Option<Stamp>) -> Result<Chunk, PortError> {
+    async fn next_of_shard(&mut self, shard: Shard, from: Option<Stamp>) -> Result<Page, PortError> {
         let after = self.after();
         let (records, partition) = (&self.records, &self.partition);
         let read = || records.read(partition, shard, after.as_ref());
@@ -176,13 +177,13 @@ impl LaneReader {
         let cursor = page.items.last().map(|record| Cursor::Record(record.id.clone())).or(self.cursor.take());
         let wanted = page.items.into_iter().filter(|record| from.is_none_or(|from| record.stamp >= from));
         let rows = wanted.map(|StoredRecord { id, line, .. }| Row { line, cursor: Cursor::Record(id) });
-        Ok(Chunk { rows: rows.collect(), cursor, at_end: !page.has_more })
+        Ok(Page { rows: rows.collect(), cursor, at_end: !page.has_more })
     }
 
-    async fn next_of_log(&mut self, log: ChangeLog, until: Stamp) -> Result<Chunk, PortError> {
+    async fn next_of_log(&mut self, log: ChangeLog, until: Stamp) -> Result<Page, PortError> {
         while self.changes.is_empty() {
             let Some(from) = self.next_change.filter(|from| *from <= until) else {
-                return Ok(Chunk { rows: Vec::new(), cursor: self.cursor.take(), at_end: true });
+                return Ok(Page { rows: Vec::new(), cursor: self.cursor.take(), at_end: true });
             };
             let (records, partition) = (&self.records, &self.partition);
             let read = || records.changes(partition, log, from, until);
@@ -213,11 +214,16 @@ impl LaneReader {
             self.changes.pop_front();
         }
         let at_end = self.changes.is_empty() && self.next_change.is_none();
-        Ok(Chunk { rows, cursor: Some(after(done + wanted.len())), at_end })
+        Ok(Page { rows, cursor: Some(after(done + wanted.len())), at_end })
     }
 
     /// Deletions whose record is not there: what was stored again is in the export, or in the next one of the chain.
-    async fn next_of_deletions(&mut self, of: ResourceType, from: Stamp) -> Result<Chunk, PortError> {
+    async fn next_of_deletions(
+        &mut self,
+        of: ResourceType,
+        from: Stamp,
+        format: RecordFormat,
+    ) -> Result<Page, PortError> {
         let after = self.after();
         let (records, partition) = (&self.records, &self.partition);
         let read = || records.deletions(partition, of, after.as_ref());
@@ -226,8 +232,9 @@ impl LaneReader {
         let wanted: Vec<_> = page.items.into_iter().filter(|deletion| deletion.stamp >= from).collect();
         let found = self.find(of, wanted.iter().map(|deletion| deletion.id.clone()).collect()).await?;
         let gone = wanted.into_iter().filter(|deletion| !found.contains_key(&deletion.id));
-        let rows = gone.map(|deletion| Row { line: line_of(of, &deletion), cursor: Cursor::Record(deletion.id) });
-        Ok(Chunk { rows: rows.collect(), cursor, at_end: !page.has_more })
+        let rows =
+            gone.map(|deletion| Row { line: line_of(of, &deletion, format), cursor: Cursor::Record(deletion.id) });
+        Ok(Page { rows: rows.collect(), cursor, at_end: !page.has_more })
     }
 
     /// The records of these ids, however many calls that takes.
@@ -270,8 +277,33 @@ impl LaneReader {
 }
 
 /// How an export names a deleted record.
-fn line_of(resource_type: ResourceType, Deletion { id, stamp }: &Deletion) -> PackedLine {
+fn line_of(resource_type: ResourceType, Deletion { id, stamp }: &Deletion, format: RecordFormat) -> PackedLine {
+    let id = match format {
+        RecordFormat::Flat => Cow::Borrowed(id.as_str()),
+        RecordFormat::Fhir { .. } => Cow::Owned(fhir::id_to_fhir(id.as_str())),
+    };
     // No id has a character that JSON escapes.
     let deleted_at = format!("{:.3}", stamp.moment());
     PackedLine::Text(format!(r#"{{"resourceType":"{resource_type}","id":"{id}","deletedAt":"{deleted_at}"}}"#))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_has_the_id_that_the_file_gave_the_record() {
+        let deletion = Deletion {
+            id: "a_b".to_owned().try_into().unwrap(),
+            stamp: Stamp::first_of("2026-01-01T00:00:00Z".parse().unwrap()),
+        };
+        let line = |format| match line_of(ResourceType::Patient, &deletion, format) {
+            PackedLine::Text(line) => line,
+            PackedLine::Deflated { .. } => unreachable!(),
+        };
+        let flat = r#"{"resourceType":"Patient","id":"a_b","deletedAt":"2026-01-01T00:00:00.000Z"}"#;
+        assert_eq!(line(RecordFormat::Flat), flat);
+        let fhir = RecordFormat::Fhir { mapping_version: fhir::MAPPING_VERSION };
+        assert_eq!(line(fhir), flat.replace("a_b", "a.-b"));
+    }
 }

@@ -44,7 +44,8 @@ pub(super) fn files_of(plan: &ExportPlan, spec: &ExportSpec) -> Vec<FilePlan> {
         }
     };
     if let Some(from) = spec.since.map(Stamp::first_of) {
-        let lanes = spec.resource_types.iter().map(|of| Lane::Deletions { of: *of, from }).collect();
+        let lanes =
+            spec.resource_types.iter().map(|of| Lane::Deletions { of: *of, from, format: spec.format }).collect();
         files.push(FilePlan { content: FileContent::Deletions, lanes });
     }
     files
@@ -199,7 +200,7 @@ impl Planner {
     }
 
     fn limiter(&self) -> ReadLimiter {
-        ReadLimiter::new(Some(self.timings.stalled))
+        ReadLimiter::new(Some(self.timings.stalled()))
     }
 
     /// Adds the records of a shard to `counted`, and returns the units that took.

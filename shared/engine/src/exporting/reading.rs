@@ -9,28 +9,28 @@ use records::Unpacker;
 use tokio::time::Instant;
 
 use super::formatter::Formatter;
-use super::lane::{Chunk, Lane, LaneReader};
+use super::lane::{Lane, LaneReader, Page};
 use super::plan::FilePlan;
 use super::{ExportRun, Out};
 use crate::driver::{Due, Tasks, WorkError, either};
 use crate::files::{FileWriter, SentChunk};
 
 /// A page of a lane, and the reader that goes on after it.
-type Page = (LaneReader, Result<Chunk, PortError>);
+type ReadPage = (LaneReader, Result<Page, PortError>);
 
 /// The lanes of a file while they are read.
 pub(super) struct Reading<'a> {
     lanes: &'a [Lane],
     /// What is appended: where reading goes on for whoever takes over.
     pub(super) position: Position,
-    pages: Tasks<Page>,
+    pages: Tasks<ReadPage>,
     /// Pages that have arrived and wait for room: of each lane one at most.
-    ready: VecDeque<(LaneReader, Chunk)>,
+    ready: VecDeque<(LaneReader, Page)>,
     unpacker: Unpacker,
     formatter: Formatter,
 }
 
-async fn next_page(mut reader: LaneReader) -> Page {
+async fn next_page(mut reader: LaneReader) -> ReadPage {
     let page = reader.next().await;
     (reader, page)
 }
@@ -78,7 +78,7 @@ impl<'a> Reading<'a> {
     }
 
     /// What arrives next: a chunk in the store, or a page from it.
-    async fn next(&mut self, out: &mut Out, wake: Instant) -> Option<Either<Result<SentChunk, PortError>, Page>> {
+    async fn next(&mut self, out: &mut Out, wake: Instant) -> Option<Either<Result<SentChunk, PortError>, ReadPage>> {
         let mut sent = std::pin::pin!(out.chunks.next(wake));
         let mut page = std::pin::pin!(self.pages.next(wake));
         match either(&mut sent, &mut page).await {
@@ -112,7 +112,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Appends a page, and cuts chunks as they fill; false when it has to wait before all of it is appended.
-    fn append(&mut self, out: &mut Out, lane: u32, page: &mut Chunk) -> Result<bool, WorkError> {
+    fn append(&mut self, out: &mut Out, lane: u32, page: &mut Page) -> Result<bool, WorkError> {
         let mut rows = std::mem::take(&mut page.rows).into_iter();
         loop {
             if out.file.is_full() {

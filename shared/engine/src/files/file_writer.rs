@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use model::{ChunkSize, Chunks, Compression, FileDigest, FileName, MAX_CHUNKS, ObjectKey};
+use model::{ChunkSize, Chunks, Compression, FileDigest, FileName, MAX_CHUNKS, ObjectKey, Tail};
 use ports::{ObjectStore, PortError};
 use records::MAX_STORED_LINE;
 
@@ -207,14 +207,14 @@ impl<P: Clone + Default> FileWriter<P> {
         self.arrived.chunks.count() > before
     }
 
-    /// Ends what is appended as the tail, which another worker reads back: its key, bytes and lines. `None` when nothing
-    /// is appended. To be called when no chunk is in flight.
-    pub(crate) fn tail(&mut self) -> Option<(ObjectKey, Bytes, u64)> {
+    /// Ends what is appended as the tail, which another worker reads back. `None` when nothing is appended. To be called when no chunk is in flight.
+    pub(crate) fn tail(&mut self) -> Option<(Tail, Bytes)> {
         if self.lines == 0 {
             return None;
         }
-        let lines = std::mem::take(&mut self.lines);
-        Some((ObjectKey::chunk(&self.name, self.guard.token(), None), self.content(), lines))
+        let (key, content) = (ObjectKey::chunk(&self.name, self.guard.token(), None), self.content());
+        let tail = Tail { key, bytes: content.len() as u64, records: std::mem::take(&mut self.lines) };
+        Some((tail, content))
     }
 
     /// Writes a file that never filled a chunk, under this key.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::rate_limiter::RateLimiter;
 use crate::driver::{LeaseGuard, WorkError};
 
-/// Tries of one write without any of it getting through before the job is deferred.
+/// Tries without any record getting through, each under a stamp of its own, before the job is deferred.
 const TRIES: RetryPolicy = RetryPolicy::new(10, 50, 5_000);
 
 /// Writes the groups of one import.
@@ -29,7 +29,7 @@ impl GroupWriter {
     /// under an old stamp, so that soon after a stamp every write with it has landed.
     pub(super) async fn write(&self, mut lines: Vec<StoredLine>) -> Result<(), WorkError> {
         let (clock, ids) = (&self.clock, self.ids.as_ref());
-        // Of all stamps: a store that takes nothing at all is down.
+        // Of all stamps of this group: a store that takes nothing under ten of them is down.
         let mut backoff = Backoff::new(TRIES, ids);
         while !lines.is_empty() {
             let slot = self.limiter().slot(lines.len(), Instant::now());
@@ -94,7 +94,8 @@ impl GroupWriter {
         mut lines: Vec<StoredLine>,
         is_fresh: impl Fn() -> bool,
     ) -> Result<Vec<StoredLine>, WorkError> {
-        let mut backoff = Backoff::new(TRIES, self.ids.as_ref());
+        // The stamp ends it.
+        let mut backoff = Backoff::new(TRIES.unlimited(), self.ids.as_ref());
         let mut is_first = true;
         loop {
             if !std::mem::take(&mut is_first) {
@@ -127,9 +128,7 @@ impl GroupWriter {
                 Err(PortError::Unavailable { .. }) => {}
                 Err(error @ (PortError::Refused { .. } | PortError::Defect { .. })) => return Err(error.into()),
             }
-            if !backoff.wait().await {
-                return Ok(lines);
-            }
+            backoff.wait().await;
         }
     }
 

@@ -113,12 +113,7 @@ impl ReportsEnd<'_> {
 }
 
 /// The reports of one import.
-pub(super) struct Reports {
-    errors: ReportFile,
-    rejected: ReportFile,
-    losses: ReportFile,
-    results: ReportFile,
-}
+pub(super) struct Reports([ReportFile; 4]);
 
 impl Reports {
     pub(super) fn new(objects: &Arc<dyn ObjectStore>, guard: &LeaseGuard) -> Self {
@@ -127,47 +122,53 @@ impl Reports {
             let file = FileWriter::new(objects, guard, name, CHUNK_SIZE, Compression::None, MAX_CONCURRENCY);
             ReportFile { report, file, line: Vec::new() }
         };
-        let (errors, rejected) = (file(Report::Errors), file(Report::Rejected));
-        Self { errors, rejected, losses: file(Report::Losses), results: file(Report::Results) }
+        Self(Report::ALL.map(file))
     }
 
-    fn files(&mut self) -> [&mut ReportFile; 4] {
-        [&mut self.errors, &mut self.rejected, &mut self.losses, &mut self.results]
+    fn of(&mut self, report: Report) -> &mut ReportFile {
+        let [errors, rejected, losses, results] = &mut self.0;
+        match report {
+            Report::Errors => errors,
+            Report::Rejected => rejected,
+            Report::Losses => losses,
+            Report::Results => results,
+        }
     }
 
     /// A line that is stored: `created` under an id of ours, or `stored` under the client's, where created
     /// and replaced cannot be told apart.
     pub(super) fn stored(&mut self, line: u64, id: &str, is_derived: bool) {
         let outcome = if is_derived { "created" } else { "stored" };
-        self.results.push_line(&ResultLine { line, outcome, id: Some(id) });
+        self.of(Report::Results).push_line(&ResultLine { line, outcome, id: Some(id) });
     }
 
     /// A line that is skipped, and all that is wrong with it.
     pub(super) fn rejected(&mut self, line: u64, violations: &[LineViolation]) {
-        self.results.push_line(&ResultLine { line, outcome: "rejected", id: None });
+        self.of(Report::Results).push_line(&ResultLine { line, outcome: "rejected", id: None });
         for violation in violations {
-            self.errors.push_line(&ShownViolation::new(violation));
+            self.of(Report::Errors).push_line(&ShownViolation::new(violation));
         }
     }
 
     /// What the stored records have lost, once all lines were read.
     pub(super) fn lost(&mut self, lines: &[LossLine]) {
         for line in lines {
-            self.losses.push_line(line);
+            self.of(Report::Losses).push_line(line);
         }
     }
 
     /// Bytes of a skipped line; the last ones end it.
     pub(super) fn rejected_bytes(&mut self, bytes: &[u8], last: bool) {
-        self.rejected.file.push(bytes);
+        let ReportFile { file, .. } = self.of(Report::Rejected);
+        file.push(bytes);
         if last {
-            self.rejected.file.end_line();
+            file.end_line();
         }
     }
 
     /// Begins to send what fills a chunk. False while a full one has to wait: no further lines should be read.
     pub(super) fn send_full(&mut self, steps: &mut Tasks<Step>) -> bool {
-        self.files().into_iter().all(|ReportFile { report, file, .. }| {
+        self.0.iter_mut().all(|ReportFile { report, file, .. }| {
             let report = *report;
             if file.is_full()
                 && file.has_room()
@@ -181,20 +182,18 @@ impl Reports {
 
     /// A chunk of a report has arrived.
     pub(super) fn sent(&mut self, report: Report, sent: SentChunk) {
-        if let Some(file) = self.files().into_iter().find(|file| file.report == report) {
-            file.file.sent(sent);
-        }
+        self.of(report).file.sent(sent);
     }
 
     /// Whether any of them has chunks.
     pub(super) fn are_chunked(&self) -> bool {
-        [&self.errors, &self.rejected, &self.losses, &self.results].iter().any(|file| file.file.is_chunked())
+        self.0.iter().any(|file| file.file.is_chunked())
     }
 
     /// Makes the reports whole; those of rejected lines and of losses only when there are any.
     pub(super) async fn finish(self, end: &ReportsEnd<'_>) -> Result<Vec<ResultFile>, WorkError> {
         let mut files = Vec::new();
-        for file in [self.errors, self.rejected, self.losses, self.results] {
+        for file in self.0 {
             if file.file.appended() > 0 || matches!(file.report, Report::Results) {
                 files.push(file.finish(end).await?);
             }

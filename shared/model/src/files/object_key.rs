@@ -134,7 +134,8 @@ pub enum Report {
 }
 
 impl Report {
-    const ALL: [Self; 4] = [Self::Errors, Self::Rejected, Self::Losses, Self::Results];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Errors, Self::Rejected, Self::Losses, Self::Results];
 
     /// The report of that name.
     #[must_use]

@@ -29,6 +29,16 @@ impl Checkpoint {
         }
     }
 
+    /// Whether anything was read since `earlier`, also where nothing of it was kept: that is no advance, and no stall.
+    #[must_use]
+    pub fn has_moved_from(&self, earlier: Option<&Self>) -> bool {
+        let position = |checkpoint: &'_ Self| match checkpoint {
+            Self::Export(export) => export.open.as_ref().map(|open| open.position.reached()),
+            Self::Import { .. } => None,
+        };
+        position(self).is_some_and(|reached| reached != earlier.and_then(position).unwrap_or_default())
+    }
+
     /// The last line that an import had begun to write.
     #[must_use]
     pub fn begun(&self) -> u64 {

@@ -164,7 +164,7 @@ impl ExportCheckpoint {
         Progress { total: self.plan.counted, processed: self.records(), ..Progress::default() }
     }
 
-    /// Grows with every whole file, chunk, record and copied part, and with nothing else.
+    /// Grows with every whole file, chunk, record and copied part, and with nothing else; falls when a file is begun anew.
     #[must_use]
     pub fn measure(&self) -> (u32, u32, u64, u32) {
         let open = self.open.as_ref();
@@ -186,6 +186,13 @@ impl Position {
             Some(open) => open.cursor = cursor,
             None => self.open.push(OpenLane { lane, cursor }),
         }
+    }
+
+    /// How many lanes are read to their end, and how far the others are that are begun.
+    #[must_use]
+    pub fn reached(&self) -> (usize, Vec<OpenLane>) {
+        let begun = self.open.iter().filter(|open| open.cursor.is_some()).cloned().collect();
+        ((self.next_lane as usize).saturating_sub(self.open.len()), begun)
     }
 
     pub fn close(&mut self, lane: u32) {

@@ -95,6 +95,7 @@ pub enum Event {
         token: Token,
         reason: FailureReason,
         progress: Progress,
+        checkpoint: Option<Box<Checkpoint>>,
     },
     /// The message could not be sent: the sweeper is to send it at once.
     SendFailed,
@@ -250,7 +251,8 @@ impl Job {
                 next.end(Completed(result), leftovers, now);
                 next.progress = progress;
             }
-            (Processing { .. }, Event::Failed { reason, progress, .. }) => {
+            (Processing { checkpoint, .. }, Event::Failed { reason, progress, checkpoint: reached, token: _ }) => {
+                *checkpoint = reached;
                 next.progress = progress.no_less_than(self.progress);
                 next.fail(reason, now);
             }

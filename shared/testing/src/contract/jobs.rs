@@ -234,7 +234,9 @@ async fn every_state_survives_storage(jobs: &dyn Jobs, usage: &dyn UsageStore, f
     let job = job.apply(acquired(fixture, &token), fixture.now).unwrap();
     update(jobs, fixture, &job, Settlement::None).await.unwrap();
     let reason = FailureReason::SourceMissing;
-    let failed = job.apply(Event::Failed { token, reason, progress: Progress::default() }, fixture.now).unwrap();
+    let failed = job
+        .apply(Event::Failed { token, reason, progress: Progress::default(), checkpoint: None }, fixture.now)
+        .unwrap();
     let refund = failed.settlement(&job);
     assert_eq!(refund, Settlement::Refund(job.reservation().clone()));
     update(jobs, fixture, &failed, refund).await.unwrap();
@@ -388,7 +390,7 @@ async fn what_is_due_is_found_until_moved(jobs: &dyn Jobs, fixture: &Fixture) {
     assert_eq!(find(10_000).await.unwrap().group, group);
     assert!(jobs.oldest(group).await.unwrap().is_some_and(|oldest| oldest <= job.id().created_at()));
     let (reason, progress) = (FailureReason::FileLost, Progress::default());
-    let failed = job.apply(Event::Failed { token, reason, progress }, fixture.now).unwrap();
+    let failed = job.apply(Event::Failed { token, reason, progress, checkpoint: None }, fixture.now).unwrap();
     update(jobs, fixture, &failed, Settlement::None).await.unwrap();
     assert_eq!(find(599).await, None);
     let due = find(600).await.unwrap();

@@ -43,7 +43,8 @@ impl JobStore for Network {
         self.seen.lock().unwrap().job_writes += 1;
         let (memory, partition) = (self.memory.clone(), partition.clone());
         let (job, settlement) = (job.clone(), settlement.clone());
-        self.write(Operation::Job, async move { memory.update(&partition, &job, &settlement).await }).await
+        let operation = if settlement == Settlement::None { Operation::Job } else { Operation::Settle };
+        self.write(operation, async move { memory.update(&partition, &job, &settlement).await }).await
     }
 
     async fn list(
@@ -80,7 +81,7 @@ impl DueStore for Network {
 
     async fn postpone(&self, due: &DueJob, until: Timestamp) -> Result<bool, PortError> {
         let (memory, due) = (self.memory.clone(), due.clone());
-        self.write(Operation::Job, async move { memory.postpone(&due, until).await }).await
+        self.write(Operation::Postpone, async move { memory.postpone(&due, until).await }).await
     }
 }
 

@@ -6,6 +6,7 @@
 mod charging;
 mod lost_answers;
 mod sweeping;
+mod usage_away;
 mod waiting;
 
 use std::sync::Arc;
@@ -178,7 +179,7 @@ async fn a_processor_that_lost_its_lease_stops_by_itself() {
         deliver(&usual, &id).await
     };
     let (first, second) = tokio::join!(deliver(&hanging, &id), taken_over);
-    assert_eq!((first, second), (Delivery::LeaseLost, Delivery::Done));
+    assert_eq!((first, second), (Delivery::AlreadyEnded, Delivery::Done));
     assert_eq!(service.exported().await.len(), 100);
 }
 

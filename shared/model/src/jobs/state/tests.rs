@@ -213,7 +213,7 @@ fn a_cancelled_import_gives_back_what_certainly_is_not_stored() {
     assert_eq!((refund(&cancelled, &told), told.charged()), (0, 3), "nobody knows what the dead worker had begun");
 
     let failed = |reason, processed| {
-        let failed = Event::Failed { token: Token::new(1), reason, progress: progress(processed) };
+        let failed = Event::Failed { token: Token::new(1), reason, progress: progress(processed), checkpoint: None };
         refund(&leased, &leased.apply(failed, at(2)).unwrap())
     };
     assert_eq!(failed(FailureReason::UploadChanged, 2), 1, "its owner has changed it under the worker");
@@ -221,7 +221,12 @@ fn a_cancelled_import_gives_back_what_certainly_is_not_stored() {
 
     let export = new_export();
     assert_eq!(refund(&export, &cancel(&export, 1)), 3);
-    let failed = Event::Failed { token: Token::new(2), reason: FailureReason::SourceMissing, progress: progress(2) };
+    let failed = Event::Failed {
+        token: Token::new(2),
+        reason: FailureReason::SourceMissing,
+        progress: progress(2),
+        checkpoint: None,
+    };
     let failed = taken_over.apply(failed, at(65)).unwrap();
     assert_eq!(refund(&taken_over, &failed), 3, "a failed one gives all of it back");
     assert_eq!(failed.progress().succeeded, 2, "and says what it has stored");
@@ -272,8 +277,7 @@ proptest! {
                 },
                 4 => completed(token),
                 5 => Event::Failed {
-                    token: own, reason: FailureReason::SourceMissing, progress: progress(processed),
-                },
+                    token: own, reason: FailureReason::SourceMissing, progress: progress(processed), checkpoint: None },
                 6 => Event::SendFailed,
                 7 => Event::Cancelled,
                 8 => Event::Settled { token: own, begun: processed },

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::JobManager;
-use engine::Delivery;
-use in_process::jobs::{deliver, patients};
-use in_process::network::{Fate, Network, Operation};
+use engine::{Delivery, ImportWorker, JobDriver};
+use in_process::jobs::{caller, deliver, import_of_upload, patients};
+use in_process::network::{Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
-use model::JobId;
+use model::{FailureReason, JobId, JobState, ObjectKey, Plan};
 use records::ResourceType;
 
 use super::{deliver_for, worker_with};
+use crate::metrics::Metrics;
 
 #[tokio::test(start_paused = true)]
 async fn what_an_earlier_worker_had_begun_stays_charged() {
@@ -43,15 +44,63 @@ async fn what_a_dead_worker_may_have_written_stays_charged() {
     assert_eq!(charged_when_cancelled(&service, &id).await, 1_200);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_begun_when_the_upload_changes_stays_charged() {
+    let service = Service::start().await;
+    let (upload, _) = service.uploader().create(&caller(Plan::Pro), 100).await.unwrap();
+    let key = ObjectKey::upload(&test_partition(), &upload);
+    service.memory.put_object(&key, patients(3_000));
+    let id = service.begin(&caller(Plan::Pro), import_of_upload(upload)).await;
+    let network = Network::new(&service.memory, 7, Weather::STILL);
+    let slow = Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Late(Duration::from_millis(400)); 24]);
+    let worker = ImportWorker { objects: Arc::new(network.clone()), ..worker_with(&service, slow) };
+    // Before the first progress is written the body breaks, and the upload is another.
+    let changed = async {
+        while !service.job(&id).await.is_counted() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        service.memory.put_object(&key, patients(2_999));
+        network.set(Weather { broken_bodies: 1_000, ..Weather::STILL });
+    };
+    let (delivery, ()) = tokio::join!(deliver(&worker, &id), changed);
+    assert_eq!(delivery, Delivery::Done);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let job = service.job(&id).await;
+    assert_eq!(job.state(), &JobState::Failed(FailureReason::UploadChanged));
+    let stored = service.memory.count_records(&test_partition(), ResourceType::Patient) as u64;
+    assert!(stored > 0 && job.charged() >= stored, "{stored} stored, {} charged", job.charged());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_given_back_is_told() {
+    let service = Service::start().await;
+    let id = service.begin_import(&patients(1_200)).await;
+    let told = Metrics::told();
+    let hangs = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Hangs));
+    let jobs = Network::scripted(&service.memory, Operation::Settle, std::iter::repeat(Fate::Denied));
+    let worker = worker_with(&service, hangs);
+    let worker = ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker };
+    let cancelled = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        manager(&service).cancel(&test_partition(), &id).await.unwrap();
+    };
+    let (delivery, ()) = tokio::join!(deliver(&worker, &id), cancelled);
+    assert_eq!((delivery, told.count("service_defects=1")), (Delivery::AlreadyEnded, 1));
+}
+
+fn manager(service: &Service) -> JobManager {
+    let memory = Arc::new(service.memory.clone());
+    let driver = service.import_worker().driver;
+    JobManager { jobs: memory.clone(), files: memory, clock: driver.clock, ids: driver.ids }
+}
+
 /// What is charged for an import that is cancelled while its next worker is at its first group.
 async fn charged_when_cancelled(service: &Service, id: &JobId) -> u64 {
     let hanging = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Hangs));
-    let memory = Arc::new(service.memory.clone());
-    let driver = service.import_worker().driver;
-    let manager = JobManager { jobs: memory.clone(), files: memory, clock: driver.clock, ids: driver.ids };
     let cancelled = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        manager.cancel(&test_partition(), id).await.unwrap();
+        manager(service).cancel(&test_partition(), id).await.unwrap();
     };
     let worker = worker_with(service, hanging);
     let (delivery, ()) = tokio::join!(deliver(&worker, id), cancelled);

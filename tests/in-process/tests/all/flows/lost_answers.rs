@@ -57,6 +57,24 @@ async fn a_cancellation_is_told_once_and_clears_the_files_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clearing_that_fails_is_left_to_the_sweeper() {
+    for fate in [Fate::Refused, Fate::Denied] {
+        let service = Service::start().await;
+        let id = left_with_files(&service).await;
+        manager(&service, []).cancel(&test_partition(), &id).await.unwrap();
+        tokio::time::advance(Duration::from_mins(11)).await;
+        let told = Metrics::told();
+        let files = Network::scripted(&service.memory, Operation::Objects, std::iter::repeat(fate));
+        let worker = service.export_worker();
+        let worker = ExportWorker { driver: JobDriver { files, ..worker.driver }, ..worker };
+        assert_eq!(deliver(&worker, &id).await, Delivery::Deferred, "{fate:?}: its message is done");
+        assert_eq!(told.count("jobs_deferred=1"), 1, "{fate:?}");
+        assert!(service.job(&id).await.due_at().is_some(), "{fate:?}: it stays due");
+        assert_eq!(deliver(&service.export_worker(), &id).await, Delivery::Cleared);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deletion_is_one() {
     for script in [
         vec![Fate::Good, Fate::AnswerLost],

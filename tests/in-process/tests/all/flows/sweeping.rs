@@ -9,6 +9,7 @@ use in_process::network::{Fate, Network, Operation};
 use tokio::time::Instant;
 
 use super::{dead_queue, hanging_queue};
+use crate::metrics::Metrics;
 
 #[tokio::test(start_paused = true)]
 async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
@@ -44,6 +45,31 @@ async fn a_sweep_that_cannot_look_at_all_jobs_is_none() {
         let sweeper = Sweeper { jobs, ..service.sweeper() };
         let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
         assert_eq!((swept.failed_groups, swept.oldest_ms), (1, None), "{fate:?}: what is not known is not told");
+    }
+}
+
+/// One send that fails is made again by the next sweep; when all do, nothing is redriven any more.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_redrives_nothing_of_what_is_due_is_none() {
+    for fate in [Fate::Refused, Fate::Denied] {
+        let service = Service::start().await;
+        let _ids = (service.begin_export().await, service.begin_export().await);
+        tokio::time::advance(Duration::from_mins(10)).await;
+        let one = Network::scripted(&service.memory, Operation::Send, [fate]);
+        let sweeper = Sweeper { exports: one, ..service.sweeper() };
+        let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
+        assert_eq!((swept.redriven, swept.errors, swept.failed_groups), (1, 1, 0), "{fate:?}");
+        tokio::time::advance(Duration::from_mins(30)).await;
+        let sweeper = Sweeper { exports: dead_queue(), ..service.sweeper() };
+        let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
+        assert_eq!((swept.redriven, swept.errors, swept.failed_groups), (0, 2, 1), "{fate:?}: no message is sent");
+        tokio::time::advance(Duration::from_mins(1)).await;
+        let told = Metrics::told();
+        let jobs = Network::scripted(&service.memory, Operation::Postpone, std::iter::repeat(fate));
+        let sweeper = Sweeper { jobs, ..service.sweeper() };
+        let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
+        assert_eq!((swept.redriven, swept.errors, swept.failed_groups), (0, 2, 1), "{fate:?}: no job is written");
+        assert_eq!(told.count("service_defects=1") > 0, fate == Fate::Denied, "{fate:?}");
     }
 }
 

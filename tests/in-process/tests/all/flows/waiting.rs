@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::ExportRequest;
 use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker};
-use in_process::jobs::{deliver, patients};
+use in_process::jobs::{caller, deliver, export_of, patients};
 use in_process::network::{Dependency, Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
-use model::{ChunkSize, FailureReason, JobSpec, JobState};
+use model::{ChunkSize, ExportSpec, FailureReason, JobSpec, JobState, Plan, Timings};
 use records::ResourceType;
 use tokio::time::Instant;
 
@@ -138,6 +139,31 @@ async fn a_deferral_that_cannot_be_written_is_told_once() {
     let worker = ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker };
     assert_eq!(deliver(&worker, &id).await, Delivery::LeaseLost);
     assert_eq!(told.count("jobs_deferred=1"), 1);
+}
+
+/// A shard in which nothing is new takes as long to read as any other.
+#[tokio::test(start_paused = true)]
+async fn an_export_that_reads_much_and_keeps_nothing_is_not_deferred() {
+    let service = Service::start().await;
+    let _id = service.begin_import(&patients(300)).await;
+    service.work().await;
+    tokio::time::advance(Duration::from_hours(24 * 200)).await;
+    // Older than the log reaches: all records are read, and none is of then.
+    let since = Some(Service::at(86_400));
+    let spec = ExportSpec { since, ..export_of(ResourceType::Patient).spec };
+    let request = ExportRequest { spec, ..export_of(ResourceType::Patient) };
+    let id = service.export_starter().start(&caller(Plan::Pro), &request).await.unwrap().job_id;
+    let late = std::iter::repeat(Fate::Late(Duration::from_secs(8)));
+    let records = Network::scripted(&service.memory, Operation::ReadRecords, late);
+    let worker = ExportWorker { records, ..service.export_worker() };
+    let timings = Timings { time_slice: Duration::from_secs(12), ..worker.driver.timings };
+    let worker = ExportWorker { driver: JobDriver { timings, ..worker.driver }, ..worker };
+    let mut deliveries = Vec::new();
+    while deliveries.last() != Some(&Delivery::Done) && deliveries.len() < 40 {
+        deliveries.push(deliver(&worker, &id).await);
+    }
+    assert_eq!(deliveries.pop(), Some(Delivery::Done));
+    assert!(deliveries.len() > 1 && deliveries.iter().all(|one| *one == Delivery::Yielded), "{deliveries:?}");
 }
 
 /// A worker that has nothing left to do does not wait for a timer to tell it so: whatever the size, a job on stores that
