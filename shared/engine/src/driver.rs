@@ -217,7 +217,7 @@ impl JobDriver {
             Ok(worked) => (Ending::Complete(worked), Delivery::Done),
             Err(WorkError::Impossible(reason)) => (Ending::Fail(reason), Delivery::Done),
             Err(WorkError::TimeOver) => {
-                (Ending::Release { why: Release::Yielded, delay: self.timings.redrive }, Delivery::Yielded)
+                (Ending::Release { why: Release::Yielded, delay: self.timings.redrive_started() }, Delivery::Yielded)
             }
             Err(WorkError::Port(error)) => {
                 let before = if guard.has_advanced() { 0 } else { job.deferrals() };

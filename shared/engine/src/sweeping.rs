@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use model::{JobType, Timings, after};
 use ports::{Clock, DueGroup, DueJob, DueStore, JobQueue, PortError, Stage, service_defect};
 use tokio::time::Instant;
@@ -132,13 +132,17 @@ impl Sweeper {
         };
         let sent = queue.send(&due.partition, &due.job_id).await;
         sent.inspect_err(tell)?;
-        // A job that has not started waits in a queue: it is due in 5, 10, 20 … minutes, so that a long queue is not
-        // fed.
-        let age = match due.group.stage {
-            Stage::Pending => now.duration_since(due.job_id.created_at()),
-            Stage::Started | Stage::Ended => SignedDuration::ZERO,
+        // Jobs wait in a queue, which must not be fed the longer it is: one that has not started is due in 5, 10, 20 …
+        // minutes.
+        let delay = match due.group.stage {
+            Stage::Pending => {
+                let age = now.duration_since(due.job_id.created_at());
+                self.timings.redrive + age.try_into().unwrap_or_default()
+            }
+            Stage::Started => self.timings.redrive_started(),
+            Stage::Ended => self.timings.redrive,
         };
-        let until = after(now, self.timings.redrive + age.try_into().unwrap_or_default());
+        let until = after(now, delay);
         let sent = DueJob { due_at: next_sweep, ..due.clone() };
         if let Err(error) = self.jobs.postpone(&sent, until).await {
             // A message twice does no harm.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Timings {
     /// For how long a lease is acquired and renewed.
     pub lease: Duration,
-    /// How long after its message was sent a job is due, if nothing came of it.
+    /// How long after its message was sent a job is due that has not started.
     pub redrive: Duration,
     /// How old a job may become before it fails.
     pub max_age: Duration,
@@ -56,6 +56,13 @@ impl Timings {
     #[must_use]
     pub fn due_grace(&self) -> Duration {
         self.lease / 6
+    }
+
+    /// How long after its message was sent a job is due that has started: the message waits for the time slices of others,
+    /// and a second one in the queue would ask for a slice of its own, again and again. Queues lose none.
+    #[must_use]
+    pub fn redrive_started(&self) -> Duration {
+        self.redrive * 6
     }
 
     /// When no shard has advanced for so long, the record store counts as down: well within a time slice, or nobody would

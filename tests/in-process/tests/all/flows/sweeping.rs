@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use engine::Sweeper;
+use engine::{Delivery, ExportWorker, JobDriver, Sweeper};
 use in_process::Service;
-use in_process::jobs::patients;
+use in_process::jobs::{deliver, patients};
 use in_process::network::{Fate, Network, Operation};
+use model::Timings;
 use tokio::time::Instant;
 
 use super::{dead_queue, hanging_queue};
 use crate::metrics::Metrics;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
@@ -71,6 +74,28 @@ async fn a_sweep_that_redrives_nothing_of_what_is_due_is_none() {
         assert_eq!((swept.redriven, swept.errors, swept.failed_groups), (0, 2, 1), "{fate:?}: no job is written");
         assert_eq!(told.count("service_defects=1") > 0, fate == Fate::Denied, "{fate:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_for_its_next_time_slice_has_one_message() {
+    let service = Service::start().await;
+    let _id = service.begin_import(&patients(300)).await;
+    service.work().await;
+    let id = service.begin_export().await;
+    let _first = service.memory.take_messages();
+    let late = Network::scripted(&service.memory, Operation::ReadRecords, std::iter::repeat(Fate::Late(SECOND * 5)));
+    let worker = ExportWorker { records: late, ..service.export_worker() };
+    let timings = Timings { time_slice: SECOND * 8, ..worker.driver.timings };
+    let worker = ExportWorker { driver: JobDriver { timings, ..worker.driver }, ..worker };
+    assert_eq!(deliver(&worker, &id).await, Delivery::Yielded);
+    let mut redriven = Vec::new();
+    for minute in 1..=65 {
+        tokio::time::advance(Duration::from_mins(1)).await;
+        if service.sweep().await.redriven > 0 {
+            redriven.push(minute);
+        }
+    }
+    assert_eq!(redriven, [30, 60], "its own, and what is sent in case it was lost");
 }
 
 #[tokio::test(start_paused = true)]
