@@ -22,7 +22,7 @@ mod metrics;
 mod tasks;
 
 pub(crate) use deadlines::{Deadlines, Due};
-use heartbeat::{AcquireOutcome, Beaten, Heartbeat, in_time};
+use heartbeat::{AcquireOutcome, Heartbeat, HeartbeatEnd, in_time};
 use lease_guard::Ending;
 pub(crate) use lease_guard::{LeaseGuard, Worked};
 use metrics::job_deferred;
@@ -168,11 +168,11 @@ impl JobDriver {
         let began = Instant::now();
         let mut beating = Box::pin(heartbeat.run());
         let mut working = Box::pin(work.work(&guard, deadline));
-        let (beaten, delivery) = match either(&mut working, &mut beating).await {
+        let (heartbeat_end, delivery) = match either(&mut working, &mut beating).await {
             // Without an ending of the work's, the lease is lost, or the job was given back.
-            Either::Right(beaten) => {
+            Either::Right(heartbeat_end) => {
                 drop(working);
-                (beaten, Delivery::Deferred)
+                (heartbeat_end, Delivery::Deferred)
             }
             Either::Left(worked) => {
                 drop(working);
@@ -181,9 +181,9 @@ impl JobDriver {
                 (beating.await, delivery)
             }
         };
-        match beaten {
-            Beaten::Lost { tried } => Ok(self.lease_lost(&guard, &tried).await),
-            Beaten::Stored(job) => {
+        match heartbeat_end {
+            HeartbeatEnd::Lost { tried } => Ok(self.lease_lost(&guard, &tried).await),
+            HeartbeatEnd::Stored(job) => {
                 if matches!(job.state(), JobState::Failed(_)) {
                     remove_results(self.files.as_ref(), &job).await;
                 }

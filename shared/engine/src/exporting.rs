@@ -134,7 +134,7 @@ impl ExportRun<'_> {
         }
         (self.checkpoint.open, self.checkpoint.restarts) = (None, 0);
         self.checkpoint.next_file += 1;
-        self.report();
+        self.hand_over();
         Ok(())
     }
 
@@ -190,7 +190,7 @@ impl ExportRun<'_> {
     fn sent(&mut self, out: &mut Out, sent: SentChunk) {
         if out.file.sent(sent) {
             self.checkpoint_file(out.file.arrived().clone(), None);
-            self.report();
+            self.hand_over();
         }
     }
 
@@ -239,7 +239,7 @@ impl ExportRun<'_> {
         };
         // Also when nothing is appended after the chunks: cursors may be further.
         self.checkpoint_file(Cut { position, ..out.file.arrived().clone() }, tail);
-        self.report();
+        self.hand_over();
         true
     }
 
@@ -274,8 +274,8 @@ impl ExportRun<'_> {
         }
     }
 
-    fn report(&self) {
-        self.guard.report(self.progress(), Checkpoint::Export(self.checkpoint.clone()));
+    fn hand_over(&self) {
+        self.guard.hand_over(self.progress(), Checkpoint::Export(self.checkpoint.clone()));
     }
 
     async fn save(&self) {

@@ -17,14 +17,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::driver::{Deadlines, JobDriver, LeaseGuard, Tasks, Work, WorkError, Worked};
 use crate::files::SentChunk;
 
-mod batch_reader;
+mod group_reader;
 mod group_writer;
 mod rate_limiter;
 mod reports;
 mod source;
 mod watermark;
 
-use batch_reader::{BatchReader, Group, Outcome};
+use group_reader::{Group, GroupReader, Outcome};
 use group_writer::GroupWriter;
 use rate_limiter::RateLimiter;
 use reports::{Reports, ReportsEnd};
@@ -116,7 +116,7 @@ struct Import<'a> {
     /// Lines that were counted.
     lines: u64,
     deadline: Instant,
-    reader: BatchReader<'a>,
+    reader: GroupReader<'a>,
     writer: Arc<GroupWriter>,
     steps: Tasks<Step>,
     /// The source, while nothing is read from it; gone at its end.
@@ -153,7 +153,7 @@ impl<'a> Import<'a> {
             guard,
             lines,
             deadline,
-            reader: BatchReader::new(schema, format, job, Reports::new(&worker.objects, guard)),
+            reader: GroupReader::new(schema, format, job, Reports::new(&worker.objects, guard)),
             writer: Arc::new(writer),
             steps: Tasks::default(),
             source: Some(source),
@@ -181,7 +181,7 @@ impl<'a> Import<'a> {
                 Some(Step::Sent(report, sent)) => self.reader.reports().sent(report, sent?),
                 None => return Err(WorkError::TimeOver),
             }
-            self.report();
+            self.hand_over();
         }
         let job_id = self.guard.job().id();
         tracing::info!(target: METRICS, job_type = "import", %job_id, imported_bytes = self.bytes_read);
@@ -210,7 +210,7 @@ impl<'a> Import<'a> {
                 continue;
             }
             self.begun = self.begun.max(progress.processed);
-            self.report();
+            self.hand_over();
             (self.groups_in_flight, self.bytes_in_flight) = (self.groups_in_flight + 1, self.bytes_in_flight + bytes);
             let writer = self.writer.clone();
             self.steps.begin(async move { Step::Written(writer.write(lines).await.map(|()| (number, bytes))) });
@@ -242,9 +242,9 @@ impl<'a> Import<'a> {
         (self.groups_in_flight, self.bytes_in_flight) = (self.groups_in_flight - 1, self.bytes_in_flight - bytes);
     }
 
-    fn report(&self) {
+    fn hand_over(&self) {
         let before = self.guard.job().progress();
         let reached = self.watermark.reached().map_or(before, |done| Progress { total: self.lines, ..done });
-        self.guard.report(reached, Checkpoint::Import { begun: self.begun });
+        self.guard.hand_over(reached, Checkpoint::Import { begun: self.begun });
     }
 }

@@ -191,7 +191,7 @@ pub trait DueStore: Send + Sync {
         limit: usize,
     ) -> Result<DuePage, PortError>;
 
-    /// When the oldest job of a group was created that has not been looked after for good: of all, due or not.
+    /// When the oldest job in the group's index was created, due or not.
     async fn oldest(&self, group: DueGroup) -> Result<Option<Timestamp>, PortError>;
 
     /// Moves what is due to `until`; false when it is no longer due as it was found. Repeating it is no change: the answer

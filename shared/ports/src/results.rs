@@ -13,7 +13,7 @@ use crate::sources::Clock;
 /// How long sending a message may take; then the sweeper sends it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Clears away what the workers of a job have written that has failed. What arrives later is cleared away once more.
+/// Removes what the workers of a failed job have written. An error is only logged: all is cleared away once more.
 pub async fn remove_results(files: &dyn FileRemover, job: &Job) {
     if let Err(error) = remove_leftovers(files, job).await {
         tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "remove files");

@@ -36,8 +36,8 @@ pub(crate) enum Due {
 }
 
 impl Deadlines {
-    /// Of a worker that begins now, in an invocation that ends then. All the time that the last step of a file may take
-    /// is left before that; an invocation that is shorter has half of its time for it.
+    /// Of a worker that begins at `now`, in an invocation that ends at `ends`. The last step of a file needs
+    /// `timings.complete`; a shorter invocation keeps half of its time for it.
     pub(crate) fn new(now: Instant, timings: &Timings, ends: Instant) -> Self {
         let time = ends.saturating_duration_since(now);
         let before_complete = time.checked_sub(timings.complete).filter(|left| !left.is_zero()).unwrap_or(time / 2);
@@ -67,7 +67,7 @@ impl Deadlines {
     }
 
     /// Says whether all that is left is to wait: time that is spent otherwise is no stall.
-    pub(crate) fn wait(&mut self, waits: bool, now: Instant) {
+    pub(crate) fn set_waiting(&mut self, waits: bool, now: Instant) {
         if waits && !self.waits {
             self.advanced = now;
         }
@@ -121,13 +121,13 @@ mod tests {
         let second = |number| began + Duration::from_secs(number);
         let mut deadlines = Deadlines::new(began, &Timings::default(), second(870));
         assert_eq!(deadlines.due(second(100)), Due::Nothing(second(120)), "work is no stall");
-        deadlines.wait(true, second(30));
+        deadlines.set_waiting(true, second(30));
         assert_eq!(deadlines.due(second(40)), Due::Nothing(second(90)));
         assert_eq!(deadlines.due(second(90)), Due::Stalled);
         deadlines.advance(second(50));
         assert_eq!(deadlines.due(second(90)), Due::Nothing(second(110)));
-        deadlines.wait(false, second(91));
-        deadlines.wait(true, second(100));
+        deadlines.set_waiting(false, second(91));
+        deadlines.set_waiting(true, second(100));
         assert_eq!(deadlines.due(second(115)), Due::Nothing(second(120)), "waiting begins anew");
         assert_eq!(deadlines.due(second(120)), Due::MakeRoom, "whatever else is due");
     }

@@ -47,7 +47,7 @@ pub(crate) enum AcquireOutcome {
 
 /// How a heartbeat has ended.
 #[derive(Debug)]
-pub(crate) enum Beaten {
+pub(crate) enum HeartbeatEnd {
     /// The ending is stored.
     Stored(Box<Job>),
     /// The lease is lost: another worker has it, the job was ended by somebody else, or its time is over. What was tried
@@ -153,7 +153,7 @@ impl Heartbeat {
     }
 
     /// Writes what is handed over and renews the lease, until the ending is stored or the lease is lost.
-    pub(crate) async fn run(mut self) -> Beaten {
+    pub(crate) async fn run(mut self) -> HeartbeatEnd {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             let due = self.due(&wanted);
@@ -162,7 +162,7 @@ impl Heartbeat {
                 let mut sleep = std::pin::pin!(tokio::time::sleep_until(due));
                 // Both may be dropped: the cell keeps what was handed over. Without a worker there is nothing to renew.
                 if let Either::Left(Err(_)) = either(&mut changed, &mut sleep).await {
-                    return Beaten::Lost { tried: Vec::new() };
+                    return HeartbeatEnd::Lost { tried: Vec::new() };
                 }
                 continue;
             }
@@ -191,7 +191,7 @@ impl Heartbeat {
     }
 
     /// Writes the newest state, as often as it takes, whatever came of earlier tries.
-    async fn write(&mut self) -> Option<Beaten> {
+    async fn write(&mut self) -> Option<HeartbeatEnd> {
         let ids = self.driver.ids.clone();
         let mut backoff = Backoff::new(UNTIL_LEASE_ENDS, ids.as_ref());
         let mut tried: Vec<Try> = Vec::new();
@@ -293,14 +293,14 @@ impl Heartbeat {
     }
 
     /// A try is stored: it confirms the state that it carried, and no later one.
-    fn found_stored(&mut self, stored: Option<Try>) -> Option<Beaten> {
+    fn found_stored(&mut self, stored: Option<Try>) -> Option<HeartbeatEnd> {
         let Try { job, wanted, sent, renews } = stored?;
         let was_counted = self.job.is_counted();
         self.job = job;
         self.is_told = false;
         if self.job.lease().is_none_or(|lease| lease.token != self.token) {
             job_ended(&self.job, self.driver.clock.now());
-            return Some(Beaten::Stored(Box::new(self.job.clone())));
+            return Some(HeartbeatEnd::Stored(Box::new(self.job.clone())));
         }
         if !was_counted && self.job.is_counted() {
             self.counted(Ok(()));
@@ -354,8 +354,8 @@ impl Heartbeat {
     }
 }
 
-fn lost(tried: Vec<Try>) -> Beaten {
-    Beaten::Lost { tried: tried.into_iter().map(|tried| tried.job).collect() }
+fn lost(tried: Vec<Try>) -> HeartbeatEnd {
+    HeartbeatEnd::Lost { tried: tried.into_iter().map(|tried| tried.job).collect() }
 }
 
 /// A call with a time of its own: whether one that takes longer has its effect is not known.

@@ -45,7 +45,7 @@ impl Ending {
 pub(super) struct Wanted {
     /// Counts the states that were handed over.
     pub(super) number: u64,
-    /// Up to this state somebody waits for it to be stored.
+    /// Somebody waits until this state or a later one is stored.
     pub(super) awaited: u64,
     pub(super) progress: Progress,
     pub(super) checkpoint: Option<Box<Checkpoint>>,
@@ -119,7 +119,7 @@ impl LeaseGuard {
     }
 
     /// Hands over how far the work is, without waiting: it is written within a second or two. Returns the state's number.
-    pub(crate) fn report(&self, progress: Progress, checkpoint: Checkpoint) -> u64 {
+    pub(crate) fn hand_over(&self, progress: Progress, checkpoint: Checkpoint) -> u64 {
         let mut number = 0;
         self.wanted.send_modify(|wanted| {
             wanted.number += 1;
@@ -131,7 +131,7 @@ impl LeaseGuard {
 
     /// Hands over how far the work is, and waits until this or a later state is stored: what follows relies on it.
     pub(crate) async fn save(&self, progress: Progress, checkpoint: Checkpoint) {
-        let number = self.report(progress, checkpoint);
+        let number = self.hand_over(progress, checkpoint);
         self.wanted.send_modify(|wanted| wanted.awaited = number);
         self.stored(|stored| stored.number >= number).await;
     }

@@ -1,4 +1,4 @@
-//! Steps that run side by side. The one place of the engine that waits for the first of several.
+//! Steps that run side by side. The one place of the engine that selects among futures.
 
 use futures::future::{self, BoxFuture, Either};
 use futures::stream::{FuturesUnordered, StreamExt};

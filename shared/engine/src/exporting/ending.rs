@@ -117,6 +117,6 @@ impl ExportRun<'_> {
         if let Some(assembly) = self.checkpoint.open.as_mut().and_then(|open| open.assembly.as_mut()) {
             assembly.copied = copied;
         }
-        self.report();
+        self.hand_over();
     }
 }

@@ -60,7 +60,7 @@ impl<'a> Reading<'a> {
             }
             // What is appended must not keep the lease from being renewed.
             tokio::task::yield_now().await;
-            deadlines.wait(self.ready.is_empty() && out.chunks.is_empty(), Instant::now());
+            deadlines.set_waiting(self.ready.is_empty() && out.chunks.is_empty(), Instant::now());
             let wake = match deadlines.due(Instant::now()) {
                 Due::Nothing(wake) => wake,
                 Due::MakeRoom => return Err(WorkError::TimeOver),

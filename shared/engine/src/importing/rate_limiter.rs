@@ -31,10 +31,9 @@ const STEP_UP: f64 = 0.05;
 /// Spaces the writes of an import in time.
 ///
 /// There is no limit until the store throttles more than one batch within a second; nothing else counts as a refusal.
-/// From then on there is a rate: a
-/// little less than what the store has just been seen to take. The first estimate may be far too low, since the first
-/// refusal may come of one hot shard: the rate doubles with every clean period until the next refusal (slow start),
-/// and grows in small steps afterwards (additive increase, multiplicative decrease).
+/// From then on there is a rate: a little less than what the store has just been seen to take. The first estimate may be
+/// far too low, since the first refusal may come of one hot shard: the rate doubles with every clean period until the
+/// next refusal (slow start), and grows in small steps afterwards (additive increase, multiplicative decrease).
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     /// Records a second; `None` before the first refusal.

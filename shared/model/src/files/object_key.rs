@@ -11,8 +11,8 @@ use crate::job_type::JobType;
 
 /// The key of an object: `<kind>/<tenant>/<environment>/…`.
 ///
-/// The bucket's lifecycle rules and the functions' policies go by the kind. What a worker writes whole has the token
-/// of its lease in the key, so that a zombie worker is harmless: nothing references the objects it writes.
+/// The bucket's lifecycle rules and the functions' policies go by the kind. What a worker writes has a token in
+/// its key, its lease's or a fresh one, so that a zombie worker is harmless: nothing references the objects it writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectKey(String);
 

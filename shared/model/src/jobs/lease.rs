@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Token;
 
-/// Takeovers without progress in between; the worker that takes over for this time writes the failure.
+/// The worker that makes this many takeovers in a row without an advance fails the job instead.
 pub const MAX_TAKEOVERS: u32 = 5;
 
 /// Exclusive work for a limited time, under a fencing token: whoever writes names it, so that a zombie worker

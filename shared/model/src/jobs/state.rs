@@ -42,7 +42,7 @@ impl JobState {
 /// then has arrived.
 const SECOND_CLEARING: SignedDuration = SignedDuration::from_mins(10);
 
-/// When what the workers of a job have left is cleared away that ended then.
+/// When the leftovers of a job that ended at `ended` are cleared away again.
 #[must_use]
 pub fn cleared_at(ended: Timestamp) -> Timestamp {
     ended.saturating_add(SECOND_CLEARING).unwrap_or(Timestamp::MAX)
@@ -363,7 +363,7 @@ impl Job {
 
     fn end(&mut self, state: JobState, leftovers: bool, now: Timestamp) {
         // Once started, whatever a worker has sent may still arrive.
-        let is_untidy = leftovers && self.started_at.is_some() || self.earlier > EarlierWorkers::None;
+        let is_untidy = (leftovers && self.started_at.is_some()) || self.earlier > EarlierWorkers::None;
         self.due_at = is_untidy.then(|| cleared_at(now));
         self.state = state;
         self.completed_at = Some(now);

@@ -28,7 +28,7 @@ pub(super) struct Group {
 }
 
 /// The reading half of an import.
-pub(super) struct BatchReader<'a> {
+pub(super) struct GroupReader<'a> {
     splitter: LineSplitter,
     validator: LineValidator<'a>,
     job: &'a JobId,
@@ -39,7 +39,7 @@ pub(super) struct BatchReader<'a> {
     at_end: bool,
 }
 
-impl<'a> BatchReader<'a> {
+impl<'a> GroupReader<'a> {
     pub(super) fn new(schema: &'a Schema, format: ImportFormat, job: &'a Job, reports: Reports) -> Self {
         Self {
             splitter: LineSplitter::new(MAX_LINE),
