@@ -144,7 +144,9 @@ impl JobAcceptor {
             match self.write(&who.partition, &acceptance).await? {
                 Ok(()) => {
                     let requests = acceptance.job.reservation().requests;
-                    send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &acceptance.job).await;
+                    // Sent or not, it is due within minutes.
+                    let _sent =
+                        send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &acceptance.job).await;
                     return Ok(Accepted { job_id, replayed: false, bulk, requests });
                 }
                 // The idempotency entry wins over the other conditions, also when another transaction is at work on it:

@@ -95,7 +95,7 @@ pub trait JobWorker: Send + Sync {
     /// Looks at a job and does what is to be done, until `deadline`.
     ///
     /// # Errors
-    /// Only when the job could not even be looked at, which passes; the message should then come again.
+    /// When the job could not even be looked at, or its next message not be sent: this one should come again.
     async fn deliver(&self, partition: &Partition, id: &JobId, deadline: Instant) -> Result<Delivery, PortError>;
 }
 
@@ -144,8 +144,13 @@ impl JobDriver {
             Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),
             Ok(AcquireOutcome::Ended(job)) => {
                 return Ok(self.clear(&job).await.unwrap_or_else(|error| {
-                    // The job stays due: the sweeper brings it again.
-                    job_deferred(W::JOB_TYPE, partition, id, 1, &error);
+                    // The job stays due, and the sweeper brings it again: its time tells how often that was.
+                    let now = self.clock.now();
+                    let since = job.completed_at().map_or(now, cleared_at);
+                    let redrives =
+                        now.duration_since(since).as_secs() / self.timings.redrive.as_secs().max(1).cast_signed();
+                    let in_a_row = u32::try_from(1 + redrives).unwrap_or(1);
+                    job_deferred(W::JOB_TYPE, partition, id, in_a_row, &error);
                     tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "clear job");
                     Delivery::Deferred
                 }));
@@ -157,10 +162,10 @@ impl JobDriver {
             }
             Err(error) => {
                 job_deferred(W::JOB_TYPE, partition, id, 1, &error);
-                if error.is_transient() {
+                if !matches!(error, PortError::Defect { .. }) {
                     return Err(error);
                 }
-                // Tomorrow it is the same: the job stays due, and the sweeper brings it again.
+                // The same message would bring the same: the job stays due, and the sweeper brings it again.
                 tracing::error!(job_id = %id, error = &error as &dyn std::error::Error, "acquire job");
                 return Ok(Delivery::Deferred);
             }
@@ -182,22 +187,31 @@ impl JobDriver {
             }
         };
         match heartbeat_end {
-            HeartbeatEnd::Lost { tried } => Ok(self.lease_lost(&guard, &tried).await),
+            HeartbeatEnd::Lost { tried } => self.lease_lost(&guard, &tried, delivery).await,
             HeartbeatEnd::Stored(job) => {
                 if matches!(job.state(), JobState::Failed(_)) {
                     remove_results(self.files.as_ref(), &job).await;
                 }
-                if delivery == Delivery::Yielded {
-                    send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), &job).await;
-                }
-                Ok(match delivery {
-                    _ if job.has_ended() => Delivery::Done,
+                match delivery {
+                    _ if job.has_ended() => Ok(Delivery::Done),
+                    Delivery::Yielded => self.yielded(&job).await,
                     // Its end could not be stored, and the job was given back.
-                    Delivery::Done => Delivery::Deferred,
-                    delivery => delivery,
-                })
+                    Delivery::Done => Ok(Delivery::Deferred),
+                    delivery => Ok(delivery),
+                }
             }
         }
+    }
+
+    /// Sends the message by which a fresh invocation goes on. When it can be neither sent nor be marked as unsent, the one
+    /// that brought this worker comes again.
+    async fn yielded(&self, job: &Job) -> Result<Delivery, PortError> {
+        if send(self.queue.as_ref(), self.jobs.as_ref(), self.clock.as_ref(), job).await {
+            return Ok(Delivery::Yielded);
+        }
+        let error = PortError::unavailable("send job message", "job could not be marked as unsent");
+        job_deferred(job.job_type(), job.partition(), job.id(), 1, &error);
+        Err(error)
     }
 
     /// How the job goes on from what came of the work.
@@ -226,40 +240,54 @@ impl JobDriver {
         }
     }
 
-    /// Tells that a job waits that was deferred so often in a row before, and says for how long.
+    /// Tells that a job waits that was deferred so often in a row before, and says for how long; a defective one fails in
+    /// the end.
     fn deferral(&self, job: &Job, before: u32, error: &PortError) -> Ending {
         job_deferred(job.job_type(), job.partition(), job.id(), before + 1, error);
-        let is_defect = matches!(error, PortError::Defect { .. });
-        if is_defect && job.defects() + 1 >= MAX_DEFECTS {
+        if matches!(error, PortError::Defect { .. }) && job.defects() + 1 >= MAX_DEFECTS {
             tracing::error!(job_id = %job.id(), error = error as &dyn std::error::Error, "job is defective");
             return Ending::Fail(FailureReason::InternalError);
         }
+        self.release(job, before, error)
+    }
+
+    /// How a job is given back that waits.
+    fn release(&self, job: &Job, before: u32, error: &PortError) -> Ending {
         let longest = if error.is_transient() { MAX_DELAY } else { MAX_DELAY_OF_REFUSED };
         let delay = self.timings.deferral(before, longest);
         tracing::warn!(job_id = %job.id(), rest_seconds = delay.as_secs(), error = error as &dyn std::error::Error,
             "defer job");
-        let why = if is_defect { Release::Defective } else { Release::Deferred };
+        let why = match error {
+            PortError::Defect { .. } => Release::Defective,
+            _ => Release::Deferred,
+        };
         Ending::Release { why, delay }
     }
 
     /// A worker that may not write to the job any more. Nothing is lost: either the job was ended by somebody else, or
     /// the lease expires, and the sweeper redrives the job. Files of a job that another has completed are left alone.
-    async fn lease_lost(&self, guard: &LeaseGuard, tried: &[Job]) -> Delivery {
+    async fn lease_lost(&self, guard: &LeaseGuard, tried: &[Job], delivery: Delivery) -> Result<Delivery, PortError> {
         let (partition, id) = (guard.job().partition(), guard.job().id());
         let look = || in_time("read job", self.jobs.read(partition, id));
         let found = match retry(LOOKS, self.ids.as_ref(), PortError::is_transient, look).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "look at job");
-                return Delivery::LeaseLost;
+                return Ok(Delivery::LeaseLost);
             }
         };
-        let Some(job) = found.filter(Job::has_ended) else {
-            tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
-            return Delivery::LeaseLost;
+        // A write of ours whose answer was lost until the lease was.
+        let is_ours = found.as_ref().is_some_and(|job| tried.contains(job));
+        let job = match found {
+            Some(job) if job.has_ended() => job,
+            Some(job) if is_ours && job.lease().is_none() && delivery == Delivery::Yielded => {
+                return self.yielded(&job).await;
+            }
+            Some(_) | None => {
+                tracing::warn!(job_id = %id, "lease was lost: leave job to the sweeper");
+                return Ok(Delivery::LeaseLost);
+            }
         };
-        // An end of ours whose answer was lost until the lease was.
-        let is_ours = tried.contains(&job);
         if is_ours {
             job_ended(&job, self.clock.now());
         }
@@ -267,7 +295,7 @@ impl JobDriver {
             self.settle_cancelled(job.clone(), guard.token(), guard.begun()).await;
             remove_results(self.files.as_ref(), &job).await;
         }
-        if is_ours { Delivery::Done } else { Delivery::AlreadyEnded }
+        Ok(if is_ours { Delivery::Done } else { Delivery::AlreadyEnded })
     }
 
     /// Gives the month back what an import that was cancelled under this lease had not begun to write. A worker that

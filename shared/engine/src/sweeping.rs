@@ -35,9 +35,10 @@ pub struct Swept {
     pub redriven: u64,
     /// Those that could not be redriven; the next sweep tries again.
     pub errors: u64,
-    /// Groups that could not be looked through, since a call failed or brought no answer in time, or of which none that is
-    /// due could be redriven.
+    /// Groups that could not be looked through, since a call failed or brought no answer in time.
     pub failed_groups: u64,
+    /// Groups of which nothing that is due could be redriven: nothing moves there, if it stays so.
+    pub stuck_groups: u64,
     /// How old the oldest job is that has not ended, in milliseconds, 0 when there is none; `None` when not all could be
     /// looked at.
     pub oldest_ms: Option<u64>,
@@ -53,6 +54,7 @@ impl Sweeper {
             redriven: all.redriven + group.redriven,
             errors: all.errors + group.errors,
             failed_groups: all.failed_groups + group.failed_groups,
+            stuck_groups: all.stuck_groups + group.stuck_groups,
             oldest_ms: all.oldest_ms.zip(group.oldest_ms).map(|(one, other)| one.max(other)),
         })
     }
@@ -110,10 +112,7 @@ impl Sweeper {
                 break;
             }
         }
-        // One that fails is tried again by the next sweep; when all do, nothing moves any more.
-        if failed && swept.redriven == 0 {
-            return Err(PortError::unavailable("redrive jobs", "none could be redriven"));
-        }
+        swept.stuck_groups = u64::from(failed && swept.redriven == 0);
         Ok(())
     }
 

@@ -30,24 +30,25 @@ pub async fn remove_leftovers(files: &dyn FileRemover, job: &Job) -> Result<(), 
     Ok(())
 }
 
-/// Sends the message about a job. When that fails the job is due at once, and the sweeper sends it; when even that
-/// cannot be written, it is due a little later all the same.
-pub async fn send(queue: &dyn JobQueue, jobs: &dyn JobStore, clock: &dyn Clock, job: &Job) {
+/// Sends the message about a job. When that fails the job is due at once, and the sweeper sends it. False when even that
+/// cannot be written: it is due later, as its last write says.
+pub async fn send(queue: &dyn JobQueue, jobs: &dyn JobStore, clock: &dyn Clock, job: &Job) -> bool {
     match tokio::time::timeout(SEND_TIMEOUT, queue.send(job.partition(), job.id())).await {
-        Ok(Ok(())) => return,
+        Ok(Ok(())) => return true,
         Ok(Err(error)) => {
             tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "send job message");
             service_defect(job.job_type(), Some((job.partition(), job.id())), &error);
         }
         Err(_elapsed) => tracing::warn!(job_id = %job.id(), "send job message: timed out"),
     }
-    let Ok(unsent) = job.apply(Event::SendFailed, clock.now()) else { return };
+    let Ok(unsent) = job.apply(Event::SendFailed, clock.now()) else { return false };
     let written = jobs.update(job.partition(), &unsent, &Settlement::None);
     match tokio::time::timeout(SEND_TIMEOUT, written).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => return true,
         Ok(Err(error)) => {
             tracing::warn!(job_id = %job.id(), error = &error as &dyn std::error::Error, "mark job as unsent");
         }
         Err(_elapsed) => tracing::warn!(job_id = %job.id(), "mark job as unsent: timed out"),
     }
+    false
 }

@@ -340,9 +340,22 @@ impl Heartbeat {
     fn give_back(&mut self, error: &PortError) {
         let since = *self.unsettled_since.get_or_insert_with(Instant::now);
         let is_over = !error.is_transient() || since.elapsed() >= self.driver.timings.renew_every();
-        if is_over && self.given_back.is_none() {
-            self.given_back = Some(self.driver.deferral(&self.job, self.job.deferrals(), error));
+        if !is_over || self.given_back.is_some() {
+            return;
         }
+        let wanted = self.wanted.borrow();
+        let has_advanced = self.job.has_advanced_to(wanted.progress, wanted.checkpoint.as_deref());
+        let before = if has_advanced { 0 } else { self.job.deferrals() };
+        self.given_back = Some(match &wanted.ending {
+            // Told already.
+            Some(ending) if ending.is_deferral() => self.driver.release(&self.job, before, error),
+            // Failing would take the same write.
+            Some(_) => {
+                job_deferred(self.job.job_type(), self.job.partition(), self.job.id(), before + 1, error);
+                self.driver.release(&self.job, before, error)
+            }
+            None => self.driver.deferral(&self.job, before, error),
+        });
     }
 
     /// Tells of a call that failed: of one that does not pass by itself once, as a metric too.

@@ -168,9 +168,7 @@ impl LeaseGuard {
     /// Whether what was handed over last is further than what the job was acquired with.
     pub(super) fn has_advanced(&self) -> bool {
         let wanted = self.wanted.borrow();
-        let reached = wanted.checkpoint.as_deref();
-        wanted.progress.processed > self.job.progress().processed
-            || reached.is_some_and(|reached| reached.has_advanced_from(self.job.checkpoint()))
+        self.job.has_advanced_to(wanted.progress, wanted.checkpoint.as_deref())
     }
 
     /// Whether anything was read since the job was acquired, whatever came of it.

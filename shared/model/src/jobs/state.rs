@@ -222,9 +222,7 @@ impl Job {
                 Event::Advanced { renewal, progress, checkpoint: reached, token: _ },
             ) => {
                 let progress = progress.no_less_than(self.progress);
-                let reaches_further =
-                    reached.as_ref().is_some_and(|reached| reached.has_advanced_from(checkpoint.as_deref()));
-                if progress.processed > self.progress.processed || reaches_further {
+                if self.has_advanced_to(progress, reached.as_deref()) {
                     held.attempt = 0;
                     next.deferrals = 0;
                 }
@@ -301,12 +299,17 @@ impl Job {
         self.state = JobState::Processing { lease: Some(lease), checkpoint };
     }
 
+    /// Whether work that has come so far is further than the job.
+    #[must_use]
+    pub fn has_advanced_to(&self, progress: Progress, reached: Option<&Checkpoint>) -> bool {
+        progress.processed > self.progress.processed
+            || reached.is_some_and(|reached| reached.has_advanced_from(self.checkpoint()))
+    }
+
     /// Gives the lease back, and counts why.
     fn release(&mut self, why: Release, progress: Progress, reached: Option<Box<Checkpoint>>) {
-        let reaches_further = reached.as_ref().is_some_and(|reached| reached.has_advanced_from(self.checkpoint()));
         let progress = progress.no_less_than(self.progress);
-        let has_advanced = progress.processed > self.progress.processed || reaches_further;
-        let before = if has_advanced { 0 } else { self.deferrals };
+        let before = if self.has_advanced_to(progress, reached.as_deref()) { 0 } else { self.deferrals };
         (self.deferrals, self.defects) = match why {
             Release::Yielded => (before, 0),
             Release::Deferred => (before.saturating_add(1), self.defects),

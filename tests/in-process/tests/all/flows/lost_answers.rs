@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{JobManager, ManageJobError};
-use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, Sweeper};
+use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker, Sweeper};
 use in_process::jobs::{deliver, patients};
 use in_process::network::{Death, Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
@@ -116,6 +116,30 @@ async fn an_end_that_was_stored_is_told_when_the_lease_ends_first() {
     let count = |text: &str| metrics.iter().filter(|line| line.contains(text)).count();
     assert_eq!(count("jobs_completed=1"), 1, "{metrics:?}");
     assert_eq!(count("jobs_deferred=1"), 1, "the silence is told, too: {metrics:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_slice_that_ends_in_silence_goes_on_all_the_same() {
+    let service = Service::start().await;
+    let id = service.begin_import(&patients(30)).await;
+    let _first = service.memory.take_messages();
+    // Neither the message can be sent, nor the job be marked: read, acquired, released, and no more.
+    let script = std::iter::repeat_n(Fate::Good, 3).chain(std::iter::repeat(Fate::Refused));
+    let jobs = Network::scripted(&service.memory, Operation::Job, script);
+    let worker = service.import_worker();
+    let worker = ImportWorker { driver: JobDriver { jobs, queue: dead_queue(), ..worker.driver }, ..worker };
+    let told = Metrics::told();
+    let now = Instant::now();
+    assert!(worker.deliver(&test_partition(), &id, now).await.is_err(), "its message comes again");
+    assert_eq!(told.count("jobs_deferred=1"), 1);
+    // It is released, the answer is lost, and the table is silent until the lease has ended.
+    let script = [Fate::Good, Fate::Good, Fate::AnswerLost].into_iter().chain(std::iter::repeat_n(Fate::Hangs, 19));
+    let jobs = Network::scripted(&service.memory, Operation::Job, script);
+    let worker = ImportWorker { driver: JobDriver { jobs, ..service.import_worker().driver }, ..worker };
+    let delivery = worker.deliver(&test_partition(), &id, Instant::now()).await.unwrap();
+    assert_eq!((delivery, service.memory.take_messages().len()), (Delivery::Yielded, 1));
+    assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Done);
+    assert_eq!(service.job(&id).await.progress().succeeded, 30);
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,17 +61,17 @@ async fn a_sweep_that_redrives_nothing_of_what_is_due_is_none() {
         let one = Network::scripted(&service.memory, Operation::Send, [fate]);
         let sweeper = Sweeper { exports: one, ..service.sweeper() };
         let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
-        assert_eq!((swept.redriven, swept.errors, swept.failed_groups), (1, 1, 0), "{fate:?}");
+        assert_eq!((swept.redriven, swept.errors, swept.stuck_groups), (1, 1, 0), "{fate:?}");
         tokio::time::advance(Duration::from_mins(30)).await;
         let sweeper = Sweeper { exports: dead_queue(), ..service.sweeper() };
         let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
-        assert_eq!((swept.redriven, swept.errors, swept.failed_groups), (0, 2, 1), "{fate:?}: no message is sent");
+        assert_eq!((swept.redriven, swept.errors, swept.stuck_groups), (0, 2, 1), "{fate:?}: no message is sent");
         tokio::time::advance(Duration::from_mins(1)).await;
         let told = Metrics::told();
         let jobs = Network::scripted(&service.memory, Operation::Postpone, std::iter::repeat(fate));
         let sweeper = Sweeper { jobs, ..service.sweeper() };
         let swept = sweeper.sweep(Instant::now() + Duration::from_secs(25)).await;
-        assert_eq!((swept.redriven, swept.errors, swept.failed_groups), (0, 2, 1), "{fate:?}: no job is written");
+        assert_eq!((swept.redriven, swept.errors, swept.stuck_groups), (0, 2, 1), "{fate:?}: no job is written");
         assert_eq!(told.count("service_defects=1") > 0, fate == Fate::Denied, "{fate:?}");
     }
 }
