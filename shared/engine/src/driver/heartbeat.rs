@@ -255,6 +255,9 @@ impl Heartbeat {
                                         return None;
                                     }
                                     self.job = found;
+                                    if settlement != Settlement::None {
+                                        self.give_back(&PortError::unavailable("write job", "lost every race"));
+                                    }
                                 }
                                 Some(_) | None => return Some(lost(tried)),
                             }
