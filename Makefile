@@ -52,6 +52,7 @@ quick: ## Pass the tests that need no stack.
 
 soak: $(VENV)/ready $(FUZZ)/ready ## Pass the long forms of the tests: 10,000 seeds of the simulation, mutants, outages of the clients, permissions, load, fuzzing.
 	cargo build --workspace --locked
+	cargo check --manifest-path bench/Cargo.toml --target-dir target --locked
 	cargo test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory --jobs 2 soak-rules soak-stack
 	@$(LOCAL) exec --deployed-times -- cargo test --workspace --locked --test load -- --ignored --nocapture --test-threads 1

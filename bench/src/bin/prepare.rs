@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use model::{
@@ -31,7 +32,7 @@ async fn main() -> Result<(), Error> {
             bulk_operations_per_hour: 1_000,
             overage: true,
         };
-        aws.usage(std::env::var("USAGE_TABLE")?).save_tenant(&tenant, None).await?;
+        aws.usage(std::env::var("USAGE_TABLE")?, Arc::new(ids)).save_tenant(&tenant, None).await?;
         let key = StoredKey {
             id: "key_bench".to_owned(),
             hash: key.parse::<ApiKey>()?.hash(),
