@@ -77,6 +77,7 @@ def run(suite: str) -> str:
         process = subprocess.Popen(command, cwd=COPIES / suite, env=environment, text=True, start_new_session=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         hung = threading.Timer(TIME_LIMIT, os.killpg, (process.pid, signal.SIGKILL))
+        hung.daemon = True
         hung.start()
         for line in process.stdout:
             if failed.search(line):

@@ -143,17 +143,7 @@ impl JobDriver {
             Ok(AcquireOutcome::Absent) => return Ok(Delivery::AlreadyEnded),
             Ok(AcquireOutcome::Busy) => return Ok(Delivery::Busy),
             Ok(AcquireOutcome::Ended(job)) => {
-                return Ok(self.clear(&job).await.unwrap_or_else(|error| {
-                    // The job stays due, and the sweeper brings it again: its time tells how often that was.
-                    let now = self.clock.now();
-                    let since = job.completed_at().map_or(now, cleared_at);
-                    let redrives =
-                        now.duration_since(since).as_secs() / self.timings.redrive.as_secs().max(1).cast_signed();
-                    let in_a_row = u32::try_from(1 + redrives).unwrap_or(1);
-                    job_deferred(W::JOB_TYPE, partition, id, in_a_row, &error);
-                    tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "clear job");
-                    Delivery::Deferred
-                }));
+                return Ok(self.clear(&job).await.unwrap_or_else(|error| self.clearing_failed(&job, &error)));
             }
             Ok(AcquireOutcome::Failed(job)) => {
                 tracing::error!(job_id = %id, "job is too old or was taken over too often");
@@ -350,5 +340,16 @@ impl JobDriver {
             }
         }
         Ok(Delivery::Cleared)
+    }
+
+    /// The job stays due, and the sweeper brings it again: its time tells how often that was.
+    fn clearing_failed(&self, job: &Job, error: &PortError) -> Delivery {
+        let now = self.clock.now();
+        let waited = job.completed_at().map_or(0, |ended| now.duration_since(cleared_at(ended)).as_secs());
+        let redrives = waited / self.timings.redrive.as_secs().max(1).cast_signed();
+        let in_a_row = u32::try_from(1 + redrives).unwrap_or(1);
+        job_deferred(job.job_type(), job.partition(), job.id(), in_a_row, error);
+        tracing::warn!(job_id = %job.id(), error = error as &dyn std::error::Error, "clear job");
+        Delivery::Deferred
     }
 }

@@ -207,7 +207,8 @@ impl<P: Clone + Default> FileWriter<P> {
         self.arrived.chunks.count() > before
     }
 
-    /// Ends what is appended as the tail, which another worker reads back. `None` when nothing is appended. To be called when no chunk is in flight.
+    /// Ends what is appended as the tail, which another worker reads back. `None` when nothing is appended. To be called
+    /// when no chunk is in flight.
     pub(crate) fn tail(&mut self) -> Option<(Tail, Bytes)> {
         if self.lines == 0 {
             return None;

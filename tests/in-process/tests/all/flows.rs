@@ -51,6 +51,19 @@ fn worker_with(service: &Service, records: Arc<Network>) -> ImportWorker {
     ImportWorker { records, ..service.import_worker() }
 }
 
+fn with_jobs(worker: ImportWorker, jobs: Arc<Network>) -> ImportWorker {
+    ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker }
+}
+
+/// A worker of exports for which each page takes so long, in time slices of so long.
+fn slow_export_worker(service: &Service, page: Duration, time_slice: Duration) -> ExportWorker {
+    let late = std::iter::repeat(Fate::Late(page));
+    let records = Network::scripted(&service.memory, Operation::ReadRecords, late);
+    let worker = ExportWorker { records, ..service.export_worker() };
+    let timings = Timings { time_slice, ..worker.driver.timings };
+    ExportWorker { driver: JobDriver { timings, ..worker.driver }, ..worker }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_goes_in_comes_out() {
     let service = Service::start().await;

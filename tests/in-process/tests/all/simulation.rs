@@ -1,9 +1,8 @@
 //! Jobs under everything that can go wrong, thousands of times: a seeded scheduler kills workers before and after any
 //! call and at any moment, loses and doubles messages, delays, throttles, refuses and cuts calls, repeats the same call
-//! at once, lets clocks differ, and cancels and deletes jobs, and
-//! writes records while they are read. Whatever it does, one job is accepted and ends
-//! once, with every record once, and a chain of exports equals the store; and operators are told every end and every
-//! deferral, once.
+//! at once, lets clocks differ, cancels and deletes jobs, and writes records while they are read. Whatever it does, one
+//! job is accepted and ends once, with every record once, and a chain of exports equals the store; and operators are told
+//! every end and every deferral, once.
 //!
 //! `SEEDS=10000` runs more seeds, `SEED=17` one alone. The seed of a failed run is in its message.
 

@@ -277,7 +277,8 @@ proptest! {
                 },
                 4 => completed(token),
                 5 => Event::Failed {
-                    token: own, reason: FailureReason::SourceMissing, progress: progress(processed), checkpoint: None },
+                    token: own, reason: FailureReason::SourceMissing, progress: progress(processed), checkpoint: None,
+                },
                 6 => Event::SendFailed,
                 7 => Event::Cancelled,
                 8 => Event::Settled { token: own, begun: processed },

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::JobManager;
-use engine::{Delivery, ImportWorker, JobDriver};
+use engine::{Delivery, ImportWorker};
 use in_process::jobs::{caller, deliver, import_of_upload, patients};
 use in_process::network::{Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
 use model::{FailureReason, JobId, JobState, ObjectKey, Plan};
 use records::ResourceType;
 
-use super::{deliver_for, worker_with};
+use super::{deliver_for, with_jobs, worker_with};
 use crate::metrics::Metrics;
 
 #[tokio::test(start_paused = true)]
@@ -79,8 +79,7 @@ async fn what_cannot_be_given_back_is_told() {
     let told = Metrics::told();
     let hangs = Network::scripted(&service.memory, Operation::WriteBatch, std::iter::repeat(Fate::Hangs));
     let jobs = Network::scripted(&service.memory, Operation::Settle, std::iter::repeat(Fate::Denied));
-    let worker = worker_with(&service, hangs);
-    let worker = ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker };
+    let worker = with_jobs(worker_with(&service, hangs), jobs);
     let cancelled = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         manager(&service).cancel(&test_partition(), &id).await.unwrap();

@@ -11,7 +11,7 @@ use in_process::{Service, test_partition};
 use model::{ChunkSize, FailureReason, JobId, JobState, ObjectKey};
 use tokio::time::Instant;
 
-use super::{dead_queue, deliver_for, worker_with};
+use super::{dead_queue, deliver_for, with_jobs, worker_with};
 use crate::metrics::Metrics;
 
 /// What cancels and deletes jobs, on calls about jobs that go as the script says.
@@ -101,8 +101,7 @@ async fn an_end_that_was_stored_is_told_when_the_lease_ends_first() {
     let id = service.begin_import(&patients(30)).await;
     let network = Arc::new(Network::new(&service.memory, 7, Weather::FAIR));
     let slow = Network::scripted(&service.memory, Operation::WriteBatch, [Fate::Late(Duration::from_secs(2))]);
-    let worker = worker_with(&service, slow);
-    let worker = ImportWorker { driver: JobDriver { jobs: network.clone(), ..worker.driver }, ..worker };
+    let worker = with_jobs(worker_with(&service, slow), network.clone());
     // While it writes, and for longer than its lease, nothing is heard of the table of jobs.
     let silence = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -135,7 +134,7 @@ async fn a_time_slice_that_ends_in_silence_goes_on_all_the_same() {
     // It is released, the answer is lost, and the table is silent until the lease has ended.
     let script = [Fate::Good, Fate::Good, Fate::AnswerLost].into_iter().chain(std::iter::repeat_n(Fate::Hangs, 19));
     let jobs = Network::scripted(&service.memory, Operation::Job, script);
-    let worker = ImportWorker { driver: JobDriver { jobs, ..service.import_worker().driver }, ..worker };
+    let worker = with_jobs(service.import_worker(), jobs);
     let delivery = worker.deliver(&test_partition(), &id, Instant::now()).await.unwrap();
     assert_eq!((delivery, service.memory.take_messages().len()), (Delivery::Yielded, 1));
     assert_eq!(deliver(&service.import_worker(), &id).await, Delivery::Done);

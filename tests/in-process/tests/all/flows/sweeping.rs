@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use engine::{Delivery, ExportWorker, JobDriver, Sweeper};
+use engine::{Delivery, Sweeper};
 use in_process::Service;
 use in_process::jobs::{deliver, patients};
 use in_process::network::{Fate, Network, Operation};
-use model::Timings;
 use tokio::time::Instant;
 
-use super::{dead_queue, hanging_queue};
+use super::{dead_queue, hanging_queue, slow_export_worker};
 use crate::metrics::Metrics;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn the_sweeper_stops_behind_nothing_and_ends_in_time() {
@@ -83,10 +80,7 @@ async fn a_job_that_waits_for_its_next_time_slice_has_one_message() {
     service.work().await;
     let id = service.begin_export().await;
     let _first = service.memory.take_messages();
-    let late = Network::scripted(&service.memory, Operation::ReadRecords, std::iter::repeat(Fate::Late(SECOND * 5)));
-    let worker = ExportWorker { records: late, ..service.export_worker() };
-    let timings = Timings { time_slice: SECOND * 8, ..worker.driver.timings };
-    let worker = ExportWorker { driver: JobDriver { timings, ..worker.driver }, ..worker };
+    let worker = slow_export_worker(&service, Duration::from_secs(5), Duration::from_secs(8));
     assert_eq!(deliver(&worker, &id).await, Delivery::Yielded);
     let mut redriven = Vec::new();
     for minute in 1..=65 {

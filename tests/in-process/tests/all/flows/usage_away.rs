@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use engine::{Delivery, ImportWorker, JobDriver};
+use engine::{Delivery, ImportWorker};
 use in_process::jobs::{caller, deliver, import_of_upload, patients};
 use in_process::network::{Fate, Network, Operation};
 use in_process::{Service, test_partition};
 use model::{FailureReason, JobId, JobSpec, JobState, ObjectKey, Plan};
 
-use super::deliver_for;
+use super::{deliver_for, with_jobs};
 use crate::metrics::Metrics;
 
 const FATES: [Fate; 4] = [Fate::Refused, Fate::Throttled, Fate::Denied, Fate::Hangs];
@@ -16,8 +16,7 @@ const FATES: [Fate; 4] = [Fate::Refused, Fate::Throttled, Fate::Denied, Fate::Ha
 /// A worker of imports that can neither count requests nor give them back.
 fn without_usage(service: &Service, fate: Fate) -> ImportWorker {
     let jobs = Network::scripted(&service.memory, Operation::Settle, std::iter::repeat(fate));
-    let worker = service.import_worker();
-    ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker }
+    with_jobs(service.import_worker(), jobs)
 }
 
 /// Has the job waited eight times, which is twice as often as workers may die, and told each?

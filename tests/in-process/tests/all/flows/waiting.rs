@@ -8,11 +8,11 @@ use engine::{Delivery, ExportWorker, ImportWorker, JobDriver, JobWorker};
 use in_process::jobs::{caller, deliver, export_of, patients};
 use in_process::network::{Dependency, Fate, Network, Operation, Weather};
 use in_process::{Service, test_partition};
-use model::{ChunkSize, ExportSpec, FailureReason, JobSpec, JobState, Plan, Timings};
+use model::{ChunkSize, ExportSpec, FailureReason, JobSpec, JobState, Plan};
 use records::ResourceType;
 use tokio::time::Instant;
 
-use super::worker_with;
+use super::{slow_export_worker, with_jobs, worker_with};
 use crate::metrics::Metrics;
 
 /// Workers of the service behind a network that is fair but for what a test does to it.
@@ -135,8 +135,7 @@ async fn a_deferral_that_cannot_be_written_is_told_once() {
     // Read and acquired; then the table of jobs is silent until the lease has ended.
     let script = [Fate::Good, Fate::Good].into_iter().chain(std::iter::repeat(Fate::Refused));
     let jobs = Network::scripted(&service.memory, Operation::Job, script);
-    let worker = worker_with(&service, down);
-    let worker = ImportWorker { driver: JobDriver { jobs, ..worker.driver }, ..worker };
+    let worker = with_jobs(worker_with(&service, down), jobs);
     assert_eq!(deliver(&worker, &id).await, Delivery::LeaseLost);
     assert_eq!(told.count("jobs_deferred=1"), 1);
 }
@@ -153,11 +152,7 @@ async fn an_export_that_reads_much_and_keeps_nothing_is_not_deferred() {
     let spec = ExportSpec { since, ..export_of(ResourceType::Patient).spec };
     let request = ExportRequest { spec, ..export_of(ResourceType::Patient) };
     let id = service.export_starter().start(&caller(Plan::Pro), &request).await.unwrap().job_id;
-    let late = std::iter::repeat(Fate::Late(Duration::from_secs(8)));
-    let records = Network::scripted(&service.memory, Operation::ReadRecords, late);
-    let worker = ExportWorker { records, ..service.export_worker() };
-    let timings = Timings { time_slice: Duration::from_secs(12), ..worker.driver.timings };
-    let worker = ExportWorker { driver: JobDriver { timings, ..worker.driver }, ..worker };
+    let worker = slow_export_worker(&service, Duration::from_secs(8), Duration::from_secs(12));
     let mut deliveries = Vec::new();
     while deliveries.last() != Some(&Delivery::Done) && deliveries.len() < 40 {
         deliveries.push(deliver(&worker, &id).await);
